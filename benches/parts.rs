@@ -1,0 +1,213 @@
+//! The parts that every message passes, each by itself.
+//!
+//! ```text
+//! cargo bench --bench parts            # all
+//! cargo bench --bench parts -- queue   # one group
+//! ```
+//!
+//! They are private, and stay so: their files import nothing but each other
+//! (`tests/layering.rs`), and so can be compiled into this program as well.
+
+use std::hint::black_box;
+use std::io::IoSlice;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serve_forever::services::Echo;
+use serve_forever::{Config, Handle, Limits, Reactor};
+
+use crate::buffer::{PIECES, Pool};
+use crate::id::Table;
+use crate::moment::Moment;
+use timers::Timers;
+
+#[path = "../src/buffer.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod buffer;
+#[path = "../src/id.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it")]
+mod id;
+#[path = "../src/moment.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it, and drivers too")]
+mod moment;
+#[path = "../src/timers.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod timers;
+
+/// Numbers without a pattern, the same in each run (xorshift64).
+struct Numbers(u64);
+
+impl Numbers {
+    const fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
+    const fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+/// What each event costs, and each new connection.
+fn ids(c: &mut Criterion) {
+    const LIVE: usize = 10_000;
+    let mut group = c.benchmark_group("ids");
+    let mut table = Table::new();
+    let keys: Vec<_> = (0..LIVE).map(|n| table.insert(n)).collect();
+    let mut numbers = Numbers::new();
+    group.bench_function("get one of 10,000", |b| {
+        b.iter(|| black_box(table.get(keys[numbers.below(LIVE)])));
+    });
+    group.bench_function("insert and remove beside 10,000", |b| {
+        b.iter(|| {
+            let key = table.insert(black_box(0));
+            table.remove(key)
+        });
+    });
+    group.finish();
+}
+
+/// What each message costs on its way out, and from which size on a reference
+/// is cheaper than a copy.
+fn queue(c: &mut Criterion) {
+    const MESSAGES: usize = 100;
+    let mut group = c.benchmark_group("queue");
+    let mut pool = Pool::new(1 << 20);
+
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    group.bench_function("100 messages of 64 bytes, one write", |b| {
+        b.iter(|| {
+            let mut queue = pool.take();
+            for _ in 0..MESSAGES {
+                queue.push_copy(black_box(&[b'x'; 64]));
+            }
+            queue.advance(queue.len());
+            pool.give(queue);
+        });
+    });
+
+    // A broadcast's share of one recipient: a burst of a few messages that
+    // all recipients hold, offered as pieces and taken by the system, which
+    // reads every byte of them.
+    const BURST: usize = 8;
+    let mut system = vec![0; BURST * (16 << 10)];
+    let mut take = |queue: &buffer::OutQueue| {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let count = queue.pieces(&mut pieces);
+        let mut filled = 0;
+        for piece in &pieces[..count] {
+            system[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        }
+        black_box(&mut system);
+        filled
+    };
+    for size in [64, 128, 256, 512, 1024, 2048, 4096, 16 << 10] {
+        let payload = Bytes::from(vec![b'x'; size]);
+        group.throughput(Throughput::Bytes((BURST * size) as u64));
+        group.bench_with_input(BenchmarkId::new("copy", size), &payload, |b, payload| {
+            b.iter(|| {
+                let mut queue = pool.take();
+                for _ in 0..BURST {
+                    queue.push_copy(payload);
+                }
+                let written = take(&queue);
+                queue.advance(written);
+                pool.give(queue);
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("reference", size), &payload, |b, payload| {
+            b.iter(|| {
+                let mut queue = pool.take();
+                for _ in 0..BURST {
+                    queue.push_reference(payload.clone());
+                }
+                let written = take(&queue);
+                queue.advance(written);
+                pool.give(queue);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What a timer costs among a million of them.
+fn timers(c: &mut Criterion) {
+    const PENDING: usize = 1_000_000;
+    let mut group = c.benchmark_group("timers among 1,000,000");
+    let mut numbers = Numbers::new();
+    let mut timers = Timers::new();
+    let keys: Vec<_> = (0..PENDING).map(|n| timers.insert(Moment(1 + numbers.next() / 2), n)).collect();
+    group.bench_function("set and cancel", |b| {
+        b.iter(|| {
+            let key = timers.insert(Moment(1 + numbers.next() / 2), 0);
+            timers.remove(key)
+        });
+    });
+    group.bench_function("refresh", |b| {
+        b.iter(|| timers.reschedule(keys[numbers.below(PENDING)], Moment(1 + numbers.next() / 2)));
+    });
+    group.bench_function("nothing is due", |b| b.iter(|| black_box(timers.due(Moment::ZERO))));
+    group.finish();
+}
+
+/// What it costs to reach into a reactor.
+fn wake(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wake");
+    let (mut reactor, handle) = idle_reactor();
+    group.bench_function("call and turn on one thread", |b| {
+        b.iter(|| {
+            handle.call(|_, _| {}).expect("nothing else waits");
+            reactor.turn(Some(Duration::ZERO)).expect("a turn")
+        });
+    });
+
+    // A reactor stays on the thread that made it.
+    let (tell, told) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let (mut reactor, handle) = idle_reactor();
+        tell.send(handle).expect("the bench waits for it");
+        reactor.serve_forever().expect("it serves");
+    });
+    let handle = told.recv().expect("the reactor starts");
+    let (reply, replies) = mpsc::sync_channel(1);
+    group.bench_function("call from another thread, and reply", |b| {
+        b.iter(|| {
+            let reply = reply.clone();
+            handle
+                .call(move |_, _| reply.send(()).expect("the bench waits for it"))
+                .expect("nothing else waits");
+            replies.recv().expect("the call runs")
+        });
+    });
+    handle.shutdown(Duration::ZERO);
+    server.join().expect("the reactor ends");
+    group.finish();
+}
+
+fn idle_reactor() -> (Reactor, Handle<Echo>) {
+    let mut reactor = Reactor::new(Config::default()).expect("a reactor");
+    let service = reactor.add(Echo::new(), Limits::default()).expect("good limits");
+    let handle = reactor.handle(&service);
+    (reactor, handle)
+}
+
+criterion_group! {
+    name = parts;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(30);
+    targets = ids, queue, timers, wake
+}
+criterion_main!(parts);

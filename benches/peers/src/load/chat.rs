@@ -1,0 +1,143 @@
+//! The fan-out load: in each round every sender says a burst of lines, and the
+//! round is over when every line has come to every other member. Then the next
+//! begins.
+
+mod meeting;
+mod member;
+mod script;
+
+use std::io::Write;
+use std::time::Instant;
+
+use mio::{Events, Interest, Poll, Token};
+
+use self::member::Member;
+use self::script::{LINE, Script};
+use super::connect::Connector;
+use super::patience::Patience;
+use super::{Bound, EVENTS, Effort, Target, Work};
+use crate::Result;
+
+/// Who says how much.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chat {
+    /// All of them, the senders included.
+    pub(crate) members: usize,
+    pub(crate) senders: usize,
+    /// Lines that each sender says at once.
+    pub(crate) lines: usize,
+}
+
+/// See [`Load::run`](super::Load::run). What is counted are the lines
+/// delivered.
+pub(super) fn run(chat: Chat, target: &Target, effort: &Effort) -> Result<Work> {
+    let mut load = Load::new(chat, target, *effort)?;
+    load.drive(Bound::Time(effort.warmup()))?;
+    let work = Work::measure(target, || load.drive(Bound::Time(effort.window)))?;
+    load.check_silent()?;
+    Ok(work)
+}
+
+/// See [`Load::count`](super::Load::count).
+pub(super) fn count(chat: Chat, lines: u64, target: &Target, effort: &Effort) -> Result<u64> {
+    Load::new(chat, target, *effort)?.drive(Bound::Count(lines))
+}
+
+struct Load {
+    chat: Chat,
+    effort: Effort,
+    poll: Poll,
+    events: Events,
+    buffer: Box<[u8]>,
+    script: Script,
+    members: Vec<Member>,
+}
+
+impl Load {
+    fn new(chat: Chat, target: &Target, effort: Effort) -> Result<Self> {
+        let mut streams = Connector::new(target.address).connect_many(chat.members)?;
+        meeting::await_everybody(&mut streams)?;
+        let poll = Poll::new()?;
+        let mut members = Vec::with_capacity(streams.len());
+        for (index, mut stream) in streams.into_iter().enumerate() {
+            poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+            members.push(Member::new(index, stream, chat.senders));
+        }
+        Ok(Self {
+            effort,
+            poll,
+            events: Events::with_capacity(EVENTS),
+            buffer: vec![0; 64 << 10].into(),
+            script: Script::new(chat.senders, chat.lines),
+            members,
+            chat,
+        })
+    }
+
+    /// Begins rounds within the bound; returns how many lines were delivered.
+    fn drive(&mut self, bound: Bound) -> Result<u64> {
+        let began = Instant::now();
+        let mut delivered = 0;
+        while bound.allows(began.elapsed(), delivered) {
+            delivered += self.round()?;
+        }
+        Ok(delivered)
+    }
+
+    fn round(&mut self) -> Result<u64> {
+        self.script.next_round();
+        for member in &mut self.members {
+            member.begin_round(&self.script);
+        }
+        for sender in 0..self.chat.senders {
+            let burst = self.script.burst(sender);
+            // It is small, and all that was before it has been read.
+            let written = self.members[sender].stream.write(burst)?;
+            if written < burst.len() {
+                return Err(format!("sender {sender} could not send its burst at once").into());
+            }
+        }
+        let all = (self.chat.senders * self.chat.lines * (self.chat.members - 1)) as u64;
+        let mut lacking = all;
+        let mut patience = Patience::new();
+        while lacking > 0 {
+            self.effort.wait(&mut self.poll, &mut self.events)?;
+            for event in &self.events {
+                let member = &mut self.members[event.token().0];
+                let until_empty = event.is_read_closed() || event.is_error();
+                lacking -= member.read(&self.script, &mut self.buffer, until_empty)?;
+            }
+            patience.check(lacking, Instant::now()).map_err(|error| {
+                format!("{error}; {lacking} of {all} lines of a round were not delivered")
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// Nothing may come that nobody has said.
+    fn check_silent(&mut self) -> Result<()> {
+        for member in &mut self.members {
+            member.read(&self.script, &mut self.buffer, true)?;
+        }
+        Ok(())
+    }
+}
+
+// A line that is counted twice would make `lacking` wrong; `Member` does not
+// let one pass, as it knows how many of each sender are left in a round.
+const _: () = assert!(LINE == 64, "the rows say so");
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::EFFORT;
+    use super::*;
+    use crate::load::testing;
+
+    #[test]
+    fn a_server_that_only_echoes_is_no_chat() {
+        let echo = testing::serve(|_, bytes| bytes.to_vec());
+        let chat = Chat { members: 2, senders: 1, lines: 1 };
+        let error = run(chat, &echo, &EFFORT).expect_err("nobody else gets anything");
+        assert!(error.to_string().contains("heard itself"), "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The runs: round by round, row by row, server by server, so that whatever
+//! changes on the machine meanwhile changes for all of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::instructions::{self, Counter};
+use crate::load::{Effort, Work, memory};
+use crate::outcome::RowReport;
+use crate::peers::Peer;
+use crate::report::Report;
+use crate::rows::{self, Kind, Row, Task};
+use crate::server::Server;
+use crate::system::cpus::{self, Cpus};
+use crate::system::machine::Machine;
+use crate::system::raise_file_limit;
+
+/// How to compare.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) rounds: usize,
+    /// How long each run measures.
+    pub(crate) window: Duration,
+    pub(crate) only: Vec<Kind>,
+    pub(crate) smoke: bool,
+    /// Where callgrind's profiles go, if they are wanted.
+    #[serde(skip)]
+    pub(crate) profiles: Option<PathBuf>,
+}
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Figure {
+    Work(Work),
+    Amount {
+        /// Bytes, or instructions.
+        amount: f64,
+    },
+}
+
+/// Runs everything and reports, failures included.
+///
+/// # Errors
+///
+/// Nothing can be run at all.
+pub(crate) fn run(settings: &Settings) -> Result<Report> {
+    let max_connections = raise_file_limit();
+    let cpus = Cpus::of_this_process()?;
+    let machine = Machine::look(cpus);
+    // All that this process does while a server runs is loading it.
+    cpus::pin(cpus.load)?;
+    let effort = Effort { window: settings.window, spins: cpus.are_two() };
+    if let Some(folder) = &settings.profiles {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut rows: Vec<_> =
+        rows::rows(&settings.only, settings.smoke, max_connections).into_iter().map(RowReport::new).collect();
+    for round in 0..settings.rounds {
+        for report in &mut rows {
+            if round < report.row.max_rounds && report.skipped.is_none() {
+                eprintln!(
+                    "round {} of {}: {:?}, {}",
+                    round + 1,
+                    settings.rounds,
+                    report.row.kind,
+                    report.row.name
+                );
+                run_row(report, round, cpus, &effort, settings.profiles.as_deref());
+            }
+        }
+    }
+    Ok(Report::new(machine, settings.clone(), rows))
+}
+
+/// Every server of a row once, each time another of them first.
+fn run_row(report: &mut RowReport, round: usize, cpus: Cpus, effort: &Effort, profiles: Option<&Path>) {
+    if let Task::Instructions { .. } = report.row.task
+        && let Err(reason) = instructions::available()
+    {
+        report.skipped = Some(reason);
+        return;
+    }
+    let peers = report.row.peers;
+    for turn in 0..peers.len() {
+        let place = (turn + round) % peers.len();
+        let outcome = run_one(&report.row, peers[place], cpus, effort, profiles);
+        report.peers[place].add(outcome);
+    }
+}
+
+fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<&Path>) -> Result<Figure> {
+    let amount = |amount| Figure::Amount { amount };
+    if let Task::Instructions { load, few, many } = row.task {
+        let out = profiles.map(|folder| folder.join(format!("{}, {}.callgrind", peer.name(), row.name)));
+        return Counter { peer, load, cpus, effort, out }.each(few, many).map(amount);
+    }
+    let mut server = Server::start(peer, cpus.server)?;
+    let target = server.target();
+    let figure = match row.task {
+        Task::Work(load) => load.run(&target, effort).map(Figure::Work),
+        Task::Memory(connections) => memory::run(connections, &target).map(amount),
+        Task::Instructions { .. } => Err("it was done above".into()),
+    };
+    // That it ended explains why the load failed, and goes first.
+    server.check()?;
+    figure
+}

@@ -1,0 +1,100 @@
+//! On what the figures were taken: a figure without it says nothing.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::cpus::Cpus;
+
+/// The versions that this was built with.
+const LOCK: &str = include_str!("../../Cargo.lock");
+
+/// The packages that are compared.
+const PEERS: [&str; 4] = ["serve-forever", "mio", "tokio", "message-io"];
+
+/// The machine, and the software of interest.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    /// The compiler in the path, if there is one.
+    rust: Option<String>,
+    cpus: Cpus,
+    /// Runnable processes, on average, as the runs began; others than these
+    /// make the figures noisy.
+    load_average: Option<String>,
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Serialize)]
+struct Package {
+    name: &'static str,
+    version: String,
+}
+
+impl Machine {
+    pub(crate) fn look(cpus: Cpus) -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find(|line| line.starts_with("model name"));
+        let cpu = model.and_then(|line| line.split_once(':')).map_or("unknown", |(_, name)| name.trim());
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let load = fs::read_to_string("/proc/loadavg").ok();
+        let rust = Command::new("rustc").arg("--version").output().ok();
+        let rust = rust.filter(|output| output.status.success());
+        Self {
+            cpu: cpu.into(),
+            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            kernel: kernel.trim().into(),
+            rust: rust.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            cpus,
+            load_average: load.and_then(|text| text.split(' ').next().map(str::to_owned)),
+            packages: PEERS.map(|name| Package { name, version: version(name) }).into(),
+        }
+    }
+
+    /// In two lines.
+    pub(crate) fn text(&self) -> String {
+        let Cpus { server, load } = self.cpus;
+        let rust = self.rust.as_deref().unwrap_or("rustc unknown");
+        let average = self.load_average.as_deref().unwrap_or("unknown");
+        let packages: Vec<_> =
+            self.packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        format!(
+            "{}, {} cores, Linux {}, {rust}; server on CPU {server}, load on CPU {load}; \
+             load average at the start {average}\n{}\n",
+            self.cpu,
+            self.cores,
+            self.kernel,
+            packages.join(", ")
+        )
+    }
+}
+
+/// All versions of a package in the lock file: message-io has a mio of its own.
+fn version(name: &str) -> String {
+    let head = format!("name = \"{name}\"");
+    let mut lines = LOCK.lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line == head
+            && let Some(version) = lines.next().and_then(|line| line.strip_prefix("version = "))
+        {
+            found.push(version.trim_matches('"'));
+        }
+    }
+    found.join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_peer_has_a_version() {
+        for name in PEERS {
+            assert!(version(name).starts_with(|c: char| c.is_ascii_digit()), "{name}: {}", version(name));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs as many seeds as one likes over the simulated network, each a whole
+//! run with every check after every turn.
+//!
+//! ```text
+//! cargo run --release --features sim,cli --example explore -- --seeds 0..100000 --service echo
+//! ```
+//!
+//! Prints the seeds that failed, the trace of the shortest once it was shrunk,
+//! and what all of them covered. Ends with 1 if any failed.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serve_forever::sim::subject::{Echo, Hub, Once, Timed, Upper};
+use serve_forever::sim::{Plan, Subject, Totals, run, shrink};
+
+/// Lines of a trace that are printed.
+const SHOWN: usize = 300;
+
+/// Explores a service over the simulated network.
+#[derive(Parser)]
+struct Options {
+    /// Which seeds: FROM..TO, the latter not included.
+    #[arg(long, value_parser = seeds, default_value = "0..10000")]
+    seeds: Range<u64>,
+    /// Which service.
+    #[arg(long, value_enum, default_value_t = Service::Echo)]
+    service: Service,
+    /// Seeds run at once.
+    #[arg(long, default_value_t = thread::available_parallelism().map_or(1, Into::into))]
+    threads: usize,
+    /// Runs spent on making the first failure smaller.
+    #[arg(long, default_value_t = 5000)]
+    shrink: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Service {
+    /// Every byte comes back.
+    Echo,
+    /// Every byte comes back, letters as capitals.
+    Upper,
+    /// One answer, and goodbye.
+    Once,
+    /// Records are sent on to everybody else.
+    Hub,
+    /// An echo with timers.
+    Timed,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    parsed.filter(|seeds| !seeds.is_empty()).ok_or_else(|| "write FROM..TO, as in 0..10000".into())
+}
+
+/// How a plan fails, if it does. A panic is a failure like any other.
+fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, (String, String)> {
+    match catch_unwind(AssertUnwindSafe(|| run(subject, plan, record))) {
+        Ok(Ok(totals)) => Ok(totals),
+        Ok(Err(failure)) => Err((failure.to_string(), failure.trace)),
+        Err(_) => Err(("it panicked".into(), String::new())),
+    }
+}
+
+fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
+    let began = Instant::now();
+    let bar = ProgressBar::new(options.seeds.end - options.seeds.start);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} {msg}");
+    bar.set_style(style.expect("a template that is right"));
+    let next = AtomicU64::new(options.seeds.start);
+    let found = Mutex::new((Totals::default(), Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(|| {
+                let (mut totals, mut failed) = (Totals::default(), Vec::new());
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= options.seeds.end {
+                        break;
+                    }
+                    match failure(subject, &Plan::new(seed), false) {
+                        Ok(run) => totals += run,
+                        Err((what, _)) => failed.push((seed, what)),
+                    }
+                    bar.inc(1);
+                }
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.0 += totals;
+                found.1.append(&mut failed);
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let (totals, mut failed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_unstable();
+    report(&totals, began);
+    for (seed, what) in failed.iter().take(20) {
+        println!("seed {seed} failed: {what}");
+    }
+    let Some((seed, _)) = failed.first() else { return ExitCode::SUCCESS };
+    println!("{} seeds failed; the first of them, made smaller:", failed.len());
+    let smallest = shrink(&Plan::new(*seed), options.shrink, |plan| failure(subject, plan, false).is_err());
+    println!("{smallest:#?}");
+    if let Err((what, trace)) = failure(subject, &smallest, true) {
+        let skipped = trace.lines().count().saturating_sub(SHOWN);
+        println!("the end of its trace, after {skipped} lines:");
+        trace.lines().skip(skipped).for_each(|line| println!("{line}"));
+        println!("{what}");
+    }
+    ExitCode::FAILURE
+}
+
+fn report(totals: &Totals, began: Instant) {
+    println!("{} runs kept their promises, in {:.1?}", totals.runs, began.elapsed());
+    println!("{:.1} simulated hours", totals.time.as_secs_f64() / 3600.0);
+    for (what, count) in [
+        ("turns", totals.turns),
+        ("connections", totals.connections),
+        ("bytes moved", totals.bytes),
+        ("callbacks", totals.callbacks),
+    ] {
+        println!("{count:>14} {what}");
+    }
+    for (what, count) in totals.faults.by_name() {
+        println!("{count:>14} {what}");
+    }
+    println!("all traces together: {:016x}", totals.hash);
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match options.service {
+        Service::Echo => explore(&Echo, &options),
+        Service::Upper => explore(&Upper, &options),
+        Service::Once => explore(&Once, &options),
+        Service::Hub => explore(&Hub, &options),
+        Service::Timed => explore(&Timed, &options),
+    }
+}

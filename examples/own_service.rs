@@ -1,0 +1,60 @@
+//! Numbers the lines of each connection and of all. It says where it listens;
+//! then `printf 'a\nb\n' | nc -N 127.0.0.1 PORT` talks to it.
+
+use std::env;
+
+use bytes::BytesMut;
+use serve_forever::{BoxError, Close, Config, Io, Limits, Link, Reactor, Sent, StreamHandler};
+
+/// What all connections share.
+#[derive(Default)]
+struct LineCounter {
+    lines: u64,
+}
+
+/// What belongs to one.
+struct Client {
+    lines: u64,
+    name: String,
+}
+
+impl StreamHandler for LineCounter {
+    type Session = Client;
+
+    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<Client, BoxError> {
+        Ok(Client { lines: 0, name: link.peer().to_string() })
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, client: &mut Client, input: &mut BytesMut) -> Result<(), BoxError> {
+        while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+            let line = input.split_to(end + 1);
+            self.lines += 1;
+            client.lines += 1;
+            let head = format!("line {} of yours, line {} of all: ", client.lines, self.lines);
+            let _ = io.write(head.as_bytes());
+            if io.write(&line) == Sent::Full {
+                io.pause(io.id()); // what it sent further stays where it is
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, _: &mut Client) -> Result<(), BoxError> {
+        io.resume(io.id());
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut Io<'_>, client: Client, why: &Close) {
+        println!("{} sent {} lines; {why}", client.name, client.lines);
+    }
+}
+
+fn main() -> serve_forever::Result<()> {
+    let at = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7007".into());
+    let mut reactor = Reactor::new(Config::default())?;
+    let service = reactor.add(LineCounter::default(), Limits::default())?;
+    let listener = reactor.listen(&service, &at.parse()?)?;
+    println!("listening on {}", reactor.local(listener).expect("it was just opened"));
+    reactor.serve_forever()
+}

@@ -1,0 +1,72 @@
+//! A proxy: every client is connected to a target, TCP or Unix, and bytes go
+//! both ways at the pace of the slower side.
+//!
+//! ```text
+//! cargo run --example proxy -- 127.0.0.1:7000 unix:/run/app.sock
+//! ```
+
+use std::{env, io};
+
+use bytes::BytesMut;
+use serve_forever::{
+    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, StreamHandler,
+};
+
+struct Proxy {
+    target: Endpoint,
+}
+
+impl StreamHandler for Proxy {
+    /// The other side.
+    type Session = ConnId;
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ConnId, BoxError> {
+        match link {
+            // Our side of the target: the tag says which client it is for.
+            Link::Connected { tag, .. } => Ok(ConnId::from_bits(*tag)),
+            // What the client sends meanwhile waits for the connection.
+            _ => Ok(io.connect(&self.target, io.id().to_bits())?),
+        }
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, other: &mut ConnId, input: &mut BytesMut) -> Result<(), BoxError> {
+        if io.send(*other, input.split()) == Sent::Full {
+            io.pause(io.id());
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, other: &mut ConnId) -> Result<(), BoxError> {
+        io.resume(*other);
+        Ok(())
+    }
+
+    fn eof(&mut self, io: &mut Io<'_>, other: &mut ConnId, _: &mut BytesMut) -> Result<AfterEof, BoxError> {
+        io.finish(*other);
+        Ok(AfterEof::Stay)
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, other: ConnId, why: &Close) {
+        match why {
+            Close::Finished => io.finish(other),
+            _ => io.abort(other),
+        }
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
+        eprintln!("{}: {error}", self.target);
+        io.abort(ConnId::from_bits(tag));
+    }
+}
+
+fn main() -> Result<(), BoxError> {
+    let mut args = env::args().skip(1);
+    let (Some(at), Some(target)) = (args.next(), args.next()) else {
+        return Err("usage: proxy ENDPOINT TARGET".into());
+    };
+    let mut reactor = Reactor::new(Config::default())?;
+    let proxy = reactor.add(Proxy { target: target.parse()? }, Limits::without_frames())?;
+    let listener = reactor.listen(&proxy, &at.parse()?)?;
+    println!("listening on {}", reactor.local(listener).expect("it was just opened"));
+    Ok(reactor.serve_forever()?)
+}

@@ -1,0 +1,180 @@
+//! Where a server listens, as the command line writes it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The longest path `sockaddr_un` holds, without the terminating NUL.
+const UNIX_PATH_MAX: usize = 107;
+
+/// The address of a stream server: `HOST:PORT`, `tcp://HOST:PORT` or
+/// `unix:PATH`.
+///
+/// The host is kept as written and resolved when it is used, so a report names
+/// what the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// A TCP port of a host.
+    Tcp {
+        /// A name or an address; an IPv6 address stands here without brackets.
+        host: String,
+        /// The port; 0 lets a server take any free one.
+        port: u16,
+    },
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    fn tcp(text: &str) -> Result<Self, InvalidEndpoint> {
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(InvalidEndpoint::new(text, "it has no port"));
+        };
+        let port = port
+            .parse()
+            .map_err(|_| InvalidEndpoint::new(text, "the port is not a number from 0 to 65535"))?;
+        let host = match host.strip_prefix('[') {
+            Some(inner) => inner
+                .strip_suffix(']')
+                .filter(|inner| inner.parse::<Ipv6Addr>().is_ok())
+                .ok_or_else(|| InvalidEndpoint::new(text, "the brackets do not hold an IPv6 address"))?,
+            None if host.contains(':') => {
+                let why = "an IPv6 address goes in brackets, as in [::1]:7000";
+                return Err(InvalidEndpoint::new(text, why));
+            }
+            None => host,
+        };
+        if host.is_empty() {
+            return Err(InvalidEndpoint::new(text, "it has no host"));
+        }
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
+
+    fn unix(text: &str, path: &str) -> Result<Self, InvalidEndpoint> {
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        match path.as_os_str().len() {
+            0 => Err(InvalidEndpoint::new(text, "it has no path")),
+            1..=UNIX_PATH_MAX => Ok(Self::Unix(path.to_owned())),
+            _ => Err(InvalidEndpoint::new(
+                text,
+                "the path is longer than the 107 bytes a Unix socket address holds",
+            )),
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::unix(text, path);
+        }
+        if text.starts_with("udp:") {
+            let why = "UDP may drop and reorder datagrams, and this program checks every byte \
+                       of an ordered stream";
+            return Err(InvalidEndpoint::new(text, why));
+        }
+        match text.split_once("://") {
+            Some(("tcp", rest)) => Self::tcp(rest),
+            Some((scheme, _)) => {
+                Err(InvalidEndpoint::new(text, &format!("{scheme}:// is not a scheme it knows")))
+            }
+            None => Self::tcp(text),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a text names no endpoint, and what would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InvalidEndpoint {
+    /// The whole message.
+    message: String,
+}
+
+impl InvalidEndpoint {
+    fn new(text: &str, why: &str) -> Self {
+        Self {
+            message: format!("{text:?} is no endpoint: {why}; write HOST:PORT, tcp://HOST:PORT or unix:PATH"),
+        }
+    }
+}
+
+impl fmt::Display for InvalidEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for InvalidEndpoint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Endpoint {
+        Endpoint::Tcp { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn reads_every_form() {
+        assert_eq!("localhost:7".parse(), Ok(tcp("localhost", 7)));
+        assert_eq!("tcp://127.0.0.1:65535".parse(), Ok(tcp("127.0.0.1", 65535)));
+        assert_eq!("[::1]:0".parse(), Ok(tcp("::1", 0)));
+        assert_eq!("tcp://[fe80::2]:80".parse(), Ok(tcp("fe80::2", 80)));
+        assert_eq!("unix:/run/a:b.sock".parse(), Ok(Endpoint::Unix("/run/a:b.sock".into())));
+        assert_eq!("unix:rel".parse(), Ok(Endpoint::Unix("rel".into())));
+    }
+
+    #[test]
+    fn what_it_prints_it_reads_back() {
+        for text in ["tcp://h:1", "tcp://[::1]:7000", "unix:/run/x.sock"] {
+            let endpoint: Endpoint = text.parse().expect("a valid endpoint");
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refuses_with_the_reason_and_the_remedy() {
+        for (text, reason) in [
+            ("", "no port"),
+            ("localhost", "no port"),
+            (":80", "no host"),
+            ("tcp://:80", "no host"),
+            ("h:", "port is not a number"),
+            ("h:65536", "port is not a number"),
+            ("h:-1", "port is not a number"),
+            ("::1:80", "goes in brackets"),
+            ("[::1:80", "do not hold an IPv6 address"),
+            ("[127.0.0.1]:80", "do not hold an IPv6 address"),
+            ("udp://h:1", "UDP may drop"),
+            ("udp:h:1", "UDP may drop"),
+            ("http://h:1", "http:// is not a scheme"),
+            ("unix:", "no path"),
+        ] {
+            let message = text.parse::<Endpoint>().expect_err("an invalid endpoint").to_string();
+            assert!(message.contains(reason), "{text:?}: {message}");
+            assert!(message.contains("write HOST:PORT"), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_unix_path_where_the_system_does() {
+        let longest = format!("unix:{}", "p".repeat(UNIX_PATH_MAX));
+        assert!(longest.parse::<Endpoint>().is_ok());
+        assert!(format!("{longest}p").parse::<Endpoint>().is_err());
+    }
+}

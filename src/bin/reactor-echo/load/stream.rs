@@ -1,0 +1,172 @@
+//! TCP and Unix streams as one type.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
+
+use crate::endpoint::Endpoint;
+
+/// Connections from one loopback address.
+///
+/// Linux looks for a free local port among the even ones of its range first,
+/// 14,116 by default, and one after the other: once those are taken every
+/// further connection to the same server walks past all of them, and the last
+/// few thousand take longer than all before.
+const PER_SOURCE: usize = 10_000;
+
+/// Where to connect, after names are resolved.
+#[derive(Debug, Clone)]
+pub(super) enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Every address an endpoint stands for, at least one.
+    pub(super) fn resolve(endpoint: &Endpoint) -> io::Result<Vec<Self>> {
+        match endpoint {
+            Endpoint::Tcp { host, port } => {
+                let addresses: Vec<_> = (host.as_str(), *port)
+                    .to_socket_addrs()
+                    .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?
+                    .map(Self::Tcp)
+                    .collect();
+                if addresses.is_empty() {
+                    let message = format!("{host} resolves to no address");
+                    return Err(io::Error::new(io::ErrorKind::NotFound, message));
+                }
+                Ok(addresses)
+            }
+            Endpoint::Unix(path) => Ok(vec![Self::Unix(path.clone())]),
+        }
+    }
+}
+
+/// A connection of either family, or one on its way.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Starts to connect, as the connection with this index; when it is
+    /// writable, [`Stream::finish`] says how it went.
+    pub(super) fn start(address: &Address, index: usize) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => match source(address, index) {
+                Some(source) => connect_from(source, *address).map(Self::Tcp),
+                None => TcpStream::connect(*address).map(Self::Tcp),
+            },
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+        }
+    }
+
+    /// Whether it is connected: `WouldBlock` is not yet.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        let (error, peer) = match self {
+            Self::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Self::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+        };
+        if let Some(error) = error {
+            return Err(error);
+        }
+        match peer {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            peer => peer,
+        }
+    }
+
+    /// Sends small messages at once; a Unix socket always does.
+    pub(super) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Reads once.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    /// Writes once.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Watches it, for good, in both directions.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let source: &mut dyn Source = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        };
+        registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+/// The loopback address to connect from, where the usual one will not do.
+fn source(address: &SocketAddr, index: usize) -> Option<Ipv4Addr> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let number = u8::try_from(index / PER_SOURCE).ok()?;
+    (address.ip().is_loopback() && number > 0).then(|| Ipv4Addr::new(127, 1, 0, number))
+}
+
+fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // Where the loopback is narrower than usual, the usual address does too.
+    if let Err(error) = socket.bind(&SocketAddr::from((source, 0)).into()) {
+        log::debug!("cannot connect from {source}: {error}");
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_many_connections_to_the_loopback_have_a_source() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 7));
+        let remote = SocketAddr::from(([192, 0, 2, 1], 7));
+        assert_eq!(source(&local, 0), None);
+        assert_eq!(source(&local, PER_SOURCE - 1), None);
+        let second = source(&local, PER_SOURCE);
+        assert_eq!(second, Some(Ipv4Addr::new(127, 1, 0, 1)));
+        assert_eq!(source(&remote, PER_SOURCE), None);
+    }
+
+    #[test]
+    fn a_source_is_where_the_connection_comes_from() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let source = source(&address, PER_SOURCE).expect("a source");
+        let _stream = connect_from(source, address).expect("a connection");
+        let (_, peer) = listener.accept().expect("a connection");
+        assert!(peer.ip().is_loopback());
+    }
+}

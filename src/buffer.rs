@@ -1,0 +1,363 @@
+//! Bytes on their way out of one connection, and the pool their buffers
+//! come from.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// From this size on, shared bytes are queued by reference; smaller ones are
+/// copied into the buffer that is being filled, for a copy of so few bytes
+/// costs less than a reference of its own, and they leave as one piece
+/// (`cargo bench --bench parts -- queue` compares both at each size).
+pub(crate) const SHARE_FROM: usize = 1024;
+
+/// A buffer takes further messages until it holds this many bytes.
+const FILL_TO: usize = 16 << 10;
+
+/// A queue whose buffer has more room than this is not kept for reuse.
+const KEEP_UP_TO: usize = 64 << 10;
+
+/// The room that a new buffer starts with.
+const SMALLEST: usize = 256;
+
+/// The most pieces that one write takes.
+pub(crate) const PIECES: usize = 32;
+
+#[derive(Debug)]
+enum Segment {
+    Copied(Vec<u8>),
+    /// Bytes that others may hold as well.
+    Shared(Bytes),
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What waits to be written to one connection, in order: first the rest of
+/// `front`, then `more`. A queue of small messages is `front` alone.
+///
+/// Invariant: `len` is the sum of all of it, and no segment of `more` is empty.
+#[derive(Debug, Default)]
+pub(crate) struct OutQueue {
+    len: usize,
+    front: Vec<u8>,
+    /// How much of `front` is written.
+    written: usize,
+    more: VecDeque<Segment>,
+}
+
+impl OutQueue {
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends a copy of `data`.
+    #[inline]
+    pub(crate) fn push_copy(&mut self, data: &[u8]) {
+        self.len += data.len();
+        if self.front.is_empty() && self.more.is_empty()
+            || self.front.len() + data.len() <= FILL_TO && self.more.is_empty()
+        {
+            if self.front.capacity() == 0 {
+                self.front.reserve(SMALLEST);
+            }
+            self.front.extend_from_slice(data);
+        } else {
+            self.push_more(data);
+        }
+    }
+
+    fn push_more(&mut self, data: &[u8]) {
+        match self.more.back_mut() {
+            _ if data.is_empty() => {}
+            Some(Segment::Copied(buffer)) if buffer.len() + data.len() <= FILL_TO => {
+                buffer.extend_from_slice(data);
+            }
+            _ => {
+                let mut buffer = Vec::with_capacity(data.len().max(SMALLEST));
+                buffer.extend_from_slice(data);
+                self.more.push_back(Segment::Copied(buffer));
+            }
+        }
+    }
+
+    /// Appends `data` by reference, or a copy of it where that is cheaper.
+    #[inline]
+    pub(crate) fn push_shared(&mut self, data: &Bytes) {
+        if data.len() < SHARE_FROM {
+            self.push_copy(data);
+        } else {
+            self.push_reference(data.clone());
+        }
+    }
+
+    /// Appends `data`, which is not empty, by reference, whatever its size.
+    pub(crate) fn push_reference(&mut self, data: Bytes) {
+        debug_assert!(!data.is_empty(), "no segment is empty");
+        self.len += data.len();
+        self.more.push_back(Segment::Shared(data));
+    }
+
+    /// All of it, if it is one piece.
+    #[inline]
+    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
+        if self.more.is_empty() { Some(&self.front[self.written..]) } else { None }
+    }
+
+    /// The first pieces, as many as `into` holds; returns how many there are.
+    pub(crate) fn pieces<'a>(&'a self, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+        let front = &self.front[self.written..];
+        let all = Some(front).filter(|front| !front.is_empty()).into_iter();
+        let mut count = 0;
+        for (slot, piece) in into.iter_mut().zip(all.chain(self.more.iter().map(Segment::bytes))) {
+            *slot = IoSlice::new(piece);
+            count += 1;
+        }
+        count
+    }
+
+    /// Forgets the first `count` bytes: the system has them.
+    #[inline]
+    pub(crate) fn advance(&mut self, count: usize) {
+        debug_assert!(count <= self.len, "no more was written than was queued");
+        self.len -= count;
+        let front = self.front.len() - self.written;
+        if count < front {
+            self.written += count;
+        } else {
+            self.front.clear();
+            self.written = 0;
+            if !self.more.is_empty() {
+                self.advance_more(count - front);
+            }
+        }
+    }
+
+    fn advance_more(&mut self, mut count: usize) {
+        while let Some(segment) = self.more.front_mut() {
+            let left = segment.bytes().len();
+            match segment {
+                Segment::Shared(bytes) if count < left => {
+                    bytes.advance(count);
+                    return;
+                }
+                // Its rest becomes the front, which is empty.
+                Segment::Copied(buffer) if count < left => {
+                    self.front = std::mem::take(buffer);
+                    self.written = count;
+                    self.more.pop_front();
+                    return;
+                }
+                _ => {
+                    count -= left;
+                    self.more.pop_front();
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn clear(&mut self) {
+        self.len = 0;
+        self.written = 0;
+        self.front.clear();
+        self.more.clear();
+    }
+
+    /// What it counts is what it holds, for the checks of the simulation.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_sound(&self) -> bool {
+        let held =
+            self.front.len() - self.written + self.more.iter().map(|part| part.bytes().len()).sum::<usize>();
+        held == self.len && self.more.iter().all(|part| !part.bytes().is_empty())
+    }
+
+    /// Bytes that the queue keeps allocated while it is empty, about.
+    fn room(&self) -> usize {
+        size_of::<Self>() + self.front.capacity() + self.more.capacity() * size_of::<Segment>()
+    }
+}
+
+/// Queues that nobody uses at the moment, up to a limit. They keep their
+/// buffers, so that a steady flow of messages allocates nothing.
+#[derive(Debug)]
+#[allow(clippy::vec_box, reason = "a queue moves between the pool and its connection without being copied")]
+pub(crate) struct Pool {
+    queues: Vec<Box<OutQueue>>,
+    /// Bytes that they take.
+    room: usize,
+    max_room: usize,
+}
+
+impl Pool {
+    pub(crate) const fn new(max_room: usize) -> Self {
+        Self { queues: Vec::new(), room: 0, max_room }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> Box<OutQueue> {
+        let Some(queue) = self.queues.pop() else { return Box::default() };
+        self.room -= queue.room();
+        queue
+    }
+
+    #[inline]
+    pub(crate) fn give(&mut self, mut queue: Box<OutQueue>) {
+        if queue.len > 0 {
+            queue.clear();
+        }
+        let room = queue.room();
+        if room <= KEEP_UP_TO + FILL_TO && self.room + room <= self.max_room {
+            self.room += room;
+            self.queues.push(queue);
+        }
+    }
+
+    /// It counts its room, and keeps to its limit.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_sound(&self) -> bool {
+        let room: usize = self.queues.iter().map(|queue| queue.room()).sum();
+        room == self.room && room <= self.max_room && self.queues.iter().all(|queue| queue.len == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(queue: &OutQueue) -> Vec<u8> {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let count = queue.pieces(&mut pieces);
+        pieces[..count].iter().flat_map(|piece| piece.to_vec()).collect()
+    }
+
+    #[test]
+    fn many_small_messages_are_one_piece_and_a_large_shared_one_its_own() {
+        let mut queue = OutQueue::default();
+        for _ in 0..100 {
+            queue.push_copy(b"0123456789");
+        }
+        queue.push_shared(&Bytes::from_static(b"small"));
+        assert_eq!((queue.len(), queue.only_piece().map(<[u8]>::len)), (1005, Some(1005)));
+        let large = Bytes::from(vec![b'x'; SHARE_FROM]);
+        queue.push_shared(&large);
+        queue.push_copy(b"end");
+        queue.push_copy(b"end");
+        assert_eq!((queue.len(), queue.only_piece(), queue.more.len()), (1011 + SHARE_FROM, None, 2));
+        let Some(Segment::Shared(held)) = queue.more.front() else { panic!("not shared") };
+        assert_eq!(held.as_ptr(), large.as_ptr(), "shared, not copied");
+    }
+
+    #[test]
+    fn a_partial_write_at_every_offset_keeps_the_rest_in_order() {
+        let big = Bytes::from(vec![b'y'; SHARE_FROM + 1]);
+        let whole: Vec<u8> = [b"abc".as_slice(), &big, b"def", &big, b"ghi"].concat();
+        for cut in 0..whole.len() {
+            let mut queue = OutQueue::default();
+            queue.push_copy(b"abc");
+            queue.push_shared(&big);
+            queue.push_copy(b"def");
+            queue.push_shared(&big);
+            queue.push_copy(b"gh");
+            queue.advance(cut);
+            queue.push_copy(b"i");
+            assert_eq!(contents(&queue), whole[cut..], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_queue_returns_with_its_buffer_and_the_pool_is_bounded() {
+        let mut pool = Pool::new(1024);
+        let mut queues: Vec<_> = (0..4).map(|_| pool.take()).collect();
+        for queue in &mut queues {
+            queue.push_copy(b"x");
+        }
+        for queue in queues {
+            pool.give(queue);
+        }
+        assert!(!pool.queues.is_empty() && pool.room <= 1024, "{pool:?}");
+        let queue = pool.take();
+        assert_eq!((queue.len(), queue.front.capacity()), (0, SMALLEST));
+        let mut pool = Pool::new(1 << 20);
+        let mut queue = pool.take();
+        queue.push_copy(&vec![0; 2 * KEEP_UP_TO]);
+        pool.give(queue);
+        assert!(pool.queues.is_empty(), "an outsized buffer is not hoarded");
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Copy(usize),
+        Share(usize),
+        /// A write that takes this part of what it is offered, in 255ths.
+        Write(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Around both thresholds, and mostly small.
+        let size = prop_oneof![4 => 0..64_usize, 2 => 0..2 * SHARE_FROM, 1 => 0..2 * FILL_TO];
+        prop_oneof![
+            size.clone().prop_map(Step::Copy),
+            size.prop_map(Step::Share),
+            any::<u8>().prop_map(Step::Write),
+        ]
+    }
+
+    proptest! {
+        /// A queue is a line of bytes, however they were put in and however
+        /// little is taken at once; and its pool keeps to its limit.
+        #[test]
+        fn a_queue_gives_back_the_bytes_in_order(steps in prop::collection::vec(step(), 1..100)) {
+            let mut pool = Pool::new(3 * FILL_TO);
+            let mut queue = pool.take();
+            let mut model: Vec<u8> = Vec::new();
+            let mut message = (0..=u8::MAX).cycle();
+            for step in steps {
+                match step {
+                    Step::Copy(size) => {
+                        let data: Vec<u8> = message.by_ref().take(size).collect();
+                        queue.push_copy(&data);
+                        model.extend(data);
+                    }
+                    Step::Share(size) => {
+                        let data: Vec<u8> = message.by_ref().take(size).collect();
+                        queue.push_shared(&data.clone().into());
+                        model.extend(data);
+                    }
+                    Step::Write(part) => {
+                        let mut pieces = [IoSlice::new(&[]); PIECES];
+                        let count = queue.pieces(&mut pieces);
+                        let offered: Vec<u8> =
+                            pieces[..count].iter().flat_map(|piece| piece.iter().copied()).collect();
+                        prop_assert!(pieces[..count].iter().all(|piece| !piece.is_empty()));
+                        prop_assert!(model.starts_with(&offered));
+                        prop_assert_eq!(count == 0, model.is_empty());
+                        let written = offered.len() * usize::from(part) / 255;
+                        queue.advance(written);
+                        model.drain(..written);
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+            pool.give(queue);
+            prop_assert_eq!(pool.room, pool.queues.iter().map(|queue| queue.room()).sum::<usize>());
+            prop_assert!(pool.room <= pool.max_room);
+            prop_assert_eq!(pool.take().len(), 0);
+        }
+    }
+}

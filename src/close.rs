@@ -1,0 +1,150 @@
+//! Why a connection ended, and what became of a message.
+
+use std::{fmt, io};
+
+use crate::error::BoxError;
+
+/// Which deadline of [`Limits`](crate::Limits) a connection missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Deadline {
+    /// [`Limits::connect`](crate::Limits::connect)
+    Connect,
+    /// [`Limits::idle`](crate::Limits::idle)
+    Idle,
+    /// [`Limits::first_frame`](crate::Limits::first_frame)
+    FirstFrame,
+    /// [`Limits::frame`](crate::Limits::frame)
+    Frame,
+    /// [`Limits::write_stall`](crate::Limits::write_stall)
+    WriteStall,
+}
+
+/// Why a connection ended.
+///
+/// Unless a variant says otherwise, what was queued when the connection ended
+/// was still written, followed by FIN.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Close {
+    /// Both sides ended their stream in order.
+    Finished,
+    /// [`Io::close`](crate::Io::close) was called.
+    Closed,
+    /// [`Io::abort`](crate::Io::abort) was called; what was queued is dropped.
+    Aborted,
+    /// The peer missed a deadline. After [`Deadline::WriteStall`] what was
+    /// queued is dropped.
+    TimedOut(Deadline),
+    /// More output than [`Limits::hard_mark`](crate::Limits::hard_mark) was
+    /// queued, and [`Overflow::Close`](crate::Overflow::Close) is the policy;
+    /// what was queued is dropped.
+    Overflow,
+    /// The handler left more input untaken than
+    /// [`Limits::max_input`](crate::Limits::max_input).
+    InputTooLong,
+    /// A callback returned this error.
+    Failed(BoxError),
+    /// A callback panicked, with this message; what was queued is dropped.
+    Panicked(String),
+    /// The system reported an error: a reset, a broken pipe, a peer that
+    /// vanished (keep-alive, user time-out). What was queued is dropped.
+    Io(io::Error),
+    /// The reactor shut down. What was still queued at the deadline is dropped.
+    Shutdown,
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "the connection did not come about in time",
+            Self::Idle => "nothing was sent or received for too long",
+            Self::FirstFrame => "the first request did not come in time",
+            Self::Frame => "a request was not completed in time",
+            Self::WriteStall => "the peer took no output for too long",
+        })
+    }
+}
+
+impl Close {
+    /// True for the reasons that let what is queued be written first.
+    pub(crate) const fn is_in_order(&self) -> bool {
+        match self {
+            Self::Finished | Self::Closed | Self::InputTooLong | Self::Failed(_) | Self::Shutdown => true,
+            Self::TimedOut(deadline) => {
+                matches!(deadline, Deadline::Idle | Deadline::FirstFrame | Deadline::Frame)
+            }
+            Self::Aborted | Self::Overflow | Self::Panicked(_) | Self::Io(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("both sides finished"),
+            Self::Closed => f.write_str("closed by the handler"),
+            Self::Aborted => f.write_str("aborted by the handler"),
+            Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
+            Self::Overflow => f.write_str("too much output waiting for a slow reader"),
+            Self::InputTooLong => f.write_str("a request is too long"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::Io(error) => write!(f, "broken: {error}"),
+            Self::Shutdown => f.write_str("the server shut down"),
+        }
+    }
+}
+
+/// What became of a message that a handler wrote or sent.
+#[must_use = "a handler that writes on while the answer is Full has its connection ended at the hard mark"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Queued; it leaves with the next flush.
+    Queued,
+    /// Queued, and now more than the high mark waits: stop producing until
+    /// `drained` is called.
+    Full,
+    /// Not queued, for it would have passed the hard mark. Unless the policy
+    /// is [`Overflow::DropNewest`](crate::Overflow::DropNewest), the
+    /// connection ends; under that policy `drained` tells when to go on.
+    Dropped,
+    /// There is no such connection any more, or its output has ended.
+    Gone,
+}
+
+impl Sent {
+    /// True when the message was queued, whether or not the queue is now full.
+    #[must_use]
+    pub const fn is_queued(self) -> bool {
+        matches!(self, Self::Queued | Self::Full)
+    }
+}
+
+/// What became of a broadcast, in members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Members for whom the message was queued.
+    pub queued: usize,
+    /// Of those: members whose queue is above its high mark now.
+    pub full: usize,
+    /// Members who lost the message at their hard mark.
+    pub dropped: usize,
+    /// Members whose output had ended already.
+    pub gone: usize,
+}
+
+impl Tally {
+    pub(crate) const fn count(&mut self, sent: Sent) {
+        match sent {
+            Sent::Queued => self.queued += 1,
+            Sent::Full => {
+                self.queued += 1;
+                self.full += 1;
+            }
+            Sent::Dropped => self.dropped += 1,
+            Sent::Gone => self.gone += 1,
+        }
+    }
+}

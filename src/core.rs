@@ -1,0 +1,317 @@
+//! What handlers and the loop share: every connection's state, and the lists
+//! of what is to be done about it. It has no socket and reads no clock.
+
+mod datagrams;
+mod deadlines;
+mod endings;
+mod groups;
+mod output;
+mod timers;
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::buffer::Pool;
+use crate::close::Close;
+use crate::conn::{Conn, Flags, Phase};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::groups::Groups;
+use crate::id::{ConnId, Key, SocketId, Table};
+use crate::limits::{Config, Limits};
+use crate::moment::Moment;
+use crate::socket::Sockets;
+use crate::stats::Stats;
+use crate::timers::Timers;
+
+/// No connection: the id of a callback that belongs to none.
+pub(crate) const NOBODY: ConnId = ConnId(Key::NOWHERE);
+
+/// A hand that has grown beyond this many bytes is not kept.
+const KEEP_IN_HAND: usize = 256 << 10;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To look at the deadlines of a connection.
+    Deadlines(ConnId),
+    /// A session's own timer.
+    Session(ConnId),
+    /// A service's own timer.
+    Service(u16),
+    /// To try accepting again.
+    Accept,
+    /// To give up on what a datagram socket cannot send.
+    Stalled(SocketId),
+}
+
+/// A timer's purpose, and its period if it repeats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm {
+    pub(crate) purpose: Purpose,
+    pub(crate) every: Option<Period>,
+    /// Of a session's timer: its place among that connection's.
+    place: u32,
+}
+
+impl Alarm {
+    /// One that fires once.
+    pub(crate) const fn once(purpose: Purpose) -> Self {
+        Self { purpose, every: None, place: 0 }
+    }
+
+    /// It says that it is at this place among its connection's.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn is_at(&self, place: usize) -> bool {
+        self.place as usize == place
+    }
+}
+
+/// The period of a repeating timer in nanoseconds, at least a millisecond.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Period(std::num::NonZeroU64);
+
+impl Period {
+    fn new(period: Duration) -> Self {
+        let nanos = Moment::ZERO.plus(period.max(Duration::from_millis(1))).0;
+        Self(std::num::NonZeroU64::new(nanos).expect("a millisecond is not zero"))
+    }
+
+    /// The first moment after `now` that is a whole number of periods after `at`.
+    pub(crate) const fn next(self, at: Moment, now: Moment) -> Moment {
+        let missed = now.0.saturating_sub(at.0) / self.0.get();
+        Moment(at.0.saturating_add(self.0.get().saturating_mul(missed.saturating_add(1))))
+    }
+}
+
+/// Whether and how the reactor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Running,
+    /// Finish what is under way until this moment.
+    Draining(Moment),
+    /// Drop everything now.
+    Stopping,
+}
+
+impl Ending {
+    /// Of two wishes the sooner.
+    pub(crate) fn hasten(&mut self, wish: Self) {
+        *self = match (*self, wish) {
+            (Self::Stopping, _) | (_, Self::Stopping) => Self::Stopping,
+            (Self::Draining(a), Self::Draining(b)) => Self::Draining(a.min(b)),
+            (Self::Running, other) | (other, Self::Running) => other,
+        };
+    }
+}
+
+/// A service as the core knows it.
+#[derive(Debug)]
+pub(crate) struct ServiceState {
+    pub(crate) limits: Limits,
+    pub(crate) check_period: Option<Duration>,
+    pub(crate) connections: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) stats: Stats,
+    /// Where the moments are counted from.
+    epoch: Instant,
+    /// The turn's time.
+    pub(crate) moment: Moment,
+    pub(crate) services: Vec<ServiceState>,
+    /// Connections at once, of all services.
+    pub(crate) max_connections: usize,
+    pub(crate) conns: Table<Conn>,
+    pub(crate) pool: Pool,
+    pub(crate) timers: Timers<Alarm>,
+    /// Timers that handlers set.
+    pub(crate) handler_timers: usize,
+    pub(crate) groups: Groups,
+    /// Whose callback runs.
+    pub(crate) here: ConnId,
+    /// What the callback wrote to its own connection, if that had nothing
+    /// queued: it leaves from here, and only what the system does not take is
+    /// queued. Empty between callbacks.
+    pub(crate) hand: Vec<u8>,
+    /// A message went to another connection than the one in hand, this turn.
+    pub(crate) crossed: bool,
+    /// Something was put on one of the lists below.
+    pub(crate) listed: bool,
+    /// Connections that a callback asked for.
+    pub(crate) to_connect: Vec<(ConnId, Endpoint)>,
+    /// Connections that may have come about, or failed to.
+    pub(crate) to_establish: Vec<ConnId>,
+    pub(crate) to_read: Vec<ConnId>,
+    pub(crate) to_flush: Vec<ConnId>,
+    pub(crate) to_drain: Vec<ConnId>,
+    pub(crate) to_reap: Vec<ConnId>,
+    /// The datagram sockets, with lists of their own.
+    pub(crate) sockets: Sockets,
+    /// What the handlers and handles wish.
+    pub(crate) wish: Ending,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, max_connections: usize, epoch: Instant, now: Moment) -> Self {
+        Self {
+            stats: Stats::default(),
+            epoch,
+            moment: now,
+            services: Vec::new(),
+            max_connections,
+            conns: Table::new(),
+            pool: Pool::new(config.spare_output),
+            timers: Timers::new(),
+            handler_timers: 0,
+            groups: Groups::new(),
+            here: NOBODY,
+            hand: Vec::new(),
+            crossed: false,
+            listed: false,
+            to_connect: Vec::new(),
+            to_establish: Vec::new(),
+            to_read: Vec::new(),
+            to_flush: Vec::new(),
+            to_drain: Vec::new(),
+            to_reap: Vec::new(),
+            sockets: Sockets::new(),
+            wish: Ending::Running,
+            config,
+        }
+    }
+
+    /// The turn's time, as handlers see it.
+    pub(crate) fn now(&self) -> Instant {
+        self.epoch + self.moment.since(Moment::ZERO)
+    }
+
+    /// Asks for an end of the loop.
+    pub(crate) fn wish(&mut self, ending: Ending) {
+        self.wish.hasten(ending);
+        self.listed = true;
+    }
+
+    /// True when something is on a list.
+    pub(crate) fn has_listed(&self) -> bool {
+        !(self.to_connect.is_empty()
+            && self.to_establish.is_empty()
+            && self.to_read.is_empty()
+            && self.to_flush.is_empty()
+            && self.to_drain.is_empty()
+            && self.to_reap.is_empty()
+            && !self.sockets.has_listed()
+            && self.wish == Ending::Running)
+    }
+
+    fn limits(&self, conn: &Conn) -> &Limits {
+        &self.services[conn.service as usize].limits
+    }
+
+    // Input
+
+    pub(crate) fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id.0)
+            && conn.phase <= Phase::Live
+        {
+            conn.set(Flags::PAUSED);
+            // A resume of the same callback is taken back.
+            conn.unset(Flags::RESUMED);
+        }
+    }
+
+    /// Starts reading again, by itself: no new edge would come for what has
+    /// arrived meanwhile.
+    pub(crate) fn resume(&mut self, id: ConnId) {
+        let now = self.moment;
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if !conn.has(Flags::PAUSED) {
+            return;
+        }
+        conn.unset(Flags::PAUSED);
+        conn.frame_since = now;
+        if conn.kept.is_some() {
+            conn.set(Flags::RESUMED);
+        }
+        let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
+        if conn.kept.is_some() || conn.has(Flags::READABLE) {
+            self.read_later(id);
+        }
+        if awaits_first_frame {
+            // It runs only now, and no later look is certain to be in time.
+            self.watch_deadlines(id);
+        }
+    }
+
+    /// Keeps what a handler left of the `before` bytes that it was shown, and
+    /// the time of the frame that it begins.
+    pub(crate) fn keep(
+        &mut self,
+        id: ConnId,
+        left: Box<BytesMut>,
+        before: usize,
+        had_kept: bool,
+        is_first_frame: bool,
+    ) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if conn.phase != Phase::Live {
+            return;
+        }
+        if left.len() < before {
+            conn.frame_since = self.moment;
+        } else if is_first_frame {
+            conn.set(Flags::AWAITS_FIRST_FRAME);
+        } else if !had_kept {
+            conn.frame_since = self.moment;
+        }
+        let too_long = left.len() > self.services[conn.service as usize].limits.max_input;
+        conn.kept = Some(left);
+        if too_long {
+            self.end(id, Close::InputTooLong);
+        }
+    }
+
+    /// Puts a connection on the list to read, for the next turn.
+    pub(crate) fn read_later(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if !conn.has(Flags::PAUSED.union(Flags::IN_READ_LIST)) {
+            conn.set(Flags::IN_READ_LIST);
+            self.to_read.push(id);
+            self.listed = true;
+        }
+    }
+
+    // Outbound connections
+
+    /// Asks for a connection; the loop makes it after the callback.
+    pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
+        self.room_for(service)?;
+        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)));
+        self.services[service as usize].connections += 1;
+        self.to_connect.push((id, to));
+        self.listed = true;
+        Ok(id)
+    }
+
+    /// Looks at a connection that is being made again, in the next turn.
+    pub(crate) fn establish_later(&mut self, id: ConnId) {
+        self.to_establish.push(id);
+        self.listed = true;
+    }
+
+    /// Whether one more connection of a service is within the limits.
+    pub(crate) fn room_for(&self, service: u16) -> Result<()> {
+        let state = &self.services[service as usize];
+        if self.conns.len() >= self.max_connections {
+            Err(Error::Full { what: "connections", limit: self.max_connections })
+        } else if state.connections >= state.limits.max_connections {
+            Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })
+        } else {
+            Ok(())
+        }
+    }
+}

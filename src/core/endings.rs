@@ -1,0 +1,99 @@
+//! How connections end.
+
+use super::Core;
+use crate::close::Close;
+use crate::conn::{Flags, Phase};
+use crate::id::ConnId;
+
+impl Core {
+    /// Half-close: our FIN after what is queued.
+    pub(crate) fn finish(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if conn.takes_output() {
+            conn.set(Flags::FINISHING);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Ends a connection for the reason given: in order if that reason allows
+    /// it, else at once. Of several the first counts, unless a later one cuts
+    /// short an end that is in order.
+    pub(crate) fn end(&mut self, id: ConnId, why: Close) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        match conn.phase {
+            Phase::Live if why.is_in_order() => self.close_in_order(id, why),
+            Phase::Closing | Phase::Lingering | Phase::Dead if why.is_in_order() => {}
+            _ => self.kill(id, why),
+        }
+    }
+
+    fn close_in_order(&mut self, id: ConnId, why: Close) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        conn.phase = Phase::Closing;
+        // What is queued has its own time to leave. An idle deadline that
+        // was missed just now would cut it short.
+        conn.last_activity = self.moment;
+        conn.why = Some(Box::new(why));
+        conn.kept = None;
+        conn.unset(Flags::PAUSED.union(Flags::RESUMED));
+        let unread = conn.has(Flags::READABLE) && !conn.has(Flags::PEER_DONE);
+        self.mark_dirty(id);
+        if unread {
+            self.read_later(id);
+        }
+    }
+
+    /// Ends a connection at once; what is queued is dropped.
+    pub(crate) fn kill(&mut self, id: ConnId, why: Close) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if conn.phase == Phase::Dead {
+            return;
+        }
+        let broken = matches!(why, Close::Io(_));
+        let cut_short =
+            conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, Close::Shutdown));
+        if cut_short && !broken {
+            conn.set(Flags::RESETS);
+        }
+        conn.phase = Phase::Dead;
+        conn.kept = None;
+        conn.why = Some(Box::new(why));
+        self.reap_later(id);
+    }
+
+    /// The last byte and the FIN are out and the peer's FIN is in, or nobody
+    /// waits for it any more.
+    pub(crate) fn bury(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        conn.phase = Phase::Dead;
+        self.reap_later(id);
+    }
+
+    pub(crate) fn reap_later(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if !conn.has(Flags::IN_REAP_LIST) {
+            conn.set(Flags::IN_REAP_LIST);
+            self.to_reap.push(id);
+            self.listed = true;
+        }
+    }
+
+    /// Takes everything but its socket and its session away from a
+    /// connection, and frees its id.
+    pub(crate) fn free(&mut self, id: ConnId) {
+        while let Some(membership) = self.memberships(id).and_then(|memberships| memberships.last().copied())
+        {
+            self.leave(membership.group, id);
+        }
+        let Some(mut conn) = self.conns.remove(id.0) else { return };
+        conn.release_queue(&mut self.pool);
+        if let Some(timer) = conn.deadline {
+            self.timers.remove(timer);
+        }
+        for timer in conn.extras.into_iter().flat_map(|extras| extras.timers) {
+            self.timers.remove(timer);
+            self.handler_timers -= 1;
+        }
+        self.services[conn.service as usize].connections -= 1;
+    }
+}

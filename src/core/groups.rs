@@ -1,0 +1,75 @@
+//! Who is in which group, and messages to all of one.
+
+use bytes::Bytes;
+
+use super::Core;
+use crate::close::Tally;
+use crate::conn::Phase;
+use crate::error::{Error, Result};
+use crate::groups::Membership;
+use crate::id::{ConnId, GroupId};
+
+impl Core {
+    pub(crate) fn create_group(&mut self) -> Result<GroupId> {
+        let limit = self.config.max_groups;
+        if self.groups.len() >= limit {
+            return Err(Error::Full { what: "groups", limit });
+        }
+        Ok(self.groups.create())
+    }
+
+    pub(crate) fn join(&mut self, group: GroupId, id: ConnId) -> Result<bool> {
+        let limit = self.config.max_groups_per_connection;
+        let Some(conn) = self.conns.get_mut(id.0) else { return Ok(false) };
+        if conn.phase != Phase::Live || !self.groups.exists(group) {
+            return Ok(false);
+        }
+        let memberships = &mut conn.extras().groups;
+        if memberships.iter().any(|membership| membership.group == group) {
+            return Ok(true);
+        }
+        if memberships.len() >= limit {
+            return Err(Error::Full { what: "groups of one connection", limit });
+        }
+        memberships.extend(self.groups.join(group, id));
+        Ok(true)
+    }
+
+    pub(crate) fn leave(&mut self, group: GroupId, id: ConnId) -> bool {
+        let Some(memberships) = self.memberships(id) else { return false };
+        let Some(place) = memberships.iter().position(|membership| membership.group == group) else {
+            return false;
+        };
+        let membership = memberships.swap_remove(place);
+        if let Some((moved, membership)) = self.groups.leave(membership)
+            && let Some(memberships) = self.memberships(moved)
+            && let Some(held) = memberships.iter_mut().find(|held| held.group == group)
+        {
+            *held = membership;
+        }
+        true
+    }
+
+    pub(crate) fn dissolve(&mut self, group: GroupId) {
+        for id in self.groups.dissolve(group) {
+            if let Some(memberships) = self.memberships(id) {
+                memberships.retain(|membership| membership.group != group);
+            }
+        }
+    }
+
+    pub(super) fn memberships(&mut self, id: ConnId) -> Option<&mut Vec<Membership>> {
+        self.conns.get_mut(id.0)?.extras.as_deref_mut().map(|extras| &mut extras.groups)
+    }
+
+    pub(crate) fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
+        let mut tally = Tally::default();
+        for place in 0..self.groups.members(group).len() {
+            let member = self.groups.members(group)[place];
+            if Some(member) != except {
+                tally.count(self.send(member, data));
+            }
+        }
+        tally
+    }
+}

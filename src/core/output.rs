@@ -1,0 +1,146 @@
+//! Messages on their way from callbacks into queues.
+
+use bytes::Bytes;
+
+use super::{Core, KEEP_IN_HAND};
+use crate::close::{Close, Sent};
+use crate::conn::{Flags, Phase};
+use crate::id::ConnId;
+use crate::limits::Overflow;
+
+impl Core {
+    /// Writes to the connection in hand.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, data: &[u8]) -> Sent {
+        let Some(conn) = self.conns.get_mut(self.here.0) else { return Sent::Gone };
+        let limits = &self.services[conn.service as usize].limits;
+        let queued = conn.queued() + self.hand.len() + data.len();
+        match conn.room_for(queued, limits) {
+            sent @ (Sent::Queued | Sent::Full) => {
+                if conn.out.is_none() {
+                    self.hand.extend_from_slice(data);
+                } else {
+                    conn.queue(&mut self.pool).push_copy(data);
+                    conn.set(Flags::DIRTY);
+                }
+                sent
+            }
+            sent => self.refuse(self.here, sent),
+        }
+    }
+
+    /// Sends to any connection, by reference where that is cheaper.
+    pub(crate) fn send(&mut self, to: ConnId, data: &Bytes) -> Sent {
+        let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
+        let limits = &self.services[conn.service as usize].limits;
+        let in_hand = if to == self.here { self.hand.len() } else { 0 };
+        let queued = conn.queued() + in_hand + data.len();
+        match conn.room_for(queued, limits) {
+            sent @ (Sent::Queued | Sent::Full) => {
+                if !data.is_empty() {
+                    if in_hand > 0 {
+                        self.queue_hand(to, 0);
+                    }
+                    self.enqueue(to, data);
+                }
+                sent
+            }
+            sent => self.refuse(to, sent),
+        }
+    }
+
+    fn enqueue(&mut self, to: ConnId, data: &Bytes) {
+        let Some(conn) = self.conns.get_mut(to.0) else { return };
+        if conn.out.is_none() {
+            conn.stalled_since = self.moment;
+        }
+        conn.queue(&mut self.pool).push_shared(data);
+        conn.set(Flags::DIRTY);
+        if to != self.here {
+            self.crossed = true;
+            self.flush_later(to);
+        }
+    }
+
+    /// Puts what is in hand, but for the first `written` bytes, into the queue
+    /// of its connection.
+    pub(crate) fn queue_hand(&mut self, id: ConnId, written: usize) {
+        if let Some(conn) = self.conns.get_mut(id.0) {
+            if conn.out.is_none() {
+                conn.stalled_since = self.moment;
+            }
+            conn.queue(&mut self.pool).push_copy(&self.hand[written..]);
+            conn.set(Flags::DIRTY);
+        }
+        self.empty_hand();
+    }
+
+    /// What was in hand has left, or is dropped with its connection.
+    #[inline]
+    pub(crate) fn empty_hand(&mut self) {
+        self.hand.clear();
+        if self.hand.capacity() > KEEP_IN_HAND {
+            self.hand = Vec::new();
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, to: ConnId, sent: Sent) -> Sent {
+        if sent == Sent::Dropped {
+            self.stats.dropped += 1;
+            let policy = self.conns.get(to.0).map(|conn| self.limits(conn).overflow);
+            match policy {
+                Some(Overflow::Close) => self.end(to, Close::Overflow),
+                Some(Overflow::DropNewest) => self.check_empty_queue(to),
+                None => {}
+            }
+        }
+        sent
+    }
+
+    /// Sees to it that the connection is flushed: at the end of its callback
+    /// if it is the one in hand, else at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        conn.set(Flags::DIRTY);
+        if id != self.here {
+            self.flush_later(id);
+        }
+    }
+
+    pub(crate) fn flush_later(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if !conn.has(Flags::IN_FLUSH_LIST) {
+            conn.set(Flags::IN_FLUSH_LIST);
+            self.to_flush.push(id);
+            self.listed = true;
+        }
+    }
+
+    /// After a write: whether the handler may be told to go on.
+    pub(crate) fn check_low_mark(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if conn.queued() <= self.services[conn.service as usize].limits.low_mark {
+            conn.unset(Flags::ABOVE_HIGH);
+            if !conn.has(Flags::OWES_DRAINED) {
+                conn.set(Flags::OWES_DRAINED);
+                self.to_drain.push(id);
+                self.listed = true;
+            }
+        }
+    }
+
+    /// With nothing queued, no write will follow that could let a handler go
+    /// on which was told to stop.
+    pub(crate) fn check_empty_queue(&mut self, id: ConnId) {
+        let told = self.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH));
+        if told && self.queued(id) == Some(0) {
+            self.check_low_mark(id);
+        }
+    }
+
+    pub(crate) fn queued(&self, id: ConnId) -> Option<usize> {
+        let in_hand = if id == self.here { self.hand.len() } else { 0 };
+        self.conns.get(id.0).filter(|conn| conn.phase == Phase::Live).map(|conn| conn.queued() + in_hand)
+    }
+}

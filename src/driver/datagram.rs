@@ -1,0 +1,226 @@
+//! Datagram sockets of the operating system: how they are made, and what
+//! their calls mean.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, RecvMsg, ReturnFlags, SendFlags, SocketAddrAny,
+    SocketAddrUnix,
+};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::options::{BindOptions, Multicast};
+use super::unix_path::{self, OwnedPath};
+use crate::endpoint::Endpoint;
+use crate::link::{Address, Peer};
+
+/// A datagram socket of [`MioDriver`](super::MioDriver).
+#[derive(Debug)]
+pub struct MioSocket {
+    socket: OwnedFd,
+    is_unix: bool,
+    #[allow(dead_code, reason = "removes the file when dropped")]
+    path: Option<OwnedPath>,
+}
+
+impl AsFd for MioSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The length of a datagram that is cut off is told, and not only that it is.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const RECEIVE: RecvFlags = RecvFlags::TRUNC;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const RECEIVE: RecvFlags = RecvFlags::empty();
+
+/// Without SIGPIPE, where that can be said for one call.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
+
+impl MioSocket {
+    /// Binds a socket, and tells where it is indeed.
+    pub(super) fn bind(at: &Endpoint, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
+        match at {
+            Endpoint::Udp(address) => Self::bind_udp(*address, options),
+            Endpoint::UnixDatagram(path) => Self::bind_unix(path, options),
+            Endpoint::Tcp(_) | Endpoint::Unix(_) => {
+                let message = "this endpoint is for streams: listen on it, or bind udp:// or unixgram:";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    fn bind_udp(at: SocketAddr, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
+        let socket = prepare(Domain::for_address(at), options)?;
+        socket.set_reuse_address(options.reuse_address)?;
+        #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+        socket.set_reuse_port(options.reuse_port)?;
+        socket.set_broadcast(options.broadcast)?;
+        match at.ip() {
+            IpAddr::V4(_) => set_up_v4(&socket, options)?,
+            IpAddr::V6(_) => set_up_v6(&socket, options)?,
+        }
+        socket.bind(&at.into())?;
+        // Once it is bound, so that no datagram of somebody else's port comes.
+        for group in &options.multicast {
+            match group {
+                Multicast::V4 { group, interface } => socket.join_multicast_v4(group, interface)?,
+                Multicast::V6 { group, interface } => socket.join_multicast_v6(group, *interface)?,
+            }
+        }
+        let local = socket.local_addr()?.as_socket().unwrap_or(at);
+        Ok((Self { socket: socket.into(), is_unix: false, path: None }, Endpoint::Udp(local)))
+    }
+
+    fn bind_unix(path: &Path, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
+        unix_path::make_free(path)?;
+        let socket = prepare(Domain::UNIX, options)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let owned = OwnedPath::of(path)?;
+        if let Some(mode) = options.mode {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        }
+        let socket = Self { socket: socket.into(), is_unix: true, path: Some(owned) };
+        Ok((socket, Endpoint::UnixDatagram(path.to_owned())))
+    }
+
+    /// Receives one datagram: its length, which is more than `into` holds if
+    /// it was cut off.
+    #[inline]
+    pub(super) fn receive(&self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
+        let room = into.len();
+        let pieces = &mut [io::IoSliceMut::new(into)];
+        // Descriptors that a peer passes are closed by the system.
+        let message =
+            rustix::net::recvmsg(&self.socket, pieces, &mut RecvAncillaryBuffer::default(), RECEIVE)?;
+        assign(from, self.is_unix, &message);
+        let cut_off = message.flags.contains(ReturnFlags::TRUNC);
+        Ok(if cut_off { message.bytes.max(room + 1) } else { message.bytes })
+    }
+
+    /// Sends one datagram, whole.
+    #[inline]
+    pub(super) fn send_to(&self, to: &Peer, data: &[u8]) -> io::Result<()> {
+        match &to.address {
+            Address::Inet(address) => self.send(data, address),
+            Address::Unix(path) => self.send_unix(data, &SocketAddrUnix::new(path)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Address::Abstract(name) => self.send_unix(data, &SocketAddrUnix::new_abstract_name(name)?),
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            Address::Abstract(_) => Err(Errno::AFNOSUPPORT.into()),
+            Address::Unnamed => Err(Errno::DESTADDRREQ.into()),
+        }
+    }
+
+    #[inline]
+    fn send(&self, data: &[u8], to: &impl rustix::net::addr::SocketAddrArg) -> io::Result<()> {
+        rustix::net::sendto(&self.socket, data, SEND, to)?;
+        Ok(())
+    }
+
+    /// To a Unix socket there are two kinds of EAGAIN. If our own buffer is
+    /// full, there will be an edge when it is not. If the *receiver's* queue
+    /// is full, there will be none, ever: a socket that is not connected to it
+    /// is writable all the time. Whoever waits for an edge then, hangs; so that
+    /// one datagram is refused, for want of room at the receiver.
+    fn send_unix(&self, data: &[u8], to: &SocketAddrUnix) -> io::Result<()> {
+        match self.send(data, to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.has_room() => {}
+            outcome => return outcome,
+        }
+        // The room may have come only since.
+        match self.send(data, to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.has_room() => {
+                Err(Errno::NOBUFS.into())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The socket's own buffer has room, says the system.
+    #[cold]
+    fn has_room(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+    }
+}
+
+/// A socket with what concerns all kinds of them.
+fn prepare(domain: Domain, options: &BindOptions) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if let Some(size) = options.receive_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    Ok(socket)
+}
+
+fn set_up_v4(socket: &Socket, options: &BindOptions) -> io::Result<()> {
+    if let Some(hops) = options.hops {
+        socket.set_ttl_v4(hops)?;
+    }
+    if let Some(hops) = options.multicast_hops {
+        socket.set_multicast_ttl_v4(hops)?;
+    }
+    if let Some(interface) = options.multicast_interface_v4 {
+        socket.set_multicast_if_v4(&interface)?;
+    }
+    socket.set_multicast_loop_v4(options.multicast_loop)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_multicast_all_v4(false)?;
+    Ok(())
+}
+
+fn set_up_v6(socket: &Socket, options: &BindOptions) -> io::Result<()> {
+    socket.set_only_v6(options.only_v6)?;
+    if let Some(hops) = options.hops {
+        socket.set_unicast_hops_v6(hops)?;
+    }
+    if let Some(hops) = options.multicast_hops {
+        socket.set_multicast_hops_v6(hops)?;
+    }
+    if let Some(interface) = options.multicast_interface_v6 {
+        socket.set_multicast_if_v6(interface)?;
+    }
+    socket.set_multicast_loop_v6(options.multicast_loop)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_multicast_all_v6(false)?;
+    Ok(())
+}
+
+/// Who sent it, into the buffer that `from` has.
+#[inline]
+fn assign(from: &mut Peer, is_unix: bool, message: &RecvMsg) {
+    let address: Option<&SocketAddrAny> = message.address.as_ref();
+    if !is_unix {
+        if let Some(address) = address.and_then(|address| SocketAddr::try_from(address.clone()).ok()) {
+            *from = Peer::inet(address);
+        }
+        return;
+    }
+    let address = address
+        .filter(|address| address.address_family() == AddressFamily::UNIX)
+        .and_then(|address| SocketAddrUnix::try_from(address.clone()).ok());
+    if let Some(path) = address.as_ref().and_then(SocketAddrUnix::path_bytes) {
+        return from.assign_path(path);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = address.as_ref().and_then(SocketAddrUnix::abstract_name) {
+        return from.assign_abstract(name);
+    }
+    *from = Peer::unix(None, None);
+}

@@ -1,0 +1,293 @@
+//! What the loop needs from an operating system.
+//!
+//! The loop itself opens no socket and reads no clock: it asks a [`Driver`].
+//! [`MioDriver`] is the real one. Another one makes the same loop and the
+//! same handlers run over something else, such as a network in memory under
+//! a clock of its own.
+
+mod datagram;
+mod mio;
+mod options;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod unix_path;
+
+use std::io::{self, IoSlice};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+pub use self::datagram::MioSocket;
+pub use self::mio::{MioDriver, MioListener, MioStream};
+pub use self::options::{BindOptions, KeepAlive, ListenOptions, Multicast};
+pub use crate::moment::Moment;
+
+use crate::endpoint::Endpoint;
+use crate::id::{ConnId, Key, ListenerId, SocketId};
+use crate::link::Peer;
+use crate::stats::SystemCalls;
+
+/// Names a socket to the driver, and its events to the loop: 64 bits, never
+/// the same for two sockets of one reactor, not even one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(u64);
+
+/// What a [`Token`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Connection(ConnId),
+    Listener(ListenerId),
+    Socket(SocketId),
+}
+
+/// The bit of a packed id that sets listeners apart: the topmost of the slot.
+const LISTENER: u64 = 1 << 31;
+
+/// The bit that sets datagram sockets apart: the next one.
+const SOCKET: u64 = 1 << 30;
+
+impl Token {
+    pub(crate) const fn connection(id: ConnId) -> Self {
+        Self(id.0.to_bits())
+    }
+
+    pub(crate) const fn listener(id: ListenerId) -> Self {
+        Self(id.0.to_bits() | LISTENER)
+    }
+
+    pub(crate) const fn socket(id: SocketId) -> Self {
+        Self(id.0.to_bits() | SOCKET)
+    }
+
+    #[inline]
+    pub(crate) const fn target(self) -> Target {
+        if self.0 & (LISTENER | SOCKET) == 0 {
+            Target::Connection(ConnId(Key::from_bits(self.0)))
+        } else if self.0 & LISTENER == 0 {
+            Target::Socket(SocketId(Key::from_bits(self.0 & !SOCKET)))
+        } else {
+            Target::Listener(ListenerId(Key::from_bits(self.0 & !LISTENER)))
+        }
+    }
+
+    /// The token as a number; 0 is no token.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The token that [`to_bits`](Self::to_bits) gave this number for.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// What the system says of a socket. All of it is a hint: the loop believes
+/// only what a read or a write then answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which socket.
+    pub token: Token,
+    /// There may be input, a connection to accept, the peer's FIN or an error.
+    pub readable: bool,
+    /// There may be room for output.
+    pub writable: bool,
+    /// There may be more behind what the next read finds, even if that fills
+    /// less than its buffer: the end of the peer's side, an error, or what
+    /// follows urgent data.
+    pub hangup: bool,
+}
+
+/// How a stream is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The system delivers what it has accepted, then FIN.
+    InOrder,
+    /// The peer is to notice that something is missing: a reset, on TCP.
+    Reset,
+}
+
+/// An operating system, as far as the loop needs one.
+///
+/// # What the loop relies on
+///
+/// - Nothing blocks, but [`wait`](Self::wait). What cannot be done yet is
+///   `WouldBlock`; `Interrupted` may come from every call.
+/// - Readiness is **edge-triggered**: after registration, and after a call
+///   has said `WouldBlock`, a change is reported once. Events may be spurious.
+/// - Nothing is reported of a stream that was closed before the
+///   [`wait`](Self::wait) began.
+///
+/// # Implementation
+///
+/// A wrong answer from a driver can make a connection fail or hang; it cannot
+/// make the loop unsafe, or confuse one connection with another.
+pub trait Driver {
+    /// A socket that accepts connections.
+    type Listener;
+    /// A connected socket.
+    type Stream;
+    /// A datagram socket.
+    type Socket;
+
+    /// A read that fills less than its buffer has emptied the socket, and a
+    /// write that takes less than it was given has filled it, so that neither
+    /// needs another call to be told `WouldBlock` (epoll(7), "Questions and
+    /// answers", 9). The loop does not rely on it where [`Event::hangup`] is set.
+    const SHORT_MEANS_BLOCKED: bool;
+
+    /// Where [`now`](Self::now) is counted from.
+    fn epoch(&self) -> Instant;
+
+    /// The time. It never goes backwards.
+    fn now(&self) -> Moment;
+
+    /// Wakes a [`wait`](Self::wait), from any thread; one that has not begun
+    /// yet returns at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn waker(&mut self) -> io::Result<Waker>;
+
+    /// Waits until there is an event, a wake or the time-out is over, and
+    /// reports what there is. `None` waits for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `Interrupted` is taken for no event.
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<()>;
+
+    /// Listens on an endpoint, reports its events under `token`, and tells
+    /// where it listens indeed: port 0 has become a real one.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or why this endpoint cannot be listened on.
+    fn listen(
+        &mut self,
+        at: &Endpoint,
+        options: &ListenOptions,
+        token: Token,
+    ) -> io::Result<(Self::Listener, Endpoint)>;
+
+    /// Takes one connection that waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when none does; else what the system says.
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+
+    /// Begins to connect to a listener. When the stream, once registered, has
+    /// an event, [`connected`](Self::connected) says what became of it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if it says so at once.
+    fn connect(&mut self, to: &Endpoint) -> io::Result<Self::Stream>;
+
+    /// Whether a stream that is being connected has come about, and to whom;
+    /// `None`: not yet.
+    ///
+    /// # Errors
+    ///
+    /// Why it has not and will not.
+    fn connected(&mut self, stream: &mut Self::Stream) -> io::Result<Option<Peer>>;
+
+    /// Stops listening, and removes what listening has left in the file
+    /// system if it is still ours.
+    fn close_listener(&mut self, listener: Self::Listener);
+
+    /// Reports the stream's events, of both directions, under `token`: the
+    /// only registration it ever gets.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Reads; 0 is the peer's FIN.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is nothing yet; else what the system says.
+    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes the pieces in order, or as much of them as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is no room yet; else what the system says.
+    fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends our FIN behind what was written.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn shutdown(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    /// Closes a stream.
+    fn close(&mut self, stream: Self::Stream, how: Closing);
+
+    /// Binds a datagram socket to an endpoint, reports its events, of both
+    /// directions, under `token`, and tells where it is bound indeed.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or why this endpoint cannot be bound.
+    fn bind(
+        &mut self,
+        at: &Endpoint,
+        options: &BindOptions,
+        token: Token,
+    ) -> io::Result<(Self::Socket, Endpoint)>;
+
+    /// Receives one datagram into `into`, and who sent it into `from`, which
+    /// holds an earlier sender, for its buffer. Returns the datagram's length:
+    /// if `into` does not hold all of it, the rest is lost, and the length is
+    /// more than that of `into` (by one at least, where the system does not
+    /// tell).
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is none yet; else what the system says, which
+    /// concerns one datagram and not the socket.
+    fn receive(&mut self, socket: &mut Self::Socket, into: &mut [u8], from: &mut Peer) -> io::Result<usize>;
+
+    /// Sends one datagram, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is no room yet **and an event will tell when
+    /// there is**; else what the system says, which concerns this datagram and
+    /// not the socket: it is then lost, and the next one is tried.
+    fn send_to(&mut self, socket: &mut Self::Socket, to: &Peer, data: &[u8]) -> io::Result<()>;
+
+    /// Closes a datagram socket, and removes what binding has left in the file
+    /// system if it is still ours.
+    fn close_socket(&mut self, socket: Self::Socket);
+
+    /// How many connections the system allows the process, for the default of
+    /// [`Config::max_connections`](crate::Config::max_connections); `None` if
+    /// it sets no limit.
+    fn max_streams(&self) -> Option<usize>;
+
+    /// What was asked of the system so far.
+    fn calls(&self) -> SystemCalls;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_tells_connections_listeners_and_sockets_apart() {
+        let key = Key { slot: 5, generation: u32::MAX };
+        assert_eq!(Token::connection(ConnId(key)).target(), Target::Connection(ConnId(key)));
+        assert_eq!(Token::listener(ListenerId(key)).target(), Target::Listener(ListenerId(key)));
+        assert_eq!(Token::socket(SocketId(key)).target(), Target::Socket(SocketId(key)));
+        let token = Token::listener(ListenerId(key));
+        assert_eq!(Token::from_bits(token.to_bits()), token);
+    }
+}

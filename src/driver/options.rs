@@ -1,0 +1,159 @@
+//! How a listener, and what it accepts, is set up; and a datagram socket.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// Probes of an idle TCP connection (tcp(7)), so that a peer which vanished
+/// without a FIN is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Idle time before the first probe, in whole seconds (`TCP_KEEPIDLE`).
+    pub idle: Duration,
+    /// Time between probes, in whole seconds (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Unanswered probes after which the connection is broken (`TCP_KEEPCNT`).
+    pub probes: u32,
+}
+
+impl Default for KeepAlive {
+    /// 60 s, then 6 probes 10 s apart: a vanished peer is noticed in two minutes.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 6 }
+    }
+}
+
+/// How to listen. What concerns connections holds for every one accepted.
+///
+/// Always end with `..ListenOptions::default()`: a new field is not counted as
+/// a breaking change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections that the kernel holds until we accept them (listen(2)); it
+    /// may cap them, at `net.core.somaxconn` on Linux. Default 1,024.
+    pub backlog: u32,
+    /// TCP: take a port although connections of an earlier process linger on
+    /// it (`SO_REUSEADDR`, socket(7)). Default on.
+    pub reuse_address: bool,
+    /// TCP: share the port with other listeners that also say so, the kernel
+    /// spreading connections over them (`SO_REUSEPORT`, socket(7)). Default off.
+    pub reuse_port: bool,
+    /// An IPv6 wildcard listens for IPv6 alone (`IPV6_V6ONLY`, ipv6(7)), on
+    /// every system alike. Default on.
+    pub only_v6: bool,
+    /// TCP: send small messages at once (`TCP_NODELAY`, tcp(7)). Default on.
+    pub no_delay: bool,
+    /// TCP: probe idle connections. Default: as [`KeepAlive::default`].
+    pub keep_alive: Option<KeepAlive>,
+    /// TCP: break a connection whose peer has not acknowledged sent data for
+    /// this long, in whole milliseconds (`TCP_USER_TIMEOUT`, tcp(7); Linux
+    /// only). Default: the system's, which is many minutes.
+    pub user_timeout: Option<Duration>,
+    /// Unix: the permissions of the socket's file, for chmod(2). Default:
+    /// what the umask leaves.
+    pub mode: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 1024,
+            reuse_address: true,
+            reuse_port: false,
+            only_v6: true,
+            no_delay: true,
+            keep_alive: Some(KeepAlive::default()),
+            user_timeout: None,
+            mode: None,
+        }
+    }
+}
+
+/// A multicast group to join (ip(7), ipv6(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Multicast {
+    /// An IPv4 group.
+    V4 {
+        /// The group.
+        group: Ipv4Addr,
+        /// The interface, by its address; unspecified (`0.0.0.0`): the
+        /// system's choice.
+        interface: Ipv4Addr,
+    },
+    /// An IPv6 group.
+    V6 {
+        /// The group.
+        group: Ipv6Addr,
+        /// The interface, by its number; 0: the system's choice.
+        interface: u32,
+    },
+}
+
+/// How to bind a datagram socket.
+///
+/// Always end with `..BindOptions::default()`: a new field is not counted as a
+/// breaking change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindOptions {
+    /// UDP: bind although another socket is bound there, if that says so too
+    /// (`SO_REUSEADDR`, socket(7)). On Linux the last one then gets what comes
+    /// for one receiver, and all of them get multicasts. Default **off**,
+    /// unlike for listeners: there is no lingering connection to wait for.
+    pub reuse_address: bool,
+    /// UDP: share the port with other sockets that also say so, the kernel
+    /// spreading datagrams over them (`SO_REUSEPORT`, socket(7)). Default off.
+    pub reuse_port: bool,
+    /// An IPv6 wildcard receives IPv6 alone (`IPV6_V6ONLY`, ipv6(7)). Default on.
+    pub only_v6: bool,
+    /// UDP: may send to broadcast addresses (`SO_BROADCAST`, socket(7)).
+    /// Default off.
+    pub broadcast: bool,
+    /// UDP: multicast groups to join. What goes to other groups that somebody
+    /// else on the host has joined does not come, unlike by default on Linux
+    /// (`IP_MULTICAST_ALL`, ip(7)). Default none.
+    pub multicast: Vec<Multicast>,
+    /// UDP: multicasts sent here come back to members on this host
+    /// (`IP_MULTICAST_LOOP`). Default on.
+    pub multicast_loop: bool,
+    /// UDP: how many routers a multicast may pass; 1 is this network alone
+    /// (`IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`). Default: the system's, 1.
+    pub multicast_hops: Option<u32>,
+    /// UDP over IPv4: the interface that multicasts leave by, by its address
+    /// (`IP_MULTICAST_IF`). Default: the system's choice.
+    pub multicast_interface_v4: Option<Ipv4Addr>,
+    /// UDP over IPv6: the same, by the interface's number (`IPV6_MULTICAST_IF`).
+    pub multicast_interface_v6: Option<u32>,
+    /// UDP: how many routers any other datagram may pass (`IP_TTL`,
+    /// `IPV6_UNICAST_HOPS`). Default: the system's.
+    pub hops: Option<u32>,
+    /// The kernel's receive buffer in bytes, which holds what comes while the
+    /// loop is busy (`SO_RCVBUF`, socket(7)); it may be capped. Default: the
+    /// system's.
+    pub receive_buffer: Option<usize>,
+    /// The kernel's send buffer in bytes (`SO_SNDBUF`, socket(7)). On a Unix
+    /// socket it holds all that its receivers have not read yet. Default: the
+    /// system's.
+    pub send_buffer: Option<usize>,
+    /// Unix: the permissions of the socket's file, for chmod(2). Default:
+    /// what the umask leaves.
+    pub mode: Option<u32>,
+}
+
+impl Default for BindOptions {
+    fn default() -> Self {
+        Self {
+            reuse_address: false,
+            reuse_port: false,
+            only_v6: true,
+            broadcast: false,
+            multicast: Vec::new(),
+            multicast_loop: true,
+            multicast_hops: None,
+            multicast_interface_v4: None,
+            multicast_interface_v6: None,
+            hops: None,
+            receive_buffer: None,
+            send_buffer: None,
+            mode: None,
+        }
+    }
+}

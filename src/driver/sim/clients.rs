@@ -1,0 +1,162 @@
+//! What clients do, and how they read.
+
+use std::time::Duration;
+
+use super::network::{Due, Network, Way};
+use super::script::{Act, Pace};
+use super::trace::What;
+use super::wire::Kind;
+
+impl Network {
+    /// The server has written.
+    pub(super) fn send_down(&mut self, place: usize, bytes: Vec<u8>) {
+        let wished = self.arrival();
+        let wire = &mut self.wires[place];
+        let at = wire.down.arrival(wished);
+        wire.down.send(at, bytes);
+        self.at(at, Due::Arrive(place, Way::Down));
+    }
+
+    pub(super) fn send_fin_down(&mut self, place: usize) {
+        let wished = self.arrival();
+        let wire = &mut self.wires[place];
+        wire.socket.fin_sent = true;
+        let at = wire.down.arrival(wished);
+        wire.down.send_fin(at);
+        self.at(at, Due::Arrive(place, Way::Down));
+    }
+
+    pub(super) fn arrive_at_client(&mut self, place: usize) {
+        let now = self.now;
+        let wire = &mut self.wires[place];
+        if wire.is_client_gone() {
+            return; // a reset is on its way already, or nobody is there to send one
+        }
+        let (count, _) = wire.down.arrive(now);
+        if wire.client.closed && count > 0 {
+            wire.client.has_reset = true;
+            self.send_reset(place, Way::Up);
+            return;
+        }
+        self.read_at_client(place);
+    }
+
+    /// A client reads what there is, as its pace allows.
+    pub(super) fn read_at_client(&mut self, place: usize) {
+        let wire = &mut self.wires[place];
+        match wire.client.pace {
+            Pace::AtOnce => {
+                let count = wire.down.unread();
+                self.take(place, count);
+            }
+            Pace::Never => {}
+            Pace::Slowly { every, .. } => {
+                if (wire.down.unread() > 0 || wire.down.fin()) && !wire.client.ticking {
+                    wire.client.ticking = true;
+                    self.after(every.max(Duration::from_nanos(1)), Due::Tick(place));
+                }
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, place: usize) {
+        let wire = &mut self.wires[place];
+        wire.client.ticking = false;
+        if wire.is_client_gone() {
+            return;
+        }
+        if let Pace::Slowly { bytes, .. } = wire.client.pace {
+            let count = bytes.min(wire.down.unread());
+            self.take(place, count);
+        }
+        if self.wires[place].client.saw_fin.is_none() {
+            self.read_at_client(place);
+        }
+    }
+
+    pub(super) fn take(&mut self, place: usize, count: usize) {
+        let wire = &mut self.wires[place];
+        if count > 0 {
+            wire.down.take_onto(&mut wire.client.received, count);
+            self.note(place, What::ClientTakes, count as u64);
+            self.room_at_server(place);
+        }
+        let wire = &mut self.wires[place];
+        if wire.down.at_end() && wire.client.saw_fin.is_none() {
+            wire.client.saw_fin = Some(self.now);
+            self.note(place, What::ClientSeesFin, 0);
+            let client = &mut self.wires[place].client;
+            if !client.stays_after_fin && !client.finishing {
+                client.finishing = true;
+                self.pump(place);
+            }
+        }
+    }
+
+    /// A client has read: there is room again for the server's output.
+    pub(super) fn room_at_server(&mut self, place: usize) {
+        if !self.wires[place].down.is_roomy() {
+            return;
+        }
+        let redundant = self.rng.chance(self.weather.redundant);
+        if self.wires[place].socket.write_armed || redundant {
+            self.write_edge(place);
+        }
+    }
+
+    pub(super) fn perform(&mut self, place: usize, act: Act) {
+        let wire = &mut self.wires[place];
+        if wire.is_client_gone() || wire.client.refused {
+            return;
+        }
+        match act {
+            Act::Send(bytes) => {
+                if !wire.client.finishing {
+                    wire.client.sent.extend_from_slice(&bytes);
+                    self.pump(place);
+                }
+            }
+            Act::Read(pace) => {
+                wire.client.pace = pace;
+                self.read_at_client(place);
+            }
+            Act::Finish => {
+                wire.client.finishing = true;
+                self.pump(place);
+            }
+            Act::StayAfterFin => wire.client.stays_after_fin = true,
+            Act::Close if wire.down.unread() > 0 => self.reset_by_client(place),
+            Act::Close => {
+                wire.client.closed = true;
+                wire.client.finishing = true;
+                self.note(place, What::ClientCloses, 0);
+                self.pump(place);
+            }
+            Act::Vanish if wire.kind == Kind::Tcp => self.vanish(place),
+            Act::Vanish | Act::Reset => self.reset_by_client(place),
+        }
+    }
+
+    pub(super) fn reset_by_client(&mut self, place: usize) {
+        self.note(place, What::ClientResets, 0);
+        let wire = &mut self.wires[place];
+        wire.client.has_reset = true;
+        self.send_reset(place, Way::Up);
+    }
+
+    pub(super) fn vanish(&mut self, place: usize) {
+        self.faults.vanished += 1;
+        self.note(place, What::ClientVanishes, 0);
+        let wire = &mut self.wires[place];
+        wire.client.vanished = true;
+        wire.up.lose_flight(0);
+        let listener = self.listeners.get(wire.listener);
+        let probes = listener
+            .and_then(|listener| listener.keep_alive)
+            .map(|keep_alive| keep_alive.idle + keep_alive.interval * keep_alive.probes);
+        let user_timeout = listener.and_then(|listener| listener.user_timeout);
+        if let Some(time) = probes.into_iter().chain(user_timeout).min() {
+            self.after(time, Due::GiveUp(place));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Simulated datagrams: on their way, lost, doubled, overtaken.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+
+use super::network::{Due, Network, Source};
+use super::post::{Mail, Mailbox};
+use super::trace::What;
+use crate::driver::{Event, Token};
+use crate::endpoint::Endpoint;
+use crate::link::Peer;
+
+/// The most that a datagram holds: what UDP over IPv4 does.
+const MOST: usize = 65_507;
+
+impl Network {
+    /// Somebody sends a datagram to where the server is bound, or may be by
+    /// the time it arrives. It may be lost or doubled
+    /// ([`Weather::lost`](super::Weather::lost)), and overtaken by a later one,
+    /// as each has a latency of its own.
+    pub fn send_datagram(&mut self, from: &Peer, to: &Endpoint, data: impl Into<Bytes>) {
+        let data = data.into();
+        let is_there = |mailbox: &Mailbox| mailbox.token.is_some() && mailbox.at == *to;
+        if let Some(place) = self.mailboxes.iter().position(is_there) {
+            self.mail(|| Mail::Up(place, from.clone(), data.clone()));
+        }
+    }
+
+    /// What has arrived of the datagrams that the server sent to a peer.
+    pub fn datagrams_to<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Bytes> {
+        self.delivered.iter().filter(move |(to, _)| to == peer).map(|(_, data)| data)
+    }
+
+    pub(super) fn bind(&mut self, at: Endpoint, token: Token) -> io::Result<usize> {
+        if self.mailboxes.iter().any(|mailbox| mailbox.token.is_some() && mailbox.at == at) {
+            return Err(Errno::ADDRINUSE.into());
+        }
+        self.mailboxes.push(Mailbox {
+            at,
+            token: Some(token),
+            waiting: VecDeque::new(),
+            read_armed: true,
+            write_armed: false,
+            read_edge: false,
+            write_edge: false,
+            listed: false,
+        });
+        Ok(self.mailboxes.len() - 1)
+    }
+
+    /// Puts a datagram on its way: once, twice or not at all.
+    fn mail(&mut self, make: impl Fn() -> Mail) {
+        if self.rng.chance(self.weather.lost) {
+            self.faults.lost += 1;
+            return;
+        }
+        let doubled = self.rng.chance(self.weather.doubled);
+        self.faults.doubled += u64::from(doubled);
+        for _ in 0..1 + usize::from(doubled) {
+            self.post.push(Some(make()));
+            let latency = self.latency();
+            self.after(latency, Due::Mail(self.post.len() - 1));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, place: usize) {
+        match self.post[place].take() {
+            Some(Mail::Down(to, data)) => self.delivered.push((to, data)),
+            Some(Mail::Up(place, from, data)) => {
+                let room = self.weather.buffer.max(MOST);
+                let mailbox = &mut self.mailboxes[place];
+                let held: usize = mailbox.waiting.iter().map(|(_, data)| data.len()).sum();
+                if mailbox.token.is_none() {
+                    return;
+                }
+                if held + data.len() > room {
+                    self.faults.lost += 1;
+                    return;
+                }
+                mailbox.waiting.push_back((from, data));
+                if std::mem::take(&mut mailbox.read_armed) {
+                    mailbox.read_edge = true;
+                    self.list_mailbox(place);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The edge that follows a `WouldBlock` out of the blue.
+    pub(super) fn mailbox_edge(&mut self, place: usize) {
+        let mailbox = &mut self.mailboxes[place];
+        if !mailbox.waiting.is_empty() {
+            mailbox.read_edge |= std::mem::take(&mut mailbox.read_armed);
+        }
+        mailbox.write_edge |= std::mem::take(&mut mailbox.write_armed);
+        self.list_mailbox(place);
+    }
+
+    fn list_mailbox(&mut self, place: usize) {
+        if !std::mem::replace(&mut self.mailboxes[place].listed, true) {
+            self.edges.push(Source::Mailbox(place));
+        }
+    }
+
+    pub(super) fn mailbox_event(&mut self, place: usize) -> Option<Event> {
+        let mailbox = &mut self.mailboxes[place];
+        mailbox.listed = false;
+        let readable = std::mem::take(&mut mailbox.read_edge);
+        let writable = std::mem::take(&mut mailbox.write_edge);
+        let token = mailbox.token.filter(|_| readable || writable)?;
+        self.trace.note(self.now, None, What::SocketEvent, place as u64);
+        Some(Event { token, readable, writable, hangup: false })
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        place: usize,
+        blocks: bool,
+        into: &mut [u8],
+        from: &mut Peer,
+    ) -> io::Result<usize> {
+        if blocks || self.mailboxes[place].waiting.is_empty() {
+            self.mailboxes[place].read_armed = true;
+            if blocks {
+                let latency = self.latency();
+                self.after(latency, Due::MailboxEdge(place));
+            }
+            return Err(Errno::AGAIN.into());
+        }
+        let (sender, data) = self.mailboxes[place].waiting.pop_front().ok_or(Errno::AGAIN)?;
+        self.trace.note(self.now, None, What::Receive, data.len() as u64);
+        let held = data.len().min(into.len());
+        into[..held].copy_from_slice(&data[..held]);
+        *from = sender;
+        Ok(data.len())
+    }
+
+    pub(super) fn send_to(&mut self, place: usize, blocks: bool, to: &Peer, data: &[u8]) -> io::Result<()> {
+        if data.len() > MOST {
+            return Err(Errno::MSGSIZE.into());
+        }
+        if blocks {
+            self.mailboxes[place].write_armed = true;
+            let latency = self.latency();
+            self.after(latency, Due::MailboxEdge(place));
+            return Err(Errno::AGAIN.into());
+        }
+        self.trace.note(self.now, None, What::SendTo, data.len() as u64);
+        self.trace.bytes(data);
+        self.mail(|| Mail::Down(to.clone(), Bytes::copy_from_slice(data)));
+        Ok(())
+    }
+}

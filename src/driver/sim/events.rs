@@ -1,0 +1,91 @@
+//! What a wait reports: edges, and noise.
+
+use super::network::{Network, Source};
+use super::trace::What;
+use crate::driver::Event;
+
+/// Events taken in one wait: few, so that a batch is seen to end.
+const EVENTS: u64 = 64;
+
+impl Network {
+    /// Reports up to a wait's share of the edges there are, in any order.
+    pub(super) fn report_edges(&mut self, report: &mut impl FnMut(Event)) -> u64 {
+        let net = self;
+        let mut share = (net.edges.len() as u64).min(EVENTS);
+        if share > 1 && net.rng.chance(net.weather.partial) {
+            share = net.rng.between(1, share);
+        }
+        let mut reported = 0;
+        for _ in 0..share {
+            #[allow(clippy::cast_possible_truncation, reason = "below a length")]
+            let source = net.edges.swap_remove(net.rng.below(net.edges.len() as u64) as usize);
+            let event = match source {
+                Source::Wire(place) => event_of(net, place),
+                Source::Listener(place) => event_of_listener(net, place),
+                Source::Mailbox(place) => net.mailbox_event(place),
+            };
+            if let Some(event) = event {
+                reported += 1;
+                report(event);
+            }
+        }
+        reported
+    }
+
+    /// Reports what is no news, or not even true.
+    pub(super) fn report_noise(&mut self, report: &mut impl FnMut(Event)) -> u64 {
+        let net = self;
+        let mut reported = 0;
+        let spurious = net.rng.chance(net.weather.spurious);
+        let stale = net.rng.chance(net.weather.stale);
+        if net.wires.is_empty() || !(spurious || stale) {
+            return 0;
+        }
+        let place = net.rng.size(0, net.wires.len() - 1);
+        let bits = net.rng.between(1, 7);
+        let wire = &net.wires[place];
+        let Some(token) = wire.socket.token else { return 0 };
+        if wire.socket.open && spurious {
+            net.faults.spurious += 1;
+        } else if !wire.socket.open && stale {
+            net.faults.stale += 1;
+        } else {
+            return 0;
+        }
+        // What is not true of it is not said where that could end a read too
+        // early: a hang-up that is there is told.
+        let hangup = bits & 4 != 0 || wire.is_hung_up();
+        net.note(place, What::Event, bits | 8);
+        reported += 1;
+        report(Event { token, readable: bits & 1 != 0, writable: bits & 2 != 0, hangup });
+        reported
+    }
+}
+
+/// What a socket's edge says by now; nothing, if it was used up meanwhile.
+fn event_of(net: &mut Network, place: usize) -> Option<Event> {
+    let all = net.rng.chance(net.weather.redundant);
+    let wire = &mut net.wires[place];
+    wire.socket.listed = false;
+    let token = wire.socket.token.filter(|_| wire.socket.open)?;
+    let readable = (wire.socket.read_edge || all) && wire.is_readable();
+    let writable = (wire.socket.write_edge || all) && wire.is_writable();
+    wire.socket.read_edge = false;
+    wire.socket.write_edge = false;
+    if !readable && !writable {
+        return None;
+    }
+    let hangup = readable && wire.is_hung_up();
+    let bits = u64::from(readable) | u64::from(writable) << 1 | u64::from(hangup) << 2;
+    net.note(place, What::Event, bits);
+    Some(Event { token, readable, writable, hangup })
+}
+
+fn event_of_listener(net: &mut Network, place: usize) -> Option<Event> {
+    let listener = &mut net.listeners[place];
+    listener.listed = false;
+    let edge = std::mem::take(&mut listener.edge);
+    let token = listener.token.filter(|_| edge && listener.would_accept())?;
+    net.trace.note(net.now, None, What::ListenerEvent, place as u64);
+    Some(Event { token, readable: true, writable: false, hangup: false })
+}

@@ -1,0 +1,135 @@
+//! One direction of a connection: bytes in flight, and bytes that have
+//! arrived and wait to be read.
+
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+enum Item {
+    Bytes(Vec<u8>),
+    Fin,
+}
+
+/// Invariant: `held` counts the bytes of `flight` and of `arrived`, and is no
+/// greater than `capacity`; what is in flight arrives in order.
+#[derive(Debug)]
+pub(super) struct Lane {
+    capacity: usize,
+    held: usize,
+    flight: VecDeque<(u64, Item)>,
+    arrived: VecDeque<u8>,
+    /// The FIN has arrived, behind all of `arrived`.
+    fin: bool,
+    /// When the last item arrives.
+    last: u64,
+}
+
+impl Lane {
+    pub(super) const fn new(capacity: usize) -> Self {
+        Self { capacity, held: 0, flight: VecDeque::new(), arrived: VecDeque::new(), fin: false, last: 0 }
+    }
+
+    pub(super) const fn room(&self) -> usize {
+        self.capacity - self.held
+    }
+
+    /// Enough room that a writer who waits for some is told (as on Linux,
+    /// where that is a third).
+    pub(super) const fn is_roomy(&self) -> bool {
+        self.room() > 0 && self.room() >= self.capacity / 3
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.arrived.len()
+    }
+
+    /// The FIN has arrived.
+    pub(super) const fn fin(&self) -> bool {
+        self.fin
+    }
+
+    /// Everything was read, and then comes the FIN.
+    pub(super) fn at_end(&self) -> bool {
+        self.fin && self.arrived.is_empty()
+    }
+
+    /// No sooner than `wished`, and not before what was sent earlier.
+    pub(super) fn arrival(&mut self, wished: u64) -> u64 {
+        self.last = self.last.max(wished);
+        self.last
+    }
+
+    pub(super) fn send(&mut self, at: u64, bytes: Vec<u8>) {
+        debug_assert!(bytes.len() <= self.room(), "there is room for what is sent");
+        self.held += bytes.len();
+        self.flight.push_back((at, Item::Bytes(bytes)));
+    }
+
+    pub(super) fn send_fin(&mut self, at: u64) {
+        self.flight.push_back((at, Item::Fin));
+    }
+
+    /// What has come by now: how many bytes, and whether the FIN.
+    pub(super) fn arrive(&mut self, now: u64) -> (usize, bool) {
+        let (mut count, mut fin) = (0, false);
+        while self.flight.front().is_some_and(|(at, _)| *at <= now) {
+            match self.flight.pop_front() {
+                Some((_, Item::Bytes(bytes))) => {
+                    count += bytes.len();
+                    self.arrived.extend(bytes);
+                }
+                Some((_, Item::Fin)) => fin = true,
+                None => {}
+            }
+        }
+        self.fin |= fin;
+        (count, fin)
+    }
+
+    /// Reads into all of `into`, which is no longer than what there is.
+    pub(super) fn take(&mut self, into: &mut [u8]) {
+        let (front, back) = self.arrived.as_slices();
+        let split = front.len().min(into.len());
+        into[..split].copy_from_slice(&front[..split]);
+        let rest = into.len() - split;
+        into[split..].copy_from_slice(&back[..rest]);
+        self.discard(into.len());
+    }
+
+    /// Reads `count` bytes, no more than there are, onto the end of `into`.
+    pub(super) fn take_onto(&mut self, into: &mut Vec<u8>, count: usize) {
+        into.extend(self.arrived.iter().take(count));
+        self.discard(count);
+    }
+
+    fn discard(&mut self, count: usize) {
+        self.arrived.drain(..count);
+        self.held -= count;
+    }
+
+    /// Bytes on their way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.held - self.arrived.len()
+    }
+
+    /// Loses everything in flight but for its first `keep` bytes.
+    pub(super) fn lose_flight(&mut self, mut keep: usize) {
+        let mut kept = VecDeque::new();
+        let mut lost = 0;
+        for (at, item) in self.flight.drain(..) {
+            let Item::Bytes(mut bytes) = item else { continue };
+            lost += bytes.len().saturating_sub(keep);
+            bytes.truncate(keep);
+            keep -= bytes.len();
+            if !bytes.is_empty() {
+                kept.push_back((at, Item::Bytes(bytes)));
+            }
+        }
+        self.flight = kept;
+        self.held -= lost;
+    }
+
+    /// Loses what has arrived and was not read.
+    pub(super) fn lose_unread(&mut self) {
+        self.discard(self.arrived.len());
+    }
+}

@@ -1,0 +1,167 @@
+//! What simulated clients do.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::link::{Address, Peer};
+
+/// Names a client of a simulated network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub(super) u32);
+
+impl ClientId {
+    /// Which client a handler sees as this peer; `None` if it is none of a
+    /// simulated network's.
+    #[must_use]
+    pub fn of(peer: &Peer) -> Option<Self> {
+        match (&peer.address, &peer.credentials) {
+            (Address::Inet(std::net::SocketAddr::V4(address)), _) => {
+                let bits = u32::from(*address.ip());
+                (bits >> 24 == 10).then_some(Self(bits & 0x00FF_FFFF))
+            }
+            (Address::Unnamed, Some(credentials)) => credentials.pid.map(Self),
+            _ => None,
+        }
+    }
+
+    /// Clients are numbered from 0, in the order in which they were made.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for ClientId {
+    /// `#7`: short, for traces.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// How a client reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Whatever arrives, at once.
+    AtOnce,
+    /// Not at all.
+    Never,
+    /// At most so many bytes in each period.
+    Slowly {
+        /// Bytes.
+        bytes: usize,
+        /// The period; at least a nanosecond.
+        every: Duration,
+    },
+}
+
+/// One thing that a client does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Sends these bytes behind those before; the network cuts them into
+    /// segments and has them wait while its buffer is full.
+    Send(Bytes),
+    /// Reads from now on like this. A client begins with [`Pace::AtOnce`].
+    Read(Pace),
+    /// Ends its side once everything is sent; goes on reading.
+    Finish,
+    /// Closes: ends its side once everything is sent, and answers what still
+    /// comes with a reset. With unread input it is a reset at once, as it is
+    /// with TCP.
+    Close,
+    /// Breaks the connection; what it had not sent yet is dropped, and what
+    /// is on its way may be.
+    Reset,
+    /// Is gone without a word: its machine lost power. On a Unix socket, where
+    /// that cannot be, it is a [`Reset`](Self::Reset).
+    Vanish,
+    /// Does not end its side when the server has ended the other, which a
+    /// client does otherwise.
+    StayAfterFin,
+}
+
+/// What a client does, each act some time after the one before.
+///
+/// ```
+/// use std::time::Duration;
+/// use serve_forever::driver::sim::Script;
+///
+/// let slow_loris = (0..3600).fold(Script::new(), |script, _| {
+///     script.send("x").after(Duration::from_secs(10))
+/// });
+/// let polite = Script::new().send("hello\n").finish();
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// When the client connects, from now.
+    pub(super) start: Duration,
+    /// Each with its time since the start.
+    pub(super) acts: Vec<(Duration, Act)>,
+    clock: Duration,
+}
+
+impl Script {
+    /// Connects, and reads what comes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connects only after this time.
+    #[must_use]
+    pub fn starting_after(mut self, start: Duration) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// What follows happens so much later.
+    #[must_use]
+    pub fn after(mut self, time: Duration) -> Self {
+        self.clock += time;
+        self
+    }
+
+    /// Then does this.
+    #[must_use]
+    pub fn then(mut self, act: Act) -> Self {
+        self.acts.push((self.clock, act));
+        self
+    }
+
+    /// Then sends.
+    #[must_use]
+    pub fn send(self, bytes: impl Into<Bytes>) -> Self {
+        self.then(Act::Send(bytes.into()))
+    }
+
+    /// Then reads at this pace.
+    #[must_use]
+    pub fn read(self, pace: Pace) -> Self {
+        self.then(Act::Read(pace))
+    }
+
+    /// Then ends its side.
+    #[must_use]
+    pub fn finish(self) -> Self {
+        self.then(Act::Finish)
+    }
+
+    /// Then closes.
+    #[must_use]
+    pub fn close(self) -> Self {
+        self.then(Act::Close)
+    }
+
+    /// Then resets.
+    #[must_use]
+    pub fn reset(self) -> Self {
+        self.then(Act::Reset)
+    }
+
+    /// Then vanishes.
+    #[must_use]
+    pub fn vanish(self) -> Self {
+        self.then(Act::Vanish)
+    }
+}

@@ -1,0 +1,263 @@
+//! What happens on the way: connections come about, bytes and resets arrive.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::network::{Due, Network, Source, Way};
+use super::rng::Odds;
+use super::script::ClientId;
+use super::trace::What;
+use super::wire::{Kind, Stage, Wire};
+use crate::endpoint::Endpoint;
+
+/// A client whose listener has a full backlog tries again after this
+/// (a SYN's first retransmission, RFC 6298).
+const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+impl Network {
+    // Connecting
+
+    /// The server begins to connect to a host: `listener` is that host's place.
+    pub(super) fn dial(&mut self, to: &Endpoint) -> usize {
+        let place = self.wires.len();
+        let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
+        let host = self.hosts.iter().rposition(|(at, _)| at == to);
+        let mut wire = Wire::new(kind, host.unwrap_or(usize::MAX), self.weather.buffer);
+        wire.socket.open = true;
+        self.wires.push(wire);
+        self.open += 1;
+        self.note(place, What::Dial, 0);
+        if host.is_none_or(|host| self.hosts[host].1.is_some()) {
+            let latency = self.latency();
+            self.after(latency, Due::Answer(place));
+        }
+        place
+    }
+
+    pub(super) fn answer_server(&mut self, place: usize) {
+        if !self.wires[place].socket.open {
+            return; // it has given up
+        }
+        let host = self.hosts.get(self.wires[place].listener);
+        let Some(script) = host.and_then(|(_, script)| script.clone()) else {
+            self.note(place, What::ServerIsRefused, 0);
+            self.wires[place].stage = Stage::Refused;
+            return self.break_socket(place, Errno::CONNREFUSED);
+        };
+        self.note(place, What::Answer, 0);
+        self.wires[place].stage = Stage::Accepted;
+        self.write_edge(place);
+        #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
+        let client = ClientId(place as u32);
+        for (time, act) in script.acts {
+            self.later(script.start.saturating_add(time), client, act);
+        }
+    }
+
+    pub(super) fn arrive_at_listener(&mut self, place: usize) {
+        let listener = self.wires[place].listener;
+        let room = self.listeners.get(listener).filter(|listener| listener.token.is_some());
+        let room = room.map(|listener| listener.waiting.len() < listener.backlog.max(1));
+        match room {
+            Some(true) => {
+                self.note(place, What::Backlog, listener as u64);
+                self.wires[place].stage = Stage::Backlog;
+                self.listeners[listener].waiting.push_back(place);
+                self.change_of_listener(listener);
+                self.pump(place);
+            }
+            Some(false) if self.wires[place].kind == Kind::Tcp => {
+                self.after(CONNECT_RETRY, Due::Connect(place))
+            }
+            _ => {
+                self.note(place, What::Refused, 0);
+                self.wires[place].stage = Stage::Refused;
+                self.wires[place].client.refused = true;
+            }
+        }
+    }
+
+    pub(super) fn change_of_listener(&mut self, place: usize) {
+        let redundant = self.rng.chance(self.weather.redundant);
+        if self.listeners[place].armed || redundant {
+            self.listener_edge(place);
+        }
+    }
+
+    pub(super) fn listener_edge(&mut self, place: usize) {
+        let listener = &mut self.listeners[place];
+        listener.armed = false;
+        listener.edge = true;
+        if !std::mem::replace(&mut listener.listed, true) {
+            self.edges.push(Source::Listener(place));
+        }
+    }
+
+    // To the server
+
+    /// Puts as much of what a client wants to send on its way as fits.
+    pub(super) fn pump(&mut self, place: usize) {
+        let wire = &self.wires[place];
+        if !matches!(wire.stage, Stage::Backlog | Stage::Accepted)
+            || wire.is_client_gone()
+            || wire.client.fin_sent
+        {
+            return;
+        }
+        loop {
+            let wire = &self.wires[place];
+            let left = wire.client.sent.len() - wire.client.pumped;
+            let count = left.min(wire.up.room());
+            if count == 0 {
+                break;
+            }
+            let (least, most) = self.weather.segment;
+            let count = self.rng.size(least.max(1), most).min(count);
+            let wished = self.arrival();
+            let wire = &mut self.wires[place];
+            let from = wire.client.pumped;
+            wire.client.pumped += count;
+            let at = wire.up.arrival(wished);
+            wire.up.send(at, wire.client.sent[from..from + count].to_vec());
+            self.note(place, What::ClientSends, count as u64);
+            self.at(at, Due::Arrive(place, Way::Up));
+        }
+        let client = &self.wires[place].client;
+        if client.finishing && client.pumped == client.sent.len() {
+            let wished = self.arrival();
+            let wire = &mut self.wires[place];
+            wire.client.fin_sent = true;
+            let at = wire.up.arrival(wished);
+            wire.up.send_fin(at);
+            self.note(place, What::ClientFinishes, 0);
+            self.at(at, Due::Arrive(place, Way::Up));
+        }
+    }
+
+    pub(super) fn arrive_at_server(&mut self, place: usize) {
+        let now = self.now;
+        let wire = &mut self.wires[place];
+        if wire.client.vanished || wire.client.saw_reset.is_some() || wire.socket.broken {
+            return;
+        }
+        let (count, fin) = wire.up.arrive(now);
+        if wire.stage == Stage::Lost || (wire.stage == Stage::Accepted && !wire.socket.open) {
+            wire.up.lose_unread();
+            if count > 0 {
+                // Nobody is there to read it (RFC 9293, 3.5.2).
+                self.send_reset(place, Way::Down);
+            }
+            return;
+        }
+        if fin && wire.kind == Kind::Unix && wire.client.closed {
+            wire.socket.broken = true;
+            self.write_edge(place);
+        }
+        if fin {
+            // Whatever was reported before: this is news.
+            self.read_edge(place);
+        } else if count > 0 {
+            self.change_of_input(place);
+        }
+    }
+
+    pub(super) fn change_of_input(&mut self, place: usize) {
+        let redundant = self.rng.chance(self.weather.redundant);
+        if self.wires[place].socket.read_armed || redundant {
+            self.read_edge(place);
+        }
+    }
+
+    pub(super) fn read_edge(&mut self, place: usize) {
+        let socket = &mut self.wires[place].socket;
+        socket.read_armed = false;
+        socket.read_edge = true;
+        self.list(place);
+    }
+
+    pub(super) fn write_edge(&mut self, place: usize) {
+        let socket = &mut self.wires[place].socket;
+        socket.write_armed = false;
+        socket.write_edge = true;
+        self.list(place);
+    }
+
+    pub(super) fn list(&mut self, place: usize) {
+        let socket = &mut self.wires[place].socket;
+        if socket.token.is_some() && !socket.listed {
+            socket.listed = true;
+            self.edges.push(Source::Wire(place));
+        }
+    }
+
+    // Resets
+
+    /// One end breaks the connection: some of what it has sent may not arrive.
+    pub(super) fn send_reset(&mut self, place: usize, way: Way) {
+        let cut = self.rng.chance(Odds::one_in(2));
+        let wished = self.arrival();
+        let wire = &mut self.wires[place];
+        let is_tcp = wire.kind == Kind::Tcp;
+        let lane = if way == Way::Up { &mut wire.up } else { &mut wire.down };
+        if cut && is_tcp {
+            let keep = self.rng.size(0, lane.in_flight());
+            lane.lose_flight(keep);
+        }
+        let at = lane.arrival(wished);
+        self.at(at, Due::Reset(place, way));
+    }
+
+    pub(super) fn reset_arrives_at_server(&mut self, place: usize) {
+        self.faults.resets_in += 1;
+        self.note(place, What::ServerSeesReset, 0);
+        let drops_it = self.rng.chance(Odds::one_in(2));
+        let wire = &mut self.wires[place];
+        if wire.stage == Stage::Backlog && drops_it {
+            // As on the BSDs; Linux hands the broken connection out.
+            wire.lose();
+            let listener = wire.listener;
+            self.listeners[listener].waiting.retain(|waiting| *waiting != place);
+            self.listeners[listener].aborted += 1;
+            self.change_of_listener(listener);
+            return;
+        }
+        self.break_socket(place, Errno::CONNRESET);
+    }
+
+    /// The connection is no more, and the server's next call is told why.
+    pub(super) fn break_socket(&mut self, place: usize, error: Errno) {
+        let destroys = self.rng.chance(self.weather.reset_destroys);
+        let wire = &mut self.wires[place];
+        if wire.socket.broken || (wire.stage == Stage::Accepted && !wire.socket.open) {
+            return;
+        }
+        wire.socket.broken = true;
+        wire.socket.error = Some(error.raw_os_error());
+        wire.up.lose_flight(0);
+        wire.down.lose_flight(0);
+        if destroys && wire.kind == Kind::Tcp {
+            wire.up.lose_unread();
+        }
+        self.write_edge(place);
+        self.read_edge(place);
+    }
+
+    pub(super) fn reset_arrives_at_client(&mut self, place: usize) {
+        let destroys = self.rng.chance(self.weather.reset_destroys);
+        let wire = &mut self.wires[place];
+        if wire.is_client_gone() {
+            return;
+        }
+        self.faults.resets_out += 1;
+        let wire = &mut self.wires[place];
+        if destroys && wire.kind == Kind::Tcp {
+            wire.down.lose_unread();
+        } else {
+            wire.down.take_onto(&mut wire.client.received, wire.down.unread());
+        }
+        wire.client.saw_reset = Some(self.now);
+        wire.up.lose_flight(0);
+        self.note(place, What::ClientSeesReset, 0);
+    }
+}

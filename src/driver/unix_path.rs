@@ -1,0 +1,109 @@
+//! The file that a Unix socket leaves in the file system.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Makes the path free for a listener: a stale socket there, one that nobody
+/// listens on any more, is removed.
+///
+/// Two programs that start at the same moment on one stale path can both find
+/// it stale; the second then takes the first one's place.
+///
+/// # Errors
+///
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if it is no socket,
+/// or what the system says.
+pub(super) fn make_free(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.file_type().is_socket() {
+        let message = "something that is no socket is there; remove it or choose another path";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A live socket whose backlog is full would block us, and answers EAGAIN
+    // this way; one that is live but no stream answers EPROTOTYPE.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            log::info!("{}: replacing a stale socket", path.display());
+            fs::remove_file(path)
+        }
+        // It went in this very moment; or it is not for us to look at.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Ok(()) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    }
+}
+
+/// A socket's file, as it was made. Removed when dropped, if it is still that
+/// one.
+#[derive(Debug)]
+pub(super) struct OwnedPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OwnedPath {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        // A later change of directory must not make us miss it.
+        let path = std::path::absolute(path)?;
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| metadata.dev() == self.device && metadata.ino() == self.inode);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("{}: the socket's file cannot be removed: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        make_free(&path).expect("nothing is there");
+        let listener = UnixListener::bind(&path).expect("the path is free");
+        assert_eq!(make_free(&path).expect_err("it is live").kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        make_free(&path).expect("it is stale");
+        assert!(!path.exists());
+        fs::write(&path, "precious").expect("a file");
+        assert_eq!(make_free(&path).expect_err("it is a file").kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("the file is still there"), b"precious");
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_any_more_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let first = UnixListener::bind(&path).expect("the path is free");
+        let owned = OwnedPath::of(&path).expect("it was just made");
+        fs::remove_file(&path).expect("it is there");
+        let _second = UnixListener::bind(&path).expect("the path is free");
+        drop(owned);
+        assert!(path.exists(), "the second listener's file stays");
+        drop(OwnedPath::of(&path).expect("it is there"));
+        assert!(!path.exists());
+        drop(first);
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong outside a callback, and the error type inside one.
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+/// What a callback may fail with: anything that is an error, or a string.
+///
+/// `?` turns every error type into it, and `"reason".into()` makes one from a
+/// text. It ends the connection of that callback alone, as
+/// [`Close::Failed`](crate::Close::Failed).
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The result of a reactor's operation; callbacks use
+/// `Result<T, BoxError>` instead.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation of the reactor was not carried out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A text that is no [`Endpoint`](crate::Endpoint).
+    Endpoint {
+        /// The text as it was given.
+        text: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// The endpoint could not be listened on: in use, not permitted, no such
+    /// directory, of a kind that this service does not serve.
+    Listen {
+        /// The endpoint, as [`Endpoint`](crate::Endpoint) displays it.
+        endpoint: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The endpoint could not be bound for datagrams, for reasons of the same
+    /// kind.
+    Bind {
+        /// The endpoint, as [`Endpoint`](crate::Endpoint) displays it.
+        endpoint: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A field of [`Limits`](crate::Limits) or [`Config`](crate::Config)
+    /// contradicts another one or cannot work.
+    Limits {
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// A bounded table of the reactor is full.
+    Full {
+        /// What there are too many of: `"timers"`, `"groups"`, …
+        what: &'static str,
+        /// The limit, as configured.
+        limit: usize,
+    },
+    /// The [`Service`](crate::Service) belongs to another reactor.
+    ForeignService,
+    /// The operating system refused what the loop itself cannot do without.
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`: the system's refusal of `what`.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint { text, reason } => write!(f, "bad endpoint {text:?}: {reason}"),
+            Self::Listen { endpoint, source } => write!(f, "cannot listen on {endpoint}: {source}"),
+            Self::Bind { endpoint, source } => write!(f, "cannot bind {endpoint}: {source}"),
+            Self::Limits { reason } => write!(f, "bad limits: {reason}"),
+            Self::Full { what, limit } => write!(f, "too many {what}: the limit is {limit}"),
+            Self::ForeignService => f.write_str("the service belongs to another reactor"),
+            Self::System { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Bind { source, .. } | Self::System { source, .. } => {
+                Some(source)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_and_why() {
+        let error = Error::Listen {
+            endpoint: "tcp://127.0.0.1:80".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        };
+        assert_eq!(error.to_string(), "cannot listen on tcp://127.0.0.1:80: permission denied");
+        assert!(error.source().is_some());
+        let error = Error::Full { what: "timers", limit: 7 };
+        assert_eq!(error.to_string(), "too many timers: the limit is 7");
+        assert!(error.source().is_none());
+    }
+}

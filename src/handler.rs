@@ -1,0 +1,169 @@
+//! The contract: what a service is made of.
+
+use std::io;
+
+use bytes::BytesMut;
+
+use crate::close::Close;
+use crate::error::BoxError;
+use crate::id::{ListenerId, TimerId};
+use crate::io::Io;
+use crate::link::{Link, Peer};
+
+/// What becomes of a connection after its peer's FIN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterEof {
+    /// What is queued is written, then our FIN: the connection ends as
+    /// [`Close::Finished`].
+    #[default]
+    Finish,
+    /// The connection stays for output until the handler ends it, or its idle
+    /// deadline does.
+    Stay,
+}
+
+/// A service on stream connections: TCP and Unix stream sockets.
+///
+/// The handler itself holds what all of its connections share; a `Session`
+/// holds what belongs to one. All methods but [`open`](Self::open) and
+/// [`data`](Self::data) have a default.
+///
+/// # The order of callbacks
+///
+/// For each connection:
+///
+/// ```text
+/// verify -> open -> (data | drained | timer)* -> eof? -> (drained | timer)* -> close
+/// ```
+///
+/// One that the handler connected itself ([`Io::connect`]) begins with
+/// `connect_failed`, which is then the last call, or with `open`.
+///
+/// - `verify` that refuses, and `open` that fails, are the last call: without
+///   a session there is no `close`.
+/// - `close` comes **exactly once** for every session that was opened, after
+///   the last byte was handed over, whatever ended the connection.
+/// - Nothing is called while another callback runs: [`Io`] only queues what a
+///   callback wants, and the loop carries it out afterwards.
+///
+/// # Errors and panics
+///
+/// An `Err` from a callback ends that connection alone, with
+/// [`Close::Failed`]; what it had queued is still written. A panic ends that
+/// connection alone, with [`Close::Panicked`]; what it had queued is dropped,
+/// and a TCP peer sees a reset. Where a callback belongs to no connection
+/// (`verify`, `tick`, `draining`, `listener_failed`), a panic is counted and
+/// logged, and the service goes on; `verify` then refuses.
+pub trait StreamHandler: 'static {
+    /// The state of one connection.
+    type Session: 'static;
+
+    /// May this peer connect? Asked before anything is set up for it. A peer
+    /// that is refused is closed without a word.
+    fn verify(&mut self, peer: &Peer) -> bool {
+        let _ = peer;
+        true
+    }
+
+    /// A connection is there: makes its session. May write a greeting.
+    ///
+    /// # Errors
+    ///
+    /// Any error refuses the connection; what was written is still sent.
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError>;
+
+    /// Input has come. `input` is what the last call left, then what is new.
+    ///
+    /// Take what is complete (`split_to`, `advance`, `clear`) and leave the
+    /// rest: it will be in front of what comes next, and its sender has
+    /// [`Limits::frame`](crate::Limits::frame) to complete it. The buffer is
+    /// lent for this call, so what is taken whole costs no allocation.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn data(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Self::Session,
+        input: &mut BytesMut,
+    ) -> Result<(), BoxError>;
+
+    /// The peer has ended its side; `rest` is what `data` had left. By
+    /// default the connection ends once all output is written.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn eof(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Self::Session,
+        rest: &mut BytesMut,
+    ) -> Result<AfterEof, BoxError> {
+        let _ = (io, session, rest);
+        Ok(AfterEof::Finish)
+    }
+
+    /// The output queue, which had passed its high mark, has fallen to its
+    /// low mark. Called once for each such crossing.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn drained(&mut self, io: &mut Io<'_>, session: &mut Self::Session) -> Result<(), BoxError> {
+        let _ = (io, session);
+        Ok(())
+    }
+
+    /// A timer is due that was set in a callback of this connection.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn timer(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Self::Session,
+        timer: TimerId,
+    ) -> Result<(), BoxError> {
+        let _ = (io, session, timer);
+        Ok(())
+    }
+
+    /// The connection has ended: its last byte is written, or dropped, as
+    /// `why` says. Writing to it answers [`Sent::Gone`](crate::Sent::Gone).
+    fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &Close) {
+        let _ = (io, session, why);
+    }
+
+    /// An outbound connection did not come about; `tag` is what
+    /// [`Io::connect`](crate::Io::connect) was told, and [`Io::id`] the id that
+    /// it gave. Every `connect` is answered once: by this, or by `open`.
+    /// Logged as a warning by default.
+    ///
+    /// `error` is the system's reason; `TimedOut` after
+    /// [`Limits::connect`](crate::Limits::connect), and `ConnectionAborted` if
+    /// the handler ended it, or a shutdown did.
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
+        log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+    }
+
+    /// A timer is due that belongs to the service and to no connection.
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        let _ = (io, timer);
+    }
+
+    /// A shutdown has begun: nobody new comes in, and what has nothing under
+    /// way is about to be closed.
+    fn draining(&mut self, io: &mut Io<'_>) {
+        let _ = io;
+    }
+
+    /// A listener of this service failed for good (`EBADF`, `EINVAL`, …) and
+    /// is closed. Logged as an error by default.
+    fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
+        let _ = io;
+        log::error!("listener {listener} failed and is closed: {error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Bytes on their way into a handler: one buffer for the whole reactor.
+
+use bytes::BytesMut;
+
+/// Where reads go, and the buffer that a handler is shown.
+///
+/// A read lands in `landing`, which is initialised once and never again; its
+/// bytes are then appended to the [`BytesMut`] that the handler sees. That
+/// copy is what it costs to have neither `unsafe` nor a clearing of the
+/// buffer for each read; it stays within the cache.
+#[derive(Debug)]
+pub(crate) struct Input {
+    landing: Box<[u8]>,
+    shown: BytesMut,
+}
+
+impl Input {
+    pub(crate) fn new(size: usize) -> Self {
+        Self { landing: vec![0; size].into(), shown: BytesMut::with_capacity(size) }
+    }
+
+    /// The room for a read of at most `budget` bytes.
+    #[inline]
+    pub(crate) fn room(&mut self, budget: usize) -> &mut [u8] {
+        let size = self.landing.len().min(budget);
+        &mut self.landing[..size]
+    }
+
+    /// The first `count` bytes that the last read left in [`room`](Self::room).
+    #[inline]
+    pub(crate) fn landed(&self, count: usize) -> &[u8] {
+        &self.landing[..count]
+    }
+
+    /// Shows these bytes to a handler.
+    #[inline]
+    pub(crate) fn show(&mut self, count: usize) {
+        self.shown.clear();
+        self.shown.extend_from_slice(&self.landing[..count]);
+    }
+
+    /// What the handler sees of a connection that has kept nothing.
+    #[inline]
+    pub(crate) const fn shown(&mut self) -> &mut BytesMut {
+        &mut self.shown
+    }
+
+    /// Copies what the handler left untaken, so that the buffer is free for
+    /// the next connection; `None` if it took everything.
+    #[inline]
+    pub(crate) fn leftover(&mut self) -> Option<Box<BytesMut>> {
+        if self.shown.is_empty() {
+            return None;
+        }
+        let kept = Box::new(BytesMut::from(&self.shown[..]));
+        self.shown.clear();
+        Some(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_kept_and_in_front_of_what_comes() {
+        let mut input = Input::new(8);
+        input.room(100)[..3].copy_from_slice(b"abc");
+        input.show(3);
+        let _taken = input.shown().split_to(1);
+        let kept = input.leftover().expect("two bytes were left");
+        assert!(input.shown().is_empty());
+        assert_eq!(input.room(2).len(), 2);
+        input.room(2).copy_from_slice(b"de");
+        assert_eq!((&kept[..], input.landed(2)), (&b"bc"[..], &b"de"[..]));
+    }
+
+    #[test]
+    fn taking_everything_leaves_nothing_behind_even_when_it_is_frozen() {
+        let mut input = Input::new(8);
+        for round in 0..100_u8 {
+            input.room(8).fill(round);
+            input.show(8);
+            let taken = input.shown().split().freeze();
+            assert!(input.leftover().is_none());
+            assert_eq!(&taken[..], &[round; 8]);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The only door from a handler to the outside.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::close::{Close, Sent, Tally};
+use crate::conn::{Conn, Flags, NO_SESSION, Phase};
+use crate::core::{Core, Ending, Purpose};
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::id::{ConnId, GroupId, SocketId, TimerId};
+use crate::link::Peer;
+use crate::stats::Stats;
+
+/// What a callback can do.
+///
+/// Every method only queues: the loop carries it out after the callback has
+/// returned, so no callback is ever entered while another one runs, and none
+/// of these methods blocks. An id whose connection, timer or group is gone is
+/// an ordinary case: sending answers [`Sent::Gone`], and the rest do nothing.
+pub struct Io<'a> {
+    core: &'a mut Core,
+    service: u16,
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("id", &self.id()).field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Io<'a> {
+    pub(crate) const fn new(core: &'a mut Core, service: u16) -> Self {
+        Self { core, service }
+    }
+
+    /// The time of this turn. It stands still while callbacks run.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.core.now()
+    }
+
+    /// The connection of this callback. In a callback that belongs to none
+    /// (`tick`, `draining`, a call from a [`Handle`](crate::Handle)) an id
+    /// that names no connection and never will.
+    #[must_use]
+    pub const fn id(&self) -> ConnId {
+        self.core.here
+    }
+
+    /// The counters of the whole reactor. Its [`Stats::system`] is as of the
+    /// last call from a [`Handle`](crate::Handle).
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// How many connections this service has, those that are closing included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.core.services[self.service as usize].connections
+    }
+
+    /// True while the connection is there and takes input and output.
+    #[must_use]
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Live)
+    }
+
+    /// Writes a copy of `data` to the connection of this callback.
+    #[inline]
+    pub fn write(&mut self, data: &[u8]) -> Sent {
+        self.core.write(data)
+    }
+
+    /// Writes `data` to the connection of this callback: by reference, unless
+    /// it is so small that a copy costs less.
+    #[inline]
+    pub fn write_bytes(&mut self, data: Bytes) -> Sent {
+        self.core.send(self.core.here, &data)
+    }
+
+    /// Writes `data` to any connection of this reactor, of whichever service.
+    #[inline]
+    pub fn send(&mut self, to: ConnId, data: impl Into<Bytes>) -> Sent {
+        self.core.send(to, &data.into())
+    }
+
+    /// Sends `data` as one datagram on a socket of this reactor, of whichever
+    /// service.
+    ///
+    /// One that would pass [`Limits::hard_mark`](crate::Limits::hard_mark) or
+    /// [`Limits::max_datagrams`](crate::Limits::max_datagrams) is
+    /// [`Sent::Dropped`] and counted, and the socket goes on, whatever
+    /// [`Limits::overflow`](crate::Limits::overflow) says. [`Sent::Gone`] if the
+    /// socket is closed, or `to` has no address to send to
+    /// ([`Address::Unnamed`](crate::Address::Unnamed)). What the system refuses
+    /// later (`EMSGSIZE`, …) is told to
+    /// [`DatagramHandler::error`](crate::DatagramHandler::error).
+    #[inline]
+    pub fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8]) -> Sent {
+        self.core.send_to(on, to, data)
+    }
+
+    /// Makes an empty group, which lives until it is dissolved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at [`Config::max_groups`](crate::Config::max_groups).
+    pub fn group(&mut self) -> Result<GroupId> {
+        self.core.create_group()
+    }
+
+    /// Puts a connection into a group; it leaves when it ends. Joining twice
+    /// is joining once. `false`: there is no such connection or group.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at
+    /// [`Config::max_groups_per_connection`](crate::Config::max_groups_per_connection).
+    pub fn join(&mut self, group: GroupId, id: ConnId) -> Result<bool> {
+        self.core.join(group, id)
+    }
+
+    /// Takes a connection out of a group; `false` if it was not in it.
+    pub fn leave(&mut self, group: GroupId, id: ConnId) -> bool {
+        self.core.leave(group, id)
+    }
+
+    /// Takes a group away. Its members stay connected.
+    pub fn dissolve(&mut self, group: GroupId) {
+        self.core.dissolve(group);
+    }
+
+    /// The members of a group, in no particular order.
+    #[must_use]
+    pub fn members(&self, group: GroupId) -> &[ConnId] {
+        self.core.groups.members(group)
+    }
+
+    /// Sends `data` to every member of a group, but for one who may be left
+    /// out. All of them share one copy of the payload, unless it is so small
+    /// that a copy costs less than a reference; each gets all that was sent to
+    /// it in a turn with one write.
+    pub fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
+        self.core.broadcast(group, data, except)
+    }
+
+    /// Connects to a listener elsewhere: TCP or Unix, as a connection of this
+    /// service. It is answered once: by
+    /// [`open`](crate::StreamHandler::open) with a
+    /// [`Link::Connected`](crate::Link::Connected) that carries `tag`, or by
+    /// [`connect_failed`](crate::StreamHandler::connect_failed). What is sent
+    /// to the id meanwhile is queued, and written once there is a connection.
+    ///
+    /// TCP connections have `TCP_NODELAY` and
+    /// [`KeepAlive::default`](crate::KeepAlive::default).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at `max_connections`; then there is
+    /// no other answer.
+    pub fn connect(&mut self, to: &Endpoint, tag: u64) -> Result<ConnId> {
+        self.core.connect(self.service, to.clone(), tag)
+    }
+
+    /// How many bytes wait to be written to a connection; `None` if it is
+    /// gone, closing, or not connected yet.
+    #[must_use]
+    pub fn queued(&self, id: ConnId) -> Option<usize> {
+        self.core.queued(id)
+    }
+
+    /// Stops reading a connection, until [`resume`](Self::resume). The end of
+    /// its input is not seen meanwhile either, nor a reset, unless there is
+    /// something to write.
+    pub fn pause(&mut self, id: ConnId) {
+        self.core.pause(id);
+    }
+
+    /// Reads a connection again. What its handler had left untaken is handed
+    /// over first, whether or not more has come.
+    pub fn resume(&mut self, id: ConnId) {
+        self.core.resume(id);
+    }
+
+    /// Ends our side of a connection after what is queued (a half-close); its
+    /// input goes on until the peer ends it too.
+    pub fn finish(&mut self, id: ConnId) {
+        self.core.finish(id);
+    }
+
+    /// Closes a connection without losing what is queued: writes it, sends
+    /// FIN, discards input until the peer's FIN or
+    /// [`Limits::linger`](crate::Limits::linger), and frees it.
+    pub fn close(&mut self, id: ConnId) {
+        self.core.end(id, Close::Closed);
+    }
+
+    /// Ends a connection now and drops what is queued; a TCP peer sees a
+    /// reset (RFC 9293, 3.9.1.5), so that it cannot take what it got for the
+    /// whole.
+    pub fn abort(&mut self, id: ConnId) {
+        self.core.end(id, Close::Aborted);
+    }
+
+    /// Sets a timer: for the connection of this callback, which it ends with;
+    /// or for the service where there is none, or none any more (in `close`
+    /// and `connect_failed`). Zero is the next turn; `Duration::MAX` is never.
+    /// Resolution is a millisecond; it is never early.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
+    pub fn after(&mut self, period: Duration) -> Result<TimerId> {
+        self.core.set_timer(self.purpose(), period, false)
+    }
+
+    /// Sets a timer that repeats, like [`after`](Self::after): due every whole
+    /// `period` (at least a millisecond) from now, with no drift. Those that
+    /// were missed are skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
+    pub fn every(&mut self, period: Duration) -> Result<TimerId> {
+        self.core.set_timer(self.purpose(), period, true)
+    }
+
+    /// [`after`](Self::after), for the service whichever callback this is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
+    pub fn tick_after(&mut self, period: Duration) -> Result<TimerId> {
+        self.core.set_timer(Purpose::Service(self.service), period, false)
+    }
+
+    /// [`every`](Self::every), for the service whichever callback this is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
+    pub fn tick_every(&mut self, period: Duration) -> Result<TimerId> {
+        self.core.set_timer(Purpose::Service(self.service), period, true)
+    }
+
+    /// Takes a timer back. It will not fire, even if it was due already.
+    /// `false` if it is gone.
+    pub fn cancel(&mut self, timer: TimerId) -> bool {
+        self.core.cancel_timer(timer)
+    }
+
+    /// Changes the idle deadline of one connection; `None` switches it off.
+    pub fn set_idle(&mut self, id: ConnId, idle: Option<Duration>) {
+        self.core.set_idle(id, idle);
+    }
+
+    /// Sets a connection apart from those that a shutdown is about: it is not
+    /// waited for, and it stays until all others are closed. For what serves
+    /// the program itself, such as a connection that signals arrive on.
+    pub fn set_background(&mut self, id: ConnId, background: bool) {
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
+            if background {
+                conn.set(Flags::BACKGROUND);
+            } else {
+                conn.unset(Flags::BACKGROUND);
+            }
+        }
+    }
+
+    /// Begins a shutdown: listeners close, what is under way is finished
+    /// within `deadline`, and the loop ends. Of several, the soonest counts.
+    pub fn drain(&mut self, deadline: Duration) {
+        let at = self.core.moment.plus(deadline);
+        self.core.wish(Ending::Draining(at));
+    }
+
+    /// Ends the loop with this turn: every connection is dropped with
+    /// [`Close::Shutdown`].
+    pub fn stop(&mut self) {
+        self.core.wish(Ending::Stopping);
+    }
+
+    fn purpose(&self) -> Purpose {
+        let here = self.core.here;
+        // In `open` there is no session yet, in `close` there is none any more.
+        let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.phase == Phase::Live;
+        if self.core.conns.get(here.0).is_some_and(takes_part) {
+            Purpose::Session(here)
+        } else {
+            Purpose::Service(self.service)
+        }
+    }
+}

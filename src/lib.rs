@@ -1,0 +1,110 @@
+//! Serve sockets with plain callbacks: no threads, no `async`.
+//!
+//! # The one idea
+//!
+//! A **handler** owns the shared state of a service; a **session** is its
+//! state for one connection; [`Io`] is the only door to the outside. A
+//! callback gets all three, mutably, and the bytes. What it does through `Io`
+//! is queued, and carried out after it has returned: **nothing calls user code
+//! while user code runs**. So there is nothing to lock, nothing to count
+//! references of, and no order of callbacks to guess.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use serve_forever::{BoxError, Io, Link, Reactor, StreamHandler};
+//!
+//! /// Answers every line with its number.
+//! struct Counter {
+//!     lines: u64, // of all connections
+//! }
+//!
+//! impl StreamHandler for Counter {
+//!     type Session = (); // nothing of one connection
+//!
+//!     fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+//!         Ok(())
+//!     }
+//!
+//!     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+//!         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+//!             let _line = input.split_to(end + 1);
+//!             self.lines += 1;
+//!             if !io.write(format!("{}\n", self.lines).as_bytes()).is_queued() {
+//!                 break;
+//!             }
+//!         }
+//!         Ok(()) // an incomplete line stays, in front of what comes next
+//!     }
+//! }
+//!
+//! let mut reactor = Reactor::new(serve_forever::Config::default())?;
+//! let counter = reactor.add(Counter { lines: 0 }, serve_forever::Limits::default())?;
+//! reactor.listen(&counter, &"127.0.0.1:0".parse()?)?;
+//! # reactor.handle(&counter).shutdown(std::time::Duration::ZERO);
+//! reactor.serve_forever()?;
+//! # Ok::<(), serve_forever::Error>(())
+//! ```
+//!
+//! # What is where
+//!
+//! - [`StreamHandler`]: what a service is made of, and the order of callbacks
+//! - [`DatagramHandler`]: the same for datagrams
+//! - [`Io`]: what a callback can do
+//! - [`Reactor`]: the loop, its turn step by step, listeners
+//! - [`Handle`]: the way in from other threads
+//! - [`Limits`], [`Config`]: every bound and its default
+//! - [`services`]: services that are ready to use
+//! - [`driver`]: what stands between the loop and the operating system
+//! - `sim` (feature `sim`): testing a handler over a simulated network
+
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod close;
+mod conn;
+mod core;
+mod datagram;
+pub mod driver;
+mod endpoint;
+mod error;
+mod groups;
+mod handle;
+mod handler;
+mod id;
+mod input;
+mod io;
+mod limits;
+mod link;
+mod moment;
+mod reactor;
+mod serve;
+mod service;
+pub mod services;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod socket;
+mod stats;
+mod timers;
+
+/// The crate of the buffers that callbacks are given.
+pub use bytes;
+
+pub use crate::close::{Close, Deadline, Sent, Tally};
+pub use crate::datagram::{DatagramHandler, SocketError};
+pub use crate::driver::{BindOptions, KeepAlive, ListenOptions, Multicast};
+pub use crate::endpoint::{Endpoint, UNIX_PATH_MAX};
+pub use crate::error::{BoxError, Error, Result};
+pub use crate::handle::{Handle, Refused};
+pub use crate::handler::{AfterEof, StreamHandler};
+pub use crate::id::{Bound, ConnId, GroupId, ListenerId, SocketId, TimerId};
+pub use crate::io::Io;
+pub use crate::limits::{Config, DRAIN, Limits, Overflow};
+pub use crate::link::{Address, Credentials, Link, Peer};
+pub use crate::reactor::{Handled, Reactor, Service, Turn};
+pub use crate::serve::serve;
+pub use crate::stats::{Stats, SystemCalls};
+
+/// The code in README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

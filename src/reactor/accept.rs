@@ -1,0 +1,255 @@
+//! Phase 2: accepting connections.
+
+use std::io;
+
+use super::Reactor;
+use super::listeners::Single;
+use crate::conn::{Conn, NO_SESSION};
+use crate::core::{Alarm, NOBODY, Purpose};
+use crate::driver::{Closing, Driver, Token};
+use crate::id::{ConnId, ListenerId};
+use crate::link::{Link, Peer};
+
+/// What an error of accept(2) means for the listener.
+enum Verdict {
+    /// Nobody waits.
+    Empty,
+    /// That one connection is lost, or a signal came; the next may be well.
+    Next,
+    /// There are no descriptors or no memory for another connection.
+    Exhausted,
+    /// It will never work again.
+    Broken,
+}
+
+impl Verdict {
+    fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Self::Empty;
+        }
+        if error.kind() == io::ErrorKind::Interrupted {
+            return Self::Next;
+        }
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Exhausted,
+            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
+                Self::Broken
+            }
+            // Among them what accept(2) hands on from the network
+            // (ECONNABORTED, EPROTO, ENETDOWN, …), and EPERM of a firewall.
+            Some(
+                Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::TIMEDOUT
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH,
+            ) => Self::Next,
+            // Whatever it is, it may come again at once: no spinning on it.
+            _ => Self::Exhausted,
+        }
+    }
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Phase 2. What is left when a listener has had its share of the turn is
+    /// accepted in the next.
+    #[inline]
+    pub(super) fn accept(&mut self) {
+        if self.listeners.can_accept() {
+            self.accept_ready();
+        }
+    }
+
+    #[inline(never)]
+    fn accept_ready(&mut self) {
+        let share = self.stage.core.config.accepts_per_turn;
+        let mut ready = std::mem::take(&mut self.listeners.ready);
+        for id in &ready {
+            self.accept_from(*id, share);
+        }
+        ready.retain(|id| self.listeners.table.get(id.0).is_some_and(|listener| listener.ready));
+        // A callback can open no listener, so nothing came onto it meanwhile.
+        self.listeners.ready = ready;
+    }
+
+    /// Accepts up to `share` connections.
+    pub(super) fn accept_from(&mut self, id: ListenerId, share: usize) {
+        for _ in 0..share {
+            if self.listeners.paused.is_some() || !self.listeners.takes_more() {
+                return;
+            }
+            let Some(listener) = self.listeners.table.get_mut(id.0).filter(|listener| listener.ready) else {
+                return;
+            };
+            let service = listener.service;
+            let Some(socket) = &mut listener.socket else { return };
+            let error = match self.driver.accept(socket) {
+                Ok((stream, peer)) => {
+                    self.receive(id, service, stream, peer);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match Verdict::of(&error) {
+                Verdict::Empty => {
+                    listener.ready = false;
+                    self.listeners.pause_logged = false;
+                    return;
+                }
+                Verdict::Next => {
+                    self.stage.core.stats.accept_errors += 1;
+                    log::debug!("listener {id}: a connection was lost before it was accepted: {error}");
+                }
+                Verdict::Exhausted => return self.pause_accepting(&error),
+                Verdict::Broken => return self.lose_listener(id, service, &error),
+            }
+        }
+    }
+
+    /// Takes in, or turns away, a connection that was accepted.
+    fn receive(&mut self, listener: ListenerId, service: u16, stream: D::Stream, peer: Peer) {
+        let outcome = self.try_receive(listener, service, stream, peer);
+        if self.listeners.single.is_some() {
+            self.listeners.single = Some(outcome.map_or(Single::Refused, Single::Served));
+        }
+    }
+
+    fn try_receive(
+        &mut self,
+        listener: ListenerId,
+        service: u16,
+        stream: D::Stream,
+        peer: Peer,
+    ) -> Option<ConnId> {
+        if let Err(error) = self.stage.core.room_for(service) {
+            self.stage.core.stats.refused_full += 1;
+            log::debug!("{peer} is turned away: {error}");
+            self.driver.close(stream, Closing::InOrder);
+            return None;
+        }
+        let verified = self.stage.run(service, NOBODY, |serve, _| Ok(serve.verify(&peer)));
+        self.after_callback(service, NOBODY, "verify");
+        if !verified.unwrap_or(false) {
+            self.stage.core.stats.refused_by_handler += 1;
+            self.driver.close(stream, Closing::InOrder);
+            return None;
+        }
+        let local = self.listeners.local(listener)?.clone();
+        match self.admit(service, stream, &Link::Accepted { listener, local, peer }) {
+            Ok(id) => {
+                self.stage.core.stats.accepted += 1;
+                self.has_session(id).then_some(id)
+            }
+            Err(error) => {
+                self.pause_accepting(&error);
+                None
+            }
+        }
+    }
+
+    fn has_session(&self, id: ConnId) -> bool {
+        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.session != NO_SESSION)
+    }
+
+    /// Makes a connection of a stream, registers it and opens its session.
+    pub(super) fn admit(&mut self, service: u16, stream: D::Stream, link: &Link) -> io::Result<ConnId> {
+        let core = &mut self.stage.core;
+        let id = ConnId(core.conns.insert(Conn::new(service, core.moment)));
+        core.services[service as usize].connections += 1;
+        if let Err(error) = self.register(id, stream) {
+            self.stage.core.free(id);
+            return Err(error);
+        }
+        self.open(id, link);
+        Ok(id)
+    }
+
+    /// Has the events of a connection's stream reported.
+    pub(super) fn register(&mut self, id: ConnId, mut stream: D::Stream) -> io::Result<()> {
+        let registered = loop {
+            match self.driver.register(&mut stream, Token::connection(id)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        if let Err(error) = registered {
+            self.driver.close(stream, Closing::InOrder);
+            return Err(error);
+        }
+        let slot = id.0.slot as usize;
+        if slot >= self.sockets.len() {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        self.sockets[slot] = Some(stream);
+        Ok(())
+    }
+
+    /// Opens the session of a connection.
+    pub(super) fn open(&mut self, id: ConnId, link: &Link) {
+        let Some(conn) = self.stage.core.conns.get(id.0) else { return };
+        let service = conn.service;
+        let outcome = self.stage.run(service, id, |serve, io| serve.open(io, link));
+        self.after_callback(service, id, "open");
+        match outcome {
+            Ok(session) => {
+                if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+                    conn.session = session;
+                }
+            }
+            Err(why) => {
+                log::debug!("{}: connection {id} is refused: {why}", link.peer());
+                self.stage.core.end(id, why);
+            }
+        }
+        // Also of one that is refused: its peer may not take the reason.
+        self.stage.core.watch_deadlines(id);
+        self.settle(id);
+    }
+
+    #[cold]
+    fn pause_accepting(&mut self, error: &io::Error) {
+        let core = &mut self.stage.core;
+        if self.listeners.paused.is_none() {
+            core.stats.accept_pauses += 1;
+            if !std::mem::replace(&mut self.listeners.pause_logged, true) {
+                log::error!(
+                    "accepting pauses, and is tried again when a connection closes and every {:?}: {error}",
+                    core.config.accept_retry
+                );
+            }
+            let retry = core.moment.plus(core.config.accept_retry);
+            self.listeners.paused = Some(core.timers.insert(retry, Alarm::once(Purpose::Accept)));
+        }
+    }
+
+    /// Lets accepting be tried again: a descriptor was freed, or time passed.
+    pub(super) fn resume_accepting(&mut self) {
+        if let Some(timer) = self.listeners.paused.take() {
+            self.stage.core.timers.remove(timer);
+        }
+    }
+
+    #[cold]
+    fn lose_listener(&mut self, id: ListenerId, service: u16, error: &io::Error) {
+        self.listeners.close(&mut self.driver, id);
+        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, error));
+    }
+
+    /// Accepts what has connected already, up to the backlog, and closes
+    /// every listener.
+    pub(super) fn close_listeners(&mut self) {
+        for id in self.listeners.ids() {
+            let Some(listener) = self.listeners.table.get_mut(id.0) else { continue };
+            // There may be somebody whose event is still on its way.
+            listener.ready = true;
+            let share = listener.backlog as usize;
+            self.accept_from(id, share);
+            self.listeners.close(&mut self.driver, id);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What holds between two turns, checked by the simulation after each.
+
+use super::Reactor;
+use crate::conn::{Conn, Flags, NO_SESSION, Phase};
+use crate::core::{Core, NOBODY, Purpose};
+use crate::driver::Driver;
+use crate::id::ConnId;
+
+/// Fails with what should hold, and of which connection.
+macro_rules! holds {
+    ($holds:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err(format!($($what)+));
+        }
+    };
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Holds the reactor's state against its own invariants: what is counted
+    /// is what is there, what is on a list says so and the reverse, no limit
+    /// is exceeded, and no connection that has work is forgotten. To be called
+    /// between turns.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let core = &self.stage.core;
+        holds!(core.here == NOBODY && core.hand.is_empty(), "something is in hand between turns");
+        holds!(core.pool.is_sound(), "the pool of buffers miscounts");
+        holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
+        holds!(core.conns.len() <= core.max_connections, "{} connections", core.conns.len());
+        for (key, conn) in core.conns.iter() {
+            check_lists(core, ConnId(key), conn)?;
+            check_limits(core, ConnId(key), conn)?;
+            check_work(ConnId(key), conn)?;
+            let socket = self.sockets.get(key.slot as usize).is_some_and(Option::is_some);
+            let begun = !core.to_connect.iter().any(|(id, _)| id.0 == key);
+            let failed = conn.has(Flags::OWES_ANSWER) && conn.phase == Phase::Dead;
+            holds!(socket == begun || failed, "connection {key} and its socket are not in step");
+            if begun {
+                check_deadline(core, ConnId(key), conn)?;
+            }
+        }
+        let sockets = self.sockets.iter().flatten().count();
+        holds!(sockets <= core.conns.len(), "{sockets} sockets for {} connections", core.conns.len());
+        for (place, listener) in self.listeners.table.iter() {
+            let listed = self.listeners.ready.iter().filter(|ready| ready.0 == place).count();
+            holds!(listed == usize::from(listener.ready), "listener {place} is listed {listed} times");
+        }
+        check_counts(core, self.listeners.paused.is_some())
+    }
+
+    /// How many timers there are, of handlers and of the reactor's own.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.stage.core.timers.len()
+    }
+}
+
+fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    let lists = [
+        ("read", &core.to_read, Flags::IN_READ_LIST),
+        ("flush", &core.to_flush, Flags::IN_FLUSH_LIST),
+        ("drained", &core.to_drain, Flags::OWES_DRAINED),
+        ("reap", &core.to_reap, Flags::IN_REAP_LIST),
+    ];
+    for (name, list, flag) in lists {
+        let times = list.iter().filter(|listed| **listed == id).count();
+        holds!(
+            times == usize::from(conn.has(flag)),
+            "connection {id} is {times} times in the list to {name}"
+        );
+    }
+    Ok(())
+}
+
+fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    let limits = &core.services[conn.service as usize].limits;
+    if let Some(queue) = &conn.out {
+        holds!(queue.is_sound(), "the queue of connection {id} miscounts");
+        holds!(queue.len() > 0, "connection {id} keeps an empty queue");
+        holds!(queue.len() <= limits.hard_mark, "{} bytes are queued for connection {id}", queue.len());
+    }
+    if let Some(kept) = &conn.kept {
+        holds!(conn.is_live(), "connection {id} is closing and keeps input");
+        holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");
+        holds!(kept.len() <= limits.max_input, "connection {id} keeps {} bytes of input", kept.len());
+    }
+    let extras = conn.extras.as_deref();
+    for membership in extras.into_iter().flat_map(|extras| &extras.groups) {
+        holds!(core.groups.is_sound(id, *membership), "connection {id} is not where its group has it");
+    }
+    for (place, timer) in extras.into_iter().flat_map(|extras| extras.timers.iter().enumerate()) {
+        let alarm = core.timers.get(*timer).copied();
+        let holds = alarm.is_some_and(|alarm| alarm.purpose == Purpose::Session(id) && alarm.is_at(place));
+        holds!(holds, "timer {timer} of connection {id} is {alarm:?}");
+    }
+    Ok(())
+}
+
+/// Nothing is forgotten: no edge would come for it.
+fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
+    let has = |flags| conn.has(flags);
+    let alive = conn.phase != Phase::Dead;
+    let readable = has(Flags::READABLE) && !has(Flags::PEER_DONE.union(Flags::PAUSED)) && alive;
+    holds!(!readable || has(Flags::IN_READ_LIST), "connection {id} is readable and forgotten");
+    let resumed = has(Flags::RESUMED) && !has(Flags::PAUSED) && conn.is_live();
+    holds!(!resumed || has(Flags::IN_READ_LIST), "connection {id} has resumed and is forgotten");
+    let writable = has(Flags::WRITABLE) && conn.out.is_some() && alive;
+    holds!(!writable || has(Flags::IN_FLUSH_LIST), "connection {id} is writable and forgotten");
+    holds!(
+        !has(Flags::DIRTY) || !alive || has(Flags::IN_FLUSH_LIST),
+        "connection {id} is dirty and forgotten"
+    );
+    let written = conn.out.is_none() && !has(Flags::FIN_SENT);
+    let ends = conn.phase == Phase::Closing && conn.out.is_none()
+        || has(Flags::FINISHING) && written && conn.is_live();
+    holds!(
+        !ends || has(Flags::IN_FLUSH_LIST),
+        "connection {id} has written everything and its end is forgotten"
+    );
+    let full = has(Flags::ABOVE_HIGH) && conn.is_live() && conn.out.is_none();
+    holds!(!full || has(Flags::OWES_DRAINED), "connection {id} waits for a drained that is forgotten");
+    let ended = conn.phase == Phase::Dead || conn.phase == Phase::Lingering && conn.session != NO_SESSION;
+    holds!(!ended || has(Flags::IN_REAP_LIST), "connection {id} has ended and is forgotten");
+    holds!(!conn.is_live() || conn.session != NO_SESSION, "connection {id} lives without a session");
+    Ok(())
+}
+
+/// A look at the deadlines comes no later than the first of them.
+fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    if conn.phase == Phase::Dead {
+        return Ok(());
+    }
+    let (first, which) = core.first_deadline(conn);
+    let look = conn.deadline.and_then(|timer| core.timers.moment(timer));
+    let in_time = look.map_or(first == crate::moment::Moment::NEVER, |look| look <= first);
+    holds!(in_time, "connection {id} is looked at {look:?}, and {which:?} is over {first:?}");
+    Ok(())
+}
+
+fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
+    for (service, state) in core.services.iter().enumerate() {
+        let there = core.conns.iter().filter(|(_, conn)| usize::from(conn.service) == service).count();
+        holds!(
+            there == state.connections,
+            "service {service} has {there} connections, not {}",
+            state.connections
+        );
+        holds!(there <= state.limits.max_connections, "service {service} has {there} connections");
+    }
+    let is_handlers = |purpose| matches!(purpose, Purpose::Session(_) | Purpose::Service(_));
+    let of_handlers = core.timers.values().filter(|alarm| is_handlers(alarm.purpose)).count();
+    holds!(
+        of_handlers == core.handler_timers,
+        "{of_handlers} timers of handlers, not {}",
+        core.handler_timers
+    );
+    let deadlines = core.conns.iter().filter(|(_, conn)| conn.deadline.is_some()).count();
+    let stalled = core.sockets.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
+    let timers = of_handlers + deadlines + stalled + usize::from(accept_pauses);
+    holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());
+    let held = |conn: &Conn| conn.extras.as_ref().map_or(0, |extras| extras.groups.len());
+    let memberships: usize = core.conns.iter().map(|(_, conn)| held(conn)).sum();
+    holds!(memberships == core.groups.memberships(), "{memberships} memberships, not those of the groups");
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Outbound connections: begun where everything wished for is carried out,
+//! and established in phase 2, beside those that are accepted.
+
+use std::io;
+
+use super::{Reactor, Service};
+use crate::close::{Close, Deadline};
+use crate::conn::{Flags, Phase};
+use crate::driver::Driver;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::handler::StreamHandler;
+use crate::id::ConnId;
+use crate::link::Link;
+
+impl<D: Driver> Reactor<D> {
+    /// Connects to a listener elsewhere, as [`Io::connect`](crate::Io::connect)
+    /// does from a callback. It is begun in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at `max_connections`;
+    /// [`Error::ForeignService`](crate::Error::ForeignService).
+    pub fn connect<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        to: &Endpoint,
+        tag: u64,
+    ) -> Result<ConnId> {
+        let index = self.index_of(service)?;
+        self.read_clock();
+        self.stage.core.connect(index, to.clone(), tag)
+    }
+
+    /// Begins what callbacks have asked for.
+    #[cold]
+    pub(super) fn begin_connecting(&mut self) {
+        for (id, to) in std::mem::take(&mut self.stage.core.to_connect) {
+            if self.phase_of(id) != Some(Phase::Connecting) {
+                continue;
+            }
+            let service = self.stage.core.conns.get(id.0).map_or(0, |conn| conn.service);
+            if let Err(error) = self.takes_connections(service) {
+                self.stage.core.kill(id, Close::Io(error));
+                continue;
+            }
+            let begun = self.driver.connect(&to).and_then(|stream| self.register(id, stream));
+            match begun {
+                Ok(()) => self.stage.core.watch_deadlines(id),
+                Err(error) => self.stage.core.kill(id, Close::Io(error)),
+            }
+        }
+    }
+
+    /// Phase 2, for those whose events say that something became of them.
+    #[cold]
+    pub(super) fn establish(&mut self) {
+        for id in std::mem::take(&mut self.stage.core.to_establish) {
+            if self.phase_of(id) != Some(Phase::Connecting) {
+                continue;
+            }
+            let Some(Some(stream)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
+            match self.driver.connected(stream) {
+                Ok(None) => {}
+                Ok(Some(peer)) => {
+                    let core = &mut self.stage.core;
+                    let Some(conn) = core.conns.get_mut(id.0) else { continue };
+                    conn.phase = Phase::Live;
+                    conn.unset(Flags::OWES_ANSWER);
+                    // The one event may have said more than that.
+                    conn.set(Flags::WRITABLE.union(Flags::READABLE));
+                    conn.last_activity = core.moment;
+                    conn.frame_since = core.moment;
+                    conn.stalled_since = core.moment;
+                    let tag = conn.extras().tag;
+                    core.stats.connected += 1;
+                    self.open(id, &Link::Connected { tag, peer });
+                    // What was sent before, or finished, can leave now.
+                    self.stage.core.flush_later(id);
+                    self.stage.core.read_later(id);
+                    self.stage.core.check_empty_queue(id);
+                }
+                // Asked again at its next event.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.stage.core.establish_later(id)
+                }
+                Err(error) => self.stage.core.kill(id, Close::Io(error)),
+            }
+        }
+    }
+
+    /// Tells a handler that its connection did not come about.
+    pub(super) fn tell_connect_failed(&mut self, id: ConnId) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.unset(Flags::OWES_ANSWER);
+        let (service, tag) = (conn.service, conn.extras().tag);
+        let error = match conn.why.take().map(|why| *why) {
+            Some(Close::Io(error)) => error,
+            Some(Close::TimedOut(Deadline::Connect)) => io::ErrorKind::TimedOut.into(),
+            _ => io::ErrorKind::ConnectionAborted.into(),
+        };
+        core.stats.connect_failures += 1;
+        // Whatever it fails with, there is no connection to end.
+        let _ = self.stage.run(service, id, |serve, io| {
+            serve.connect_failed(io, tag, &error);
+            Ok(())
+        });
+        self.after_callback(service, id, "connect_failed");
+    }
+
+    fn phase_of(&self, id: ConnId) -> Option<Phase> {
+        self.stage.core.conns.get(id.0).map(|conn| conn.phase)
+    }
+}

@@ -1,0 +1,97 @@
+//! What follows a callback: its connection is flushed or ended, and a slow one
+//! is named.
+
+use std::time::Duration;
+
+use super::Reactor;
+use crate::conn::{Flags, NO_SESSION};
+use crate::core::NOBODY;
+use crate::driver::Driver;
+use crate::error::{BoxError, Result};
+use crate::id::ConnId;
+use crate::io::Io;
+use crate::service::Serve;
+
+impl<D: Driver> Reactor<D> {
+    /// Runs a callback of a connection that has a session; ends the
+    /// connection if it fails. `None`: it has no session, or it failed.
+    pub(super) fn with_session<R>(
+        &mut self,
+        id: ConnId,
+        what: &'static str,
+        callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>, u32) -> Result<R, BoxError>,
+    ) -> Option<R> {
+        let conn = self.stage.core.conns.get(id.0)?;
+        let (service, session) = (conn.service, conn.session);
+        if session == NO_SESSION {
+            return None;
+        }
+        let outcome = self.stage.run(service, id, |serve, io| callback(serve, io, session));
+        self.after_callback(service, id, what);
+        let value = outcome.map_err(|why| self.stage.core.end(id, why)).ok();
+        self.settle(id);
+        value
+    }
+
+    /// Runs a callback that belongs to no connection.
+    pub(super) fn with_service(
+        &mut self,
+        service: u16,
+        what: &'static str,
+        callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>),
+    ) {
+        // Its panic is counted and logged, and ends nothing.
+        let _ = self.stage.run(service, NOBODY, |serve, io| {
+            callback(serve, io);
+            Ok(())
+        });
+        self.after_callback(service, NOBODY, what);
+    }
+
+    /// Sends what a callback wrote to its own connection: at once, or with
+    /// everybody's at the end of the turn once messages cross. True if there
+    /// may be more to read.
+    #[inline]
+    pub(super) fn settle(&mut self, id: ConnId) -> bool {
+        let core = &mut self.stage.core;
+        if !core.hand.is_empty()
+            && let Some(readable) = self.send_hand(id)
+        {
+            return readable;
+        }
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return false };
+        if conn.has(Flags::DIRTY) {
+            if core.crossed {
+                core.flush_later(id);
+            } else {
+                self.flush(id);
+            }
+            return true;
+        }
+        conn.has(Flags::READABLE)
+    }
+
+    /// Names a callback that kept everybody waiting.
+    #[inline]
+    pub(super) fn after_callback(&mut self, service: u16, here: ConnId, what: &'static str) {
+        if let Some(limit) = self.slow_after {
+            let began = std::mem::replace(&mut self.clock, self.driver.now());
+            // A driver's time never goes backwards, so this never wraps.
+            if self.clock.as_nanos().wrapping_sub(began.as_nanos()) >= limit {
+                self.warn_of_slow(service, here, what, self.clock.since(began));
+            }
+        }
+    }
+
+    #[cold]
+    fn warn_of_slow(&mut self, service: u16, here: ConnId, what: &'static str, took: Duration) {
+        self.stage.core.stats.slow += 1;
+        let name = self.stage.name(service);
+        if here == NOBODY {
+            log::warn!("{name}: `{what}` took {took:?}; everybody else waited");
+        } else {
+            log::warn!("{name}: `{what}` of connection {here} took {took:?}; everybody else waited");
+        }
+    }
+}

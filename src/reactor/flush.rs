@@ -1,0 +1,220 @@
+//! Phase 6: writing what was queued.
+
+use std::io::{self, IoSlice};
+
+use super::Reactor;
+use crate::buffer::{OutQueue, PIECES};
+use crate::close::Close;
+use crate::conn::{Flags, Phase};
+use crate::driver::Driver;
+use crate::id::ConnId;
+
+impl<D: Driver> Reactor<D> {
+    /// Phase 6. What still waits when a connection has had its one write is
+    /// written in the next turn.
+    pub(super) fn flush_queued(&mut self) {
+        if !self.stage.core.sockets.to_send.is_empty() {
+            self.send_queued();
+        }
+        if self.stage.core.to_flush.is_empty() {
+            return;
+        }
+        std::mem::swap(&mut self.batch, &mut self.stage.core.to_flush);
+        for place in 0..self.batch.len() {
+            let id = self.batch[place];
+            if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+                conn.unset(Flags::IN_FLUSH_LIST);
+                self.flush(id);
+            }
+        }
+        self.batch.clear();
+    }
+
+    /// Writes what the callback in hand left for its own connection, which has
+    /// nothing queued. What the system does not take is queued. `Some` when
+    /// nothing else follows from it: whether there may be more to read.
+    #[inline]
+    pub(super) fn send_hand(&mut self, id: ConnId) -> Option<bool> {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0).filter(|conn| conn.phase != Phase::Dead) else {
+            core.empty_hand();
+            return None;
+        };
+        if core.crossed || conn.out.is_some() || !conn.has(Flags::WRITABLE) {
+            core.queue_hand(id, 0);
+            return None;
+        }
+        let socket = self.sockets.get_mut(id.0.slot as usize)?.as_mut()?;
+        match self.driver.write(socket, &[IoSlice::new(&core.hand)]) {
+            Ok(written) if written == core.hand.len() => {
+                core.stats.bytes_out += written as u64;
+                conn.last_activity = core.moment;
+                let done = conn.is_plain().then_some(conn.has(Flags::READABLE));
+                core.empty_hand();
+                if done.is_none() {
+                    self.after_write(id, false);
+                }
+                done
+            }
+            outcome => {
+                self.queue_rest(id, outcome);
+                None
+            }
+        }
+    }
+
+    /// After a write that did not take all that was in hand.
+    #[cold]
+    fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
+        let core = &mut self.stage.core;
+        core.queue_hand(id, *outcome.as_ref().unwrap_or(&0));
+        // Its edge, or the next turn, brings us back.
+        if let Some(conn) = core.conns.get_mut(id.0) {
+            conn.unset(Flags::DIRTY);
+        }
+        match outcome {
+            Ok(0) => self.broken(id, io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                core.stats.bytes_out += written as u64;
+                if let Some(conn) = core.conns.get_mut(id.0) {
+                    conn.last_activity = core.moment;
+                }
+                self.after_write(id, D::SHORT_MEANS_BLOCKED);
+            }
+            Err(error) => self.not_written(id, error),
+        }
+    }
+
+    /// Writes once what is queued, as much as the system takes, and ends our
+    /// side if that was the last of it.
+    pub(super) fn flush(&mut self, id: ConnId) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.unset(Flags::DIRTY);
+        let Some(queue) = &mut conn.out else { return self.end_output(id) };
+        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return };
+        // Without it, its edge will bring us back.
+        if !conn.flags.has(Flags::WRITABLE) || conn.phase == Phase::Dead {
+            return;
+        }
+        match write(&mut self.driver, socket, queue) {
+            Ok((written, short)) => {
+                queue.advance(written);
+                core.stats.bytes_out += written as u64;
+                conn.last_activity = core.moment;
+                conn.stalled_since = core.moment;
+                self.after_write(id, short && D::SHORT_MEANS_BLOCKED);
+            }
+            Err(error) => self.not_written(id, error),
+        }
+    }
+
+    /// After a write: what follows from what is left.
+    fn after_write(&mut self, id: ConnId, blocked: bool) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        if blocked {
+            conn.unset(Flags::WRITABLE);
+        }
+        let left = conn.queued();
+        if left == 0 {
+            conn.release_queue(&mut core.pool);
+        }
+        if conn.has(Flags::ABOVE_HIGH) {
+            core.check_low_mark(id);
+        }
+        if left == 0 {
+            self.end_output(id);
+        } else if !blocked {
+            core.flush_later(id);
+        }
+    }
+
+    #[cold]
+    fn not_written(&mut self, id: ConnId, error: io::Error) {
+        let core = &mut self.stage.core;
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                if let Some(conn) = core.conns.get_mut(id.0) {
+                    conn.unset(Flags::WRITABLE);
+                }
+            }
+            io::ErrorKind::Interrupted => core.flush_later(id),
+            _ => self.broken(id, error),
+        }
+    }
+
+    /// With everything written: our FIN, if that is wished, and what follows
+    /// from it.
+    fn end_output(&mut self, id: ConnId) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        match conn.phase {
+            Phase::Live if !conn.has(Flags::FINISHING) || conn.has(Flags::FIN_SENT) => {}
+            Phase::Live if conn.has(Flags::PEER_DONE) => {
+                core.end(id, Close::Finished);
+                core.bury(id);
+            }
+            Phase::Live => {
+                self.send_fin(id);
+            }
+            Phase::Closing => {
+                let linger = core.services[conn.service as usize].limits.linger;
+                // At a shutdown, what was read to its end and owes nothing
+                // need not wait for a peer that may never leave.
+                let done = conn.has(Flags::PEER_DONE)
+                    || linger.is_zero()
+                    || (matches!(conn.why.as_deref(), Some(Close::Shutdown)) && !conn.has(Flags::READABLE));
+                if done {
+                    core.bury(id);
+                    return;
+                }
+                if !conn.has(Flags::FIN_SENT) && !self.send_fin(id) {
+                    return;
+                }
+                let core = &mut self.stage.core;
+                let Some(conn) = core.conns.get_mut(id.0) else { return };
+                conn.phase = Phase::Lingering;
+                conn.stalled_since = core.moment;
+                core.watch_deadlines(id);
+                // To tell that it is closed; it is freed when the peer leaves.
+                core.reap_later(id);
+            }
+            Phase::Connecting | Phase::Lingering | Phase::Dead => {}
+        }
+    }
+
+    /// Sends our FIN. False if a signal came first: the next turn tries again.
+    fn send_fin(&mut self, id: ConnId) -> bool {
+        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return true };
+        let outcome = self.driver.shutdown(socket);
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return true };
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            core.flush_later(id);
+            return false;
+        }
+        conn.set(Flags::FIN_SENT);
+        if outcome.is_err() {
+            // ENOTCONN says that the peer has reset the connection: the next
+            // read will say so too, and why.
+            conn.set(Flags::READABLE);
+            core.read_later(id);
+        }
+        true
+    }
+}
+
+/// One write of what the queue holds, or of as much as one write takes: how
+/// many bytes the system took, and whether it was offered more.
+#[inline]
+fn write<D: Driver>(driver: &mut D, socket: &mut D::Stream, queue: &OutQueue) -> io::Result<(usize, bool)> {
+    let (written, offered) = if let Some(piece) = queue.only_piece() {
+        (driver.write(socket, &[IoSlice::new(piece)])?, piece.len())
+    } else {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let count = queue.pieces(&mut pieces);
+        (driver.write(socket, &pieces[..count])?, pieces[..count].iter().map(|piece| piece.len()).sum())
+    };
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok((written, written < offered)) }
+}

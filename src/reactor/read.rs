@@ -1,0 +1,212 @@
+//! Phase 3: reading what is ready, and handing it over.
+
+use std::io;
+
+use bytes::BytesMut;
+
+use super::Reactor;
+use crate::close::Close;
+use crate::conn::{Conn, Flags, Phase};
+use crate::driver::Driver;
+use crate::handler::AfterEof;
+use crate::id::ConnId;
+
+/// Input that is on its way to a handler.
+struct Delivery {
+    service: u16,
+    session: u32,
+    /// What the handler had left.
+    kept: Option<Box<BytesMut>>,
+    /// How many bytes the read buffer holds behind that.
+    count: usize,
+    /// The handler has not taken any input yet.
+    is_first_frame: bool,
+}
+
+impl Delivery {
+    /// Takes from the connection what goes into the delivery, as if all of it
+    /// will be taken; what is left goes back by [`Core::keep`](crate::core::Core::keep).
+    #[inline]
+    fn prepare(conn: &mut Conn, count: usize) -> Self {
+        let is_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
+        conn.unset(Flags::AWAITS_FIRST_FRAME);
+        Self { service: conn.service, session: conn.session, kept: conn.kept.take(), count, is_first_frame }
+    }
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Phase 3. What comes onto the list meanwhile is for the next turn.
+    #[inline]
+    pub(super) fn read_ready(&mut self) {
+        if !self.stage.core.sockets.to_receive.is_empty() {
+            self.receive_ready();
+        }
+        let listed = self.stage.core.to_read.len();
+        for place in 0..listed {
+            self.read(self.stage.core.to_read[place]);
+        }
+        let list = &mut self.stage.core.to_read;
+        if list.len() == listed {
+            list.clear();
+        } else {
+            list.drain(..listed);
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, id: ConnId) {
+        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
+        // Once, and not before each read: what puts it on the list meanwhile
+        // would be forgotten, and put it there a second time.
+        conn.unset(Flags::IN_READ_LIST);
+        let mut taken = 0;
+        while self.read_once(id, &mut taken) {}
+    }
+
+    /// Reads once, if the connection wants it, and hands over what came. True
+    /// if it may be read again: there may be more.
+    #[inline]
+    fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return false };
+        if !conn.wants_input() {
+            return self.hand_back(id);
+        }
+        let budget = core.services[conn.service as usize].limits.read_budget - *taken;
+        if budget == 0 {
+            core.read_later(id);
+            return false;
+        }
+        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return false };
+        let room = self.input.room(budget);
+        let asked = room.len();
+        let count = match self.driver.read(socket, room) {
+            Ok(0) => {
+                self.end_of_input(id);
+                return false;
+            }
+            Ok(count) => count,
+            Err(error) => {
+                self.no_input(id, error);
+                return false;
+            }
+        };
+        // With a hang-up announced, the end may lie right behind.
+        if D::SHORT_MEANS_BLOCKED && count < asked && !conn.has(Flags::HANGUP) {
+            conn.unset(Flags::READABLE);
+        }
+        *taken += count;
+        core.stats.bytes_in += count as u64;
+        if conn.phase != Phase::Live {
+            return true; // nobody wants it any more
+        }
+        conn.last_activity = core.moment;
+        let delivery = Delivery::prepare(conn, count);
+        self.hand_over(id, delivery)
+    }
+
+    /// Of a connection that is not to be read now: hands over what the
+    /// handler had left when it paused, if it has resumed since. True if it
+    /// may be read then.
+    #[cold]
+    fn hand_back(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return false };
+        if !conn.has(Flags::RESUMED) || conn.has(Flags::PAUSED) {
+            return false;
+        }
+        conn.unset(Flags::RESUMED);
+        if conn.phase != Phase::Live || conn.kept.is_none() {
+            return true;
+        }
+        let delivery = Delivery::prepare(conn, 0);
+        self.hand_over(id, delivery);
+        true
+    }
+
+    /// Hands over input, keeps what the handler leaves, and flushes what it
+    /// wrote. True if there may be more to read.
+    #[inline(always)]
+    fn hand_over(&mut self, id: ConnId, delivery: Delivery) -> bool {
+        if delivery.kept.is_some() {
+            return self.hand_over_behind(id, delivery);
+        }
+        let Delivery { service, session, count, is_first_frame, .. } = delivery;
+        self.input.show(count);
+        let shown = self.input.shown();
+        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
+        self.after_callback(service, id, "data");
+        if let Err(why) = outcome {
+            self.stage.core.end(id, why);
+        }
+        if let Some(left) = self.input.leftover() {
+            self.stage.core.keep(id, left, count, false, is_first_frame);
+        }
+        self.settle(id)
+    }
+
+    /// The same, behind what the handler had left.
+    #[inline(never)]
+    fn hand_over_behind(&mut self, id: ConnId, delivery: Delivery) -> bool {
+        let Delivery { service, session, kept, count, is_first_frame } = delivery;
+        let mut kept = kept.unwrap_or_default();
+        kept.extend_from_slice(self.input.landed(count));
+        let before = kept.len();
+        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, &mut kept));
+        self.after_callback(service, id, "data");
+        if let Err(why) = outcome {
+            self.stage.core.end(id, why);
+        }
+        if !kept.is_empty() {
+            self.stage.core.keep(id, kept, before, true, is_first_frame);
+        }
+        self.settle(id)
+    }
+
+    /// A read that gave nothing.
+    #[cold]
+    fn no_input(&mut self, id: ConnId, error: io::Error) {
+        let core = &mut self.stage.core;
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                if let Some(conn) = core.conns.get_mut(id.0) {
+                    conn.unset(Flags::READABLE.union(Flags::HANGUP));
+                }
+            }
+            io::ErrorKind::Interrupted => core.read_later(id),
+            _ => self.broken(id, error),
+        }
+    }
+
+    /// The peer's FIN: the last call with input, if it is still wanted.
+    #[inline(never)]
+    fn end_of_input(&mut self, id: ConnId) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.unset(Flags::READABLE);
+        conn.set(Flags::PEER_DONE);
+        match conn.phase {
+            Phase::Live => {}
+            Phase::Lingering => return core.bury(id),
+            // Once all is written it is over.
+            Phase::Connecting | Phase::Closing | Phase::Dead => return,
+        }
+        conn.unset(Flags::AWAITS_FIRST_FRAME);
+        let mut rest = conn.kept.take().unwrap_or_default();
+        let outcome = self.with_session(id, "eof", |serve, io, session| serve.eof(io, session, &mut rest));
+        let core = &mut self.stage.core;
+        let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::FIN_SENT));
+        if outcome == Some(AfterEof::Finish) || finished_first {
+            core.end(id, Close::Finished);
+        }
+    }
+
+    pub(super) fn broken(&mut self, id: ConnId, error: io::Error) {
+        let core = &mut self.stage.core;
+        match core.conns.get(id.0).map(|conn| conn.phase) {
+            // Everything was written and told; how the peer leaves is its own affair.
+            Some(Phase::Lingering) => core.bury(id),
+            Some(_) => core.kill(id, Close::Io(error)),
+            None => {}
+        }
+    }
+}

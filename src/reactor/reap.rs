@@ -1,0 +1,97 @@
+//! Phase 7: telling what drained and what closed, and freeing ids.
+
+use super::Reactor;
+use crate::close::Close;
+use crate::conn::{Flags, NO_SESSION, Phase};
+use crate::core::NOBODY;
+use crate::driver::{Closing, Driver};
+use crate::id::ConnId;
+
+impl<D: Driver> Reactor<D> {
+    /// Phase 7. Ids are freed here and nowhere else: until now, an event or a
+    /// list of this turn could still name them.
+    #[inline]
+    pub(super) fn reap(&mut self) {
+        if !self.stage.core.to_drain.is_empty() {
+            self.tell_drained();
+        }
+        if !self.stage.core.sockets.to_drain.is_empty() {
+            self.tell_drained_sockets();
+        }
+        if !self.stage.core.to_reap.is_empty() {
+            self.reap_listed();
+        }
+    }
+
+    fn reap_listed(&mut self) {
+        // What ends while others are told of their end is reaped as well.
+        let mut place = 0;
+        while let Some(id) = self.stage.core.to_reap.get(place).copied() {
+            place += 1;
+            self.reap_one(id);
+        }
+        self.stage.core.to_reap.clear();
+    }
+
+    fn tell_drained(&mut self) {
+        std::mem::swap(&mut self.batch, &mut self.stage.core.to_drain);
+        for place in 0..self.batch.len() {
+            let id = self.batch[place];
+            if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+                conn.unset(Flags::OWES_DRAINED);
+                if conn.is_live() {
+                    self.with_session(id, "drained", |serve, io, session| serve.drained(io, session));
+                }
+            }
+        }
+        self.batch.clear();
+    }
+
+    fn reap_one(&mut self, id: ConnId) {
+        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
+        conn.unset(Flags::IN_REAP_LIST);
+        if conn.has(Flags::OWES_ANSWER) {
+            self.tell_connect_failed(id);
+        }
+        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
+        let service = conn.service;
+        let session = std::mem::replace(&mut conn.session, NO_SESSION);
+        if session != NO_SESSION {
+            let why = conn.why.take().map_or(Close::Finished, |why| *why);
+            self.count(&why);
+            log::debug!("connection {id} closed: {why}");
+            // Whatever `close` fails with, the connection ends all the same.
+            let _ = self.stage.run(service, id, |serve, io| {
+                serve.close(io, session, &why);
+                Ok(())
+            });
+            self.after_callback(service, id, "close");
+        }
+        let Some(conn) = self.stage.core.conns.get(id.0) else { return };
+        if conn.phase == Phase::Dead {
+            let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
+            if let Some(socket) = self.sockets.get_mut(id.0.slot as usize).and_then(Option::take) {
+                self.driver.close(socket, how);
+            }
+            self.stage.core.free(id);
+            self.resume_accepting();
+        }
+    }
+
+    fn count(&mut self, why: &Close) {
+        let stats = &mut self.stage.core.stats;
+        stats.closed += 1;
+        match why {
+            Close::TimedOut(_) => stats.timed_out += 1,
+            Close::Io(_) => stats.broken += 1,
+            Close::Overflow => stats.overflowed += 1,
+            _ => {}
+        }
+    }
+
+    /// The connection is there and takes part.
+    pub(super) fn is_live(&self, id: ConnId) -> bool {
+        debug_assert_ne!(id, NOBODY, "only connections are asked about");
+        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.is_live())
+    }
+}

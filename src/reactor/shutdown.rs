@@ -1,0 +1,103 @@
+//! Ending the loop, with or without finishing what is under way.
+
+use std::time::Duration;
+
+use super::Reactor;
+use crate::close::Close;
+use crate::conn::{Flags, Phase};
+use crate::core::Ending;
+use crate::driver::Driver;
+use crate::id::ConnId;
+
+impl<D: Driver> Reactor<D> {
+    /// Asks for a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
+    /// does from elsewhere.
+    pub fn drain(&mut self, deadline: Duration) {
+        let at = self.driver.now().plus(deadline);
+        self.stage.core.wish(Ending::Draining(at));
+    }
+
+    /// At the end of a turn: carries a wish to end on by one step. True when
+    /// the end is there.
+    pub(super) fn end_if_wished(&mut self) -> bool {
+        let wish = std::mem::replace(&mut self.stage.core.wish, Ending::Running);
+        let was_running = self.ending == Ending::Running;
+        self.ending.hasten(wish);
+        match self.ending {
+            Ending::Running => return false,
+            Ending::Draining(_) if was_running => self.begin_draining(),
+            Ending::Draining(deadline) => {
+                self.close_sockets(false);
+                if self.stage.core.moment >= deadline || self.only_background() {
+                    self.drop_everything();
+                } else {
+                    self.close_the_quiet();
+                }
+            }
+            Ending::Stopping => self.drop_everything(),
+        }
+        let core = &self.stage.core;
+        let finished = core.conns.is_empty() && self.listeners.is_empty() && core.sockets.table.is_empty();
+        if finished {
+            self.ending = Ending::Running;
+            // What was wished for while it ended has come about with it.
+            self.stage.core.wish = Ending::Running;
+        }
+        finished
+    }
+
+    /// Nobody new comes in; what had connected already is taken in, and
+    /// everybody is read once more, so that what has arrived is answered.
+    fn begin_draining(&mut self) {
+        self.resume_accepting();
+        self.close_listeners();
+        for service in 0..self.stage.count() {
+            #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 65,536")]
+            self.with_service(service as u16, "draining", |serve, io| serve.draining(io));
+        }
+        self.drain_sockets();
+        let core = &mut self.stage.core;
+        for key in core.conns.keys() {
+            if let Some(conn) = core.conns.get_mut(key)
+                && !conn.has(Flags::PEER_DONE)
+                && conn.phase > Phase::Connecting
+            {
+                // Its event may still be on its way.
+                conn.set(Flags::READABLE);
+                core.read_later(ConnId(key));
+            }
+        }
+    }
+
+    fn only_background(&self) -> bool {
+        let core = &self.stage.core;
+        core.sockets.table.is_empty() && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
+    }
+
+    /// Closes those who have nothing under way.
+    fn close_the_quiet(&mut self) {
+        let core = &mut self.stage.core;
+        let quiet: Vec<ConnId> = core
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && !conn.has(Flags::BACKGROUND))
+            .map(|(key, _)| ConnId(key))
+            .collect();
+        for id in quiet {
+            core.end(id, Close::Shutdown);
+        }
+    }
+
+    /// Closes everything at once; every session is told.
+    pub(super) fn drop_everything(&mut self) {
+        for id in self.listeners.ids() {
+            self.listeners.close(&mut self.driver, id);
+        }
+        self.close_sockets(true);
+        self.resume_accepting();
+        for key in self.stage.core.conns.keys() {
+            self.stage.core.kill(ConnId(key), Close::Shutdown);
+        }
+        self.reap();
+    }
+}

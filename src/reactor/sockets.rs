@@ -1,0 +1,93 @@
+//! The datagram sockets of a reactor, and where their datagrams land.
+
+use crate::driver::{BindOptions, Driver, Token};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::id::SocketId;
+use crate::link::Peer;
+use crate::service::ServeDatagrams;
+use crate::socket::{Socket, Sockets};
+
+/// A socket's outer side; its state is in the core.
+pub(super) struct Port<T> {
+    pub(super) socket: T,
+    pub(super) local: Endpoint,
+    /// The way to its handler.
+    pub(super) via: &'static dyn ServeDatagrams,
+}
+
+/// All of them.
+pub(super) struct Ports<T> {
+    /// By the slot of the socket's id.
+    ports: Vec<Option<Port<T>>>,
+    /// Where datagrams land: empty as long as there is no socket.
+    landing: Vec<u8>,
+    /// Who sent the one that landed.
+    from: Peer,
+}
+
+impl<T> Ports<T> {
+    pub(super) fn new() -> Self {
+        Self { ports: Vec::new(), landing: Vec::new(), from: Peer::unix(None, None) }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is another part of the reactor")]
+    pub(super) fn open<D: Driver<Socket = T>>(
+        &mut self,
+        driver: &mut D,
+        sockets: &mut Sockets,
+        limit: usize,
+        service: u16,
+        via: &'static dyn ServeDatagrams,
+        at: &Endpoint,
+        options: &BindOptions,
+    ) -> Result<SocketId> {
+        if sockets.table.len() >= limit {
+            return Err(Error::Full { what: "datagram sockets", limit });
+        }
+        let id = SocketId(sockets.table.insert(Socket::new(service)));
+        match driver.bind(at, options, Token::socket(id)) {
+            Ok((socket, local)) => {
+                let slot = id.0.slot as usize;
+                if slot >= self.ports.len() {
+                    self.ports.resize_with(slot + 1, || None);
+                }
+                self.ports[slot] = Some(Port { socket, local, via });
+                Ok(id)
+            }
+            Err(source) => {
+                sockets.table.remove(id.0);
+                Err(Error::Bind { endpoint: at.to_string(), source })
+            }
+        }
+    }
+
+    /// Makes room for datagrams of this length.
+    pub(super) fn make_room(&mut self, longest: usize) {
+        if self.landing.len() < longest {
+            self.landing.resize(longest, 0);
+        }
+    }
+
+    /// The port of a socket that is there, where its datagrams land, and who
+    /// sent the one that did.
+    #[inline]
+    pub(super) fn landing(&mut self, id: SocketId) -> Option<(&mut Port<T>, &mut [u8], &mut Peer)> {
+        let port = self.ports.get_mut(id.0.slot as usize)?.as_mut()?;
+        Some((port, &mut self.landing, &mut self.from))
+    }
+
+    /// The port of a socket that is there.
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Port<T>> {
+        self.ports.get_mut(id.0.slot as usize)?.as_mut()
+    }
+
+    pub(super) fn get(&self, id: SocketId) -> Option<&Port<T>> {
+        self.ports.get(id.0.slot as usize)?.as_ref()
+    }
+
+    pub(super) fn take(&mut self, id: SocketId) -> Option<Port<T>> {
+        self.ports.get_mut(id.0.slot as usize)?.take()
+    }
+}

@@ -1,0 +1,89 @@
+//! Phases 4 and 5: timers that are due, and calls from handles.
+
+use super::Reactor;
+use crate::core::Purpose;
+use crate::driver::Driver;
+use crate::id::{ConnId, TimerId};
+use crate::moment::Moment;
+
+impl<D: Driver> Reactor<D> {
+    /// Phase 4. All that is due fires from one `now`; a timer that a callback
+    /// sets is later than that, and so for another turn.
+    #[inline]
+    pub(super) fn fire_timers(&mut self) {
+        let core = &self.stage.core;
+        if core.timers.next().is_some_and(|next| next <= core.moment) {
+            self.fire_due();
+        }
+    }
+
+    #[inline(never)]
+    fn fire_due(&mut self) {
+        let now = self.stage.core.moment;
+        while let Some((timer, at)) = self.stage.core.timers.due(now) {
+            let core = &mut self.stage.core;
+            let Some(alarm) = core.timers.get(timer).copied() else { return };
+            match alarm.purpose {
+                Purpose::Deadlines(id) => {
+                    // Whatever the look finds, and even if the connection has
+                    // ended and only waits to be freed: it was looked at.
+                    core.timers.reschedule(timer, Moment::NEVER);
+                    core.check_deadlines(id);
+                    continue;
+                }
+                Purpose::Accept => {
+                    self.resume_accepting();
+                    continue;
+                }
+                Purpose::Stalled(id) => {
+                    core.timers.remove(timer);
+                    self.give_up_sending(id);
+                    continue;
+                }
+                Purpose::Session(_) | Purpose::Service(_) => {}
+            }
+            core.stats.timers_fired += 1;
+            match alarm.every {
+                Some(period) => core.timers.reschedule(timer, period.next(at, now)),
+                None => {
+                    core.cancel_timer(TimerId(timer));
+                }
+            }
+            match alarm.purpose {
+                Purpose::Session(id) => self.fire_session_timer(id, TimerId(timer)),
+                Purpose::Service(service) => {
+                    self.with_service(service, "tick", |serve, io| serve.tick(io, TimerId(timer)));
+                }
+                Purpose::Deadlines(_) | Purpose::Accept | Purpose::Stalled(_) => {}
+            }
+        }
+    }
+
+    fn fire_session_timer(&mut self, id: ConnId, timer: TimerId) {
+        if self.is_live(id) {
+            self.with_session(id, "timer", |serve, io, session| serve.timer(io, session, timer));
+        }
+    }
+
+    /// Phase 5. A call that a call leaves is for the next turn.
+    #[inline]
+    pub(super) fn run_calls(&mut self) {
+        if self.inbox.is_waiting() {
+            self.run_waiting_calls();
+        }
+    }
+
+    #[inline(never)]
+    fn run_waiting_calls(&mut self) {
+        self.stage.core.stats.system = self.driver.calls();
+        let mut calls = std::mem::take(&mut self.calls);
+        if let Some(deadline) = self.inbox.take(&mut calls) {
+            self.drain(deadline);
+        }
+        for (service, call) in calls.drain(..) {
+            self.stage.core.stats.calls += 1;
+            self.with_service(service, "a call from a handle", |serve, io| call(serve.handler(), io));
+        }
+        self.calls = calls;
+    }
+}

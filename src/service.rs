@@ -1,0 +1,116 @@
+//! A handler with its sessions, behind one type for the loop.
+
+mod datagrams;
+
+use std::any::{Any, type_name};
+use std::io;
+
+use bytes::BytesMut;
+use slab::Slab;
+
+use crate::close::Close;
+use crate::error::BoxError;
+use crate::handler::{AfterEof, StreamHandler};
+use crate::id::{ListenerId, TimerId};
+use crate::io::Io;
+use crate::link::{Link, Peer};
+
+pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
+
+/// A service as the loop sees it: its sessions are numbers.
+pub(crate) trait Serve {
+    /// False for a service of datagrams alone.
+    fn takes_connections(&self) -> bool {
+        true
+    }
+    fn verify(&mut self, peer: &Peer) -> bool;
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError>;
+    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError>;
+    fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError>;
+    fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
+    fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
+    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &Close);
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error);
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId);
+    fn draining(&mut self, io: &mut Io<'_>);
+    fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error);
+    /// The handler itself.
+    fn handler(&mut self) -> &mut dyn Any;
+    /// The same, to look at.
+    fn handler_ref(&self) -> &dyn Any;
+    /// Its type's name, for logs.
+    fn name(&self) -> &'static str;
+}
+
+/// A handler of one type, and all of its sessions in one slab: no allocation
+/// for each.
+pub(crate) struct Streams<S: StreamHandler> {
+    handler: S,
+    sessions: Slab<S::Session>,
+}
+
+impl<S: StreamHandler> Streams<S> {
+    pub(crate) const fn new(handler: S) -> Self {
+        Self { handler, sessions: Slab::new() }
+    }
+}
+
+impl<S: StreamHandler> Serve for Streams<S> {
+    fn verify(&mut self, peer: &Peer) -> bool {
+        self.handler.verify(peer)
+    }
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError> {
+        let session = self.handler.open(io, link)?;
+        Ok(u32::try_from(self.sessions.insert(session))?)
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError> {
+        self.handler.data(io, &mut self.sessions[session as usize], input)
+    }
+
+    fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError> {
+        self.handler.eof(io, &mut self.sessions[session as usize], rest)
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError> {
+        self.handler.drained(io, &mut self.sessions[session as usize])
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError> {
+        self.handler.timer(io, &mut self.sessions[session as usize], timer)
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &Close) {
+        let session = self.sessions.remove(session as usize);
+        self.handler.close(io, session, why);
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
+        self.handler.connect_failed(io, tag, error);
+    }
+
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        self.handler.tick(io, timer);
+    }
+
+    fn draining(&mut self, io: &mut Io<'_>) {
+        self.handler.draining(io);
+    }
+
+    fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
+        self.handler.listener_failed(io, listener, error);
+    }
+
+    fn handler(&mut self) -> &mut dyn Any {
+        &mut self.handler
+    }
+
+    fn handler_ref(&self) -> &dyn Any {
+        &self.handler
+    }
+
+    fn name(&self) -> &'static str {
+        type_name::<S>()
+    }
+}

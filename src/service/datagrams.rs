@@ -1,0 +1,146 @@
+//! A handler of datagrams, its type erased.
+
+use std::any::{Any, type_name};
+use std::io;
+use std::marker::PhantomData;
+
+use bytes::BytesMut;
+
+use super::Serve;
+use crate::close::Close;
+use crate::datagram::{DatagramHandler, SocketError};
+use crate::error::BoxError;
+use crate::handler::AfterEof;
+use crate::id::{ListenerId, SocketId, TimerId};
+use crate::io::Io;
+use crate::link::{Link, Peer};
+
+/// What became of a datagram at its handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    HandedOver,
+    Refused,
+}
+
+/// The way to the `DatagramHandler` in a service, whichever trait that was
+/// added for. Binding a socket knows the handler's type and leaves this with
+/// the socket, so that a service needs not be told beforehand what it is for.
+pub(crate) trait ServeDatagrams {
+    fn datagram(
+        &self,
+        serve: &mut dyn Serve,
+        io: &mut Io<'_>,
+        on: SocketId,
+        from: &Peer,
+        data: &[u8],
+    ) -> Result<Taken, BoxError>;
+    fn drained(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId);
+    fn error(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>);
+}
+
+struct Via<S>(PhantomData<fn(&mut S)>);
+
+/// The way to a handler of this type.
+pub(crate) const fn via<S: DatagramHandler>() -> &'static dyn ServeDatagrams {
+    &Via::<S>(PhantomData)
+}
+
+impl<S: DatagramHandler> Via<S> {
+    fn handler(serve: &mut dyn Serve) -> &mut S {
+        serve.handler().downcast_mut().expect("the socket was bound for a service of this type")
+    }
+}
+
+impl<S: DatagramHandler> ServeDatagrams for Via<S> {
+    fn datagram(
+        &self,
+        serve: &mut dyn Serve,
+        io: &mut Io<'_>,
+        on: SocketId,
+        from: &Peer,
+        data: &[u8],
+    ) -> Result<Taken, BoxError> {
+        let handler = Self::handler(serve);
+        if !handler.verify(on, from, data) {
+            return Ok(Taken::Refused);
+        }
+        handler.datagram(io, on, from, data).map(|()| Taken::HandedOver)
+    }
+
+    fn drained(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId) {
+        Self::handler(serve).drained(io, on);
+    }
+
+    fn error(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>) {
+        Self::handler(serve).error(io, on, error);
+    }
+}
+
+/// A handler of datagrams alone, as a service: it has no connection.
+pub(crate) struct Datagrams<S>(S);
+
+impl<S: DatagramHandler> Datagrams<S> {
+    pub(crate) const fn new(handler: S) -> Self {
+        Self(handler)
+    }
+}
+
+impl<S: DatagramHandler> Serve for Datagrams<S> {
+    fn takes_connections(&self) -> bool {
+        false
+    }
+
+    fn verify(&mut self, _: &Peer) -> bool {
+        false
+    }
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<u32, BoxError> {
+        Err("the service takes datagrams alone".into())
+    }
+
+    // What follows is for sessions, of which `open` makes none.
+
+    fn data(&mut self, _: &mut Io<'_>, _: u32, _: &mut BytesMut) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn eof(&mut self, _: &mut Io<'_>, _: u32, _: &mut BytesMut) -> Result<AfterEof, BoxError> {
+        Ok(AfterEof::Finish)
+    }
+
+    fn drained(&mut self, _: &mut Io<'_>, _: u32) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn timer(&mut self, _: &mut Io<'_>, _: u32, _: TimerId) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut Io<'_>, _: u32, _: &Close) {}
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
+        log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+    }
+
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        self.0.tick(io, timer);
+    }
+
+    fn draining(&mut self, io: &mut Io<'_>) {
+        self.0.draining(io);
+    }
+
+    fn listener_failed(&mut self, _: &mut Io<'_>, _: ListenerId, _: &io::Error) {}
+
+    fn handler(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
+
+    fn handler_ref(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn name(&self) -> &'static str {
+        type_name::<S>()
+    }
+}

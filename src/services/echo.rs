@@ -1,0 +1,60 @@
+//! Every byte comes back.
+
+use bytes::BytesMut;
+
+use crate::{BoxError, DatagramHandler, Io, Limits, Link, Peer, Sent, SocketId, StreamHandler};
+
+/// Sends every byte back (RFC 862). After the client's half-close the rest
+/// goes out, then our FIN.
+///
+/// A client that does not read is not read from either: its connection
+/// pauses above the high mark, and goes on once it has taken what waits.
+///
+/// Each datagram goes back to its sender, whatever its size, an empty one
+/// too. One for which there is no room is lost, and counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo(());
+
+impl Echo {
+    /// An echo.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+
+    /// The limits proposed for it: a plain stream of bytes has no frames whose
+    /// deadlines could be missed.
+    #[must_use]
+    pub fn limits() -> Limits {
+        Limits::without_frames()
+    }
+}
+
+impl StreamHandler for Echo {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        let sent = io.write(input);
+        input.clear();
+        if sent == Sent::Full {
+            io.pause(io.id());
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, (): &mut ()) -> Result<(), BoxError> {
+        io.resume(io.id());
+        Ok(())
+    }
+}
+
+impl DatagramHandler for Echo {
+    fn datagram(&mut self, io: &mut Io<'_>, on: SocketId, from: &Peer, data: &[u8]) -> Result<(), BoxError> {
+        let _ = io.send_to(on, from, data);
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Every byte comes back, letters as capitals.
+
+use bytes::BytesMut;
+
+use crate::{BoxError, DatagramHandler, Io, Limits, Link, Peer, Sent, SocketId, StreamHandler};
+
+/// Sends every byte back with `a`–`z` made `A`–`Z`, and all other bytes as
+/// they are. Ends, pauses and serves datagrams as [`Echo`](super::Echo) does.
+#[derive(Clone, Debug, Default)]
+pub struct Upper {
+    /// Where a datagram is made the answer to it.
+    answer: Vec<u8>,
+}
+
+impl Upper {
+    /// An upper.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { answer: Vec::new() }
+    }
+
+    /// The limits proposed for it, as for [`Echo`](super::Echo::limits).
+    #[must_use]
+    pub fn limits() -> Limits {
+        Limits::without_frames()
+    }
+}
+
+impl StreamHandler for Upper {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        input.make_ascii_uppercase();
+        let sent = io.write(input);
+        input.clear();
+        if sent == Sent::Full {
+            io.pause(io.id());
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, (): &mut ()) -> Result<(), BoxError> {
+        io.resume(io.id());
+        Ok(())
+    }
+}
+
+impl DatagramHandler for Upper {
+    fn datagram(&mut self, io: &mut Io<'_>, on: SocketId, from: &Peer, data: &[u8]) -> Result<(), BoxError> {
+        self.answer.clear();
+        self.answer.extend_from_slice(data);
+        self.answer.make_ascii_uppercase();
+        let _ = io.send_to(on, from, &self.answer);
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Running a plan, and making one that fails smaller.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use super::plan::{ClientPlan, Ending, Plan};
+use super::recording::Life;
+use super::subject::Subject;
+use super::world::{Violation, World};
+use crate::Turn;
+use crate::driver::sim::{ClientId, Faults};
+
+/// Turns after which a run has no end; plans take a few hundred, and of a
+/// million three took more than a hundred thousand.
+const PATIENCE: u64 = 500_000;
+
+/// What runs covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Runs.
+    pub runs: u64,
+    /// Turns of the reactor.
+    pub turns: u64,
+    /// Simulated time.
+    pub time: Duration,
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Bytes read and written by the server.
+    pub bytes: u64,
+    /// Callbacks.
+    pub callbacks: u64,
+    /// Faults.
+    pub faults: Faults,
+    /// The hashes of all traces, combined.
+    pub hash: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.turns += other.turns;
+        self.time += other.time;
+        self.connections += other.connections;
+        self.bytes += other.bytes;
+        self.callbacks += other.callbacks;
+        self.faults += other.faults;
+        self.hash ^= other.hash;
+    }
+}
+
+/// A run that broke a promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What did not hold.
+    pub violation: Violation,
+    /// What had happened until then, line by line, if it was recorded.
+    pub trace: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.violation.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs a plan to its end, with all of [`World`]'s checks after every turn and
+/// the subject's own at the end. `record` keeps the trace for a failure.
+///
+/// ```
+/// use serve_forever::sim::{Plan, run, subject::Echo};
+///
+/// let once = run(&Echo, &Plan::new(42), false)?;
+/// let again = run(&Echo, &Plan::new(42), false)?;
+/// assert_eq!(once.hash, again.hash, "the same seed, the same run");
+/// # Ok::<(), serve_forever::sim::Failure>(())
+/// ```
+///
+/// # Errors
+///
+/// What did not hold.
+pub fn run<S: Subject>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+    if plan.short_means_blocked {
+        run_in::<S, true>(subject, plan, record)
+    } else {
+        run_in::<S, false>(subject, plan, record)
+    }
+}
+
+fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+    let limits = plan.limits(subject.limits());
+    let world = World::<_, SHORT>::with_config(
+        plan.seed,
+        plan.weather.clone(),
+        subject.handler(),
+        limits,
+        plan.config(),
+    );
+    let mut world = world.map_err(|error| Failure {
+        violation: Violation { turn: 0, at: Duration::ZERO, what: error.to_string() },
+        trace: String::new(),
+    })?;
+    world.set_patience(PATIENCE);
+    if record {
+        world.net_mut().trace_mut().record();
+    }
+    world.net_mut().limit_descriptors(plan.descriptors);
+    for (number, client) in plan.clients.iter().enumerate() {
+        let script = client.script(subject, number);
+        let at = if client.unix { world.unix() } else { world.tcp() }.clone();
+        world.net_mut().play(&at, script);
+    }
+    match play(subject, plan, &mut world) {
+        Ok(()) => Ok(totals(&world)),
+        Err(violation) => Err(Failure { violation, trace: world.net().trace().to_string() }),
+    }
+}
+
+fn totals<H: crate::StreamHandler, const SHORT: bool>(world: &World<H, SHORT>) -> Totals {
+    let (bytes_in, bytes_out) = world.net().moved();
+    let connections = world.lives().len() as u64;
+    Totals {
+        runs: 1,
+        turns: world.turns(),
+        time: world.elapsed(),
+        connections,
+        bytes: bytes_in + bytes_out,
+        callbacks: world.recording().callbacks(),
+        faults: world.net().faults(),
+        hash: world.net().trace().hash(),
+    }
+}
+
+fn play<S: Subject, const SHORT: bool>(
+    subject: &S,
+    plan: &Plan,
+    world: &mut World<S::Handler, SHORT>,
+) -> Result<(), Violation> {
+    if let Some((after, deadline)) = plan.shutdown {
+        world.run_for(after)?;
+        world.reactor().drain(deadline);
+        let mut finished = false;
+        for _ in 0..PATIENCE {
+            let Turn { finished: done, .. } = world.turn(None)?;
+            finished = done;
+            if finished {
+                break;
+            }
+        }
+        if !finished {
+            return Err(world.violation("a shutdown does not come to its end".into()));
+        }
+    } else {
+        world.run()?;
+    }
+    world.check_baseline()?;
+    world.net_mut().settle();
+    for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
+    {
+        check_client(subject, plan, world, &plan.clients[place], client)
+            .map_err(|what| world.violation(what))?;
+    }
+    Ok(())
+}
+
+/// Whether everything that a client missed is explained, and what it got is
+/// what it should have got.
+fn check_client<S: Subject, const SHORT: bool>(
+    subject: &S,
+    plan: &Plan,
+    world: &World<S::Handler, SHORT>,
+    planned: &ClientPlan,
+    client: ClientId,
+) -> Result<(), String> {
+    let life = world.life(client);
+    let seen = world.client(client);
+    let left = planned.ending == Ending::Close;
+    let broken = left || seen.has_reset() || seen.was_lost() || seen.was_refused();
+    let cut = match life.map(Life::closed) {
+        None if broken || plan.shutdown.is_some() => true,
+        None => return Err(format!("client {client} was never opened")),
+        Some(None) => return Err(format!("client {client} was never closed")),
+        Some(Some(why)) => was_cut(subject, plan, planned, why, broken)
+            .ok_or_else(|| format!("client {client} was closed as {why}, and nothing explains it"))?,
+    };
+    let drops = |why: &str| {
+        ["Overflow", "TimedOut(WriteStall)", "Aborted", "Panicked"].iter().any(|drop| why.starts_with(drop))
+    };
+    if !planned.unix && seen.saw_fin().is_some() && life.and_then(Life::closed).is_some_and(drops) {
+        return Err(format!("client {client} saw a FIN, and takes for the whole what is a part"));
+    }
+    let mut whole = !cut && !broken && planned.is_well_behaved();
+    if let Some(reset) = seen.saw_reset()
+        && !cut
+        && !broken
+    {
+        // It was given its time to end, and has used it up. What was on its
+        // way may be destroyed.
+        let epoch = world.epoch();
+        let lingered =
+            life.and_then(Life::closed_at).map(|at| at.saturating_duration_since(epoch) + plan.linger);
+        // A shutdown ends even that, but at its deadline only.
+        let dropped = plan.shutdown.map(|(after, deadline)| after + deadline);
+        let lingered = lingered.into_iter().chain(dropped).min();
+        if lingered.is_none_or(|lingered| Duration::from_nanos(reset.as_nanos()) < lingered) {
+            return Err(format!("client {client} was reset, and nothing explains it"));
+        }
+        whole = false;
+    }
+    subject.check(world.net(), client, life, whole)
+}
+
+/// Whether a reason to close cuts a connection short; `None` if it should not
+/// have come to that.
+fn was_cut<S: Subject>(
+    subject: &S,
+    plan: &Plan,
+    planned: &ClientPlan,
+    why: &str,
+    broken: bool,
+) -> Option<bool> {
+    match why {
+        "Finished" | "Closed" => Some(false),
+        "Shutdown" => plan.shutdown.map(|_| true),
+        "Overflow" => subject.may_overflow().then_some(true),
+        // A slow network makes slow frames of quick clients.
+        why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
+        why if why.starts_with("TimedOut") => planned.may_time_out().then_some(true),
+        why if why.starts_with("Io") => broken.then_some(true),
+        _ => None,
+    }
+}
+
+/// Makes a plan that fails smaller, for as long as what is left fails, and for
+/// at most `runs` runs. Any failure counts, whatever the first one was.
+pub fn shrink(plan: &Plan, runs: usize, mut fails: impl FnMut(&Plan) -> bool) -> Plan {
+    let mut smallest = plan.clone();
+    let mut left = runs;
+    'smaller: loop {
+        for simpler in smallest.simpler() {
+            if left == 0 {
+                return smallest;
+            }
+            left -= 1;
+            if fails(&simpler) {
+                smallest = simpler;
+                continue 'smaller;
+            }
+        }
+        return smallest;
+    }
+}

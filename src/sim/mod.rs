@@ -1,0 +1,135 @@
+//! Testing your handler over a simulated network (feature `sim`).
+//!
+//! A test beside real sockets waits for them, and sees only what the kernel
+//! does that day. Over [`driver::sim`](crate::driver::sim) the same reactor
+//! runs the same handler in one thread, in virtual time: a day passes in a
+//! jump, bytes are cut anywhere, calls are interrupted, peers reset, and one
+//! number, the seed, decides all of it. So thousands of hostile schedules are
+//! an ordinary test, and a failure comes again for whoever has its number.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! serve-forever = { version = "0.1", features = ["sim"] }
+//! ```
+//!
+//! # 1. A script
+//!
+//! A [`World`] is your handler in a reactor over a simulated network, checked
+//! after every turn. A [`Script`](crate::driver::sim::Script) is what a client
+//! does:
+//!
+//! ```
+//! use std::time::Duration;
+//! use serve_forever::driver::sim::{Script, Weather};
+//! use serve_forever::services::Echo;
+//! use serve_forever::sim::World;
+//! use serve_forever::Limits;
+//!
+//! let limits = Limits { idle: Some(Duration::from_secs(24 * 3600)), ..Echo::limits() };
+//! let mut world = World::<_, true>::new(1, Weather::calm(), Echo::new(), limits)?;
+//! let client = world.play(Script::new().send("hello"));
+//! world.run()?; // until nothing happens any more: a day, in a millisecond
+//!
+//! assert_eq!(world.client(client).received(), b"hello");
+//! assert_eq!(world.life(client).and_then(|life| life.closed()), Some("TimedOut(Idle)"));
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # 2. Weather
+//!
+//! Under [`Weather::calm`](crate::driver::sim::Weather::calm) nothing goes
+//! wrong by itself. Turn on what you mean to test, or draw it from a seed.
+//! Here is a handler with a bug: it answers each line, and throws away what
+//! stands behind the last line end, a line that has not come whole yet.
+//!
+//! ```
+//! use serve_forever::bytes::BytesMut;
+//! use serve_forever::driver::sim::{Rng, Script, Weather};
+//! use serve_forever::sim::World;
+//! use serve_forever::{BoxError, Io, Limits, Link, StreamHandler};
+//!
+//! struct Shout;
+//!
+//! impl StreamHandler for Shout {
+//!     type Session = ();
+//!
+//!     fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+//!         Ok(())
+//!     }
+//!
+//!     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+//!         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+//!             let _ = io.write(&input.split_to(end + 1).to_ascii_uppercase());
+//!         }
+//!         input.clear(); // the bug: the rest of the frame is forgotten
+//!         Ok(())
+//!     }
+//! }
+//!
+//! /// Whether all is well under this seed.
+//! fn holds(seed: u64) -> bool {
+//!     let weather = Weather::seeded(&mut Rng::new(seed));
+//!     let mut world = World::<_>::new(seed, weather, Shout, Limits::default()).expect("good limits");
+//!     let client = world.play_unix(Script::new().send("one\ntwo\n").send("three\n").finish());
+//!     world.run().expect("the reactor keeps its promises");
+//!     // Unless it was the network that lost it, which it says.
+//!     let seen = world.client(client);
+//!     seen.was_lost() || seen.received() == b"ONE\nTWO\nTHREE\n"
+//! }
+//!
+//! // A kind network cuts no line in two, and the bug is not seen. Others do:
+//! let mut world = World::<_, true>::new(0, Weather::calm(), Shout, Limits::default())?;
+//! let client = world.play(Script::new().send("one\ntwo\n").send("three\n").finish());
+//! world.run()?;
+//! assert_eq!(world.client(client).received(), b"ONE\nTWO\nTHREE\n");
+//!
+//! let found = (0..100).find(|seed| !holds(*seed)).expect("a seed that finds it");
+//! assert!(!holds(found), "and finds it again, each time");
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! The fix is to delete the line. To see what happened under a seed, record
+//! its trace: `world.net_mut().trace_mut().record()` before, and
+//! `println!("{}", world.net().trace())` after.
+//!
+//! # 3. Exploring
+//!
+//! Say once what your clients send and what they must receive, as a
+//! [`Subject`], and let a [`Plan`] made of a seed decide the rest: who comes
+//! when, sends in which pieces, reads how slowly, and resets in the middle;
+//! limits, buffers, faults. [`run`] runs it, [`shrink`] makes one that fails
+//! smaller, until its trace can be read in a minute.
+//!
+//! ```
+//! use serve_forever::sim::{Plan, run, shrink, subject::Upper};
+//!
+//! for seed in 0..20 {
+//!     let plan = Plan::new(seed);
+//!     if let Err(failure) = run(&Upper, &plan, false) {
+//!         let smaller = shrink(&plan, 1000, |plan| run(&Upper, plan, false).is_err());
+//!         let trace = run(&Upper, &smaller, true).expect_err("it still fails").trace;
+//!         panic!("seed {seed}: {failure}\n{smaller:#?}\n{trace}");
+//!     }
+//! }
+//! ```
+//!
+//! `examples/explore.rs` does so for as many seeds as one has time for, and
+//! says what they covered.
+//!
+//! # What is checked
+//!
+//! After every turn, whatever the handler: see [`World`] and [`Recording`].
+//! What it cannot know is what *your* handler should have answered: that is
+//! what a test says.
+
+mod explore;
+mod plan;
+mod recording;
+pub mod subject;
+mod world;
+
+pub use self::explore::{Failure, Totals, run, shrink};
+pub use self::plan::{ClientPlan, Ending, Plan};
+pub use self::recording::{Life, Recorded, Recording};
+pub use self::subject::Subject;
+pub use self::world::{Violation, World};

@@ -1,0 +1,260 @@
+//! What a seed decides of a run: the weather, the limits, and who comes and
+//! does what.
+
+use std::time::Duration;
+
+use super::subject::Subject;
+use crate::driver::sim::{Act, Odds, Pace, Rng, Script, Weather};
+use crate::{Config, Limits};
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Ends its side, and reads to the end.
+    Finish,
+    /// Closes without waiting for what is still to come.
+    Close,
+    /// Breaks the connection.
+    Reset,
+    /// Is gone without a word.
+    Vanish,
+    /// Says nothing more, and stays.
+    Stay,
+}
+
+/// What one client does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPlan {
+    /// Over a Unix socket, rather than TCP.
+    pub unix: bool,
+    /// When it connects.
+    pub start: Duration,
+    /// How it reads.
+    pub pace: Pace,
+    /// Decides what it sends.
+    pub stream: u64,
+    /// How much it sends, each after such a time.
+    pub pieces: Vec<(Duration, usize)>,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+impl ClientPlan {
+    fn new(rng: &mut Rng, most: usize, deadlines: bool) -> Self {
+        let ending = match rng.below(if deadlines { 20 } else { 18 }) {
+            0..12 => Ending::Finish,
+            12..14 => Ending::Close,
+            14..16 => Ending::Reset,
+            16..18 => Ending::Vanish,
+            _ => Ending::Stay,
+        };
+        let pace = match rng.below(if deadlines { 10 } else { 9 }) {
+            0..7 => Pace::AtOnce,
+            7 | 8 => {
+                let bytes = rng.size(1, most);
+                Pace::Slowly { bytes, every: Duration::from_micros(rng.between(1, 500_000)) }
+            }
+            _ => Pace::Never,
+        };
+        let gap = Duration::from_micros([0, 100, 20_000, 2_000_000][rng.size(0, 3)]);
+        let mut left = rng.size(0, most);
+        let mut pieces = Vec::new();
+        while left > 0 && pieces.len() < 24 {
+            let len = if rng.below(3) == 0 { left } else { rng.size(1, left.min(64)) };
+            left -= len;
+            pieces.push((gap * u32::try_from(rng.below(3)).unwrap_or(0), len));
+        }
+        Self {
+            unix: rng.below(4) == 0,
+            start: Duration::from_micros(rng.between(0, 100_000)),
+            pace,
+            stream: rng.draw(),
+            pieces,
+            ending,
+        }
+    }
+
+    /// Whether a deadline may end its connection.
+    #[must_use]
+    pub fn may_time_out(&self) -> bool {
+        self.pace != Pace::AtOnce || matches!(self.ending, Ending::Stay | Ending::Vanish)
+    }
+
+    /// Whether it takes part to the end.
+    #[must_use]
+    pub fn is_well_behaved(&self) -> bool {
+        self.pace != Pace::Never && self.ending == Ending::Finish
+    }
+
+    /// The script of the client with this number.
+    pub fn script<S: Subject>(&self, subject: &S, number: usize) -> Script {
+        let total = self.pieces.iter().map(|(_, len)| len).sum();
+        let stream = subject.stream(&mut Rng::new(self.stream), number, total);
+        let mut script = Script::new().starting_after(self.start).read(self.pace);
+        let mut at = 0;
+        for (place, (time, len)) in self.pieces.iter().enumerate() {
+            let end =
+                if place + 1 == self.pieces.len() { stream.len() } else { (at + len).min(stream.len()) };
+            script = script.after(*time).send(stream[at..end].to_vec());
+            at = end;
+        }
+        match self.ending {
+            Ending::Finish => script.finish(),
+            Ending::Close => script.close(),
+            Ending::Reset => script.reset(),
+            Ending::Vanish => script.vanish(),
+            Ending::Stay => script.then(Act::StayAfterFin),
+        }
+    }
+}
+
+/// See the module. A plan and a subject decide a run, to the last byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The seed of everything, and of the network's own chance.
+    pub seed: u64,
+    /// [`Driver::SHORT_MEANS_BLOCKED`](crate::driver::Driver::SHORT_MEANS_BLOCKED).
+    pub short_means_blocked: bool,
+    /// How the network behaves.
+    pub weather: Weather,
+    /// How many connections the system allows; more wait.
+    pub descriptors: Option<usize>,
+    /// The limits' deadlines are on.
+    pub deadlines: bool,
+    /// Low, high and hard mark.
+    pub marks: (usize, usize, usize),
+    /// [`Limits::read_budget`].
+    pub read_budget: usize,
+    /// [`Config::read_buffer`].
+    pub read_buffer: usize,
+    /// [`Config::accepts_per_turn`].
+    pub accepts_per_turn: usize,
+    /// [`Limits::linger`].
+    pub linger: Duration,
+    /// After this time a shutdown, with this deadline.
+    pub shutdown: Option<(Duration, Duration)>,
+    /// Who comes.
+    pub clients: Vec<ClientPlan>,
+}
+
+impl Plan {
+    /// What a seed decides.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let weather = Weather::seeded(&mut rng);
+        let deadlines = rng.below(3) > 0;
+        let read_buffer = if rng.below(2) == 0 { rng.size(1, 64) } else { rng.size(64, 64 << 10) };
+        let read_budget = if rng.below(2) == 0 { rng.size(1, 256) } else { 64 << 10 };
+        let high = if rng.below(2) == 0 { rng.size(0, 64) } else { rng.size(64, 4096) };
+        let low = rng.size(0, high);
+        // An echo stops reading above its high mark, and has one read more.
+        let marks = (low, high, high + read_buffer.min(read_budget));
+        // Small buffers make many events of few bytes.
+        let most = weather.buffer.min(read_buffer).saturating_mul(64).clamp(16, 8 << 10);
+        let crowd = if rng.below(8) == 0 { 24 } else { 6 };
+        let clients = (0..rng.size(1, crowd)).map(|_| ClientPlan::new(&mut rng, most, deadlines)).collect();
+        let shutdown = (rng.below(8) == 0).then(|| {
+            (
+                Duration::from_micros(rng.between(0, 500_000)),
+                Duration::from_micros(rng.between(0, 20_000_000)),
+            )
+        });
+        Self {
+            seed,
+            short_means_blocked: rng.below(2) == 0,
+            descriptors: (rng.below(4) == 0).then(|| rng.size(1, 4)),
+            deadlines,
+            marks,
+            read_budget,
+            read_buffer,
+            accepts_per_turn: rng.size(1, 8),
+            linger: if rng.below(4) == 0 { Duration::ZERO } else { Duration::from_secs(5) },
+            shutdown,
+            clients,
+            weather,
+        }
+    }
+
+    /// A service's limits under this plan.
+    #[must_use]
+    pub fn limits(&self, proposed: Limits) -> Limits {
+        let deadline = |of: Option<Duration>| of.filter(|_| self.deadlines);
+        let (low_mark, high_mark, hard_mark) = self.marks;
+        Limits {
+            read_budget: self.read_budget,
+            idle: deadline(proposed.idle),
+            first_frame: deadline(proposed.first_frame),
+            frame: deadline(proposed.frame),
+            write_stall: deadline(proposed.write_stall),
+            linger: self.linger,
+            low_mark,
+            high_mark,
+            hard_mark: hard_mark.max(64),
+            ..proposed
+        }
+    }
+
+    /// The reactor's configuration under this plan.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config {
+            max_connections: Some(10_000),
+            read_buffer: self.read_buffer,
+            accepts_per_turn: self.accepts_per_turn,
+            slow_callback: None,
+            ..Config::default()
+        }
+    }
+
+    /// Plans that are a little simpler: fewer clients, fewer faults, less to
+    /// send. The greatest steps come first.
+    #[must_use]
+    pub fn simpler(&self) -> Vec<Self> {
+        let mut plans = Vec::new();
+        let mut with = |change: &dyn Fn(&mut Self)| {
+            let mut plan = self.clone();
+            change(&mut plan);
+            if plan != *self {
+                plans.push(plan);
+            }
+        };
+        let half = self.clients.len() / 2;
+        if half > 0 {
+            with(&|plan| drop(plan.clients.drain(..half)));
+            with(&|plan| drop(plan.clients.drain(half..)));
+        }
+        for place in 0..self.clients.len() {
+            if self.clients.len() > 1 {
+                with(&|plan| drop(plan.clients.remove(place)));
+            }
+        }
+        with(&|plan| plan.shutdown = None);
+        with(&|plan| plan.descriptors = None);
+        with(&|plan| plan.deadlines = false);
+        for place in 0..self.weather.clone().odds_mut().len() {
+            with(&|plan| *plan.weather.odds_mut()[place] = Odds::NEVER);
+        }
+        with(&|plan| {
+            let calm = Weather::calm();
+            (plan.weather.latency, plan.weather.call, plan.weather.overshoot) =
+                (calm.latency, calm.call, calm.overshoot);
+        });
+        with(&|plan| plan.weather.segment = Weather::calm().segment);
+        with(&|plan| plan.weather.buffer = Weather::calm().buffer);
+        for place in 0..self.clients.len() {
+            with(&|plan| plan.clients[place].pace = Pace::AtOnce);
+            with(&|plan| plan.clients[place].ending = Ending::Finish);
+            with(&|plan| plan.clients[place].unix = false);
+            with(&|plan| plan.clients[place].start = Duration::ZERO);
+            let pieces = &self.clients[place].pieces;
+            with(&|plan| plan.clients[place].pieces.truncate(pieces.len() / 2));
+            for (piece, (_, len)) in pieces.iter().enumerate() {
+                with(&|plan| plan.clients[place].pieces.truncate(piece));
+                with(&|plan| plan.clients[place].pieces[piece].0 = Duration::ZERO);
+                with(&|plan| plan.clients[place].pieces[piece].1 = len.div_ceil(2));
+            }
+        }
+        plans
+    }
+}

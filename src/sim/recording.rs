@@ -1,0 +1,289 @@
+//! A handler around another one, which sees that its callbacks come in order.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::driver::sim::ClientId;
+use crate::{
+    AfterEof, BoxError, Close, ConnId, Io, Limits, Link, ListenerId, Overflow, Peer, StreamHandler, TimerId,
+};
+
+/// What one connection went through.
+#[derive(Debug)]
+pub struct Life {
+    id: ConnId,
+    client: Option<ClientId>,
+    input: Vec<u8>,
+    left: Vec<u8>,
+    above: bool,
+    eof: bool,
+    closed: Option<String>,
+    closed_at: Option<Instant>,
+}
+
+impl Life {
+    /// The connection.
+    #[must_use]
+    pub const fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The client at its other end.
+    #[must_use]
+    pub const fn client(&self) -> Option<ClientId> {
+        self.client
+    }
+
+    /// All that was handed over to the handler, each byte once.
+    #[must_use]
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// What the handler has left of it.
+    #[must_use]
+    pub fn left(&self) -> &[u8] {
+        &self.left
+    }
+
+    /// Whether `eof` was called.
+    #[must_use]
+    pub const fn saw_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Why it was closed, as `Debug` shows a [`Close`]; `None` while it is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<&str> {
+        self.closed.as_deref()
+    }
+
+    /// When it was closed.
+    #[must_use]
+    pub const fn closed_at(&self) -> Option<Instant> {
+        self.closed_at
+    }
+}
+
+/// A handler around another one. It passes every callback on, and notes what
+/// breaks the order that [`StreamHandler`] promises: input that is lost,
+/// doubled or out of place, a callback after `close`, a second `drained` for
+/// one crossing. [`World`](super::World) puts one around every handler.
+#[derive(Debug)]
+pub struct Recording<H> {
+    handler: H,
+    high_mark: usize,
+    /// Whether the crossings of the high mark are seen from the queue alone.
+    sees_crossings: bool,
+    lives: Vec<Life>,
+    open: Vec<usize>,
+    /// Lives that were given input since somebody looked.
+    news: Vec<usize>,
+    callbacks: u64,
+    violations: Vec<String>,
+}
+
+/// The session of a [`Recording`]: that of its handler, and whose it is.
+#[derive(Debug)]
+pub struct Recorded<S> {
+    session: S,
+    life: usize,
+}
+
+impl<H: StreamHandler> Recording<H> {
+    /// Records what is called of `handler`, whose service has these limits.
+    #[must_use]
+    pub fn new(handler: H, limits: &Limits) -> Self {
+        Self {
+            handler,
+            high_mark: limits.high_mark,
+            sees_crossings: limits.overflow == Overflow::Close,
+            lives: Vec::new(),
+            open: Vec::new(),
+            news: Vec::new(),
+            callbacks: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// The handler.
+    pub const fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// Every connection that was opened, in order.
+    #[must_use]
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    /// The places of those that were given input since this was asked last.
+    pub(super) fn take_news(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// How many callbacks there were.
+    #[must_use]
+    pub const fn callbacks(&self) -> u64 {
+        self.callbacks
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub const fn sessions(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What was not as promised.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    fn begin(&mut self, io: &Io<'_>, life: usize, what: &str) {
+        self.callbacks += 1;
+        let life = &self.lives[life];
+        let id = life.id;
+        if io.id() != id {
+            self.violations.push(format!("`{what}` of connection {id} came as one of {}", io.id()));
+        }
+        if life.closed.is_some() {
+            self.violations.push(format!("connection {id}: `{what}` after close"));
+        }
+    }
+
+    /// Input must be what was left, and then what is new.
+    fn take_in(&mut self, place: usize, input: &[u8], what: &str) {
+        let life = &mut self.lives[place];
+        let id = life.id;
+        if life.eof {
+            self.violations.push(format!("connection {id}: `{what}` after eof"));
+        }
+        if let Some(new) = input.strip_prefix(&life.left[..]) {
+            life.input.extend_from_slice(new);
+            self.news.push(place);
+        } else {
+            self.violations.push(format!("connection {id}: `{what}` does not begin with what was left"));
+        }
+    }
+
+    /// After a callback: whose queue is above its high mark now.
+    fn end(&mut self, io: &Io<'_>) {
+        for life in &self.open {
+            let life = &mut self.lives[*life];
+            life.above |= io.queued(life.id).is_some_and(|queued| queued > self.high_mark);
+        }
+    }
+}
+
+impl<H: StreamHandler> StreamHandler for Recording<H> {
+    type Session = Recorded<H::Session>;
+
+    fn verify(&mut self, peer: &Peer) -> bool {
+        self.callbacks += 1;
+        self.handler.verify(peer)
+    }
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
+        self.callbacks += 1;
+        let session = self.handler.open(io, link)?;
+        let life = self.lives.len();
+        self.lives.push(Life {
+            id: io.id(),
+            client: ClientId::of(link.peer()),
+            input: Vec::new(),
+            left: Vec::new(),
+            above: false,
+            eof: false,
+            closed: None,
+            closed_at: None,
+        });
+        self.open.push(life);
+        self.end(io);
+        Ok(Recorded { session, life })
+    }
+
+    fn data(
+        &mut self,
+        io: &mut Io<'_>,
+        recorded: &mut Self::Session,
+        input: &mut BytesMut,
+    ) -> Result<(), BoxError> {
+        let life = recorded.life;
+        self.begin(io, life, "data");
+        self.take_in(life, input, "data");
+        let outcome = self.handler.data(io, &mut recorded.session, input);
+        let left = &mut self.lives[life].left;
+        left.clear();
+        left.extend_from_slice(input);
+        self.end(io);
+        outcome
+    }
+
+    fn eof(
+        &mut self,
+        io: &mut Io<'_>,
+        recorded: &mut Self::Session,
+        rest: &mut BytesMut,
+    ) -> Result<AfterEof, BoxError> {
+        let life = recorded.life;
+        self.begin(io, life, "eof");
+        self.take_in(life, rest, "eof");
+        self.lives[life].eof = true;
+        let outcome = self.handler.eof(io, &mut recorded.session, rest);
+        self.end(io);
+        outcome
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, recorded: &mut Self::Session) -> Result<(), BoxError> {
+        self.begin(io, recorded.life, "drained");
+        let life = &mut self.lives[recorded.life];
+        if !std::mem::take(&mut life.above) && self.sees_crossings {
+            self.violations.push(format!("connection {}: `drained` without a crossing", life.id));
+        }
+        let outcome = self.handler.drained(io, &mut recorded.session);
+        self.end(io);
+        outcome
+    }
+
+    fn timer(
+        &mut self,
+        io: &mut Io<'_>,
+        recorded: &mut Self::Session,
+        timer: TimerId,
+    ) -> Result<(), BoxError> {
+        self.begin(io, recorded.life, "timer");
+        let outcome = self.handler.timer(io, &mut recorded.session, timer);
+        self.end(io);
+        outcome
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, recorded: Self::Session, why: &Close) {
+        self.begin(io, recorded.life, "close");
+        self.lives[recorded.life].closed = Some(format!("{why:?}"));
+        self.lives[recorded.life].closed_at = Some(io.now());
+        self.open.retain(|open| *open != recorded.life);
+        self.handler.close(io, recorded.session, why);
+        self.end(io);
+    }
+
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        self.callbacks += 1;
+        self.handler.tick(io, timer);
+        self.end(io);
+    }
+
+    fn draining(&mut self, io: &mut Io<'_>) {
+        self.callbacks += 1;
+        self.handler.draining(io);
+        self.end(io);
+    }
+
+    fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
+        self.callbacks += 1;
+        self.handler.listener_failed(io, listener, error);
+        self.end(io);
+    }
+}

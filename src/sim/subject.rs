@@ -1,0 +1,346 @@
+//! What is explored: a handler, and what its clients must get from it.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::recording::Life;
+use crate::driver::sim::{ClientId, Network, Rng};
+use crate::{BoxError, GroupId, Io, Limits, Link, Sent, StreamHandler, TimerId, services};
+
+/// A service to [explore](super::run): how it is made, what its clients send,
+/// and what they must receive.
+pub trait Subject {
+    /// The handler.
+    type Handler: StreamHandler;
+
+    /// A new handler.
+    fn handler(&self) -> Self::Handler;
+
+    /// The limits proposed for it; a plan changes marks and deadlines.
+    fn limits(&self) -> Limits;
+
+    /// What the client with this number sends: `len` bytes, or about as many.
+    /// The plan cuts them anywhere.
+    fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8>;
+
+    /// Holds what a client received, up to now or in the end, against what was
+    /// sent. `whole` says that nothing explains a loss: it sent and read to
+    /// the end, and nobody broke the connection.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String>;
+
+    /// Whether a connection may end with [`Close::Overflow`](crate::Close::Overflow)
+    /// or without its client's doing: where others write to it.
+    fn may_overflow(&self) -> bool {
+        false
+    }
+}
+
+/// [`services::Echo`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+/// [`services::Upper`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Upper;
+
+/// [`services::Once`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Once;
+
+/// Records of eight bytes, each sent on to everybody else: who sent it, and
+/// its number. As a chat does, it crosses connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hub;
+
+/// [`services::Echo`] with timers, which must be in time and fire as often as
+/// they were set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timed;
+
+/// Bytes without a short period, in which every line is short.
+fn noise(rng: &mut Rng, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&rng.draw().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// A transformation of each byte, in order.
+fn check_mapped(
+    net: &Network,
+    client: ClientId,
+    life: Option<&Life>,
+    whole: bool,
+    map: impl Fn(u8) -> u8,
+) -> Result<(), String> {
+    let seen = net.client(client);
+    let matches =
+        seen.received().iter().zip(seen.sent()).take_while(|(got, sent)| **got == map(**sent)).count();
+    if matches < seen.received().len() {
+        return Err(format!("client {client}: byte {matches} that it received is wrong"));
+    }
+    if !whole {
+        return Ok(());
+    }
+    let taken = life.map_or(0, |life| life.input().len());
+    if taken != seen.sent().len() || seen.received().len() != taken {
+        let (sent, received) = (seen.sent().len(), seen.received().len());
+        return Err(format!(
+            "client {client} sent {sent} bytes, {taken} were handed over, {received} came back"
+        ));
+    }
+    if seen.saw_fin().is_none() {
+        return Err(format!("client {client} got everything, and no FIN"));
+    }
+    Ok(())
+}
+
+impl Subject for Echo {
+    type Handler = services::Echo;
+
+    fn handler(&self) -> services::Echo {
+        services::Echo::new()
+    }
+
+    fn limits(&self) -> Limits {
+        services::Echo::limits()
+    }
+
+    fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
+        noise(rng, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        check_mapped(net, client, life, whole, |byte| byte)
+    }
+}
+
+impl Subject for Upper {
+    type Handler = services::Upper;
+
+    fn handler(&self) -> services::Upper {
+        services::Upper::new()
+    }
+
+    fn limits(&self) -> Limits {
+        services::Upper::limits()
+    }
+
+    fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
+        noise(rng, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        check_mapped(net, client, life, whole, |byte| byte.to_ascii_uppercase())
+    }
+}
+
+impl Subject for Once {
+    type Handler = services::Once;
+
+    fn handler(&self) -> services::Once {
+        services::Once::new("the answer")
+    }
+
+    fn limits(&self) -> Limits {
+        services::Once::limits()
+    }
+
+    fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
+        let mut bytes = noise(rng, len);
+        if rng.below(4) == 0 {
+            bytes.retain(|byte| *byte != b'\n'); // answered at its end only
+        }
+        bytes
+    }
+
+    fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
+        let answer: &[u8] = b"the answer\n";
+        let seen = net.client(client);
+        if !answer.starts_with(seen.received()) {
+            return Err(format!("client {client} received something else than the answer"));
+        }
+        let expected = if seen.sent().is_empty() { 0 } else { answer.len() };
+        if whole && seen.received().len() != expected {
+            return Err(format!("client {client} received {} bytes, not {expected}", seen.received().len()));
+        }
+        Ok(())
+    }
+}
+
+/// The size of a record of a [`Hub`].
+const RECORD: usize = 8;
+
+impl Subject for Hub {
+    type Handler = HubHandler;
+
+    fn handler(&self) -> HubHandler {
+        HubHandler { everybody: None }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::without_frames()
+    }
+
+    fn stream(&self, _: &mut Rng, client: usize, len: usize) -> Vec<u8> {
+        (0..len.div_ceil(RECORD)).flat_map(|number| record(client, number)).collect()
+    }
+
+    fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
+        let received = net.client(client).received();
+        let mut next = std::collections::BTreeMap::new();
+        for bytes in received.chunks_exact(RECORD) {
+            let (from, number) = parse(bytes);
+            let expected = next.entry(from).or_insert(number);
+            if *expected != number || from == client.number() {
+                return Err(format!("client {client} received record {number} of {from}, not {expected}"));
+            }
+            *expected += 1;
+        }
+        if whole && !received.len().is_multiple_of(RECORD) {
+            return Err(format!("client {client} received a part of a record"));
+        }
+        Ok(())
+    }
+
+    fn may_overflow(&self) -> bool {
+        true
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "few clients, and few records")]
+fn record(client: usize, number: usize) -> [u8; RECORD] {
+    (u64::from(client as u32) << 32 | u64::from(number as u32)).to_be_bytes()
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "it was made from two numbers of 32 bits")]
+fn parse(bytes: &[u8]) -> (usize, usize) {
+    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    ((number >> 32) as usize, number as u32 as usize)
+}
+
+/// The handler of a [`Hub`].
+#[derive(Debug)]
+pub struct HubHandler {
+    everybody: Option<GroupId>,
+}
+
+impl StreamHandler for HubHandler {
+    type Session = GroupId;
+
+    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<GroupId, BoxError> {
+        let everybody = match self.everybody {
+            Some(everybody) => everybody,
+            None => *self.everybody.insert(io.group()?),
+        };
+        io.join(everybody, io.id())?;
+        Ok(everybody)
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, all: &mut GroupId, input: &mut BytesMut) -> Result<(), BoxError> {
+        let complete = input.len() - input.len() % RECORD;
+        let records: Bytes = input.split_to(complete).freeze();
+        if !records.is_empty() {
+            let _ = io.broadcast(*all, &records, Some(io.id()));
+        }
+        Ok(())
+    }
+}
+
+impl Subject for Timed {
+    type Handler = TimedHandler;
+
+    fn handler(&self) -> TimedHandler {
+        TimedHandler(())
+    }
+
+    fn limits(&self) -> Limits {
+        services::Echo::limits()
+    }
+
+    fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
+        noise(rng, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        check_mapped(net, client, life, whole, |byte| byte)
+    }
+}
+
+/// The handler of [`Timed`].
+#[derive(Debug)]
+pub struct TimedHandler(());
+
+/// The timers of a session of [`Timed`].
+#[derive(Debug)]
+pub struct Alarms {
+    /// One that fires once, and when; `None` once it has.
+    once: Option<(TimerId, Instant)>,
+    /// One that was taken back, and must not fire.
+    cancelled: TimerId,
+    /// One that fires again and again, and when next.
+    every: (TimerId, Instant),
+    /// How often it fires before it is taken back.
+    left: u32,
+}
+
+const PERIOD: Duration = Duration::from_millis(7);
+
+impl StreamHandler for TimedHandler {
+    type Session = Alarms;
+
+    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Alarms, BoxError> {
+        let once = (io.after(PERIOD / 2)?, io.now() + PERIOD / 2);
+        let every = (io.every(PERIOD)?, io.now() + PERIOD);
+        let cancelled = io.after(PERIOD)?;
+        Ok(Alarms { once: Some(once), cancelled, every, left: 20 })
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, input: &mut BytesMut) -> Result<(), BoxError> {
+        io.cancel(alarms.cancelled);
+        // Half of it by copy and half by reference: still in order.
+        let half = input.split_to(input.len() / 2);
+        let _ = io.write(&half);
+        let sent = io.write_bytes(input.split().freeze());
+        if sent == Sent::Full {
+            io.pause(io.id());
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, _: &mut Alarms) -> Result<(), BoxError> {
+        io.resume(io.id());
+        Ok(())
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, timer: TimerId) -> Result<(), BoxError> {
+        if timer == alarms.cancelled {
+            // Nothing has come yet that would have taken it back.
+            if io.cancel(timer) { Err("it fires and is still set".into()) } else { Ok(()) }
+        } else if timer == alarms.every.0 {
+            if alarms.left == 0 || io.now() < alarms.every.1 {
+                return Err("a timer that repeats is early, or was taken back".into());
+            }
+            while alarms.every.1 <= io.now() {
+                alarms.every.1 += PERIOD; // those that were missed are skipped
+            }
+            alarms.left -= 1;
+            if alarms.left == 0 {
+                io.cancel(timer);
+            }
+            Ok(())
+        } else {
+            match alarms.once.take() {
+                Some((once, due)) if once == timer && io.now() >= due => Ok(()),
+                _ => Err("a timer is early, fires twice, or is nobody's".into()),
+            }
+        }
+    }
+}

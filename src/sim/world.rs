@@ -1,0 +1,364 @@
+//! A reactor over a simulated network, checked after every turn.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::recording::{Life, Recording};
+use crate::driver::sim::{Client, ClientId, Network, Script, SimDriver, Weather};
+use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
+
+/// So many turns in a row may achieve nothing before that is called spinning.
+/// A few may: a connection that is found to have nothing after all.
+const IDLE_TURNS: u32 = 8;
+
+/// What did not hold, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The turn, counted from 1.
+    pub turn: u64,
+    /// Simulated time since the start.
+    pub at: Duration,
+    /// What did not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "turn {}, after {:?}: {}", self.turn, self.at, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A handler in a reactor over a simulated network, with a TCP and a Unix
+/// listener, and checks after every turn:
+///
+/// - the reactor's own invariants: what is counted is there, no limit is
+///   exceeded, no connection that has work is forgotten;
+/// - the callbacks of each connection come in their order, `close` once;
+/// - what a handler is given is what the client sent, in order;
+/// - as many bytes are counted as were moved, as many sockets are open as
+///   there are connections;
+/// - turns that achieve nothing are followed by a wait.
+///
+/// ```
+/// use serve_forever::driver::sim::{Script, Weather};
+/// use serve_forever::services::Echo;
+/// use serve_forever::sim::World;
+///
+/// let mut world = World::<_, true>::new(1, Weather::calm(), Echo::new(), Echo::limits())?;
+/// let client = world.play(Script::new().send("hello").finish());
+/// world.run()?;
+/// assert_eq!(world.client(client).received(), b"hello");
+/// assert_eq!(world.life(client).and_then(|life| life.closed()), Some("Finished"));
+/// world.check_baseline()?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Debug)]
+pub struct World<H: StreamHandler, const SHORT: bool = false> {
+    reactor: Reactor<SimDriver<SHORT>>,
+    service: Service<Recording<H>>,
+    tcp: Endpoint,
+    unix: Endpoint,
+    turns: u64,
+    patience: u64,
+    /// How much of each life's input was compared.
+    compared: Vec<usize>,
+    /// What had been achieved when something last was, and the turns since.
+    achieved: ([u64; 8], u32),
+}
+
+impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
+    /// A world with a service, under [`Config::default`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::add`].
+    pub fn new(seed: u64, weather: Weather, handler: H, limits: Limits) -> Result<Self, Error> {
+        Self::with_config(seed, weather, handler, limits, Config::default())
+    }
+
+    /// A world with a service.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::with_driver`] and [`Reactor::add`].
+    pub fn with_config(
+        seed: u64,
+        weather: Weather,
+        handler: H,
+        limits: Limits,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let driver = SimDriver::new(seed, Weather::calm());
+        let mut reactor = Reactor::with_driver(driver, config)?;
+        let service = reactor.add(Recording::new(handler, &limits), limits)?;
+        let tcp: Endpoint = "127.0.0.1:7".parse()?;
+        let unix: Endpoint = "unix:/sim".parse()?;
+        reactor.listen(&service, &tcp)?;
+        reactor.listen(&service, &unix)?;
+        // Only now: who listens is told of what goes wrong, and tries again
+        // or does not. That is for a test of its own.
+        *reactor.driver_mut().net_mut().weather_mut() = weather;
+        Ok(Self {
+            reactor,
+            service,
+            tcp,
+            unix,
+            turns: 0,
+            patience: 10_000_000,
+            compared: Vec::new(),
+            achieved: ([0; 8], 0),
+        })
+    }
+
+    /// The reactor.
+    pub const fn reactor(&mut self) -> &mut Reactor<SimDriver<SHORT>> {
+        &mut self.reactor
+    }
+
+    /// The service.
+    #[must_use]
+    pub const fn service(&self) -> &Service<Recording<H>> {
+        &self.service
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        self.reactor.get_mut(&self.service).handler()
+    }
+
+    /// What its callbacks were.
+    #[must_use]
+    pub fn recording(&self) -> &Recording<H> {
+        self.reactor.get(&self.service)
+    }
+
+    /// The network, to look at.
+    #[must_use]
+    pub const fn net(&self) -> &Network {
+        self.reactor.driver().net()
+    }
+
+    /// The network, to have its clients do something.
+    pub const fn net_mut(&mut self) -> &mut Network {
+        self.reactor.driver_mut().net_mut()
+    }
+
+    /// Where the service listens for TCP.
+    #[must_use]
+    pub const fn tcp(&self) -> &Endpoint {
+        &self.tcp
+    }
+
+    /// Where the service listens on a Unix socket.
+    #[must_use]
+    pub const fn unix(&self) -> &Endpoint {
+        &self.unix
+    }
+
+    /// A TCP client connects and does what the script says.
+    pub fn play(&mut self, script: Script) -> ClientId {
+        let at = self.tcp.clone();
+        self.net_mut().play(&at, script)
+    }
+
+    /// A client on the Unix socket connects and does what the script says.
+    pub fn play_unix(&mut self, script: Script) -> ClientId {
+        let at = self.unix.clone();
+        self.net_mut().play(&at, script)
+    }
+
+    /// A client, to look at.
+    #[must_use]
+    pub fn client(&self, client: ClientId) -> &Client {
+        self.net().client(client)
+    }
+
+    /// What was recorded of every connection.
+    #[must_use]
+    pub fn lives(&self) -> &[Life] {
+        self.recording().lives()
+    }
+
+    /// What was recorded of a client's connection, if it was opened.
+    #[must_use]
+    pub fn life(&self, client: ClientId) -> Option<&Life> {
+        self.lives().iter().find(|life| life.client() == Some(client))
+    }
+
+    /// After how many turns a run is taken to have no end: ten million, if
+    /// nobody says otherwise.
+    pub const fn set_patience(&mut self, turns: u64) {
+        self.patience = turns;
+    }
+
+    /// Turns so far.
+    #[must_use]
+    pub const fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Where simulated time is counted from, as handlers see it.
+    #[must_use]
+    pub const fn epoch(&self) -> Instant {
+        self.reactor.driver().start()
+    }
+
+    /// Simulated time since the start.
+    #[must_use]
+    pub const fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.net().now().as_nanos())
+    }
+
+    /// One turn of the reactor, and all checks.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn, Violation> {
+        self.turns += 1;
+        let turn = self.reactor.turn(max_wait).map_err(|error| self.violation(error.to_string()))?;
+        if max_wait == Some(Duration::ZERO) {
+            self.achieved.1 = 0; // it was not to wait
+        }
+        self.check().map_err(|what| self.violation(what))?;
+        Ok(turn)
+    }
+
+    /// Turns until nothing will happen any more: no client is going to do
+    /// anything, and no timer is set.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold; or that there is [no end of it](Self::set_patience).
+    pub fn run(&mut self) -> Result<(), Violation> {
+        self.run_while(|world| !(world.net().is_quiet() && world.reactor.next_timeout().is_none()))
+    }
+
+    /// Turns until so much simulated time has passed.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
+        let until = self.elapsed() + time;
+        while self.elapsed() < until {
+            self.turn(Some(until - self.elapsed()))?;
+        }
+        Ok(())
+    }
+
+    /// Turns while `going` says so.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold; or that there is [no end of it](Self::set_patience).
+    pub fn run_while(&mut self, mut going: impl FnMut(&mut Self) -> bool) -> Result<(), Violation> {
+        let last = self.turns + self.patience;
+        while going(self) {
+            self.turn(None)?;
+            if self.turns == last {
+                return Err(self.violation("it does not come to rest".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// After the last client has left: everything is as before the first came.
+    ///
+    /// # Errors
+    ///
+    /// What is still there.
+    pub fn check_baseline(&self) -> Result<(), Violation> {
+        let (connections, sockets) = (self.reactor.connections(), self.net().open_sockets());
+        let sessions = self.recording().sessions();
+        if (connections, sockets, sessions) == (0, 0, 0) {
+            return Ok(());
+        }
+        let left = format!("{connections} connections, {sockets} sockets and {sessions} sessions are left");
+        Err(self.violation(left))
+    }
+
+    /// Something that did not hold just now.
+    #[must_use]
+    pub fn violation(&self, what: String) -> Violation {
+        Violation { turn: self.turns, at: self.elapsed(), what }
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.reactor.check_invariants()?;
+        self.check_accounts()?;
+        self.check_input()?;
+        self.check_rest()
+    }
+
+    /// What the reactor counts is what the network counts.
+    fn check_accounts(&self) -> Result<(), String> {
+        let stats = self.reactor.stats();
+        let net = self.reactor.driver().net();
+        let counted = (stats.bytes_in, stats.bytes_out);
+        if counted != net.moved() {
+            return Err(format!("{counted:?} bytes are counted, and {:?} were moved", net.moved()));
+        }
+        if self.reactor.connections() != net.open_sockets() {
+            let (sockets, connections) = (net.open_sockets(), self.reactor.connections());
+            return Err(format!("{sockets} sockets are open for {connections} connections"));
+        }
+        if stats.stale_events != net.faults().stale {
+            let (seen, made) = (stats.stale_events, net.faults().stale);
+            return Err(format!("{seen} stale events were seen, of {made}"));
+        }
+        let recording = self.recording();
+        let closed = recording.lives().len() - recording.sessions();
+        if stats.closed != closed as u64 {
+            return Err(format!("{} closed connections are counted, not {closed}", stats.closed));
+        }
+        recording.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
+    }
+
+    /// What handlers were given is what clients sent, in order.
+    fn check_input(&mut self) -> Result<(), String> {
+        let news = self.reactor.get_mut(&self.service).take_news();
+        let lives = self.reactor.get(&self.service).lives();
+        self.compared.resize(lives.len(), 0);
+        for place in news {
+            let (life, compared) = (&lives[place], &mut self.compared[place]);
+            let Some(client) = life.client() else { continue };
+            let (new, from) = (&life.input()[*compared..], *compared);
+            let sent = self.reactor.driver().net().client(client).sent();
+            if !sent[from..].starts_with(new) {
+                return Err(format!(
+                    "client {client}: what was handed over after {from} bytes is not what it sent"
+                ));
+            }
+            *compared += new.len();
+        }
+        Ok(())
+    }
+
+    /// A turn that did nothing is followed by a wait.
+    fn check_rest(&mut self) -> Result<(), String> {
+        let stats = self.reactor.stats();
+        let net = self.reactor.driver().net();
+        let achieved = [
+            stats.bytes_in + stats.bytes_out,
+            stats.accepted + stats.refused_full + stats.refused_by_handler + stats.accept_errors,
+            stats.accept_pauses,
+            stats.events,
+            stats.timers_fired + stats.calls,
+            net.faults().total(),
+            net.naps(),
+            self.recording().callbacks(),
+        ];
+        if achieved != self.achieved.0 {
+            self.achieved = (achieved, 0);
+            return Ok(());
+        }
+        self.achieved.1 += 1;
+        if self.achieved.1 > IDLE_TURNS {
+            return Err(format!("{} turns achieved nothing and did not wait", self.achieved.1));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Runs each example as its user would, and talks to it.
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Far longer than anything here takes, on a machine however busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running example, killed when dropped.
+struct Example {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Example {
+    fn run<const N: usize>(name: &str, arguments: [&str; N]) -> Self {
+        let mut child = Command::new(binary(name))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example can be started");
+        let stdout = child.stdout.take().expect("it is piped");
+        Self { child, lines: BufReader::new(stdout).lines() }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().expect("the example has not ended").expect("its output is UTF-8")
+    }
+
+    /// Connects to the address of the next line, `listening on tcp://…`.
+    fn connect(&mut self) -> TcpStream {
+        let line = self.line();
+        let address = line.strip_prefix("listening on tcp://").expect("an address");
+        let socket = TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+        socket
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Cargo puts examples beside the directory of this test's own binary, and
+/// builds them for a `cargo test` that is not narrowed to one target.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test has a path");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let binary = profile.join("examples").join(name);
+    assert!(binary.exists(), "{} is not built: run `cargo build --examples`", binary.display());
+    binary
+}
+
+/// Connects as soon as somebody listens there.
+fn connect_when_there(path: &Path) -> UnixStream {
+    let began = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(socket) => return socket,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "nobody listens: {error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn echo_gives_every_byte_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("echo.sock");
+    let _echo = Example::run("echo", [&format!("unix:{}", path.display())]);
+    let mut socket = connect_when_there(&path);
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    socket.write_all(b"hello\0\xff").expect("it reads");
+    socket.shutdown(Shutdown::Write).expect("a half-close");
+    let mut reply = Vec::new();
+    socket.read_to_end(&mut reply).expect("it answers");
+    assert_eq!(reply, b"hello\0\xff");
+}
+
+#[test]
+fn own_service_numbers_lines_of_one_and_of_all() {
+    let mut own_service = Example::run("own_service", ["127.0.0.1:0"]);
+    let mut socket = own_service.connect();
+    socket.write_all(b"a\nb\nno end").expect("it reads");
+    socket.shutdown(Shutdown::Write).expect("a half-close");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).expect("it answers");
+    assert_eq!(reply, "line 1 of yours, line 1 of all: a\nline 2 of yours, line 2 of all: b\n");
+    let local = socket.local_addr().expect("it is connected");
+    assert_eq!(own_service.line(), format!("{local} sent 2 lines; both sides finished"));
+}
+
+#[test]
+fn udp_echo_gives_datagrams_back_and_counts_them() {
+    let mut udp_echo = Example::run("udp_echo", ["udp://127.0.0.1:0"]);
+    let line = udp_echo.line();
+    let address = line.strip_prefix("bound to udp://").expect("an address");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.connect(address).expect("an address of the same kind");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    let local = socket.local_addr().expect("it is bound");
+    for (number, message) in [b"hello".as_slice(), b"", b"\0\xff"].into_iter().enumerate() {
+        socket.send(message).expect("it is there");
+        let mut reply = [0; 16];
+        let count = socket.recv(&mut reply).expect("it answers");
+        assert_eq!(&reply[..count], message);
+        let expected = format!("{count} bytes from {local}, datagram {} of 127.0.0.1", number + 1);
+        assert_eq!(udp_echo.line(), expected);
+    }
+}
+
+#[test]
+fn embed_runs_inside_of_another_loop_and_ends() {
+    let mut embed = Example::run("embed", ["127.0.0.1:0"]);
+    let output: Vec<String> = embed.lines.by_ref().map(|line| line.expect("UTF-8")).collect();
+    assert!(output[0].starts_with("listening on tcp://127.0.0.1:"), "{output:?}");
+    assert!(output.iter().any(|line| line == "0 connections, says a thread"), "{output:?}");
+    assert!(output.iter().any(|line| line == "round 1 of the program's own loop"), "{output:?}");
+    assert!(embed.child.wait().expect("it is ours").success());
+}
+
+#[test]
+fn an_address_that_is_none_is_an_error_that_says_so() {
+    for name in ["echo", "own_service", "udp_echo", "embed"] {
+        let output = Command::new(binary(name)).arg("nowhere").output().expect("it can be started");
+        assert!(!output.status.success(), "{name}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("nowhere") && text.contains("HOST:PORT"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn proxy_passes_bytes_and_ends_both_ways() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let target = directory.path().join("echo.sock");
+    let target = format!("unix:{}", target.to_str().expect("a UTF-8 path"));
+    let _echo = Example::run("echo", [&target]);
+    connect_when_there(Path::new(target.trim_start_matches("unix:")));
+    let mut proxy = Example::run("proxy", ["127.0.0.1:0", &target]);
+    let mut client = proxy.connect();
+    client.write_all(b"through and back").expect("the proxy reads");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    let mut got = String::new();
+    client.read_to_string(&mut got).expect("the end is passed on in order");
+    assert_eq!(got, "through and back");
+}
+
+#[test]
+fn proxy_resets_a_client_whose_target_is_not_there() {
+    let mut proxy = Example::run("proxy", ["127.0.0.1:0", "unix:/nonexistent/target"]);
+    let mut client = proxy.connect();
+    let error = client.read(&mut [0]).expect_err("there is nobody to answer");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+// A fast sender and a slow reader: what the proxy holds is bounded by its
+// marks, and everything arrives.
+#[test]
+fn proxy_holds_no_more_than_its_marks() {
+    const WHOLE: usize = 64 << 20;
+    let sink = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = sink.local_addr().expect("it is bound").to_string();
+    let mut proxy = Example::run("proxy", ["127.0.0.1:0", &target]);
+    let mut client = proxy.connect();
+    let (mut accepted, _) = sink.accept().expect("the proxy connects");
+    let resident = |proxy: &Example| -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", proxy.child.id())).expect("it runs");
+        4096 * statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number")
+    };
+    let before = resident(&proxy);
+    let sending = thread::spawn(move || {
+        let piece: Vec<u8> = (0..=u8::MAX).cycle().take(1 << 20).collect();
+        for _ in 0..WHOLE / piece.len() {
+            client.write_all(&piece).expect("the proxy reads on");
+        }
+    });
+    let mut most = before;
+    let mut position = 0;
+    let mut buffer = vec![0; 100_000];
+    while let count @ 1.. = accepted.read(&mut buffer).expect("the proxy writes on") {
+        for byte in &buffer[..count] {
+            assert_eq!(usize::from(*byte), position % 256, "at {position}");
+            position += 1;
+        }
+        most = most.max(resident(&proxy));
+    }
+    sending.join().expect("everything was sent");
+    assert_eq!(position, WHOLE);
+    assert!(most - before < 8 << 20, "{} KiB more", (most - before) >> 10);
+}

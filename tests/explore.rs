@@ -1,0 +1,69 @@
+//! A fixed set of seeds, each a whole run over the simulated network with
+//! every check after every turn. `examples/explore.rs` runs more.
+
+#![cfg(feature = "sim")]
+
+use serve_forever::sim::subject::{Echo, Hub, Once, Timed, Upper};
+use serve_forever::sim::{Plan, Subject, Totals, run};
+
+/// Failures after which a test has seen enough: a run that never comes to
+/// rest takes its time.
+const ENOUGH: usize = 5;
+
+/// Runs these seeds, and fails with what failed.
+#[track_caller]
+fn explore<S: Subject>(subject: &S, seeds: std::ops::Range<u64>) -> Totals {
+    let mut totals = Totals::default();
+    let mut failed = Vec::new();
+    for seed in seeds {
+        match run(subject, &Plan::new(seed), false) {
+            Ok(run) => totals += run,
+            Err(failure) => failed.push(format!("seed {seed}: {failure}")),
+        }
+        if failed.len() == ENOUGH {
+            break;
+        }
+    }
+    assert!(failed.is_empty(), "seeds failed, these and perhaps more\n{}", failed.join("\n"));
+    totals
+}
+
+#[test]
+fn an_echo_keeps_its_promises() {
+    let totals = explore(&Echo, 0..1000);
+    // The seeds reach what they are there for, and no datagrams are sent.
+    let struck = |(name, count): &(&str, u64)| *count > 0 || name.starts_with("datagrams");
+    assert!(totals.faults.by_name().iter().all(struck), "{:?}", totals.faults);
+    assert!(totals.connections > 1000 && totals.bytes > 100_000, "{totals:?}");
+}
+
+#[test]
+fn an_upper_keeps_its_promises() {
+    explore(&Upper, 10_000..10_500);
+}
+
+#[test]
+fn one_answer_is_not_lost() {
+    explore(&Once, 20_000..20_500);
+}
+
+#[test]
+fn records_cross_connections_in_order() {
+    explore(&Hub, 30_000..30_500);
+}
+
+#[test]
+fn timers_fire_in_time_and_as_often_as_they_were_set() {
+    explore(&Timed, 40_000..40_500);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..50 {
+        let once = run(&Echo, &Plan::new(seed), false).expect("it keeps its promises");
+        let again = run(&Echo, &Plan::new(seed), true).expect("it keeps its promises");
+        assert_eq!(once, again, "seed {seed}");
+    }
+    let other = run(&Echo, &Plan::new(50), false).expect("it keeps its promises");
+    assert_ne!(run(&Echo, &Plan::new(51), false).expect("it keeps its promises").hash, other.hash);
+}

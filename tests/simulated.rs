@@ -1,0 +1,17 @@
+//! What a server must survive, each case as a script over the simulated
+//! network: days pass in milliseconds, and every turn is checked.
+
+#![cfg(feature = "sim")]
+
+#[path = "simulated/accepting.rs"]
+mod accepting;
+#[path = "simulated/deadlines.rs"]
+mod deadlines;
+#[path = "simulated/endings.rs"]
+mod endings;
+#[path = "simulated/flow.rs"]
+mod flow;
+#[path = "simulated/handlers.rs"]
+mod handlers;
+#[path = "simulated/timers.rs"]
+mod timers;

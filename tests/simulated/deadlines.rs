@@ -1,0 +1,108 @@
+//! Clients that keep a server waiting.
+
+use std::time::Duration;
+
+use serve_forever::driver::sim::{Act, Pace, Script};
+use serve_forever::services::{Echo, Once};
+use serve_forever::{Limits, ListenOptions};
+
+use super::handlers::{Scripted, calm, noise, patient, run, why};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// When a client saw the server's FIN.
+#[track_caller]
+fn fin<H: serve_forever::StreamHandler>(
+    world: &serve_forever::sim::World<H, true>,
+    client: serve_forever::driver::sim::ClientId,
+) -> Duration {
+    Duration::from_nanos(world.client(client).saw_fin().expect("a FIN").as_nanos())
+}
+
+#[test]
+fn who_says_nothing_is_closed_at_the_first_frames_deadline() {
+    let mut world = calm(Scripted::lines(), Limits::default());
+    let client = world.play(Script::new());
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(FirstFrame)");
+    assert!(fin(&world, client) < Duration::from_secs(31));
+}
+
+#[test]
+fn a_slow_loris_is_closed_at_its_deadline_and_not_in_the_evening() {
+    let mut world = calm(Scripted::lines(), Limits::default());
+    let drip = |script: Script, _| script.send("x").after(Duration::from_secs(5));
+    let first_frame = world.play((0..5 * 720).fold(Script::new(), drip));
+    let later_frame = world.play((0..5 * 720).fold(Script::new().send("polite\n"), drip));
+    run(&mut world);
+    assert_eq!(why(&world, first_frame), "TimedOut(FirstFrame)");
+    assert!(fin(&world, first_frame) < Duration::from_secs(31));
+    assert_eq!(why(&world, later_frame), "TimedOut(Frame)");
+    assert!(fin(&world, later_frame) < Duration::from_secs(61));
+    assert_eq!(world.client(later_frame).received(), b"polite\n");
+}
+
+#[test]
+fn an_idle_day_ends_after_a_day() {
+    let limits = Limits { idle: Some(24 * HOUR), ..patient() };
+    let mut world = calm(Echo::new(), limits);
+    let client = world.play(Script::new().after(HOUR).send("still there"));
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(Idle)");
+    assert!((25 * HOUR..25 * HOUR + Duration::from_secs(1)).contains(&fin(&world, client)));
+    assert!(world.turns() < 50, "{} turns for a day in which nothing happened", world.turns());
+}
+
+#[test]
+fn a_thousand_halves_of_a_frame_keep_nobody_out() {
+    let mut world = calm(Scripted::lines(), Limits::default());
+    let halves: Vec<_> = (0..1000).map(|_| world.play(Script::new().send("no end of the line"))).collect();
+    world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
+    assert_eq!(world.reactor().connections(), 1000);
+    let client = world.play(Script::new().send("a line\n").finish());
+    world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
+    assert_eq!(world.client(client).received(), b"a line\n");
+    run(&mut world);
+    assert!(halves.iter().all(|half| why(&world, *half) == "TimedOut(FirstFrame)"));
+}
+
+#[test]
+fn who_takes_nothing_is_closed_when_its_output_stalls() {
+    let mut world = calm(Echo::new(), Limits { idle: None, ..Echo::limits() });
+    let client = world.play(Script::new().read(Pace::Never).send(noise(1 << 20)));
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(WriteStall)");
+    assert!(world.client(client).saw_reset().is_some(), "what was queued is dropped, and it is told so");
+    assert!(world.client(client).handed_over() < 600 << 10, "an echo stops reading");
+}
+
+#[test]
+fn who_vanishes_is_given_up_by_keep_alive() {
+    let mut world = calm(Echo::new(), patient());
+    let client = world.play(Script::new().send("hello").after(HOUR).vanish());
+    run(&mut world);
+    assert!(why(&world, client).starts_with("Io(Os { code: 110"), "{}", why(&world, client));
+    assert!(world.elapsed() > HOUR + Duration::from_secs(119), "60 s and six probes of 10 s");
+}
+
+#[test]
+fn who_vanishes_unprobed_is_found_by_the_idle_deadline_alone() {
+    let mut world = calm(Echo::new(), Limits { idle: Some(2 * HOUR), ..patient() });
+    let service = world.service().clone();
+    let at = "127.0.0.1:70".parse().expect("an endpoint");
+    let options = ListenOptions { keep_alive: None, ..ListenOptions::default() };
+    world.reactor().listen_with(&service, &at, &options).expect("it is free");
+    let client = world.net_mut().play(&at, Script::new().send("hello").after(HOUR).vanish());
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(Idle)");
+}
+
+#[test]
+fn who_does_not_leave_after_its_answer_is_left_when_lingering_ends() {
+    let mut world = calm(Once::new("yes"), Once::limits());
+    let client = world.play(Script::new().then(Act::StayAfterFin).send("please\n"));
+    run(&mut world);
+    assert_eq!((why(&world, client).as_str(), world.client(client).received()), ("Closed", &b"yes\n"[..]));
+    let lingered = Duration::from_secs(5)..Duration::from_secs(6);
+    assert!(lingered.contains(&world.elapsed()), "{:?}", world.elapsed());
+}

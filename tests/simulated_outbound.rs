@@ -1,0 +1,112 @@
+//! Connections that the reactor makes itself, over the simulated network.
+#![cfg(feature = "sim")]
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serve_forever::driver::sim::{Rng, Script, SimDriver, Weather};
+use serve_forever::{BoxError, Close, Config, Endpoint, Io, Limits, Link, Reactor, Service, StreamHandler};
+
+/// Sends something to each connection that it made, and keeps what comes back.
+#[derive(Default)]
+struct Dialler {
+    opened: Vec<u64>,
+    failed: Vec<(u64, io::ErrorKind)>,
+    received: Vec<u8>,
+    closed: usize,
+}
+
+impl StreamHandler for Dialler {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
+        let Link::Connected { tag, .. } = link else { return Err("nobody else is expected".into()) };
+        self.opened.push(*tag);
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        self.received.extend_from_slice(&input.split());
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {
+        self.closed += 1;
+    }
+
+    fn connect_failed(&mut self, _: &mut Io<'_>, tag: u64, error: &io::Error) {
+        self.failed.push((tag, error.kind()));
+    }
+}
+
+type World<const SHORT: bool> = (Reactor<SimDriver<SHORT>>, Service<Dialler>);
+
+fn world<const SHORT: bool>(seed: u64, weather: Weather) -> World<SHORT> {
+    let driver = SimDriver::new(seed, weather);
+    let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
+    let service = reactor.add(Dialler::default(), Limits::without_frames()).expect("good limits");
+    (reactor, service)
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    text.parse().expect("a good endpoint")
+}
+
+/// Turns until no connection is left.
+fn run<const SHORT: bool>(reactor: &mut Reactor<SimDriver<SHORT>>, seed: u64) {
+    for _ in 0..100_000 {
+        reactor.turn(None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        reactor.check_invariants().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        if reactor.connections() == 0 {
+            return;
+        }
+    }
+    panic!("seed {seed}: it does not end");
+}
+
+fn talks_to_a_host<const SHORT: bool>(seed: u64) {
+    let (mut reactor, service) = world::<SHORT>(seed, Weather::seeded(&mut Rng::new(seed)));
+    let at = endpoint(if seed.is_multiple_of(2) { "127.0.0.1:80" } else { "unix:/host" });
+    let script = Script::new().send("welcome ").after(Duration::from_millis(5)).send("and goodbye").finish();
+    reactor.driver_mut().net_mut().host(&at, script);
+    reactor.connect(&service, &at, seed).expect("there is room");
+    run(&mut reactor, seed);
+    let dialler = reactor.get_mut(&service);
+    assert_eq!(dialler.opened.len() + dialler.failed.len(), 1, "seed {seed}: it is answered once");
+    assert_eq!(dialler.closed, dialler.opened.len(), "seed {seed}");
+    if dialler.failed.is_empty() {
+        assert!(b"welcome and goodbye".starts_with(&dialler.received), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_outbound_connection_lives_like_an_accepted_one_whatever_the_weather() {
+    for seed in 0..500 {
+        talks_to_a_host::<false>(seed);
+        talks_to_a_host::<true>(seed);
+    }
+}
+
+#[test]
+fn whom_nobody_answers_gives_up_after_half_a_minute() {
+    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let at = endpoint("127.0.0.1:80");
+    reactor.driver_mut().net_mut().silent_host(&at);
+    reactor.connect(&service, &at, 9).expect("there is room");
+    run(&mut reactor, 1);
+    let waited = reactor.driver().net().now().as_nanos() / 1_000_000_000;
+    assert_eq!(reactor.get_mut(&service).failed, [(9, io::ErrorKind::TimedOut)]);
+    assert_eq!(waited, 30);
+}
+
+#[test]
+fn where_nobody_listens_it_is_refused() {
+    for seed in 0..100 {
+        let (mut reactor, service) = world::<false>(seed, Weather::calm());
+        reactor.connect(&service, &endpoint("127.0.0.1:80"), 1).expect("there is room");
+        run(&mut reactor, seed);
+        let dialler = reactor.get_mut(&service);
+        assert_eq!(dialler.failed, [(1, io::ErrorKind::ConnectionRefused)], "seed {seed}");
+    }
+}

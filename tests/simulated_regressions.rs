@@ -1,0 +1,54 @@
+//! Bugs that the simulated network found, each with the seed that did.
+
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use serve_forever::driver::sim::{Odds, Script, Weather};
+use serve_forever::services::{Echo, Once};
+use serve_forever::sim::World;
+use serve_forever::{Limits, driver::sim::Pace};
+
+fn often_interrupted() -> Weather {
+    Weather { interrupted: Odds::one_in(2), ..Weather::calm() }
+}
+
+/// What put a connection on the list to be read while it was being read was
+/// forgotten, and it went onto that list a second time: a closing connection
+/// had twice its share of every turn (once, seed 20001).
+#[test]
+fn a_connection_is_listed_once_however_it_ends() {
+    let limits = Limits { read_budget: 16, ..Once::limits() };
+    let mut world = World::<_>::new(1, Weather::calm(), Once::new("yes"), limits).expect("good limits");
+    let client = world.play(Script::new().send("a line\n").send(vec![b'x'; 1000]).finish());
+    world.run().expect("it keeps its promises");
+    assert_eq!(world.client(client).received(), b"yes\n");
+}
+
+/// A signal that came while our FIN was sent was taken for the FIN: the peer
+/// waited for it until the connection was closed (echo, seed 8).
+#[test]
+fn a_fin_that_a_signal_interrupts_is_sent_again() {
+    for seed in 0..50 {
+        let mut world = World::<_>::new(seed, often_interrupted(), Once::new("yes"), Once::limits())
+            .expect("good limits");
+        let client = world.play(Script::new().send("a line\n"));
+        world.run().expect("it keeps its promises");
+        let fin = world.client(client).saw_fin().expect("a FIN");
+        assert!(fin.as_nanos() < Duration::from_secs(1).as_nanos() as u64, "seed {seed}: {fin:?}");
+    }
+}
+
+/// A signal that came while a connection was registered lost that connection,
+/// and had accepting pause (echo, seed 7).
+#[test]
+fn a_registration_that_a_signal_interrupts_is_made_again() {
+    for seed in 0..50 {
+        let mut world =
+            World::<_>::new(seed, often_interrupted(), Echo::new(), Echo::limits()).expect("good limits");
+        let client = world.play(Script::new().send("hello").read(Pace::AtOnce).finish());
+        world.run().expect("it keeps its promises");
+        assert_eq!(world.client(client).received(), b"hello", "seed {seed}");
+        assert_eq!(world.reactor().stats().accept_pauses, 0, "seed {seed}");
+    }
+}
