@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use rustix::process::{
@@ -79,10 +80,18 @@ pub(crate) fn resident_bytes() -> usize {
 /// The sockets of this process that are connected to `peer`: the accepted end
 /// of a client's connection, got at from outside of the library.
 pub(crate) fn accepted_sockets(peer: SocketAddr) -> Vec<Socket> {
+    own_sockets(|socket| socket.peer_addr().is_ok_and(|address| address.as_socket() == Some(peer)))
+}
+
+/// Second descriptors of all sockets of this process that `wanted` is true of.
+///
+/// One search at a time: another one's second descriptors would be found too.
+fn own_sockets(wanted: impl Fn(&Socket) -> bool) -> Vec<Socket> {
+    static SEARCH: Mutex<()> = Mutex::new(());
+    let _search = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
     let this = pidfd_open(getpid(), PidfdFlags::empty()).expect("Linux 5.3");
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd").expect("a Linux with /proc") {
-        let Ok(entry) = entry else { continue };
+    for entry in fs::read_dir("/proc/self/fd").expect("a Linux with /proc").flatten() {
         let is_socket =
             fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
         let number = entry.file_name().to_string_lossy().parse();
@@ -90,7 +99,7 @@ pub(crate) fn accepted_sockets(peer: SocketAddr) -> Vec<Socket> {
         // Another test may have closed it since.
         let Ok(socket) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else { continue };
         let socket = Socket::from(socket);
-        if socket.peer_addr().is_ok_and(|address| address.as_socket() == Some(peer)) {
+        if wanted(&socket) {
             found.push(socket);
         }
     }
@@ -112,20 +121,10 @@ pub(crate) fn have(program: &str) -> bool {
 /// outside of the library.
 #[track_caller]
 pub(crate) fn bound_socket(local: SocketAddr) -> Socket {
-    let this = pidfd_open(getpid(), PidfdFlags::empty()).expect("Linux 5.3");
-    for entry in fs::read_dir("/proc/self/fd").expect("a Linux with /proc").flatten() {
-        let is_socket =
-            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
-        let number = entry.file_name().to_string_lossy().parse();
-        let (true, Ok(number)) = (is_socket, number) else { continue };
-        let Ok(socket) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else { continue };
-        let socket = Socket::from(socket);
-        let here = |address: socket2::SockAddr| address.as_socket() == Some(local);
-        if socket.r#type().is_ok_and(|kind| kind == socket2::Type::DGRAM)
-            && socket.local_addr().is_ok_and(here)
-        {
-            return socket;
-        }
-    }
-    panic!("nothing is bound to {local}");
+    let mut found = own_sockets(|socket| {
+        socket.r#type().is_ok_and(|kind| kind == socket2::Type::DGRAM)
+            && socket.local_addr().is_ok_and(|address| address.as_socket() == Some(local))
+    });
+    assert!(!found.is_empty(), "nothing is bound to {local}");
+    found.remove(0)
 }
