@@ -3,7 +3,7 @@
 mod util;
 
 use serve_forever::Limits;
-use serve_forever::services::Once;
+use serve_forever::services::{Framing, Once};
 use util::{Server, noise};
 
 const ANSWER: &str = "come back tomorrow\n";
@@ -132,4 +132,14 @@ fn a_client_that_never_stops_is_dropped_when_its_time_is_over() {
     while client.try_send(noise(1000)).is_ok() {}
     server.until_connections(0);
     assert_eq!(server.stop().closed, 1);
+}
+
+#[test]
+fn in_chunks_a_request_is_what_one_read_returned() {
+    let server = Server::start(Once::framed("tomorrow", Framing::Chunk), Once::limits());
+    for request in ["hello", "hello\n", " \n"] {
+        let client = server.connect();
+        client.send(request);
+        assert_eq!(client.rest(), b"tomorrow", "{request:?}");
+    }
 }

@@ -2,21 +2,18 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::framing::{Framing, LineTooLong, TOO_LONG};
 use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Link, Peer, SocketId, StreamHandler};
-
-/// The longest request, in bytes, its line end not counted.
-const MAX_LINE: usize = 65_536;
-
-const TOO_LONG: &[u8] = b"! line too long\n";
 
 /// Waits for one request, answers with a fixed text, and closes without
 /// losing the answer, whatever else the client sends.
 ///
 /// A request is a line, or what has come by the client's half-close if there
-/// is any; one that is too long is told so. Each datagram is a request, which
-/// is answered.
+/// is any; one that is too long is told so. [`framing`](Self::framing) changes
+/// that. Each datagram is a request, which is answered.
 #[derive(Clone, Debug)]
 pub struct Once {
+    framing: Framing,
     answer: Bytes,
 }
 
@@ -24,7 +21,14 @@ impl Once {
     /// Answers with `text` and a line end.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self { answer: format!("{text}\n").into() }
+        Self::framed(text, Framing::Lines)
+    }
+
+    /// Answers requests of this framing with `text`, and a line end if those
+    /// are lines.
+    #[must_use]
+    pub fn framed(text: &str, framing: Framing) -> Self {
+        Self { framing, answer: format!("{text}{}", framing.end()).into() }
     }
 
     /// The limits proposed for it: room for its longest line.
@@ -33,9 +37,14 @@ impl Once {
         Limits::default()
     }
 
-    fn answer(&self, io: &mut Io<'_>, with: Bytes) {
+    fn answer(&self, io: &mut Io<'_>, request: Result<Option<BytesMut>, LineTooLong>) {
+        let answer = match request {
+            Ok(None) => return,
+            Ok(Some(_)) => self.answer.clone(),
+            Err(LineTooLong) => Bytes::from_static(TOO_LONG),
+        };
         // A connection that takes no output any more needs no answer either.
-        let _ = io.write_bytes(with);
+        let _ = io.write_bytes(answer);
         io.close(io.id());
     }
 }
@@ -48,20 +57,12 @@ impl StreamHandler for Once {
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
-        match input.iter().take(MAX_LINE + 2).position(|byte| *byte == b'\n') {
-            Some(end) if length(&input[..end]) <= MAX_LINE => self.answer(io, self.answer.clone()),
-            None if input.len() <= MAX_LINE + 1 => {}
-            _ => self.answer(io, Bytes::from_static(TOO_LONG)),
-        }
+        self.answer(io, self.framing.next(input));
         Ok(())
     }
 
     fn eof(&mut self, io: &mut Io<'_>, (): &mut (), rest: &mut BytesMut) -> Result<AfterEof, BoxError> {
-        if length(rest) > MAX_LINE {
-            self.answer(io, Bytes::from_static(TOO_LONG));
-        } else if !rest.is_empty() {
-            self.answer(io, self.answer.clone());
-        }
+        self.answer(io, self.framing.last(rest));
         Ok(AfterEof::Finish)
     }
 }
@@ -71,9 +72,4 @@ impl DatagramHandler for Once {
         let _ = io.send_to(on, from, &self.answer);
         Ok(())
     }
-}
-
-/// The length of a line without its end, to which a carriage return belongs.
-fn length(line: &[u8]) -> usize {
-    line.strip_suffix(b"\r").unwrap_or(line).len()
 }

@@ -1,0 +1,163 @@
+//! How the services cut a stream into requests.
+
+use std::fmt;
+
+use bytes::BytesMut;
+
+/// Where one request of a stream ends and the next begins.
+///
+/// TCP is a stream: what one `send` wrote, several reads may return, and
+/// several may come in one read. So a protocol has to say where a request
+/// ends, and `Lines` does.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use serve_forever::services::Framing;
+///
+/// let mut input = BytesMut::from("one\r\ntwo\nthr");
+/// assert_eq!(Framing::Lines.next(&mut input)?.as_deref(), Some(&b"one"[..]));
+/// assert_eq!(Framing::Lines.next(&mut input)?.as_deref(), Some(&b"two"[..]));
+/// assert_eq!(Framing::Lines.next(&mut input)?, None, "its end has not come yet");
+/// assert_eq!(Framing::Lines.last(&mut input)?.as_deref(), Some(&b"thr"[..]));
+/// # Ok::<(), serve_forever::services::LineTooLong>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// A request ends with a line feed; a carriage return before it is
+    /// dropped. Its text is at most [`MAX_LINE`](Self::MAX_LINE) bytes.
+    #[default]
+    Lines,
+    /// A request is whatever one read returned, with trailing white space
+    /// dropped: for clients that do `sendall(text)` and `recv(1024)` and know
+    /// no end of a request. It is as sticky as such a protocol is: two
+    /// requests that are sent at once may come as one, and a long one as two.
+    Chunk,
+}
+
+/// What a service says to the client of such a line, before it closes.
+pub(super) const TOO_LONG: &[u8] = b"! line too long\n";
+
+/// A request in lines is longer than [`Framing::MAX_LINE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineTooLong;
+
+impl fmt::Display for LineTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a line is longer than {} bytes", Framing::MAX_LINE)
+    }
+}
+
+impl std::error::Error for LineTooLong {}
+
+impl Framing {
+    /// The longest line, in bytes, its end not counted.
+    pub const MAX_LINE: usize = 65_536;
+
+    /// Takes the first request off `input`, with its end, and returns its
+    /// text; `None` if it is not complete.
+    ///
+    /// # Errors
+    ///
+    /// [`LineTooLong`], complete or not; `input` is as it was.
+    pub fn next(self, input: &mut BytesMut) -> Result<Option<BytesMut>, LineTooLong> {
+        match self {
+            Self::Lines => match input.iter().take(Self::MAX_LINE + 2).position(|byte| *byte == b'\n') {
+                Some(end) if without_return(&input[..end]).len() <= Self::MAX_LINE => {
+                    let mut line = input.split_to(end + 1);
+                    line.truncate(without_return(&line[..end]).len());
+                    Ok(Some(line))
+                }
+                None if input.len() <= Self::MAX_LINE + 1 => Ok(None),
+                _ => Err(LineTooLong),
+            },
+            Self::Chunk => self.last(input),
+        }
+    }
+
+    /// Takes what the stream ended with, or what one read returned, as a
+    /// request; `None` if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LineTooLong`]; `rest` is as it was.
+    pub fn last(self, rest: &mut BytesMut) -> Result<Option<BytesMut>, LineTooLong> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let text = match self {
+            Self::Lines => without_return(rest),
+            Self::Chunk => rest.trim_ascii_end(),
+        };
+        let length = text.len();
+        if self == Self::Lines && length > Self::MAX_LINE {
+            return Err(LineTooLong);
+        }
+        let mut request = rest.split();
+        request.truncate(length);
+        Ok(Some(request))
+    }
+
+    /// What stands behind a reply: a line feed, or nothing.
+    #[must_use]
+    pub const fn end(self) -> &'static str {
+        match self {
+            Self::Lines => "\n",
+            Self::Chunk => "",
+        }
+    }
+}
+
+/// A line without the carriage return that belongs to its end.
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All requests of a stream that comes in these pieces.
+    fn requests(framing: Framing, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, LineTooLong> {
+        let mut input = BytesMut::new();
+        let mut requests = Vec::new();
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            while let Some(request) = framing.next(&mut input)? {
+                requests.push(request.to_vec());
+            }
+        }
+        requests.extend(framing.last(&mut input)?.map(|request| request.to_vec()));
+        Ok(requests)
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_cut() {
+        let text = b"one\r\ntwo\n\n\r\n\0\r\r\nlast";
+        let expected = Ok(["one", "two", "", "", "\0\r", "last"].map(|line| line.as_bytes().to_vec()).into());
+        for cut in 0..=text.len() {
+            let (head, tail) = text.split_at(cut);
+            assert_eq!(requests(Framing::Lines, &[head, tail]), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(requests(Framing::Lines, &bytes), expected);
+    }
+
+    #[test]
+    fn the_longest_line_is_taken_and_one_byte_more_is_told() {
+        for end in ["\n", "\r\n", ""] {
+            for (length, fits) in [(Framing::MAX_LINE, true), (Framing::MAX_LINE + 1, false)] {
+                let line = ["x".repeat(length), end.into()].concat();
+                assert_eq!(requests(Framing::Lines, &[line.as_bytes()]).is_ok(), fits, "{length} {end:?}");
+            }
+        }
+        let flood = "x".repeat(Framing::MAX_LINE + 2);
+        assert_eq!(Framing::Lines.next(&mut BytesMut::from(&flood[..])), Err(LineTooLong), "no end in sight");
+    }
+
+    #[test]
+    fn a_chunk_is_what_came_without_trailing_white_space() {
+        let chunks: &[&[u8]] = &[b"ls -l\r\n", b"  a b \t", b"\n", b"one\ntwo\n"];
+        let expected = ["ls -l", "  a b", "", "one\ntwo"].map(|chunk| chunk.as_bytes().to_vec());
+        assert_eq!(requests(Framing::Chunk, chunks), Ok(expected.into()));
+    }
+}
