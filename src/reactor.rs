@@ -140,6 +140,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     /// `Config::slow_callback` in nanoseconds.
     slow_after: Option<u64>,
     ending: Ending,
+    /// When the shutdown under way began.
+    draining_since: Moment,
     /// The clock when it was last read.
     clock: Moment,
 }
@@ -229,6 +231,7 @@ impl<D: Driver> Reactor<D> {
             batch: Vec::new(),
             slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
             ending: Ending::Running,
+            draining_since: now,
             clock: now,
             stage: Stage::new(Core::new(config, max_connections, epoch, now)),
         })

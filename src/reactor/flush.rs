@@ -160,12 +160,7 @@ impl<D: Driver> Reactor<D> {
             }
             Phase::Closing => {
                 let linger = core.services[conn.service as usize].limits.linger;
-                // At a shutdown, what was read to its end and owes nothing
-                // need not wait for a peer that may never leave.
-                let done = conn.has(Flags::PEER_DONE)
-                    || linger.is_zero()
-                    || (matches!(conn.why.as_deref(), Some(Close::Shutdown)) && !conn.has(Flags::READABLE));
-                if done {
+                if conn.has(Flags::PEER_DONE) || linger.is_zero() {
                     core.bury(id);
                     return;
                 }

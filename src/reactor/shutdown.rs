@@ -49,6 +49,7 @@ impl<D: Driver> Reactor<D> {
     /// Nobody new comes in; what had connected already is taken in, and
     /// everybody is read once more, so that what has arrived is answered.
     fn begin_draining(&mut self) {
+        self.draining_since = self.stage.core.moment;
         self.resume_accepting();
         self.close_listeners();
         for service in 0..self.stage.count() {
@@ -74,17 +75,23 @@ impl<D: Driver> Reactor<D> {
         core.sockets.table.is_empty() && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
 
-    /// Closes those who have nothing under way.
+    /// Closes those who have nothing under way. Who had none all the while
+    /// waits for nothing, and is not waited for. To who had, more may be on
+    /// its way: closing at once would reset it, and could destroy the reply.
     fn close_the_quiet(&mut self) {
         let core = &mut self.stage.core;
-        let quiet: Vec<ConnId> = core
+        let quiet: Vec<(ConnId, bool)> = core
             .conns
             .iter()
             .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && !conn.has(Flags::BACKGROUND))
-            .map(|(key, _)| ConnId(key))
+            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
             .collect();
-        for id in quiet {
-            core.end(id, Close::Shutdown);
+        for (id, was_busy) in quiet {
+            if was_busy {
+                core.end(id, Close::Shutdown);
+            } else {
+                core.kill(id, Close::Shutdown);
+            }
         }
     }
 

@@ -178,3 +178,26 @@ fn a_callback_may_ask_for_a_shutdown_and_what_is_under_way_is_finished() {
     assert_eq!(world.client(last).received(), b"goodbye\n");
     assert!([busy, idle, last].iter().all(|client| why(&world, *client) == "Shutdown"));
 }
+
+#[test]
+fn what_had_something_under_way_at_a_shutdown_ends_with_a_fin_whatever_still_comes() {
+    for seed in 0..50 {
+        // What the client has not sent yet is under way too, and looks quiet
+        // to the server whenever it has caught up.
+        let weather =
+            Weather { latency: (Duration::from_millis(1), Duration::from_millis(5)), ..Weather::calm() };
+        let limits = Limits { low_mark: 1000, high_mark: 5000, ..patient() };
+        let mut world = World::<_>::new(seed, weather, Echo::new(), limits).expect("good limits");
+        let late = Script::new().read(Pace::Never).send(noise(500_000));
+        let client = world.play(late.after(Duration::from_millis(200)).read(Pace::AtOnce).finish());
+        while world.elapsed() < Duration::from_millis(100) {
+            world.turn(None).expect("it keeps its promises");
+        }
+        let service = world.service().clone();
+        world.reactor().handle(&service).shutdown(Duration::from_secs(60));
+        while !world.turn(None).expect("it keeps its promises").finished {}
+        world.net_mut().settle();
+        assert!(world.client(client).saw_reset().is_none(), "seed {seed}");
+        assert!(world.client(client).saw_fin().is_some(), "seed {seed}");
+    }
+}
