@@ -5,8 +5,9 @@ use bytes::BytesMut;
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{Close, Sent};
 use crate::groups::Membership;
-use crate::id::Key;
+use crate::id::{ChildId, Key};
 use crate::limits::Limits;
+use crate::link::Side;
 use crate::moment::Moment;
 
 /// How far the life of a connection has come; it only moves down this list.
@@ -66,6 +67,10 @@ impl Flags {
     /// The handler asked for it to be connected, and was not told what became
     /// of that.
     pub(crate) const OWES_ANSWER: Self = Self(1 << 17);
+    /// No socket: bytes go one way only, and no deadline holds.
+    pub(crate) const PIPE: Self = Self(1 << 18);
+    /// The handler is busy with something that the loop cannot see.
+    pub(crate) const BUSY: Self = Self(1 << 19);
     /// A shutdown neither waits for it nor closes it before its end.
     pub(crate) const BACKGROUND: Self = Self(1 << 16);
 
@@ -92,6 +97,8 @@ pub(crate) struct Extras {
     pub(crate) idle: Option<Moment>,
     /// What the handler called it when it asked for it to be connected.
     pub(crate) tag: u64,
+    /// Whose pipe it is.
+    pub(crate) child: Option<ChildId>,
 }
 
 /// One connection. An idle one owns no buffer.
@@ -145,6 +152,24 @@ impl Conn {
         conn.flags = Flags::AWAITS_FIRST_FRAME.union(Flags::OWES_ANSWER);
         conn.extras().tag = tag;
         conn
+    }
+
+    /// One that is no socket, and not open yet.
+    pub(crate) const fn pipe(service: u16, now: Moment, side: Side) -> Self {
+        let mut conn = Self::new(service, now);
+        conn.phase = Phase::Connecting;
+        conn.flags = Flags::PIPE;
+        match side {
+            Side::Both => {}
+            Side::Input => conn.set(Flags::FINISHING.union(Flags::FIN_SENT)),
+            Side::Output => conn.set(Flags::PEER_DONE.union(Flags::WRITABLE)),
+        }
+        conn
+    }
+
+    /// Whose pipe it is, if any's.
+    pub(crate) fn child(&self) -> Option<ChildId> {
+        self.extras.as_ref()?.child
     }
 
     /// True when any of `flags` is set.
@@ -236,6 +261,6 @@ impl Conn {
         self.out.is_none()
             && self.kept.is_none()
             && !unread
-            && !self.has(Flags::PAUSED.union(Flags::DIRTY).union(Flags::OWES_DRAINED))
+            && !self.has(Flags::PAUSED.union(Flags::DIRTY).union(Flags::OWES_DRAINED).union(Flags::BUSY))
     }
 }

@@ -1,6 +1,7 @@
 //! What handlers and the loop share: every connection's state, and the lists
 //! of what is to be done about it. It has no socket and reads no clock.
 
+mod children;
 mod datagrams;
 mod deadlines;
 mod endings;
@@ -13,12 +14,13 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::buffer::Pool;
+use crate::children::Children;
 use crate::close::Close;
 use crate::conn::{Conn, Flags, Phase};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::groups::Groups;
-use crate::id::{ConnId, Key, SocketId, Table};
+use crate::id::{ChildId, ConnId, Key, SocketId, Table};
 use crate::limits::{Config, Limits};
 use crate::moment::Moment;
 use crate::socket::Sockets;
@@ -44,6 +46,8 @@ pub(crate) enum Purpose {
     Accept,
     /// To give up on what a datagram socket cannot send.
     Stalled(SocketId),
+    /// Something is due of a child.
+    Child(ChildId),
 }
 
 /// A timer's purpose, and its period if it repeats.
@@ -152,6 +156,8 @@ pub(crate) struct Core {
     pub(crate) to_reap: Vec<ConnId>,
     /// The datagram sockets, with lists of their own.
     pub(crate) sockets: Sockets,
+    /// The child processes, the same.
+    pub(crate) children: Children,
     /// What the handlers and handles wish.
     pub(crate) wish: Ending,
 }
@@ -180,6 +186,7 @@ impl Core {
             to_drain: Vec::new(),
             to_reap: Vec::new(),
             sockets: Sockets::new(),
+            children: Children::new(),
             wish: Ending::Running,
             config,
         }
@@ -205,6 +212,7 @@ impl Core {
             && self.to_drain.is_empty()
             && self.to_reap.is_empty()
             && !self.sockets.has_listed()
+            && !self.children.has_listed()
             && self.wish == Ending::Running)
     }
 
@@ -305,10 +313,15 @@ impl Core {
 
     /// Whether one more connection of a service is within the limits.
     pub(crate) fn room_for(&self, service: u16) -> Result<()> {
+        self.room_for_some(service, 1)
+    }
+
+    /// The same for several.
+    fn room_for_some(&self, service: u16, count: usize) -> Result<()> {
         let state = &self.services[service as usize];
-        if self.conns.len() >= self.max_connections {
+        if self.conns.len() + count > self.max_connections {
             Err(Error::Full { what: "connections", limit: self.max_connections })
-        } else if state.connections >= state.limits.max_connections {
+        } else if state.connections + count > state.limits.max_connections {
             Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })
         } else {
             Ok(())

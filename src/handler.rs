@@ -6,9 +6,10 @@ use bytes::BytesMut;
 
 use crate::close::Close;
 use crate::error::BoxError;
-use crate::id::{ListenerId, TimerId};
+use crate::id::{ChildId, ListenerId, TimerId};
 use crate::io::Io;
 use crate::link::{Link, Peer};
+use crate::process::Exit;
 
 /// What becomes of a connection after its peer's FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +148,24 @@ pub trait StreamHandler: 'static {
     /// the handler ended it, or a shutdown did.
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+    }
+
+    /// A child process has exited, and what it left in its pipes was handed
+    /// over; they are closed. Every [`Io::spawn`](crate::Io::spawn) is answered
+    /// once: by this, or by [`spawn_failed`](Self::spawn_failed). `tag` is what
+    /// it was told.
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
+        let _ = (io, child, tag, exit);
+    }
+
+    /// A child process was not started. Logged as a warning by default.
+    ///
+    /// `error` is the system's reason (`NotFound`, `PermissionDenied`, `E2BIG`,
+    /// `EAGAIN`, `EMFILE`, …); `ConnectionAborted` if the handler ended it
+    /// before it began, or a shutdown did.
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        let _ = io;
+        log::warn!("child process {child} (tag {tag}) was not started: {error}");
     }
 
     /// A timer is due that belongs to the service and to no connection.

@@ -80,6 +80,10 @@ id! {
     /// Names a datagram socket.
     SocketId
 }
+id! {
+    /// Names a child process.
+    ChildId
+}
 
 /// What has an endpoint of its own: a listener or a datagram socket, for
 /// [`Reactor::local`](crate::Reactor::local).

@@ -10,8 +10,9 @@ use crate::conn::{Conn, Flags, NO_SESSION, Phase};
 use crate::core::{Core, Ending, Purpose};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
-use crate::id::{ConnId, GroupId, SocketId, TimerId};
+use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
 use crate::link::Peer;
+use crate::process::{Command, ExitCause, Pipe};
 use crate::stats::Stats;
 
 /// What a callback can do.
@@ -164,6 +165,69 @@ impl<'a> Io<'a> {
     /// no other answer.
     pub fn connect(&mut self, to: &Endpoint, tag: u64) -> Result<ConnId> {
         self.core.connect(self.service, to.clone(), tag)
+    }
+
+    /// Runs a program as a child process of this service. It is started when
+    /// the callback has returned, and answered once: by
+    /// [`child_exited`](crate::StreamHandler::child_exited) or by
+    /// [`spawn_failed`](crate::StreamHandler::spawn_failed).
+    ///
+    /// Each of its pipes is a connection of this service, opened with
+    /// [`Link::Pipe`](crate::Link::Pipe) when it has been started; its
+    /// [`Pipe::Stdin`](crate::process::Pipe) can be sent to before. Reading
+    /// and writing them is bounded as on every connection, so a child that
+    /// writes waits while its connection is paused; no deadline holds for
+    /// them. They are closed before `child_exited`, which comes
+    /// when the child has exited and its output has ended or
+    /// [`Command::pipe_grace`](crate::process::Command::pipe_grace) is over.
+    /// Closing a connection ends no child: [`terminate`](Self::terminate) does.
+    /// A child that nobody ends, a shutdown waits for until its deadline, and
+    /// then ends.
+    ///
+    /// Starting a program blocks until the system has loaded it, which is a
+    /// millisecond or so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at
+    /// [`Config::max_children`](crate::Config::max_children), or without room
+    /// for its pipes under `max_connections`; then there is no other answer.
+    pub fn spawn(&mut self, command: Command, tag: u64) -> Result<ChildId> {
+        self.core.spawn(self.service, command, tag)
+    }
+
+    /// The connection that is one of a child's standard streams; `None` if it
+    /// is no pipe, or the child is gone. The connection may be gone before.
+    #[must_use]
+    pub fn pipe(&self, child: ChildId, pipe: Pipe) -> Option<ConnId> {
+        self.core.children.table.get(child.0)?.pipe(pipe)
+    }
+
+    /// How many children there are, of all services, until each is reaped.
+    #[must_use]
+    pub const fn children(&self) -> usize {
+        self.core.children.table.len()
+    }
+
+    /// Asks a child to end: SIGTERM to its process group, and SIGKILL after
+    /// [`Command::kill_after`](crate::process::Command::kill_after), which
+    /// reaches what it has started even if it has exited meanwhile. `false`
+    /// if it is gone.
+    pub fn terminate(&mut self, child: ChildId) -> bool {
+        self.core.terminate(child, ExitCause::Killed)
+    }
+
+    /// Ends a child at once: SIGKILL to its process group. `false` if it is gone.
+    pub fn kill(&mut self, child: ChildId) -> bool {
+        self.core.kill_child(child, ExitCause::Killed)
+    }
+
+    /// Says whether something is under way for a connection that the reactor
+    /// cannot see: a reply that is being made elsewhere. Until that is taken
+    /// back, a shutdown waits for it, up to its deadline, and
+    /// [`Limits::idle`](crate::Limits::idle) does not end it.
+    pub fn set_busy(&mut self, id: ConnId, busy: bool) {
+        self.core.set_busy(id, busy);
     }
 
     /// How many bytes wait to be written to a connection; `None` if it is

@@ -53,6 +53,7 @@
 //! - [`Reactor`]: the loop, its turn step by step, listeners
 //! - [`Handle`]: the way in from other threads
 //! - [`Limits`], [`Config`]: every bound and its default
+//! - [`process`]: programs to run as child processes
 //! - [`services`]: services that are ready to use
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
@@ -60,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod children;
 mod close;
 mod conn;
 mod core;
@@ -76,6 +78,7 @@ mod io;
 mod limits;
 mod link;
 mod moment;
+pub mod process;
 mod reactor;
 mod serve;
 mod service;
@@ -96,10 +99,10 @@ pub use crate::endpoint::{Endpoint, UNIX_PATH_MAX};
 pub use crate::error::{BoxError, Error, Result};
 pub use crate::handle::{Handle, Refused};
 pub use crate::handler::{AfterEof, StreamHandler};
-pub use crate::id::{Bound, ConnId, GroupId, ListenerId, SocketId, TimerId};
+pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, TimerId};
 pub use crate::io::Io;
 pub use crate::limits::{Config, DRAIN, Limits, Overflow};
-pub use crate::link::{Address, Credentials, Link, Peer};
+pub use crate::link::{Address, Credentials, Link, Peer, Side};
 pub use crate::reactor::{Handled, Reactor, Service, Turn};
 pub use crate::serve::serve;
 pub use crate::stats::{Stats, SystemCalls};

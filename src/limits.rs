@@ -180,6 +180,8 @@ pub struct Config {
     pub max_timers: usize,
     /// Groups at once, of all services. Default 65,536.
     pub max_groups: usize,
+    /// Child processes at once, of all services, until each is reaped. Default 256.
+    pub max_children: usize,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,
     /// A callback that takes at least this long is named in a warning: it
@@ -208,6 +210,7 @@ impl Default for Config {
             max_calls: 1024,
             max_timers: 1 << 20,
             max_groups: 1 << 16,
+            max_children: 256,
             max_groups_per_connection: 1024,
             slow_callback: Some(Duration::from_millis(100)),
             catch_panics: true,

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::endpoint::Endpoint;
-use crate::id::ListenerId;
+use crate::id::{ChildId, ListenerId};
+use crate::process::Pipe;
 
 /// The address of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,16 +24,19 @@ pub enum Address {
     /// A Unix socket without a name, as clients usually have. Datagrams cannot
     /// be sent to it.
     Unnamed,
+    /// No socket at all: a pipe, a terminal, a file.
+    Pipe,
 }
 
 impl fmt::Display for Address {
-    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, or `unix`.
+    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, `unix`, or `pipe`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Self::Unnamed => f.write_str("unix"),
+            Self::Pipe => f.write_str("pipe"),
         }
     }
 }
@@ -71,6 +75,12 @@ impl Peer {
     #[must_use]
     pub fn unix(path: Option<PathBuf>, credentials: Option<Credentials>) -> Self {
         Self { address: path.map_or(Address::Unnamed, Address::Unix), credentials }
+    }
+
+    /// The other end of a pipe, a terminal or a file.
+    #[must_use]
+    pub const fn pipe() -> Self {
+        Self { address: Address::Pipe, credentials: None }
     }
 
     /// Makes it equal to `other`, in the buffer that it has.
@@ -135,11 +145,36 @@ pub enum Link {
         /// Whom we connected to.
         peer: Peer,
     },
-    /// The program made the socket and gave it to the reactor.
+    /// The program made it and gave it to the reactor.
     Adopted {
         /// Who is at the other end.
         peer: Peer,
+        /// Which way bytes go.
+        side: Side,
     },
+    /// One of the standard streams of a child process.
+    Pipe {
+        /// Which child.
+        child: ChildId,
+        /// What [`Io::spawn`](crate::Io::spawn) was told.
+        tag: u64,
+        /// Which of its streams.
+        pipe: Pipe,
+        /// Who is at the other end: no more than that it is a pipe.
+        peer: Peer,
+    },
+}
+
+/// Which way the bytes of a connection go, as its handler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Both ways, as on a socket.
+    Both,
+    /// It has input and takes no output: writing answers
+    /// [`Sent::Gone`](crate::Sent::Gone), and it ends with its input.
+    Input,
+    /// It takes output and has no input.
+    Output,
 }
 
 impl Link {
@@ -147,7 +182,10 @@ impl Link {
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         match self {
-            Self::Accepted { peer, .. } | Self::Connected { peer, .. } | Self::Adopted { peer } => peer,
+            Self::Accepted { peer, .. }
+            | Self::Connected { peer, .. }
+            | Self::Adopted { peer, .. }
+            | Self::Pipe { peer, .. } => peer,
         }
     }
 }

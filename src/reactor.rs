@@ -3,6 +3,7 @@
 mod accept;
 #[cfg(feature = "sim")]
 mod check;
+mod children;
 mod connect;
 mod datagrams;
 mod dispatch;
@@ -34,7 +35,7 @@ use crate::handler::StreamHandler;
 use crate::id::{Bound, ConnId, ListenerId};
 use crate::input::Input;
 use crate::limits::{Config, Limits};
-use crate::link::Link;
+use crate::link::{Link, Peer, Side};
 use crate::service::{Serve, Streams};
 use crate::stats::Stats;
 
@@ -100,7 +101,7 @@ pub enum Handled {
 /// 6. **flush** what was queued, one write for each connection
 /// 7. **reap**: tell what drained and what closed, and free ids
 ///
-/// Callbacks run in 2 to 5 and in 7; a shutdown takes its steps after 7. What
+/// Callbacks run in 2 to 5 and in 7, and before 6 when a child was started; a shutdown takes its steps after 7. What
 /// a callback writes to its own connection leaves as soon as it returns, unless
 /// a message went from one connection to another in this turn: then everything
 /// waits for 6, so that a burst to many is one write for each of them.
@@ -132,6 +133,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     listeners: Listeners<D::Listener>,
     /// The datagram sockets.
     ports: Ports<D::Socket>,
+    /// The child processes, by the slot of the child's id.
+    processes: Vec<Option<D::Child>>,
     input: Input,
     inbox: Arc<Inbox>,
     calls: Calls,
@@ -179,11 +182,82 @@ impl Reactor<MioDriver> {
         let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
         // The last turn may be long ago.
         self.read_clock();
-        self.admit(index, stream, &Link::Adopted { peer }).map_err(Error::system("registering a socket"))
+        self.admit(index, stream, &Link::Adopted { peer, side: Side::Both })
+            .map_err(Error::system("registering a socket"))
     }
 }
 
 impl Reactor<MioDriver> {
+    /// Takes over something to read, such as the program's standard input:
+    /// a pipe, a terminal, a socket or a file, as a connection of `service`
+    /// that has input and takes no output ([`Side::Input`]). No deadline holds
+    /// for it. [`StreamHandler::open`] is called before this returns.
+    ///
+    /// ```
+    /// # use std::os::fd::AsFd;
+    /// # use serve_forever::{Config, Limits, Reactor, services::Echo};
+    /// # let mut reactor = Reactor::new(Config::default())?;
+    /// # let service = reactor.add(Echo::new(), Limits::default())?;
+    /// let stdin = std::io::stdin().as_fd().try_clone_to_owned().expect("a descriptor");
+    /// let operator = reactor.adopt_input(&service, stdin)?;
+    /// # Ok::<(), serve_forever::Error>(())
+    /// ```
+    ///
+    /// On Linux a pipe or a terminal is opened a second time, so that nobody
+    /// who shares it finds it non-blocking. Where that cannot be, and for a
+    /// socket, it becomes non-blocking for all who share it. **A file** (and
+    /// `/dev/null`) cannot be polled: it is read in turns, by its share of
+    /// each, and blocks the loop for as long as its disk takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] at `max_connections`, [`Error::System`] if it can be
+    /// neither polled nor read as a file, [`Error::ForeignService`].
+    pub fn adopt_input<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        source: impl Into<OwnedFd>,
+    ) -> Result<ConnId> {
+        self.adopt_one_way(service, source.into(), Side::Input)
+    }
+
+    /// Takes over something to write, such as the program's standard output:
+    /// the counterpart of [`adopt_input`](Self::adopt_input), a connection
+    /// that takes output and has no input ([`Side::Output`]). What is written
+    /// waits in its queue, under the marks of [`Limits`], for as long as
+    /// nobody reads.
+    ///
+    /// Writing to a pipe that nobody will read raises SIGPIPE, which Rust's
+    /// runtime ignores; a program without that runtime has to (signal(7)).
+    ///
+    /// # Errors
+    ///
+    /// As [`adopt_input`](Self::adopt_input).
+    pub fn adopt_output<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        sink: impl Into<OwnedFd>,
+    ) -> Result<ConnId> {
+        self.adopt_one_way(service, sink.into(), Side::Output)
+    }
+
+    fn adopt_one_way<S>(&mut self, service: &Service<S>, descriptor: OwnedFd, side: Side) -> Result<ConnId> {
+        const WHAT: &str = "adopting a descriptor";
+        let index = self.index_of(service)?;
+        self.takes_connections(index).map_err(Error::system(WHAT))?;
+        self.stage.core.room_for(index)?;
+        let stream = self.driver.adopt_one_way(descriptor, side).map_err(Error::system(WHAT))?;
+        // The last turn may be long ago.
+        self.read_clock();
+        let id = self.stage.core.admit_pipe(index, side);
+        if let Err(error) = self.register(id, stream) {
+            self.stage.core.free(id);
+            return Err(Error::system(WHAT)(error));
+        }
+        self.open_one_way(id, &Link::Adopted { peer: Peer::pipe(), side });
+        Ok(id)
+    }
+
     /// Takes over a listening socket that somebody else made (TCP or Unix
     /// stream): one that a supervisor passed on, or that was bound before
     /// privileges were dropped. It becomes non-blocking; its options stay as
@@ -225,6 +299,7 @@ impl<D: Driver> Reactor<D> {
             sockets: Vec::new(),
             listeners: Listeners::new(),
             ports: Ports::new(),
+            processes: Vec::new(),
             input: Input::new(config.read_buffer),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
             calls: Calls::new(),
@@ -445,6 +520,7 @@ impl<D: Driver> Reactor<D> {
             self.establish();
         }
         self.read_ready(); // 3
+        self.look_at_children();
         self.fire_timers(); // 4
         self.run_calls(); // 5
         let finished = (self.stage.core.listed || self.ending != Ending::Running) && self.carry_out(); // 6, 7
@@ -461,6 +537,9 @@ impl<D: Driver> Reactor<D> {
     fn carry_out(&mut self) -> bool {
         if !self.stage.core.to_connect.is_empty() {
             self.begin_connecting();
+        }
+        if self.stage.core.children.has_listed() {
+            self.serve_children();
         }
         self.flush_queued(); // 6
         if self.slow_after.is_some() {
@@ -511,6 +590,7 @@ impl<D: Driver> Reactor<D> {
             match event.token.target() {
                 Target::Connection(id) => note(core, id, event),
                 Target::Listener(id) => listeners.note(id),
+                Target::Child(id) => core.children.to_look.push(id),
                 Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
             }
         };
@@ -595,6 +675,7 @@ impl<D: Driver> Drop for Reactor<D> {
         if !std::thread::panicking() {
             self.read_clock();
             self.drop_everything();
+            self.bury_children();
         }
     }
 }

@@ -11,9 +11,10 @@ use slab::Slab;
 use crate::close::Close;
 use crate::error::BoxError;
 use crate::handler::{AfterEof, StreamHandler};
-use crate::id::{ListenerId, TimerId};
+use crate::id::{ChildId, ListenerId, TimerId};
 use crate::io::Io;
 use crate::link::{Link, Peer};
+use crate::process::Exit;
 
 pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
 
@@ -31,6 +32,8 @@ pub(crate) trait Serve {
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
     fn close(&mut self, io: &mut Io<'_>, session: u32, why: &Close);
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error);
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit);
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error);
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId);
     fn draining(&mut self, io: &mut Io<'_>);
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error);
@@ -88,6 +91,14 @@ impl<S: StreamHandler> Serve for Streams<S> {
 
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         self.handler.connect_failed(io, tag, error);
+    }
+
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
+        self.handler.child_exited(io, child, tag, exit);
+    }
+
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        self.handler.spawn_failed(io, child, tag, error);
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

@@ -145,7 +145,7 @@ impl Sockets {
     /// list to send: it is not the one whose callback runs.
     pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8], limits: &Limits) -> (Sent, bool) {
         let Some(socket) = self.table.get_mut(on.0) else { return (Sent::Gone, false) };
-        if to.address == Address::Unnamed {
+        if matches!(to.address, Address::Unnamed | Address::Pipe) {
             return (Sent::Gone, false);
         }
         let sent = socket.room_for(data.len(), limits);

@@ -59,6 +59,12 @@ pub struct Stats {
     pub receive_errors: u64,
     /// Timers of handlers that fired.
     pub timers_fired: u64,
+    /// Child processes that were started.
+    pub children_started: u64,
+    /// Child processes that could not be.
+    pub children_failed: u64,
+    /// Child processes that have exited, and whose handler was told.
+    pub children_exited: u64,
     /// Calls from handles that ran.
     pub calls: u64,
     /// What was asked of the operating system.
@@ -85,6 +91,8 @@ pub struct SystemCalls {
     pub shutdown: u64,
     /// Closes.
     pub close: u64,
+    /// All about child processes: starting them, looking at them, signals.
+    pub child: u64,
 }
 
 impl SystemCalls {
@@ -99,11 +107,12 @@ impl SystemCalls {
             + self.register
             + self.shutdown
             + self.close
+            + self.child
     }
 
     /// Each count with its name, for tables.
     #[must_use]
-    pub const fn by_name(&self) -> [(&'static str, u64); 8] {
+    pub const fn by_name(&self) -> [(&'static str, u64); 9] {
         [
             ("wait", self.wait),
             ("read", self.read),
@@ -113,6 +122,7 @@ impl SystemCalls {
             ("register", self.register),
             ("shutdown", self.shutdown),
             ("close", self.close),
+            ("child", self.child),
         ]
     }
 }

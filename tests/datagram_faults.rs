@@ -5,13 +5,15 @@ mod util;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::process::ExitStatus;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use serve_forever::driver::{
-    Closing, Driver, Event, MioDriver, MioListener, MioSocket, MioStream, Moment, Token,
+    Closing, Driver, Event, MioChild, MioDriver, MioListener, MioSocket, MioStream, Moment, Spawned, Token,
 };
+use serve_forever::process::{Command, Fate, Signal};
 use serve_forever::services::Echo;
 use serve_forever::{
     BindOptions, Config, Endpoint, Limits, ListenOptions, Peer, Reactor, Sent, Service, SocketId, SystemCalls,
@@ -55,6 +57,7 @@ impl Driver for Faulty {
     type Listener = MioListener;
     type Stream = MioStream;
     type Socket = MioSocket;
+    type Child = MioChild;
 
     const SHORT_MEANS_BLOCKED: bool = MioDriver::SHORT_MEANS_BLOCKED;
 
@@ -148,6 +151,22 @@ impl Driver for Faulty {
 
     fn close_socket(&mut self, socket: MioSocket) {
         self.inner.close_socket(socket);
+    }
+
+    fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<MioChild, MioStream>> {
+        self.inner.spawn(command, token)
+    }
+
+    fn fate(&mut self, child: &mut MioChild) -> io::Result<Fate> {
+        self.inner.fate(child)
+    }
+
+    fn signal(&mut self, child: &mut MioChild, signal: Signal) -> io::Result<()> {
+        self.inner.signal(child, signal)
+    }
+
+    fn reap(&mut self, child: MioChild) -> Option<ExitStatus> {
+        self.inner.reap(child)
     }
 
     fn max_streams(&self) -> Option<usize> {

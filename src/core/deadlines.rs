@@ -16,6 +16,9 @@ impl Core {
         if conn.phase == Phase::Lingering {
             return (conn.stalled_since.plus(limits.linger), None);
         }
+        if conn.has(Flags::PIPE) {
+            return (Moment::NEVER, None);
+        }
         if conn.phase == Phase::Connecting {
             let at = limits.connect.map_or(Moment::NEVER, |connect| conn.frame_since.plus(connect));
             return (at, Some(Deadline::Connect));
@@ -27,6 +30,8 @@ impl Core {
             }
         };
         match conn.extras.as_ref().and_then(|extras| extras.idle) {
+            // What is under way will move a byte in the end.
+            _ if conn.has(Flags::BUSY) && conn.phase == Phase::Live => {}
             Some(idle) => consider(Moment(conn.last_activity.0.saturating_add(idle.0)), Deadline::Idle),
             None => {
                 if let Some(idle) = limits.idle {
@@ -57,7 +62,7 @@ impl Core {
     /// of them, and no later than any could end that begins to run meanwhile.
     /// So neither a message nor the start of a frame touches a timer.
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(id.0) else { return };
+        let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
         let (mut at, which) = self.first_deadline(conn);
         if let (Some(period), true) =
             (self.services[conn.service as usize].check_period, conn.phase != Phase::Lingering)
@@ -103,6 +108,20 @@ impl Core {
                 }
                 self.watch_deadlines(id);
             }
+        }
+    }
+
+    /// A connection is busy with what the loop cannot see, or not any more.
+    pub(crate) fn set_busy(&mut self, id: ConnId, busy: bool) {
+        let now = self.moment;
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if busy {
+            conn.set(Flags::BUSY);
+        } else if conn.has(Flags::BUSY) {
+            conn.unset(Flags::BUSY);
+            // It was not idle.
+            conn.last_activity = now;
+            self.watch_deadlines(id);
         }
     }
 

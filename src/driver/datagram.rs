@@ -117,7 +117,7 @@ impl MioSocket {
             Address::Abstract(name) => self.send_unix(data, &SocketAddrUnix::new_abstract_name(name)?),
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Address::Abstract(_) => Err(Errno::AFNOSUPPORT.into()),
-            Address::Unnamed => Err(Errno::DESTADDRREQ.into()),
+            Address::Unnamed | Address::Pipe => Err(Errno::DESTADDRREQ.into()),
         }
     }
 

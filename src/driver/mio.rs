@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -15,11 +16,13 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::child::MioChild;
 use super::datagram::MioSocket;
 use super::unix_path::{self, OwnedPath};
-use super::{BindOptions, Closing, Driver, Event, KeepAlive, ListenOptions, Moment, Token};
+use super::{BindOptions, Closing, Driver, Event, KeepAlive, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
-use crate::link::{Credentials, Peer};
+use crate::link::{Credentials, Peer, Side};
+use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -61,17 +64,31 @@ enum Listening {
 #[derive(Debug)]
 pub struct MioStream {
     socket: OwnedFd,
+    kind: Kind,
+}
+
+/// What a stream is, as far as its calls differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
     /// Its peer may pass descriptors along with bytes (unix(7)).
-    is_unix: bool,
+    Unix,
+    /// A pipe or a terminal, to read.
+    Source,
+    /// A pipe or a terminal, to write.
+    Sink,
+    /// A file, which is always ready, and which epoll does not take (EPERM,
+    /// epoll_ctl(2)).
+    File,
 }
 
 impl MioStream {
     fn tcp(socket: impl Into<OwnedFd>) -> Self {
-        Self { socket: socket.into(), is_unix: false }
+        Self { socket: socket.into(), kind: Kind::Tcp }
     }
 
     fn unix(socket: impl Into<OwnedFd>) -> Self {
-        Self { socket: socket.into(), is_unix: true }
+        Self { socket: socket.into(), kind: Kind::Unix }
     }
 }
 
@@ -136,6 +153,40 @@ impl MioDriver {
                 (stream, peer)
             }
         })
+    }
+
+    /// Takes over one direction of whatever it is: a pipe, a terminal, a socket
+    /// or a file. See [`Reactor::adopt_input`](crate::Reactor::adopt_input).
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `InvalidInput` if it is a directory.
+    pub fn adopt_one_way(&mut self, descriptor: OwnedFd, side: Side) -> io::Result<MioStream> {
+        use rustix::fs::FileType;
+        let status = rustix::fs::fstat(&descriptor)?;
+        match FileType::from_raw_mode(status.st_mode) {
+            FileType::Directory => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a directory")),
+            FileType::RegularFile | FileType::BlockDevice => {
+                Ok(MioStream { socket: descriptor, kind: Kind::File })
+            }
+            FileType::Socket => {
+                let socket = Socket::from(descriptor);
+                socket.set_nonblocking(true)?;
+                let is_unix = socket.local_addr()?.is_unix();
+                Ok(if is_unix { MioStream::unix(socket) } else { MioStream::tcp(socket) })
+            }
+            _ => {
+                let kind = if side == Side::Output { Kind::Sink } else { Kind::Source };
+                let socket = match reopen(&descriptor, side) {
+                    Ok(own) => own,
+                    Err(_) => {
+                        rustix::io::ioctl_fionbio(&descriptor, true)?;
+                        descriptor
+                    }
+                };
+                Ok(MioStream { socket, kind })
+            }
+        }
     }
 
     /// Takes over a listening stream socket that somebody else made, and
@@ -232,6 +283,7 @@ impl Driver for MioDriver {
     type Listener = MioListener;
     type Stream = MioStream;
     type Socket = MioSocket;
+    type Child = MioChild;
 
     const SHORT_MEANS_BLOCKED: bool =
         cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"));
@@ -260,7 +312,9 @@ impl Driver for MioDriver {
                 report(Event {
                     token: Token::from_bits(event.token().0 as u64),
                     readable: event.is_readable(),
-                    writable: event.is_writable(),
+                    // A full pipe that nobody will read is told of as an
+                    // error alone.
+                    writable: event.is_writable() || event.is_write_closed(),
                     hangup: event.is_read_closed() || event.is_error() || event.is_priority(),
                 });
             }
@@ -357,13 +411,27 @@ impl Driver for MioDriver {
 
     fn register(&mut self, stream: &mut MioStream, token: Token) -> io::Result<()> {
         self.calls.register += 1;
-        self.poll.registry().register(&mut SourceFd(&stream.socket.as_raw_fd()), mio_token(token), BOTH)
+        let interest = match stream.kind {
+            Kind::Tcp | Kind::Unix => BOTH,
+            Kind::Source => Interest::READABLE,
+            Kind::Sink => Interest::WRITABLE,
+            Kind::File => return Ok(()),
+        };
+        let mut source = SourceFd(&stream.socket.as_raw_fd());
+        match self.poll.registry().register(&mut source, mio_token(token), interest) {
+            // `/dev/null` and its like.
+            Err(error) if interest != BOTH && error.kind() == io::ErrorKind::PermissionDenied => {
+                stream.kind = Kind::File;
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     #[inline]
     fn read(&mut self, stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
         self.calls.read += 1;
-        if stream.is_unix {
+        if stream.kind == Kind::Unix {
             read_unix(&stream.socket, into)
         } else {
             Ok(rustix::io::read(&stream.socket, into)?)
@@ -373,7 +441,11 @@ impl Driver for MioDriver {
     #[inline]
     fn write(&mut self, stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.calls.write += 1;
-        write(&stream.socket, pieces)
+        match stream.kind {
+            Kind::Tcp | Kind::Unix => write(&stream.socket, pieces),
+            Kind::Source | Kind::Sink => Ok(rustix::io::writev(&stream.socket, pieces)?),
+            Kind::File => write_file(&stream.socket, pieces),
+        }
     }
 
     fn shutdown(&mut self, stream: &mut MioStream) -> io::Result<()> {
@@ -420,6 +492,36 @@ impl Driver for MioDriver {
     fn close_socket(&mut self, socket: MioSocket) {
         self.calls.close += 1;
         drop(socket);
+    }
+
+    fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<MioChild, MioStream>> {
+        self.calls.child += 1;
+        let (child, pipes) = MioChild::spawn(command)?;
+        let has_events = child.exit().is_some_and(|exit| {
+            let mut source = SourceFd(&exit.as_raw_fd());
+            self.calls.register += 1;
+            self.poll.registry().register(&mut source, mio_token(token), Interest::READABLE).is_ok()
+        });
+        let kinds = [Kind::Sink, Kind::Source, Kind::Source];
+        let mut pipes =
+            pipes.into_iter().zip(kinds).map(|(pipe, kind)| Some(MioStream { socket: pipe?, kind }));
+        let pipes = std::array::from_fn(|_| pipes.next().flatten());
+        Ok(Spawned { pid: child.pid(), child, pipes, has_events })
+    }
+
+    fn fate(&mut self, child: &mut MioChild) -> io::Result<Fate> {
+        self.calls.child += 1;
+        child.fate()
+    }
+
+    fn signal(&mut self, child: &mut MioChild, signal: Signal) -> io::Result<()> {
+        self.calls.child += 1;
+        child.signal(signal)
+    }
+
+    fn reap(&mut self, child: MioChild) -> Option<ExitStatus> {
+        self.calls.child += 1;
+        child.reap()
     }
 
     fn max_streams(&self) -> Option<usize> {
@@ -491,6 +593,41 @@ fn write(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
 #[inline]
 fn write(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     Ok(rustix::io::writev(socket, pieces)?)
+}
+
+/// All of it: no event would tell when a file takes the rest.
+#[cold]
+fn write_file(file: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut written = 0;
+    for piece in pieces {
+        let mut rest: &[u8] = piece;
+        while !rest.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::write(file, rest))?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[count..];
+            written += count;
+        }
+    }
+    Ok(written)
+}
+
+/// Opens what a descriptor stands for a second time, non-blocking: that is a
+/// property of what was opened, which other processes may share (open(2),
+/// "Open file descriptions").
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reopen(descriptor: &OwnedFd, side: Side) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let way = if side == Side::Output { OFlags::WRONLY } else { OFlags::RDONLY };
+    let flags = way.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reopen(_: &OwnedFd, _: Side) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -5,6 +5,7 @@
 //! same handlers run over something else, such as a network in memory under
 //! a clock of its own.
 
+mod child;
 mod datagram;
 mod mio;
 mod options;
@@ -13,17 +14,20 @@ pub mod sim;
 mod unix_path;
 
 use std::io::{self, IoSlice};
+use std::process::ExitStatus;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+pub use self::child::MioChild;
 pub use self::datagram::MioSocket;
 pub use self::mio::{MioDriver, MioListener, MioStream};
 pub use self::options::{BindOptions, KeepAlive, ListenOptions, Multicast};
 pub use crate::moment::Moment;
 
 use crate::endpoint::Endpoint;
-use crate::id::{ConnId, Key, ListenerId, SocketId};
+use crate::id::{ChildId, ConnId, Key, ListenerId, SocketId};
 use crate::link::Peer;
+use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 
 /// Names a socket to the driver, and its events to the loop: 64 bits, never
@@ -37,12 +41,13 @@ pub(crate) enum Target {
     Connection(ConnId),
     Listener(ListenerId),
     Socket(SocketId),
+    Child(ChildId),
 }
 
 /// The bit of a packed id that sets listeners apart: the topmost of the slot.
 const LISTENER: u64 = 1 << 31;
 
-/// The bit that sets datagram sockets apart: the next one.
+/// The bit that sets datagram sockets apart: the next one. Both: a child.
 const SOCKET: u64 = 1 << 30;
 
 impl Token {
@@ -58,12 +63,18 @@ impl Token {
         Self(id.0.to_bits() | SOCKET)
     }
 
+    pub(crate) const fn child(id: ChildId) -> Self {
+        Self(id.0.to_bits() | LISTENER | SOCKET)
+    }
+
     #[inline]
     pub(crate) const fn target(self) -> Target {
         if self.0 & (LISTENER | SOCKET) == 0 {
             Target::Connection(ConnId(Key::from_bits(self.0)))
         } else if self.0 & LISTENER == 0 {
             Target::Socket(SocketId(Key::from_bits(self.0 & !SOCKET)))
+        } else if self.0 & SOCKET != 0 {
+            Target::Child(ChildId(Key::from_bits(self.0 & !(LISTENER | SOCKET))))
         } else {
             Target::Listener(ListenerId(Key::from_bits(self.0 & !LISTENER)))
         }
@@ -107,6 +118,21 @@ pub enum Closing {
     Reset,
 }
 
+/// A child process that was started.
+#[derive(Debug)]
+pub struct Spawned<C, S> {
+    /// The child.
+    pub child: C,
+    /// Its id in the system.
+    pub pid: u32,
+    /// Our ends of its pipes, in the order of file descriptors: standard
+    /// input, output, error.
+    pub pipes: [Option<S>; 3],
+    /// An event tells that it has exited; if not, it has to be looked at from
+    /// time to time.
+    pub has_events: bool,
+}
+
 /// An operating system, as far as the loop needs one.
 ///
 /// # What the loop relies on
@@ -129,6 +155,8 @@ pub trait Driver {
     type Stream;
     /// A datagram socket.
     type Socket;
+    /// A child process.
+    type Child;
 
     /// A read that fills less than its buffer has emptied the socket, and a
     /// write that takes less than it was given has filled it, so that neither
@@ -268,6 +296,33 @@ pub trait Driver {
     /// system if it is still ours.
     fn close_socket(&mut self, socket: Self::Socket);
 
+    /// Starts a program, with its exit reported under `token`, if it can be.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: there is no such program, or no room for another
+    /// process.
+    fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<Self::Child, Self::Stream>>;
+
+    /// Looks whether a child has exited. It stays unreaped, so that its number
+    /// and that of its group are nobody else's.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn fate(&mut self, child: &mut Self::Child) -> io::Result<Fate>;
+
+    /// Sends a signal to the process group of a child. That nobody is left in
+    /// it is no error.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn signal(&mut self, child: &mut Self::Child, signal: Signal) -> io::Result<()>;
+
+    /// Reaps a child that has exited, or waits until it has.
+    fn reap(&mut self, child: Self::Child) -> Option<ExitStatus>;
+
     /// How many connections the system allows the process, for the default of
     /// [`Config::max_connections`](crate::Config::max_connections); `None` if
     /// it sets no limit.
@@ -282,11 +337,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_tells_connections_listeners_and_sockets_apart() {
+    fn a_token_tells_connections_listeners_sockets_and_children_apart() {
         let key = Key { slot: 5, generation: u32::MAX };
         assert_eq!(Token::connection(ConnId(key)).target(), Target::Connection(ConnId(key)));
         assert_eq!(Token::listener(ListenerId(key)).target(), Target::Listener(ListenerId(key)));
         assert_eq!(Token::socket(SocketId(key)).target(), Target::Socket(SocketId(key)));
+        assert_eq!(Token::child(ChildId(key)).target(), Target::Child(ChildId(key)));
         let token = Token::listener(ListenerId(key));
         assert_eq!(Token::from_bits(token.to_bits()), token);
     }

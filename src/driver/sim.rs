@@ -53,6 +53,7 @@ mod wire;
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -69,9 +70,10 @@ pub use self::wire::Client;
 
 use self::network::{Due, Listening, Way, nanos};
 use self::wire::{Kind, Stage};
-use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Token};
+use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
 use crate::link::{Credentials, Peer};
+use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 
 /// A [`Driver`] over a simulated [`Network`].
@@ -100,6 +102,10 @@ pub struct SimListener(usize);
 /// A connected socket of a [`SimDriver`].
 #[derive(Debug)]
 pub struct SimStream(usize);
+
+/// A child process of a [`SimDriver`].
+#[derive(Debug)]
+pub struct SimChild(());
 
 /// A datagram socket of a [`SimDriver`].
 #[derive(Debug)]
@@ -250,6 +256,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
     type Listener = SimListener;
     type Stream = SimStream;
     type Socket = SimSocket;
+    type Child = SimChild;
 
     const SHORT_MEANS_BLOCKED: bool = SHORT;
 
@@ -560,6 +567,27 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
     fn close_socket(&mut self, socket: SimSocket) {
         self.calls.close += 1;
         self.net.mailboxes[socket.0].token = None;
+    }
+
+    fn spawn(&mut self, _: &Command, _: Token) -> io::Result<Spawned<SimChild, SimStream>> {
+        self.calls.child += 1;
+        self.call()?;
+        Err(Errno::NOENT.into())
+    }
+
+    fn fate(&mut self, _: &mut SimChild) -> io::Result<Fate> {
+        self.calls.child += 1;
+        Ok(Fate::Exited(None))
+    }
+
+    fn signal(&mut self, _: &mut SimChild, _: Signal) -> io::Result<()> {
+        self.calls.child += 1;
+        Ok(())
+    }
+
+    fn reap(&mut self, _: SimChild) -> Option<ExitStatus> {
+        self.calls.child += 1;
+        None
     }
 
     fn max_streams(&self) -> Option<usize> {

@@ -36,8 +36,9 @@ impl<D: Driver> Reactor<D> {
             check_limits(core, ConnId(key), conn)?;
             check_work(ConnId(key), conn)?;
             let socket = self.sockets.get(key.slot as usize).is_some_and(Option::is_some);
-            let begun = !core.to_connect.iter().any(|(id, _)| id.0 == key);
-            let failed = conn.has(Flags::OWES_ANSWER) && conn.phase == Phase::Dead;
+            let is_to_be_pipe = conn.has(Flags::PIPE) && conn.phase == Phase::Connecting;
+            let begun = !is_to_be_pipe && !core.to_connect.iter().any(|(id, _)| id.0 == key);
+            let failed = conn.has(Flags::OWES_ANSWER.union(Flags::PIPE)) && conn.phase == Phase::Dead;
             holds!(socket == begun || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
@@ -161,7 +162,8 @@ fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
     );
     let deadlines = core.conns.iter().filter(|(_, conn)| conn.deadline.is_some()).count();
     let stalled = core.sockets.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
-    let timers = of_handlers + deadlines + stalled + usize::from(accept_pauses);
+    let due = core.children.table.iter().filter(|(_, child)| child.timer.is_some()).count();
+    let timers = of_handlers + deadlines + stalled + due + usize::from(accept_pauses);
     holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());
     let held = |conn: &Conn| conn.extras.as_ref().map_or(0, |extras| extras.groups.len());
     let memberships: usize = core.conns.iter().map(|(_, conn)| held(conn)).sum();

@@ -160,7 +160,7 @@ impl<D: Driver> Reactor<D> {
             }
             Phase::Closing => {
                 let linger = core.services[conn.service as usize].limits.linger;
-                if conn.has(Flags::PEER_DONE) || linger.is_zero() {
+                if conn.has(Flags::PEER_DONE.union(Flags::PIPE)) || linger.is_zero() {
                     core.bury(id);
                     return;
                 }

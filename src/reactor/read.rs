@@ -179,7 +179,7 @@ impl<D: Driver> Reactor<D> {
 
     /// The peer's FIN: the last call with input, if it is still wanted.
     #[inline(never)]
-    fn end_of_input(&mut self, id: ConnId) {
+    pub(super) fn end_of_input(&mut self, id: ConnId) {
         let core = &mut self.stage.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::READABLE);

@@ -21,6 +21,9 @@ impl<D: Driver> Reactor<D> {
         if !self.stage.core.to_reap.is_empty() {
             self.reap_listed();
         }
+        if !self.stage.core.children.to_tell.is_empty() {
+            self.tell_exits();
+        }
     }
 
     fn reap_listed(&mut self) {
@@ -73,8 +76,12 @@ impl<D: Driver> Reactor<D> {
             if let Some(socket) = self.sockets.get_mut(id.0.slot as usize).and_then(Option::take) {
                 self.driver.close(socket, how);
             }
+            let child = conn.child();
             self.stage.core.free(id);
             self.resume_accepting();
+            if let Some(child) = child {
+                self.stage.core.tell_later(child);
+            }
         }
     }
 

@@ -37,7 +37,10 @@ impl<D: Driver> Reactor<D> {
             Ending::Stopping => self.drop_everything(),
         }
         let core = &self.stage.core;
-        let finished = core.conns.is_empty() && self.listeners.is_empty() && core.sockets.table.is_empty();
+        let finished = core.conns.is_empty()
+            && self.listeners.is_empty()
+            && core.sockets.table.is_empty()
+            && core.children.table.is_empty();
         if finished {
             self.ending = Ending::Running;
             // What was wished for while it ended has come about with it.
@@ -72,7 +75,9 @@ impl<D: Driver> Reactor<D> {
 
     fn only_background(&self) -> bool {
         let core = &self.stage.core;
-        core.sockets.table.is_empty() && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
+        core.sockets.table.is_empty()
+            && core.children.table.is_empty()
+            && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
 
     /// Closes those who have nothing under way. Who had none all the while
@@ -83,7 +88,9 @@ impl<D: Driver> Reactor<D> {
         let quiet: Vec<(ConnId, bool)> = core
             .conns
             .iter()
-            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && !conn.has(Flags::BACKGROUND))
+            // A pipe ends with its child.
+            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && conn.child().is_none())
+            .filter(|(_, conn)| !conn.has(Flags::BACKGROUND))
             .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
             .collect();
         for (id, was_busy) in quiet {
@@ -102,6 +109,7 @@ impl<D: Driver> Reactor<D> {
         }
         self.close_sockets(true);
         self.resume_accepting();
+        self.kill_children();
         for key in self.stage.core.conns.keys() {
             self.stage.core.kill(ConnId(key), Close::Shutdown);
         }

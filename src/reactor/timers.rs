@@ -40,6 +40,11 @@ impl<D: Driver> Reactor<D> {
                     self.give_up_sending(id);
                     continue;
                 }
+                Purpose::Child(id) => {
+                    core.timers.reschedule(timer, Moment::NEVER);
+                    self.child_is_due(id);
+                    continue;
+                }
                 Purpose::Session(_) | Purpose::Service(_) => {}
             }
             core.stats.timers_fired += 1;
@@ -54,7 +59,7 @@ impl<D: Driver> Reactor<D> {
                 Purpose::Service(service) => {
                     self.with_service(service, "tick", |serve, io| serve.tick(io, TimerId(timer)));
                 }
-                Purpose::Deadlines(_) | Purpose::Accept | Purpose::Stalled(_) => {}
+                Purpose::Deadlines(_) | Purpose::Accept | Purpose::Stalled(_) | Purpose::Child(_) => {}
             }
         }
     }

@@ -11,9 +11,10 @@ use crate::close::Close;
 use crate::datagram::{DatagramHandler, SocketError};
 use crate::error::BoxError;
 use crate::handler::AfterEof;
-use crate::id::{ListenerId, SocketId, TimerId};
+use crate::id::{ChildId, ListenerId, SocketId, TimerId};
 use crate::io::Io;
 use crate::link::{Link, Peer};
+use crate::process::Exit;
 
 /// What became of a datagram at its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,12 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
 
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+    }
+
+    fn child_exited(&mut self, _: &mut Io<'_>, _: ChildId, _: u64, _: &Exit) {}
+
+    fn spawn_failed(&mut self, _: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        log::warn!("child process {child} (tag {tag}) was not started: {error}");
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

@@ -6,8 +6,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::driver::sim::ClientId;
+use crate::process::Exit;
 use crate::{
-    AfterEof, BoxError, Close, ConnId, Io, Limits, Link, ListenerId, Overflow, Peer, StreamHandler, TimerId,
+    AfterEof, BoxError, ChildId, Close, ConnId, Io, Limits, Link, ListenerId, Overflow, Peer, StreamHandler,
+    TimerId,
 };
 
 /// What one connection went through.
@@ -266,6 +268,24 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.lives[recorded.life].closed_at = Some(io.now());
         self.open.retain(|open| *open != recorded.life);
         self.handler.close(io, recorded.session, why);
+        self.end(io);
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
+        self.callbacks += 1;
+        self.handler.connect_failed(io, tag, error);
+        self.end(io);
+    }
+
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
+        self.callbacks += 1;
+        self.handler.child_exited(io, child, tag, exit);
+        self.end(io);
+    }
+
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        self.callbacks += 1;
+        self.handler.spawn_failed(io, child, tag, error);
         self.end(io);
     }
 

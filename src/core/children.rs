@@ -1,0 +1,113 @@
+//! What handlers wish of child processes, and when something is due of them.
+
+use super::{Alarm, Core, Purpose};
+use crate::children::{Child, Stage};
+use crate::conn::Conn;
+use crate::error::{Error, Result};
+use crate::id::{ChildId, ConnId};
+use crate::link::Side;
+use crate::process::{Command, ExitCause, Pipe, Signal};
+
+impl Core {
+    /// Asks for a program to be run; the loop starts it after the callback.
+    pub(crate) fn spawn(&mut self, service: u16, command: Command, tag: u64) -> Result<ChildId> {
+        let limit = self.config.max_children;
+        if self.children.table.len() >= limit {
+            return Err(Error::Full { what: "child processes", limit });
+        }
+        self.room_for_some(service, command.pipes().count())?;
+        let mut pipes = [None; 3];
+        for pipe in command.pipes() {
+            let side = if pipe == Pipe::Stdin { Side::Output } else { Side::Input };
+            pipes[pipe as usize] = Some(self.admit_pipe(service, side));
+        }
+        let id = ChildId(self.children.table.insert(Child::new(service, tag, command, pipes)));
+        for pipe in pipes.into_iter().flatten() {
+            if let Some(conn) = self.conns.get_mut(pipe.0) {
+                conn.extras().child = Some(id);
+            }
+        }
+        self.children.to_start.push(id);
+        self.listed = true;
+        Ok(id)
+    }
+
+    /// A connection that is no socket, and is to be opened.
+    pub(crate) fn admit_pipe(&mut self, service: u16, side: Side) -> ConnId {
+        self.services[service as usize].connections += 1;
+        ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
+    }
+
+    /// Asks a child to end, and ends it if it does not.
+    pub(crate) fn terminate(&mut self, id: ChildId, cause: ExitCause) -> bool {
+        let now = self.moment;
+        let Some(child) = self.children.table.get_mut(id.0) else { return false };
+        child.blame(cause);
+        match child.stage {
+            Stage::Asked(_) => child.stage = Stage::Cancelled,
+            Stage::Cancelled => {}
+            Stage::Running | Stage::Exited(_) | Stage::Told => {
+                if child.kill_at != crate::moment::Moment::NEVER || child.killed {
+                    return true;
+                }
+                child.kill_at = now.plus(child.times.kill_after);
+                self.children.to_signal.push((id, Signal::Terminate));
+                self.listed = true;
+                self.watch_child(id);
+            }
+        }
+        true
+    }
+
+    /// Ends a child at once.
+    pub(crate) fn kill_child(&mut self, id: ChildId, cause: ExitCause) -> bool {
+        let Some(child) = self.children.table.get_mut(id.0) else { return false };
+        child.blame(cause);
+        match child.stage {
+            Stage::Asked(_) => child.stage = Stage::Cancelled,
+            Stage::Cancelled => {}
+            Stage::Running | Stage::Exited(_) | Stage::Told if !child.killed => {
+                child.killed = true;
+                self.children.to_signal.push((id, Signal::Kill));
+                self.listed = true;
+            }
+            Stage::Running | Stage::Exited(_) | Stage::Told => {}
+        }
+        true
+    }
+
+    /// Sets the timer of a child for the first thing that is due of it.
+    pub(crate) fn watch_child(&mut self, id: ChildId) {
+        let Some(child) = self.children.table.get_mut(id.0) else { return };
+        let at = child.first_due();
+        match child.timer {
+            Some(timer) => self.timers.reschedule(timer, at),
+            None => child.timer = Some(self.timers.insert(at, Alarm::once(Purpose::Child(id)))),
+        }
+    }
+
+    /// Frees the id of a child that is reaped, or was never started.
+    pub(crate) fn free_child(&mut self, id: ChildId) {
+        if let Some(child) = self.children.table.remove(id.0)
+            && let Some(timer) = child.timer
+        {
+            self.timers.remove(timer);
+        }
+    }
+
+    /// Looks whether the handler of a child is to be told of its end, later in
+    /// this turn.
+    pub(crate) fn tell_later(&mut self, id: ChildId) {
+        self.children.to_tell.push(id);
+        self.listed = true;
+    }
+}
+
+impl Child {
+    /// The first cause stands.
+    fn blame(&mut self, cause: ExitCause) {
+        if self.cause == ExitCause::Itself && !matches!(self.stage, Stage::Exited(_) | Stage::Told) {
+            self.cause = cause;
+        }
+    }
+}

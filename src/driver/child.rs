@@ -1,0 +1,138 @@
+//! Child processes of the operating system.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
+
+use crate::process::{Command, Fate, Pipe, Signal, Wiring};
+
+/// A child process of [`MioDriver`](super::MioDriver).
+#[derive(Debug)]
+pub struct MioChild {
+    child: std::process::Child,
+    /// Its own number, and that of the process group that it leads.
+    pid: Pid,
+    /// Becomes readable when it exits (pidfd_open(2)).
+    exit: Option<OwnedFd>,
+    /// Something else has waited for it: its number may be another's by now.
+    is_lost: bool,
+}
+
+impl MioChild {
+    /// Starts a program; with it come our ends of its pipes, which do not
+    /// block.
+    pub(super) fn spawn(command: &Command) -> io::Result<(Self, [Option<OwnedFd>; 3])> {
+        // What the standard library opens is close-on-exec, what others do
+        // need not be. It cannot be done in the child: that would take a fork
+        // with all of our memory in place of posix_spawn(3).
+        close_fds::set_fds_cloexec(3, &[]);
+        let (mut child, output) = start(command)?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::Unsupported)?;
+        let pipes = [
+            child.stdin.take().map(OwnedFd::from),
+            output.or_else(|| child.stdout.take().map(OwnedFd::from)),
+            child.stderr.take().map(OwnedFd::from),
+        ];
+        let child = Self { child, pid, exit: exit_descriptor(pid), is_lost: false };
+        for pipe in pipes.iter().flatten() {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok((child, pipes))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The descriptor that becomes readable when it exits, where there is one.
+    pub(super) fn exit(&self) -> Option<BorrowedFd<'_>> {
+        self.exit.as_ref().map(OwnedFd::as_fd)
+    }
+
+    pub(super) fn fate(&mut self) -> io::Result<Fate> {
+        // WNOWAIT: it stays a zombie, and its group's number its own.
+        let options = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
+        match rustix::process::waitid(WaitId::Pid(self.pid), options) {
+            Ok(None) => Ok(Fate::Running),
+            Ok(Some(status)) => Ok(Fate::Exited(Some(exit_status(&status)))),
+            Err(rustix::io::Errno::CHILD) => {
+                self.is_lost = true;
+                Ok(Fate::Exited(None))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        if self.is_lost {
+            return Ok(());
+        }
+        let signal = match signal {
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        match rustix::process::kill_process_group(self.pid, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    pub(super) fn reap(mut self) -> Option<ExitStatus> {
+        // The standard library tries again after a signal (EINTR).
+        self.child.wait().ok()
+    }
+}
+
+/// Starts a program; with it comes our end of the pipe that is both its output
+/// and its errors, if there is such a one.
+fn start(command: &Command) -> io::Result<(std::process::Child, Option<OwnedFd>)> {
+    let mut system = std::process::Command::new(&command.program);
+    system.args(&command.arguments).process_group(0);
+    if command.clears_environment {
+        system.env_clear();
+    }
+    for (name, value) in &command.environment {
+        match value {
+            Some(value) => system.env(name, value),
+            None => system.env_remove(name),
+        };
+    }
+    if let Some(directory) = &command.directory {
+        system.current_dir(directory);
+    }
+    let stream = |pipe| match command.wiring(pipe) {
+        Wiring::Piped => Stdio::piped(),
+        Wiring::Null | Wiring::Stdout => Stdio::null(),
+    };
+    system.stdin(stream(Pipe::Stdin)).stdout(stream(Pipe::Stdout)).stderr(stream(Pipe::Stderr));
+    let mut both = None;
+    if command.stderr == Wiring::Stdout && command.stdout == Wiring::Piped {
+        let (ours, theirs) = io::pipe()?;
+        system.stdout(theirs.try_clone()?).stderr(theirs);
+        both = Some(ours.into());
+    }
+    // With `system` go our copies of its ends.
+    Ok((system.spawn()?, both))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn exit_descriptor(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Where there is none, the child is looked at from time to time.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn exit_descriptor(_: Pid) -> Option<OwnedFd> {
+    None
+}
+
+/// As waitpid(2) encodes it: the code in the second byte, or the signal.
+fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    const DUMPED_CORE: i32 = 0x80;
+    let signal = status.terminating_signal().unwrap_or(0) | if status.dumped() { DUMPED_CORE } else { 0 };
+    ExitStatus::from_raw(status.exit_status().map_or(signal, |code| (code & 0xFF) << 8))
+}

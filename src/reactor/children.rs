@@ -1,0 +1,318 @@
+//! Child processes: started and signalled before phase 6, looked at in phase
+//! 4, told of in phase 7.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::Reactor;
+use crate::children::Stage;
+use crate::close::Close;
+use crate::conn::{Flags, Phase};
+use crate::core::NOBODY;
+use crate::driver::{Closing, Driver, Spawned, Token};
+use crate::id::{ChildId, ConnId};
+use crate::link::{Link, Peer};
+use crate::moment::Moment;
+use crate::process::{Command, Exit, ExitCause, Fate, Pipe};
+
+/// How often a child is looked at of whose exit no event tells.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl<D: Driver> Reactor<D> {
+    /// Carries out what callbacks wish of children.
+    #[cold]
+    pub(super) fn serve_children(&mut self) {
+        for id in std::mem::take(&mut self.stage.core.children.to_start) {
+            self.start_child(id);
+        }
+        for (id, signal) in std::mem::take(&mut self.stage.core.children.to_signal) {
+            let Some(Some(child)) = self.processes.get_mut(id.0.slot as usize) else { continue };
+            if !self.stage.core.children.table.contains(id.0) {
+                continue;
+            }
+            if let Err(error) = self.driver.signal(child, signal) {
+                log::error!("child process {id} cannot be ended ({signal:?}): {error}");
+            }
+        }
+    }
+
+    fn start_child(&mut self, id: ChildId) {
+        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
+        let (service, tag) = (child.service, child.tag);
+        let started = match std::mem::replace(&mut child.stage, Stage::Running) {
+            Stage::Asked(command) => self.spawn(service, &command, id),
+            _ => Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        match started {
+            Ok(spawned) => self.child_started(id, spawned),
+            Err(error) => {
+                self.stage.core.stats.children_failed += 1;
+                self.free_pipes(id);
+                self.stage.core.free_child(id);
+                self.with_service(service, "spawn_failed", |serve, io| {
+                    serve.spawn_failed(io, id, tag, &error);
+                });
+            }
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        service: u16,
+        command: &Command,
+        id: ChildId,
+    ) -> io::Result<Spawned<D::Child, D::Stream>> {
+        self.takes_connections(service)?;
+        loop {
+            match self.driver.spawn(command, Token::child(id)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => {
+                    // The handler is not to blame for the time that it took.
+                    self.clock = self.driver.now();
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    fn child_started(&mut self, id: ChildId, spawned: Spawned<D::Child, D::Stream>) {
+        let slot = id.0.slot as usize;
+        if slot >= self.processes.len() {
+            self.processes.resize_with(slot + 1, || None);
+        }
+        self.processes[slot] = Some(spawned.child);
+        let core = &mut self.stage.core;
+        core.stats.children_started += 1;
+        let now = core.moment;
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        log::debug!("child process {id} started, its pid is {}", spawned.pid);
+        if let Some(timeout) = child.times.timeout {
+            child.timeout_at = now.plus(timeout);
+        }
+        if !spawned.has_events {
+            child.look_at = now.plus(LOOK_EVERY);
+        }
+        let (tag, conns) = (child.tag, child.pipes);
+        core.watch_child(id);
+        for ((pipe, conn), stream) in Pipe::ALL.into_iter().zip(conns).zip(spawned.pipes) {
+            if let (Some(conn), Some(stream)) = (conn, stream) {
+                self.open_pipe(conn, stream, &Link::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
+            }
+        }
+    }
+
+    fn open_pipe(&mut self, id: ConnId, stream: D::Stream, link: &Link) {
+        // The handler may have ended it before it began.
+        if self.stage.core.conns.get(id.0).is_none_or(|conn| conn.phase != Phase::Connecting) {
+            return self.driver.close(stream, Closing::InOrder);
+        }
+        if let Err(error) = self.register(id, stream) {
+            return self.stage.core.kill(id, Close::Io(error));
+        }
+        self.open_one_way(id, link);
+    }
+
+    /// Opens the session of a connection that is no socket. It may have input
+    /// of which no event tells, for a file is always ready; and there may be
+    /// more behind a short read, until one says `WouldBlock`.
+    pub(super) fn open_one_way(&mut self, id: ConnId, link: &Link) {
+        if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+            conn.phase = Phase::Live;
+            if !conn.has(Flags::PEER_DONE) {
+                conn.set(Flags::READABLE.union(Flags::HANGUP));
+            }
+        }
+        self.open(id, link);
+        self.stage.core.flush_later(id);
+        self.stage.core.read_later(id);
+        self.stage.core.check_empty_queue(id);
+    }
+
+    /// Phase 4, before the timers: what became of those that may have exited.
+    #[inline]
+    pub(super) fn look_at_children(&mut self) {
+        if !self.stage.core.children.to_look.is_empty() {
+            for id in std::mem::take(&mut self.stage.core.children.to_look) {
+                self.look_at_child(id);
+            }
+        }
+    }
+
+    fn look_at_child(&mut self, id: ChildId) {
+        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
+        if child.stage != Stage::Running {
+            return;
+        }
+        let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
+        match self.driver.fate(process) {
+            Ok(Fate::Running) => {}
+            Ok(Fate::Exited(status)) => self.child_exited(id, status),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.stage.core.children.to_look.push(id);
+                self.stage.core.listed = true;
+            }
+            Err(error) => log::error!("child process {id} cannot be looked at: {error}"),
+        }
+    }
+
+    fn child_exited(&mut self, id: ChildId, status: Option<ExitStatus>) {
+        let core = &mut self.stage.core;
+        let now = core.moment;
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        child.stage = Stage::Exited(status);
+        child.timeout_at = Moment::NEVER;
+        child.look_at = Moment::NEVER;
+        child.pipes_until = now.plus(child.times.pipe_grace);
+        let stdin = child.pipe(Pipe::Stdin);
+        core.watch_child(id);
+        core.tell_later(id);
+        // Nobody is left to read it, or somebody who does not say so.
+        if let Some(stdin) = stdin
+            && let Some(conn) = core.conns.get(stdin.0)
+        {
+            if conn.queued() > 0 {
+                core.kill(stdin, Close::Io(io::ErrorKind::BrokenPipe.into()));
+            } else {
+                core.bury(stdin);
+            }
+        }
+    }
+
+    /// Phase 4: something is due of a child.
+    pub(super) fn child_is_due(&mut self, id: ChildId) {
+        let core = &mut self.stage.core;
+        let now = core.moment;
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        if child.timeout_at <= now {
+            child.timeout_at = Moment::NEVER;
+            core.terminate(id, ExitCause::TimedOut);
+        }
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        if child.kill_at <= now {
+            child.kill_at = Moment::NEVER;
+            core.kill_child(id, ExitCause::Killed);
+            // If that was all it waited for, it can be reaped.
+            core.tell_later(id);
+        }
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        if child.look_at <= now {
+            child.look_at = now.plus(LOOK_EVERY);
+            self.look_at_child(id);
+        }
+        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
+        if child.pipes_until <= now {
+            self.end_pipes(id);
+        }
+        self.stage.core.watch_child(id);
+    }
+
+    /// The child has exited, and its pipes had time to end since. Somebody may
+    /// hold them for ever; but what the handler has no room for is waited for.
+    fn end_pipes(&mut self, id: ChildId) {
+        let core = &mut self.stage.core;
+        let now = core.moment;
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        let outputs: Vec<ConnId> = child.outputs().collect();
+        let some = |flags| {
+            let has = |pipe: &ConnId| core.conns.get(pipe.0).is_some_and(|conn| conn.has(flags));
+            outputs.iter().any(has)
+        };
+        let is_paused = some(Flags::PAUSED);
+        if is_paused || (some(Flags::READABLE) && !child.had_more_time) {
+            child.had_more_time = !is_paused;
+            child.pipes_until = now.plus(child.times.pipe_grace.max(Duration::from_millis(1)));
+            return;
+        }
+        child.pipes_until = Moment::NEVER;
+        for pipe in outputs {
+            if self.is_live(pipe) {
+                self.end_of_input(pipe);
+            } else {
+                self.stage.core.bury(pipe);
+            }
+        }
+    }
+
+    /// Phase 7: tells of those that have exited and whose output has ended.
+    pub(super) fn tell_exits(&mut self) {
+        for id in std::mem::take(&mut self.stage.core.children.to_tell) {
+            self.tell_exit(id);
+        }
+    }
+
+    fn tell_exit(&mut self, id: ChildId) {
+        let core = &mut self.stage.core;
+        let Some(child) = core.children.table.get_mut(id.0) else { return };
+        if let Stage::Exited(status) = child.stage {
+            if child.pipes.into_iter().flatten().any(|pipe| core.conns.contains(pipe.0)) {
+                return;
+            }
+            child.stage = Stage::Told;
+            child.pipes_until = Moment::NEVER;
+            let (service, tag) = (child.service, child.tag);
+            let exit = Exit { status, cause: child.cause };
+            core.stats.children_exited += 1;
+            log::debug!("child process {id} exited: {exit:?}");
+            self.with_service(service, "child_exited", |serve, io| {
+                serve.child_exited(io, id, tag, &exit);
+            });
+        }
+        let core = &mut self.stage.core;
+        let Some(child) = core.children.table.get(id.0) else { return };
+        let awaits_signal =
+            child.kill_at != Moment::NEVER || core.children.to_signal.iter().any(|(child, _)| *child == id);
+        if child.stage == Stage::Told && !awaits_signal {
+            self.reap_child(id);
+        } else {
+            self.stage.core.watch_child(id);
+        }
+    }
+
+    fn reap_child(&mut self, id: ChildId) {
+        if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
+            self.driver.reap(process);
+        }
+        self.stage.core.free_child(id);
+    }
+
+    /// Frees the connections that were to be pipes of a child which is not
+    /// started; nobody knows of them but by their ids.
+    fn free_pipes(&mut self, id: ChildId) {
+        let core = &mut self.stage.core;
+        let Some(child) = core.children.table.get(id.0) else { return };
+        for pipe in child.pipes.into_iter().flatten() {
+            core.bury(pipe);
+        }
+    }
+
+    /// At the end of a shutdown: ends all of them at once.
+    pub(super) fn kill_children(&mut self) {
+        for key in self.stage.core.children.table.keys() {
+            let core = &mut self.stage.core;
+            core.kill_child(ChildId(key), ExitCause::Shutdown);
+            if let Some(child) = core.children.table.get_mut(key) {
+                child.kill_at = Moment::NEVER;
+            }
+            core.tell_later(ChildId(key));
+        }
+        self.serve_children();
+    }
+
+    /// When the reactor is dropped: waits for those that it has ended, and
+    /// tells of them.
+    pub(super) fn bury_children(&mut self) {
+        for key in self.stage.core.children.table.keys() {
+            let id = ChildId(key);
+            let process = self.processes.get_mut(key.slot as usize).and_then(Option::take);
+            let status = process.and_then(|process| self.driver.reap(process));
+            if let Some(child) = self.stage.core.children.table.get_mut(key)
+                && child.stage == Stage::Running
+            {
+                child.stage = Stage::Exited(status);
+            }
+            self.tell_exit(id);
+        }
+        debug_assert_eq!(self.stage.core.here, NOBODY, "no callback runs");
+    }
+}
