@@ -131,6 +131,9 @@ pub(crate) struct Core {
     /// Connections at once, of all services.
     pub(crate) max_connections: usize,
     pub(crate) conns: Table<Conn>,
+    /// How many of them are pipes of children, which no limit counts but that
+    /// of the children.
+    pub(crate) pipes: usize,
     pub(crate) pool: Pool,
     pub(crate) timers: Timers<Alarm>,
     /// Timers that handlers set.
@@ -171,6 +174,7 @@ impl Core {
             services: Vec::new(),
             max_connections,
             conns: Table::new(),
+            pipes: 0,
             pool: Pool::new(config.spare_output),
             timers: Timers::new(),
             handler_timers: 0,
@@ -311,17 +315,17 @@ impl Core {
         self.listed = true;
     }
 
-    /// Whether one more connection of a service is within the limits.
-    pub(crate) fn room_for(&self, service: u16) -> Result<()> {
-        self.room_for_some(service, 1)
+    /// All connections but the pipes of children.
+    pub(crate) const fn connections(&self) -> usize {
+        self.conns.len() - self.pipes
     }
 
-    /// The same for several.
-    fn room_for_some(&self, service: u16, count: usize) -> Result<()> {
+    /// Whether one more connection of a service is within the limits.
+    pub(crate) fn room_for(&self, service: u16) -> Result<()> {
         let state = &self.services[service as usize];
-        if self.conns.len() + count > self.max_connections {
+        if self.connections() >= self.max_connections {
             Err(Error::Full { what: "connections", limit: self.max_connections })
-        } else if state.connections + count > state.limits.max_connections {
+        } else if state.connections >= state.limits.max_connections {
             Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })
         } else {
             Ok(())

@@ -58,7 +58,8 @@ impl<'a> Io<'a> {
         &self.core.stats
     }
 
-    /// How many connections this service has, those that are closing included.
+    /// How many connections this service has, those that are closing included,
+    /// and the pipes of its children not.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.core.services[self.service as usize].connections
@@ -190,8 +191,9 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Full`](crate::Error::Full) at
-    /// [`Config::max_children`](crate::Config::max_children), or without room
-    /// for its pipes under `max_connections`; then there is no other answer.
+    /// [`Config::max_children`](crate::Config::max_children); then there is no
+    /// other answer. Pipes do not count as connections under any
+    /// `max_connections`.
     pub fn spawn(&mut self, command: Command, tag: u64) -> Result<ChildId> {
         self.core.spawn(self.service, command, tag)
     }

@@ -249,7 +249,7 @@ impl Reactor<MioDriver> {
         let stream = self.driver.adopt_one_way(descriptor, side).map_err(Error::system(WHAT))?;
         // The last turn may be long ago.
         self.read_clock();
-        let id = self.stage.core.admit_pipe(index, side);
+        let id = self.stage.core.admit_one_way(index, side);
         if let Err(error) = self.register(id, stream) {
             self.stage.core.free(id);
             return Err(Error::system(WHAT)(error));
@@ -422,10 +422,17 @@ impl<D: Driver> Reactor<D> {
         Stats { system: self.driver.calls(), ..self.stage.core.stats.clone() }
     }
 
-    /// How many connections there are, those that are closing included.
+    /// How many connections there are, those that are closing included, and
+    /// the pipes of children not.
     #[must_use]
     pub const fn connections(&self) -> usize {
-        self.stage.core.conns.len()
+        self.stage.core.connections()
+    }
+
+    /// How many children there are, until each is reaped.
+    #[must_use]
+    pub const fn children(&self) -> usize {
+        self.stage.core.children.table.len()
     }
 
     /// The driver.

@@ -15,11 +15,11 @@ impl Core {
         if self.children.table.len() >= limit {
             return Err(Error::Full { what: "child processes", limit });
         }
-        self.room_for_some(service, command.pipes().count())?;
         let mut pipes = [None; 3];
         for pipe in command.pipes() {
             let side = if pipe == Pipe::Stdin { Side::Output } else { Side::Input };
-            pipes[pipe as usize] = Some(self.admit_pipe(service, side));
+            pipes[pipe as usize] = Some(ConnId(self.conns.insert(Conn::pipe(service, self.moment, side))));
+            self.pipes += 1;
         }
         let id = ChildId(self.children.table.insert(Child::new(service, tag, command, pipes)));
         for pipe in pipes.into_iter().flatten() {
@@ -32,8 +32,8 @@ impl Core {
         Ok(id)
     }
 
-    /// A connection that is no socket, and is to be opened.
-    pub(crate) fn admit_pipe(&mut self, service: u16, side: Side) -> ConnId {
+    /// A connection that is no socket and no child's, and is to be opened.
+    pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
         self.services[service as usize].connections += 1;
         ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
     }

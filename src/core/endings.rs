@@ -90,10 +90,15 @@ impl Core {
         if let Some(timer) = conn.deadline {
             self.timers.remove(timer);
         }
+        let is_pipe = conn.child().is_some();
         for timer in conn.extras.into_iter().flat_map(|extras| extras.timers) {
             self.timers.remove(timer);
             self.handler_timers -= 1;
         }
-        self.services[conn.service as usize].connections -= 1;
+        if is_pipe {
+            self.pipes -= 1;
+        } else {
+            self.services[conn.service as usize].connections -= 1;
+        }
     }
 }

@@ -30,7 +30,7 @@ impl<D: Driver> Reactor<D> {
         holds!(core.here == NOBODY && core.hand.is_empty(), "something is in hand between turns");
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
         holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
-        holds!(core.conns.len() <= core.max_connections, "{} connections", core.conns.len());
+        holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
         for (key, conn) in core.conns.iter() {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;
@@ -145,7 +145,8 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 
 fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
     for (service, state) in core.services.iter().enumerate() {
-        let there = core.conns.iter().filter(|(_, conn)| usize::from(conn.service) == service).count();
+        let is_its = |conn: &Conn| usize::from(conn.service) == service && conn.child().is_none();
+        let there = core.conns.iter().filter(|(_, conn)| is_its(conn)).count();
         holds!(
             there == state.connections,
             "service {service} has {there} connections, not {}",
