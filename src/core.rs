@@ -153,6 +153,8 @@ pub(crate) struct Core {
     pub(crate) to_connect: Vec<(ConnId, Endpoint)>,
     /// Connections that may have come about, or failed to.
     pub(crate) to_establish: Vec<ConnId>,
+    /// Connections that are not read, of which a hang-up was told.
+    pub(crate) to_check: Vec<ConnId>,
     pub(crate) to_read: Vec<ConnId>,
     pub(crate) to_flush: Vec<ConnId>,
     pub(crate) to_drain: Vec<ConnId>,
@@ -185,6 +187,7 @@ impl Core {
             listed: false,
             to_connect: Vec::new(),
             to_establish: Vec::new(),
+            to_check: Vec::new(),
             to_read: Vec::new(),
             to_flush: Vec::new(),
             to_drain: Vec::new(),
@@ -211,6 +214,7 @@ impl Core {
     pub(crate) fn has_listed(&self) -> bool {
         !(self.to_connect.is_empty()
             && self.to_establish.is_empty()
+            && self.to_check.is_empty()
             && self.to_read.is_empty()
             && self.to_flush.is_empty()
             && self.to_drain.is_empty()
@@ -233,6 +237,16 @@ impl Core {
             conn.set(Flags::PAUSED);
             // A resume of the same callback is taken back.
             conn.unset(Flags::RESUMED);
+            self.check_hangup_later(id);
+        }
+    }
+
+    /// Nobody reads a connection from now on. If a hang-up was told of it, it
+    /// is looked at whether its peer is gone: no other event would tell.
+    pub(crate) fn check_hangup_later(&mut self, id: ConnId) {
+        if self.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::HANGUP)) {
+            self.to_check.push(id);
+            self.listed = true;
         }
     }
 

@@ -19,7 +19,8 @@ pub enum AfterEof {
     #[default]
     Finish,
     /// The connection stays for output until the handler ends it, or its idle
-    /// deadline does.
+    /// deadline does; or until its peer is gone altogether (a reset; on a Unix
+    /// socket, that it has closed), with [`Close::Io`].
     Stay,
 }
 

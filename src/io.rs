@@ -240,8 +240,7 @@ impl<'a> Io<'a> {
     }
 
     /// Stops reading a connection, until [`resume`](Self::resume). The end of
-    /// its input is not seen meanwhile either, nor a reset, unless there is
-    /// something to write.
+    /// its input is not seen meanwhile either; a reset is, and ends it.
     pub fn pause(&mut self, id: ConnId) {
         self.core.pause(id);
     }

@@ -526,6 +526,9 @@ impl<D: Driver> Reactor<D> {
         if !self.stage.core.to_establish.is_empty() {
             self.establish();
         }
+        if !self.stage.core.to_check.is_empty() {
+            self.check_hangups();
+        }
         self.read_ready(); // 3
         self.look_at_children();
         self.fire_timers(); // 4
@@ -662,6 +665,9 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     }
     if event.hangup {
         said = said.union(Flags::READABLE).union(Flags::HANGUP);
+        if conn.has(Flags::PAUSED.union(Flags::PEER_DONE)) {
+            core.to_check.push(id);
+        }
     }
     conn.set(said);
     if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED.union(Flags::IN_READ_LIST)) {

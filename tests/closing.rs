@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, StreamHandler};
-use util::{Call, Client, Recorder, Server, listen_anywhere, noise};
+use serve_forever::{
+    BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, StreamHandler,
+};
+use util::{Call, Client, Events, Recorder, Server, listen_anywhere, noise};
 
 /// Does with a connection what its client says, one word at a time.
 #[derive(Default)]
@@ -103,7 +105,7 @@ fn abort_is_a_reset_and_drops_what_is_queued() {
 #[test]
 fn abort_on_a_unix_socket_is_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
-    let at = serve_forever::Endpoint::Unix(directory.path().join("socket"));
+    let at = Endpoint::Unix(directory.path().join("socket"));
     let server = Server::start_with(Config::default(), Obedient::default(), Limits::default(), &[at]);
     let client = server.connect();
     client.send("lost abort");
@@ -263,4 +265,53 @@ fn the_reply_is_not_lost_on_input_that_nobody_wanted() {
     client.finish();
     server.until_connections(0);
     events.expect_close("Closed");
+}
+
+/// Holds every connection after its peer's FIN, or paused from the start.
+fn holding(paused: bool) -> (Recorder, Events) {
+    let (recorder, events) = Recorder::new(move |io, call| {
+        if paused && *call == Call::Open {
+            io.pause(io.id());
+        }
+        Ok(())
+    });
+    (recorder.staying(), events)
+}
+
+#[test]
+fn a_reset_is_noticed_on_a_connection_that_is_not_read() {
+    for paused in [false, true] {
+        let (recorder, events) = holding(paused);
+        let server = Server::start(recorder, Limits::default());
+        let client = server.connect();
+        events.expect_open();
+        if !paused {
+            client.finish();
+            events.expect(&Call::eof(""));
+        }
+        client.reset();
+        events.expect_close("Io(");
+    }
+}
+
+#[test]
+fn a_unix_peer_that_has_closed_is_told_from_one_that_has_only_finished() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = Endpoint::Unix(directory.path().join("socket"));
+    let (recorder, events) = holding(false);
+    let server = Server::start_with(Config::default(), recorder, Limits::default(), &[at]);
+    let stays = server.connect();
+    let held = events.expect_open();
+    stays.finish();
+    assert_eq!(events.expect(&Call::eof("")), held);
+    let leaves = server.connect();
+    let lost = events.expect_open();
+    drop(leaves);
+    assert_eq!(events.expect(&Call::eof("")), lost);
+    assert_eq!(events.expect_close("Io("), lost);
+    // The other one is there, and can be written to.
+    server.ask(move |_, io| assert!(io.send(held, "hello").is_queued()));
+    stays.expect("hello");
+    drop(stays);
+    assert_eq!(events.expect_close("Io("), held);
 }

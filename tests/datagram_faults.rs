@@ -117,6 +117,10 @@ impl Driver for Faulty {
         self.inner.write(stream, pieces)
     }
 
+    fn is_hung_up(&mut self, stream: &mut MioStream) -> io::Result<bool> {
+        self.inner.is_hung_up(stream)
+    }
+
     fn shutdown(&mut self, stream: &mut MioStream) -> io::Result<()> {
         self.inner.shutdown(stream)
     }

@@ -448,6 +448,20 @@ impl Driver for MioDriver {
         }
     }
 
+    fn is_hung_up(&mut self, stream: &mut MioStream) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        self.calls.read += 1;
+        let look = &mut [PollFd::new(&stream.socket, PollFlags::empty())];
+        poll(look, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        let found = look[0].revents();
+        if found.contains(PollFlags::ERR) {
+            // What is no socket has no error of its own to tell.
+            let told = SockRef::from(&stream.socket).take_error().ok().flatten();
+            return Err(told.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()));
+        }
+        Ok(found.contains(PollFlags::HUP))
+    }
+
     fn shutdown(&mut self, stream: &mut MioStream) -> io::Result<()> {
         self.calls.shutdown += 1;
         Ok(rustix::net::shutdown(&stream.socket, rustix::net::Shutdown::Write)?)

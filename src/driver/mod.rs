@@ -248,6 +248,14 @@ pub trait Driver {
     /// `WouldBlock` when there is no room yet; else what the system says.
     fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether the peer has closed both of its sides, so that nothing which is
+    /// written to it arrives (`POLLHUP`, poll(2)). Never consumes anything.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection is broken, if it is.
+    fn is_hung_up(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
+
     /// Sends our FIN behind what was written.
     ///
     /// # Errors

@@ -509,6 +509,12 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(count)
     }
 
+    fn is_hung_up(&mut self, stream: &mut SimStream) -> io::Result<bool> {
+        self.calls.read += 1;
+        self.call()?;
+        if self.net.wires[stream.0].socket.broken { Err(Errno::CONNRESET.into()) } else { Ok(false) }
+    }
+
     fn shutdown(&mut self, stream: &mut SimStream) -> io::Result<()> {
         self.calls.shutdown += 1;
         self.call()?;

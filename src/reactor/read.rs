@@ -197,6 +197,32 @@ impl<D: Driver> Reactor<D> {
         let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::FIN_SENT));
         if outcome == Some(AfterEof::Finish) || finished_first {
             core.end(id, Close::Finished);
+        } else {
+            core.check_hangup_later(id);
+        }
+    }
+
+    /// Phase 3, first: ends the connections that are not read, and whose peer
+    /// is gone. One that is read finds out by that, after all that came before;
+    /// of one that is paused, a reset alone is the end, for that has destroyed
+    /// what was unread.
+    #[cold]
+    pub(super) fn check_hangups(&mut self) {
+        for id in std::mem::take(&mut self.stage.core.to_check) {
+            let Some(conn) = self.stage.core.conns.get(id.0) else { continue };
+            let peer_done = conn.has(Flags::PEER_DONE);
+            if !conn.is_live() || conn.has(Flags::FIN_SENT) || !(peer_done || conn.has(Flags::PAUSED)) {
+                continue;
+            }
+            let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
+            match self.driver.is_hung_up(socket) {
+                Ok(true) if peer_done => self.broken(id, io::ErrorKind::BrokenPipe.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.stage.core.check_hangup_later(id);
+                }
+                Err(error) => self.broken(id, error),
+            }
         }
     }
 
