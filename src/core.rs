@@ -241,10 +241,13 @@ impl Core {
         }
     }
 
-    /// Nobody reads a connection from now on. If a hang-up was told of it, it
-    /// is looked at whether its peer is gone: no other event would tell.
+    /// Looks whether the peer of a connection that is not read is gone, if a
+    /// hang-up was told of it: no other event would tell.
     pub(crate) fn check_hangup_later(&mut self, id: ConnId) {
-        if self.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::HANGUP)) {
+        let is_told = |conn: &Conn| {
+            conn.is_live() && conn.has(Flags::HANGUP) && conn.has(Flags::PAUSED.union(Flags::PEER_DONE))
+        };
+        if self.conns.get(id.0).is_some_and(is_told) {
             self.to_check.push(id);
             self.listed = true;
         }

@@ -226,8 +226,10 @@ impl<'a> Io<'a> {
 
     /// Says whether something is under way for a connection that the reactor
     /// cannot see: a reply that is being made elsewhere. Until that is taken
-    /// back, a shutdown waits for it, up to its deadline, and
-    /// [`Limits::idle`](crate::Limits::idle) does not end it.
+    /// back, a shutdown waits for it, up to its deadline;
+    /// [`Limits::idle`](crate::Limits::idle) does not end it; and if it is
+    /// paused and its peer has closed (which a Unix socket tells), it ends with
+    /// [`Close::Io`](crate::Close::Io), for the reply would reach nobody.
     pub fn set_busy(&mut self, id: ConnId, busy: bool) {
         self.core.set_busy(id, busy);
     }

@@ -203,20 +203,21 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Phase 3, first: ends the connections that are not read, and whose peer
-    /// is gone. One that is read finds out by that, after all that came before;
-    /// of one that is paused, a reset alone is the end, for that has destroyed
-    /// what was unread.
+    /// is gone. One that is read finds out by that, after all that came before.
+    /// One that is paused may have more to say, unless that was destroyed by a
+    /// reset; but whoever is busy with a reply need not make it any more.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
         for id in std::mem::take(&mut self.stage.core.to_check) {
             let Some(conn) = self.stage.core.conns.get(id.0) else { continue };
-            let peer_done = conn.has(Flags::PEER_DONE);
-            if !conn.is_live() || conn.has(Flags::FIN_SENT) || !(peer_done || conn.has(Flags::PAUSED)) {
+            let is_read = !conn.has(Flags::PEER_DONE.union(Flags::PAUSED));
+            if is_read || !conn.is_live() || conn.has(Flags::FIN_SENT) {
                 continue;
             }
+            let writes_only = conn.has(Flags::PEER_DONE.union(Flags::BUSY));
             let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
             match self.driver.is_hung_up(socket) {
-                Ok(true) if peer_done => self.broken(id, io::ErrorKind::BrokenPipe.into()),
+                Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.stage.core.check_hangup_later(id);

@@ -1,10 +1,14 @@
 //! Services that are ready to use, built on the public contract alone.
 
+#[cfg(feature = "command")]
+mod command;
 mod echo;
 mod framing;
 mod once;
 mod upper;
 
+#[cfg(feature = "command")]
+pub use self::command::{Audit, Command, CommandSession, Reply, Status};
 pub use self::echo::Echo;
 pub use self::framing::{Framing, LineTooLong};
 pub use self::once::Once;
