@@ -83,6 +83,8 @@ mod reactor;
 mod serve;
 mod service;
 pub mod services;
+#[cfg(feature = "signals")]
+mod signals;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod socket;
@@ -105,6 +107,8 @@ pub use crate::limits::{Config, DRAIN, Limits, Overflow};
 pub use crate::link::{Address, Credentials, Link, Peer, Side};
 pub use crate::reactor::{Handled, Reactor, Service, Turn};
 pub use crate::serve::serve;
+#[cfg(feature = "signals")]
+pub use crate::signals::Signals;
 pub use crate::stats::{Stats, SystemCalls};
 
 /// The code in README.md compiles.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use log::LevelFilter;
+use log::{LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
 /// Whether to colour what goes to stderr: it is a terminal and nobody objects
@@ -34,11 +34,30 @@ pub(crate) fn init(verbose: u8, quiet: bool) {
     for (target, level) in &directives.targets {
         logger = logger.with_module_level(target, *level);
     }
+    log::set_max_level(logger.max_level());
     // It fails only when a logger is set already, and then that one serves.
-    let _ = logger.init();
+    let _ = log::set_boxed_logger(Box::new(Undaunted(logger)));
 
     for text in &directives.unknown {
         log::warn!("RUST_LOG: {text:?} is neither LEVEL nor TARGET=LEVEL");
+    }
+}
+
+/// A logger that outlives its stderr: `eprintln!`, which the inner one uses,
+/// panics when nobody reads that any more.
+struct Undaunted(SimpleLogger);
+
+impl Log for Undaunted {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let _ = std::panic::catch_unwind(|| self.0.log(record));
+    }
+
+    fn flush(&self) {
+        self.0.flush();
     }
 }
 

@@ -1,0 +1,157 @@
+//! Standard input to a server, and the server to standard output: for a chat,
+//! an echo, a console, or `nc -l`. All three in one loop, at the pace of the
+//! slowest.
+//!
+//! ```text
+//! cargo run --features cli --example client -- 127.0.0.1:8098
+//! ```
+
+#[path = "common/address.rs"]
+mod address;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use bytes::BytesMut;
+use clap::Parser;
+use serve_forever::{
+    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, Side, StreamHandler,
+};
+
+/// Connects standard input and output to a server.
+///
+/// What is typed is sent, what comes is printed. At the end of the input its
+/// side of the connection ends; it leaves when the server has ended the other.
+/// Exit status: 0 then, 1 when the connection could not be made or broke, 2
+/// when the arguments make no sense.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH
+    #[arg(value_parser = address::resolve)]
+    endpoint: Endpoint,
+}
+
+/// The three connections; each is known once it is open.
+#[derive(Default)]
+struct Client {
+    server: Option<ConnId>,
+    input: Option<ConnId>,
+    output: Option<ConnId>,
+    failure: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Input,
+    Output,
+    Server,
+}
+
+impl Client {
+    /// Where bytes from there go to.
+    fn sink(&self, from: End) -> Option<ConnId> {
+        match from {
+            End::Input => self.server,
+            End::Server => self.output,
+            End::Output => None,
+        }
+    }
+}
+
+impl StreamHandler for Client {
+    type Session = End;
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<End, BoxError> {
+        Ok(match link {
+            Link::Adopted { side: Side::Input, .. } => {
+                self.input = Some(io.id());
+                End::Input
+            }
+            Link::Adopted { .. } => {
+                self.output = Some(io.id());
+                End::Output
+            }
+            _ => End::Server,
+        })
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, from: &mut End, input: &mut BytesMut) -> Result<(), BoxError> {
+        if let Some(to) = self.sink(*from)
+            && io.send(to, input.split()) == Sent::Full
+        {
+            io.pause(io.id());
+        }
+        input.clear();
+        Ok(())
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, of: &mut End) -> Result<(), BoxError> {
+        let source = match of {
+            End::Server => self.input,
+            End::Output => self.server,
+            End::Input => None,
+        };
+        source.into_iter().for_each(|source| io.resume(source));
+        Ok(())
+    }
+
+    fn eof(&mut self, io: &mut Io<'_>, from: &mut End, _: &mut BytesMut) -> Result<AfterEof, BoxError> {
+        match from {
+            End::Input => self.server.into_iter().for_each(|server| io.finish(server)),
+            // Whatever is still typed, nobody hears it.
+            End::Server => self.output.into_iter().for_each(|output| io.close(output)),
+            End::Output => {}
+        }
+        Ok(AfterEof::Stay)
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
+        match (of, why) {
+            (End::Input, _) => {}
+            (End::Output, Close::Closed | Close::Shutdown) => io.stop(),
+            (End::Output, _) => {
+                self.failure = Some(format!("standard output: {why}"));
+                io.stop();
+            }
+            (End::Server, Close::Finished | Close::Closed | Close::Shutdown) => {}
+            (End::Server, _) => {
+                self.failure = Some(why.to_string());
+                self.output.into_iter().for_each(|output| io.close(output));
+            }
+        }
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
+        self.failure = Some(error.to_string());
+        io.stop();
+    }
+}
+
+fn run(to: &Endpoint) -> Result<Option<String>, BoxError> {
+    let mut reactor = Reactor::new(Config::default())?;
+    let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
+    let client = reactor.add(Client::default(), limits)?;
+    let server = reactor.connect(&client, to, 0)?;
+    reactor.get_mut(&client).server = Some(server);
+    reactor.adopt_output(&client, io::stdout().as_fd().try_clone_to_owned()?)?;
+    reactor.adopt_input(&client, io::stdin().as_fd().try_clone_to_owned()?)?;
+    reactor.serve_forever()?;
+    Ok(reactor.get_mut(&client).failure.take())
+}
+
+fn main() -> ExitCode {
+    let Arguments { endpoint } = Arguments::parse();
+    match run(&endpoint) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(failure)) => {
+            eprintln!("client: {endpoint}: {failure}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("client: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads what a command server says.
+
+use bytes::{Bytes, BytesMut};
+
+use super::Framing;
+
+/// Longer than any header.
+const LONGEST_HEADER: usize = 64;
+
+/// The longest line that a greeting may be.
+const LONGEST_GREETING: usize = 64 << 10;
+
+/// Where a piece of output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Output,
+    Errors,
+}
+
+/// What comes next of what a server says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What it says before anything was asked.
+    Greeting(Bytes),
+    /// In chunks: a reply is announced, and comes apart.
+    Announced {
+        empty: bool,
+    },
+    Output(Stream, Bytes),
+    /// The reply is whole, and its command ended with this status.
+    End(u8),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing was asked, or the greeting may still come.
+    Before,
+    Header,
+    /// So many bytes of output come, and then what the header said.
+    Body {
+        left: usize,
+        to: Stream,
+        then: Option<u8>,
+    },
+}
+
+/// The state of the conversation.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    framing: Framing,
+    state: State,
+    /// A command was sent.
+    asked: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self { framing, state: State::Before, asked: false }
+    }
+
+    /// A command was sent: what comes is a reply to it, behind the greeting.
+    pub(crate) fn expect_reply(&mut self) {
+        self.asked = true;
+        if self.framing == Framing::Chunk {
+            self.state = State::Header;
+        }
+    }
+
+    /// Takes the next part off `input`; `None` if it has not come.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, String> {
+        if let State::Body { left: 0, then: Some(status), .. } = self.state {
+            self.state = State::Header;
+            return Ok(Some(Part::End(status)));
+        }
+        if input.is_empty() {
+            return Ok(None);
+        }
+        match &mut self.state {
+            State::Before if self.framing == Framing::Chunk => {
+                let text = input.split();
+                Ok(Some(Part::Greeting([&text[..], b"\n"].concat().into())))
+            }
+            State::Before | State::Header => self.header(input),
+            State::Body { left, to, then } => {
+                let piece = input.split_to(input.len().min(*left)).freeze();
+                let to = *to;
+                *left -= piece.len();
+                if *left == 0 && then.is_none() {
+                    self.state = State::Header;
+                }
+                Ok(Some(Part::Output(to, piece)))
+            }
+        }
+    }
+
+    fn header(&mut self, input: &mut BytesMut) -> Result<Option<Part>, String> {
+        let longest = if matches!(self.state, State::Before) { LONGEST_GREETING } else { LONGEST_HEADER };
+        let line = match input.iter().take(longest).position(|byte| *byte == b'\n') {
+            Some(end) => input.split_to(end + 1),
+            // In chunks the header of a framed reply has no end, and comes alone.
+            None if self.framing == Framing::Chunk && input.starts_with(b"info|") => input.split(),
+            None if input.len() < longest => return Ok(None),
+            None => return Err(format!("no reply: {}", input[..longest].escape_ascii())),
+        };
+        let text = line.trim_ascii_end();
+        let mut parts = text.splitn(3, |byte| *byte == b'|');
+        let (kind, first, second) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        let number = |part: Option<&[u8]>| std::str::from_utf8(part?).ok()?.parse::<usize>().ok();
+        match (kind, number(first), second) {
+            (b"info", Some(left), Some(status)) => {
+                self.state = State::Body { left, to: Stream::Output, then: Some(exit_code(status)) };
+            }
+            (b"info", Some(left), None) if self.framing == Framing::Chunk => {
+                // Its status is not told.
+                let then = (left > 0).then_some(0);
+                self.state =
+                    if left > 0 { State::Body { left, to: Stream::Output, then } } else { State::Header };
+                return Ok(Some(Part::Announced { empty: left == 0 }));
+            }
+            (b"out", Some(left), None) => self.state = State::Body { left, to: Stream::Output, then: None },
+            (b"err", Some(left), None) => self.state = State::Body { left, to: Stream::Errors, then: None },
+            (b"exit", _, None) if first.is_some() => {
+                self.state = State::Header;
+                return Ok(Some(Part::End(exit_code(first.unwrap_or_default()))));
+            }
+            _ if matches!(self.state, State::Before) => return Ok(Some(Part::Greeting(line.freeze()))),
+            _ => return Err(format!("no reply: {}", text.escape_ascii())),
+        }
+        self.next(input)
+    }
+}
+
+/// The exit status that stands for how a command ended.
+fn exit_code(status: &[u8]) -> u8 {
+    const TIMED_OUT: u8 = 124;
+    let text = std::str::from_utf8(status).unwrap_or_default();
+    match text.strip_prefix("signal:") {
+        Some(number) => number.parse::<u8>().map_or(super::BROKEN, |number| number.saturating_add(128)),
+        None if text == "timeout" => TIMED_OUT,
+        None => text.parse().unwrap_or(super::BROKEN),
+    }
+}
