@@ -109,6 +109,9 @@ pub(crate) struct Conn {
     pub(crate) service: u16,
     /// The place of its session among its service's.
     pub(crate) session: u32,
+    /// Bytes that the handler took of a frame that is not complete: they
+    /// count as though it had left them.
+    pub(crate) taken_ahead: u32,
     /// Output that waits; `None` when none does.
     pub(crate) out: Option<Box<OutQueue>>,
     /// Input that the handler left untaken.
@@ -134,6 +137,7 @@ impl Conn {
             phase: Phase::Live,
             service,
             session: NO_SESSION,
+            taken_ahead: 0,
             out: None,
             kept: None,
             last_activity: now,
@@ -249,6 +253,19 @@ impl Conn {
         }
     }
 
+    /// True while a frame is begun and not complete, as far as the handler
+    /// has left of it, or told.
+    #[inline]
+    pub(crate) const fn is_in_frame(&self) -> bool {
+        self.kept.is_some() || self.taken_ahead > 0
+    }
+
+    /// Nothing that came in is for the handler any more.
+    pub(crate) fn forget_input(&mut self) {
+        self.kept = None;
+        self.taken_ahead = 0;
+    }
+
     pub(crate) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
     }
@@ -259,7 +276,7 @@ impl Conn {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && !self.has(Flags::PEER_DONE);
         self.out.is_none()
-            && self.kept.is_none()
+            && !self.is_in_frame()
             && !unread
             && !self.has(Flags::PAUSED.union(Flags::DIRTY).union(Flags::OWES_DRAINED).union(Flags::BUSY))
     }

@@ -33,6 +33,10 @@ pub(crate) const NOBODY: ConnId = ConnId(Key::NOWHERE);
 /// A hand that has grown beyond this many bytes is not kept.
 const KEEP_IN_HAND: usize = 256 << 10;
 
+/// Room beyond this many bytes, and beyond what growing by doubling leaves, is
+/// not kept with input.
+const SPARE_ROOM: usize = 16 << 10;
+
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -145,6 +149,9 @@ pub(crate) struct Core {
     /// queued: it leaves from here, and only what the system does not take is
     /// queued. Empty between callbacks.
     pub(crate) hand: Vec<u8>,
+    /// Bytes that the callback which runs took of a frame that is not
+    /// complete, as it says.
+    pub(crate) taken_ahead: u32,
     /// A message went to another connection than the one in hand, this turn.
     pub(crate) crossed: bool,
     /// Something was put on one of the lists below.
@@ -183,6 +190,7 @@ impl Core {
             groups: Groups::new(),
             here: NOBODY,
             hand: Vec::new(),
+            taken_ahead: 0,
             crossed: false,
             listed: false,
             to_connect: Vec::new(),
@@ -263,11 +271,11 @@ impl Core {
         }
         conn.unset(Flags::PAUSED);
         conn.frame_since = now;
-        if conn.kept.is_some() {
+        if conn.is_in_frame() {
             conn.set(Flags::RESUMED);
         }
         let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
-        if conn.kept.is_some() || conn.has(Flags::READABLE) {
+        if conn.is_in_frame() || conn.has(Flags::READABLE) {
             self.read_later(id);
         }
         if awaits_first_frame {
@@ -276,30 +284,32 @@ impl Core {
         }
     }
 
-    /// Keeps what a handler left of the `before` bytes that it was shown, and
-    /// the time of the frame that it begins.
+    /// Keeps what a handler left, and the time of the frame that it begins.
+    /// `before` bytes were not used up before the call: left, taken ahead, or
+    /// new. `was_in_frame`: some of them are not new.
     pub(crate) fn keep(
         &mut self,
         id: ConnId,
-        left: Box<BytesMut>,
+        left: Option<Box<BytesMut>>,
         before: usize,
-        had_kept: bool,
+        was_in_frame: bool,
         is_first_frame: bool,
     ) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.phase != Phase::Live {
             return;
         }
-        if left.len() < before {
+        let after = left.as_ref().map_or(0, |left| left.len()) + self.taken_ahead as usize;
+        if after < before {
             conn.frame_since = self.moment;
         } else if is_first_frame {
             conn.set(Flags::AWAITS_FIRST_FRAME);
-        } else if !had_kept {
+        } else if !was_in_frame {
             conn.frame_since = self.moment;
         }
-        let too_long = left.len() > self.services[conn.service as usize].limits.max_input;
-        conn.kept = Some(left);
-        if too_long {
+        conn.taken_ahead = self.taken_ahead;
+        conn.kept = left.map(without_spare_room);
+        if after > self.services[conn.service as usize].limits.max_input {
             self.end(id, Close::InputTooLong);
         }
     }
@@ -348,4 +358,13 @@ impl Core {
             Ok(())
         }
     }
+}
+
+/// What is kept takes the room of what has come, and not of what a handler
+/// made room for because a peer had announced it.
+fn without_spare_room(left: Box<BytesMut>) -> Box<BytesMut> {
+    if left.capacity() <= SPARE_ROOM.max(4 * left.len()) {
+        return left;
+    }
+    Box::new(BytesMut::from(&left[..]))
 }

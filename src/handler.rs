@@ -79,7 +79,9 @@ pub trait StreamHandler: 'static {
     /// Take what is complete (`split_to`, `advance`, `clear`) and leave the
     /// rest: it will be in front of what comes next, and its sender has
     /// [`Limits::frame`](crate::Limits::frame) to complete it. The buffer is
-    /// lent for this call, so what is taken whole costs no allocation.
+    /// lent for this call, so what is taken whole costs no allocation. A
+    /// handler that takes a part of a frame before the rest is there says so
+    /// ([`Io::count_as_left`]).
     ///
     /// # Errors
     ///

@@ -253,6 +253,29 @@ impl<'a> Io<'a> {
         self.core.resume(id);
     }
 
+    /// True while a connection is paused; `false` if it is gone or closing.
+    #[must_use]
+    pub fn is_paused(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::PAUSED))
+    }
+
+    /// Says, in [`data`](crate::StreamHandler::data), that `taken` bytes of
+    /// what was taken, in this call or before, are of a frame that is not
+    /// complete. They count as though they had been left: for its deadlines
+    /// ([`Limits::first_frame`](crate::Limits::first_frame),
+    /// [`frame`](crate::Limits::frame)), for
+    /// [`Limits::max_input`](crate::Limits::max_input), and for a shutdown,
+    /// which waits for the rest. It holds until the next `data`, which says it
+    /// again; and after a pause that comes at [`resume`](Self::resume), with
+    /// no new input if there is none.
+    ///
+    /// A handler that leaves what is not complete in `input` needs none of
+    /// this. One that takes a head and remembers what it said does: the loop
+    /// sees input taken, and would have each piece pass for a whole frame.
+    pub fn count_as_left(&mut self, taken: usize) {
+        self.core.taken_ahead = u32::try_from(taken).unwrap_or(u32::MAX);
+    }
+
     /// Ends our side of a connection after what is queued (a half-close); its
     /// input goes on until the peer ends it too.
     pub fn finish(&mut self, id: ConnId) {

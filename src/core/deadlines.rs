@@ -44,7 +44,7 @@ impl Core {
                 if let Some(first_frame) = limits.first_frame {
                     consider(conn.frame_since.plus(first_frame), Deadline::FirstFrame);
                 }
-            } else if conn.kept.is_some()
+            } else if conn.is_in_frame()
                 && let Some(frame) = limits.frame
             {
                 consider(conn.frame_since.plus(frame), Deadline::Frame);

@@ -34,7 +34,7 @@ impl Core {
         // was missed just now would cut it short.
         conn.last_activity = self.moment;
         conn.why = Some(Box::new(why));
-        conn.kept = None;
+        conn.forget_input();
         conn.unset(Flags::PAUSED.union(Flags::RESUMED));
         let unread = conn.has(Flags::READABLE) && !conn.has(Flags::PEER_DONE);
         self.mark_dirty(id);
@@ -56,7 +56,7 @@ impl Core {
             conn.set(Flags::RESETS);
         }
         conn.phase = Phase::Dead;
-        conn.kept = None;
+        conn.forget_input();
         conn.why = Some(Box::new(why));
         self.reap_later(id);
     }

@@ -86,10 +86,11 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         holds!(queue.len() <= limits.hard_mark, "{} bytes are queued for connection {id}", queue.len());
     }
     if let Some(kept) = &conn.kept {
-        holds!(conn.is_live(), "connection {id} is closing and keeps input");
         holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");
-        holds!(kept.len() <= limits.max_input, "connection {id} keeps {} bytes of input", kept.len());
     }
+    let input = conn.kept.as_ref().map_or(0, |kept| kept.len()) + conn.taken_ahead as usize;
+    holds!(conn.is_live() || input == 0, "connection {id} is closing and awaits a frame");
+    holds!(input <= limits.max_input, "connection {id} keeps {input} bytes of input");
     let extras = conn.extras.as_deref();
     for membership in extras.into_iter().flat_map(|extras| &extras.groups) {
         holds!(core.groups.is_sound(id, *membership), "connection {id} is not where its group has it");

@@ -17,6 +17,8 @@ struct Delivery {
     session: u32,
     /// What the handler had left.
     kept: Option<Box<BytesMut>>,
+    /// How many bytes before those it took of a frame that is not complete.
+    taken_ahead: u32,
     /// How many bytes the read buffer holds behind that.
     count: usize,
     /// The handler has not taken any input yet.
@@ -30,7 +32,14 @@ impl Delivery {
     fn prepare(conn: &mut Conn, count: usize) -> Self {
         let is_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
         conn.unset(Flags::AWAITS_FIRST_FRAME);
-        Self { service: conn.service, session: conn.session, kept: conn.kept.take(), count, is_first_frame }
+        Self {
+            service: conn.service,
+            session: conn.session,
+            kept: conn.kept.take(),
+            taken_ahead: std::mem::take(&mut conn.taken_ahead),
+            count,
+            is_first_frame,
+        }
     }
 }
 
@@ -115,7 +124,7 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         conn.unset(Flags::RESUMED);
-        if conn.phase != Phase::Live || conn.kept.is_none() {
+        if conn.phase != Phase::Live || !conn.is_in_frame() {
             return true;
         }
         let delivery = Delivery::prepare(conn, 0);
@@ -130,7 +139,7 @@ impl<D: Driver> Reactor<D> {
         if delivery.kept.is_some() {
             return self.hand_over_behind(id, delivery);
         }
-        let Delivery { service, session, count, is_first_frame, .. } = delivery;
+        let Delivery { service, session, taken_ahead, count, is_first_frame, .. } = delivery;
         self.input.show(count);
         let shown = self.input.shown();
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
@@ -138,8 +147,10 @@ impl<D: Driver> Reactor<D> {
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
         }
-        if let Some(left) = self.input.leftover() {
-            self.stage.core.keep(id, left, count, false, is_first_frame);
+        let left = self.input.leftover();
+        if left.is_some() || self.stage.core.taken_ahead > 0 {
+            let before = count + taken_ahead as usize;
+            self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
         }
         self.settle(id)
     }
@@ -147,17 +158,18 @@ impl<D: Driver> Reactor<D> {
     /// The same, behind what the handler had left.
     #[inline(never)]
     fn hand_over_behind(&mut self, id: ConnId, delivery: Delivery) -> bool {
-        let Delivery { service, session, kept, count, is_first_frame } = delivery;
+        let Delivery { service, session, kept, taken_ahead, count, is_first_frame } = delivery;
         let mut kept = kept.unwrap_or_default();
         kept.extend_from_slice(self.input.landed(count));
-        let before = kept.len();
+        let before = kept.len() + taken_ahead as usize;
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, &mut kept));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
         }
-        if !kept.is_empty() {
-            self.stage.core.keep(id, kept, before, true, is_first_frame);
+        let left = Some(kept).filter(|kept| !kept.is_empty());
+        if left.is_some() || self.stage.core.taken_ahead > 0 {
+            self.stage.core.keep(id, left, before, true, is_first_frame);
         }
         self.settle(id)
     }
@@ -191,6 +203,7 @@ impl<D: Driver> Reactor<D> {
             Phase::Connecting | Phase::Closing | Phase::Dead => return,
         }
         conn.unset(Flags::AWAITS_FIRST_FRAME);
+        conn.taken_ahead = 0;
         let mut rest = conn.kept.take().unwrap_or_default();
         let outcome = self.with_session(id, "eof", |serve, io, session| serve.eof(io, session, &mut rest));
         let core = &mut self.stage.core;

@@ -64,6 +64,7 @@ impl Stage {
     ) -> Result<R, Close> {
         let Self { core, services } = self;
         core.here = here;
+        core.taken_ahead = 0;
         let catches = core.config.catch_panics;
         let serve = &mut *services[service as usize];
         let io = &mut Io::new(core, service);
