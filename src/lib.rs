@@ -55,6 +55,8 @@
 //! - [`Limits`], [`Config`]: every bound and its default
 //! - [`process`]: programs to run as child processes
 //! - [`services`]: services that are ready to use
+//! - `codec` (feature `codec`): whole frames instead of bytes, by any codec
+//!   made for tokio
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
 
@@ -63,6 +65,8 @@
 mod buffer;
 mod children;
 mod close;
+#[cfg(feature = "codec")]
+pub mod codec;
 mod conn;
 mod core;
 mod datagram;
