@@ -132,8 +132,7 @@ impl<H: FrameHandler> Framed<H> {
 }
 
 /// [`Decoder::decode`] or [`Decoder::decode_eof`].
-type Decode<C> =
-    fn(&mut C, &mut BytesMut) -> Result<Option<<C as Decoder>::Item>, <C as Decoder>::Error>;
+type Decode<C> = fn(&mut C, &mut BytesMut) -> Result<Option<<C as Decoder>::Item>, <C as Decoder>::Error>;
 
 impl<H: FrameHandler> StreamHandler for Framed<H> {
     type Session = FramedSession<H::Session>;
@@ -191,12 +190,7 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         self.handler.drained(io, &mut framed.session)
     }
 
-    fn timer(
-        &mut self,
-        io: &mut Io<'_>,
-        framed: &mut Self::Session,
-        timer: TimerId,
-    ) -> Result<(), BoxError> {
+    fn timer(&mut self, io: &mut Io<'_>, framed: &mut Self::Session, timer: TimerId) -> Result<(), BoxError> {
         self.handler.timer(io, &mut framed.session, timer)
     }
 

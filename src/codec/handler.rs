@@ -85,7 +85,8 @@ pub trait FrameHandler: 'static {
     ///
     /// `false` by default: they are the beginning of a frame, for which
     /// deadlines run and without whose rest the stream must not end. That is
-    /// right for every codec that gives all that comes as frames.
+    /// right for every codec that gives all that comes as frames. With `true`
+    /// they count as a frame of their own, the first one included.
     fn is_between_frames(codec: &Self::Codec) -> bool {
         let _ = codec;
         false
