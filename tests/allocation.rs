@@ -16,6 +16,8 @@ use util::{Client, DatagramClient, PATIENCE, bind_anywhere, listen_anywhere, noi
 thread_local! {
     // Const, so that its first use does not allocate in its turn.
     static COUNT: Cell<Option<u64>> = const { Cell::new(None) };
+    /// Bytes allocated by this thread and not given back by it.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which counts on threads that ask for it.
@@ -26,21 +28,29 @@ fn count_one() {
     let _ = COUNT.try_with(|count| count.set(count.get().map(|count| count + 1)));
 }
 
+/// This many bytes more are in use, or less.
+fn count_bytes(more: usize, less: usize) {
+    let _ = LIVE.try_with(|live| live.set(live.get() + more as isize - less as isize));
+}
+
 // SAFETY: everything is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count_one();
+        count_bytes(layout.size(), 0);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count_one();
+        count_bytes(size, layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count_bytes(0, layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }
@@ -68,13 +78,24 @@ fn steady_state<S: StreamHandler>(
     len: usize,
     clients: u64,
 ) -> u64 {
+    steady(handler, limits, at, noise(len), clients)
+}
+
+/// The same for this message, which comes back as it is but for its letters.
+fn steady<S: StreamHandler>(
+    handler: S,
+    limits: Limits,
+    at: &Endpoint,
+    message: impl AsRef<[u8]> + Send + 'static,
+    clients: u64,
+) -> u64 {
+    let len = message.as_ref().len();
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     let service = reactor.add(handler, limits).expect("good limits");
     let listener = reactor.listen(&service, at).expect("the endpoint is free");
     let at = reactor.local(listener).expect("it was just made").clone();
     let talking = thread::spawn(move || {
         let clients: Vec<_> = (0..clients).map(|_| Client::connect(&at)).collect();
-        let message = noise(len);
         for client in clients.iter().cycle().take((WARM_UP + MESSAGES) as usize) {
             client.send(&message);
             client.take(len);
@@ -167,4 +188,150 @@ fn ten_thousand_datagrams_over_a_unix_socket_allocate_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let at = Endpoint::UnixDatagram(directory.path().join("socket"));
     assert_eq!(steady_datagrams(Echo::new(), &at, 64, 7), 0);
+}
+
+/// Frames cost no more than their codec does.
+#[cfg(feature = "codec")]
+mod framed {
+    use bytes::BytesMut;
+    use serve_forever::codec::{
+        BytesCodec, Decoder, Encoder, FrameHandler, FrameWriter, Framed, LengthDelimitedCodec, LinesCodec,
+    };
+    use serve_forever::{BoxError, Io, Link, Sent};
+
+    use super::*;
+
+    /// Sends every frame back.
+    struct Back<C> {
+        codec: fn() -> C,
+        writer: FrameWriter,
+    }
+
+    impl<C> FrameHandler for Back<C>
+    where
+        C: Decoder<Error: Into<BoxError>> + 'static,
+        C: Encoder<C::Item, Error: Into<BoxError>>,
+    {
+        type Session = C;
+        type Codec = C;
+
+        fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<C, BoxError> {
+            Ok((self.codec)())
+        }
+
+        fn codec(session: &mut C) -> &mut C {
+            session
+        }
+
+        fn frame(&mut self, io: &mut Io<'_>, codec: &mut C, frame: C::Item) -> Result<(), BoxError> {
+            let sent = self.writer.write(io, codec, frame).map_err(Into::into)?;
+            assert_eq!(sent, Sent::Queued);
+            Ok(())
+        }
+    }
+
+    fn back<C>(codec: fn() -> C) -> Framed<Back<C>> {
+        Framed::new(Back { codec, writer: FrameWriter::new() })
+    }
+
+    /// A codec of lengths whose frames can be sent back as they came.
+    struct Lengths(LengthDelimitedCodec);
+
+    impl Lengths {
+        fn new() -> Self {
+            Self(LengthDelimitedCodec::new())
+        }
+    }
+
+    impl Decoder for Lengths {
+        type Item = BytesMut;
+        type Error = std::io::Error;
+
+        fn decode(&mut self, input: &mut BytesMut) -> std::io::Result<Option<BytesMut>> {
+            self.0.decode(input)
+        }
+    }
+
+    impl Encoder<BytesMut> for Lengths {
+        type Error = std::io::Error;
+
+        fn encode(&mut self, frame: BytesMut, output: &mut BytesMut) -> std::io::Result<()> {
+            self.0.encode(&frame[..], output)
+        }
+    }
+
+    /// As [`steady_state`], for messages of frames.
+    fn steady_frames<S: StreamHandler>(handler: S, message: &'static [u8], clients: u64) -> u64 {
+        steady(handler, Limits::default(), &listen_anywhere(), message, clients)
+    }
+
+    #[test]
+    fn ten_thousand_chunks_allocate_nothing() {
+        assert_eq!(steady_frames(back(BytesCodec::new), &[b'x'; 64], 1), 0);
+        assert_eq!(steady_frames(back(BytesCodec::new), &[b'x'; 4000], 20), 0);
+    }
+
+    // The codec makes room for its next head while its frame is still there.
+    // At the end of the buffer that means another buffer, and its count of
+    // references.
+    #[test]
+    fn ten_thousand_frames_behind_their_lengths_allocate_once_in_a_read_buffer() {
+        for (message, clients) in [
+            (&b"\0\0\0\x05hello"[..], 1),
+            // Several in one read, on many connections.
+            (&b"\0\0\0\x02ok\0\0\0\0\0\0\0\x03end"[..], 20),
+        ] {
+            let buffers = MESSAGES * message.len() as u64 / (64 << 10) + 1;
+            let count = steady_frames(back(Lengths::new), message, clients);
+            assert!(count <= 2 * buffers, "{count} times in {buffers} buffers");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_lines_allocate_a_string_each() {
+        assert_eq!(steady_frames(back(|| LinesCodec::new_with_max_length(100)), b"hello\n", 1), MESSAGES);
+    }
+    /// Turns until so many bytes have come in, and all answers have left.
+    fn turn_until(reactor: &mut Reactor, bytes: usize) {
+        while reactor.stats().bytes_in < bytes as u64 {
+            reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        }
+    }
+
+    // Survival 21, and 3: what counts is what has come.
+    #[test]
+    fn a_declared_length_takes_no_room_and_an_idle_connection_owns_no_buffer() {
+        const CLIENTS: usize = 100;
+        let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+        let limits = Limits { max_input: 8 << 20, ..Limits::default() };
+        let service = reactor.add(back(Lengths::new), limits).expect("good limits");
+        let listener = reactor.listen(&service, &listen_anywhere()).expect("the endpoint is free");
+        let at = reactor.local(listener).expect("it was just made").clone();
+        let clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(&at)).collect();
+        let mut sent = 0;
+        let mut send_all = |reactor: &mut Reactor, bytes: &[u8]| {
+            clients.iter().for_each(|client| client.send(bytes));
+            sent += bytes.len() * CLIENTS;
+            turn_until(reactor, sent);
+        };
+
+        // Frames in pieces: what stays is there then.
+        for piece in [&b"\0\0\0"[..], b"\x05he", b"llo"] {
+            send_all(&mut reactor, piece);
+        }
+        let idle = LIVE.get();
+        send_all(&mut reactor, b"\0\0\0\x05he");
+        assert!(LIVE.get() - idle > CLIENTS as isize, "an incomplete frame is kept");
+        send_all(&mut reactor, b"llo");
+        let more = LIVE.get() - idle;
+        assert!(more < 16 * CLIENTS as isize, "{more} bytes for a hundred idle connections");
+
+        // A little less than 8 MiB are declared, and a few bytes come: behind
+        // what was kept of the head, and by themselves.
+        for piece in [&b"\0\x7f\xff"[..], b"\xffx", b"xx"] {
+            send_all(&mut reactor, piece);
+            let waiting = LIVE.get() - idle;
+            assert!(waiting < (CLIENTS << 10) as isize, "{waiting} bytes for a hundred heads");
+        }
+    }
 }

@@ -303,3 +303,40 @@ fn resume_hands_over_what_was_left_though_nothing_new_has_come() {
         events.expect(&Call::data("left"));
     }
 }
+
+#[test]
+fn who_is_paused_can_be_asked() {
+    let (recorder, events) = Recorder::new(|io, call| {
+        match call {
+            Call::Data(_) => {
+                io.pause(io.id());
+                io.resume(io.id());
+                assert!(!io.is_paused(io.id()), "it was taken back");
+                io.pause(io.id());
+                assert!(io.is_paused(io.id()));
+            }
+            Call::Close(_) => assert!(!io.is_paused(io.id())),
+            _ => {}
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder, Limits::default());
+    let client = server.connect();
+    let id = events.expect_open();
+    let is_paused = || server.ask(move |_, io| io.is_paused(id));
+    assert!(!is_paused());
+    client.send("x");
+    events.expect(&Call::data("x"));
+    assert!(is_paused());
+    server.ask(move |_, io| io.resume(id));
+    assert!(!is_paused());
+    client.send("y");
+    events.expect(&Call::data("y"));
+    assert!(is_paused());
+    server.ask(move |_, io| io.close(id));
+    assert!(!is_paused(), "it takes no input any more");
+    drop(client);
+    events.expect_close("Closed");
+    server.until_connections(0);
+    assert!(!is_paused(), "it is gone");
+}

@@ -42,7 +42,7 @@ where
 
 /// A thousand frames, none of which holds a byte that any codec sets apart.
 fn thousand() -> Vec<String> {
-    (0..1000).map(|number| format!("frame {number} {}", "x".repeat(number % 50))).collect()
+    (0..1000).map(|number| format!("frame {number} {}", "x".repeat(number % 20))).collect()
 }
 
 fn bytes(frames: &[String]) -> Vec<Vec<u8>> {

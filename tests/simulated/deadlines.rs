@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use serve_forever::driver::sim::{Act, Pace, Script};
 use serve_forever::services::{Echo, Once};
-use serve_forever::{Limits, ListenOptions};
+use serve_forever::{BoxError, Io, Limits, Link, ListenOptions, StreamHandler, TimerId};
 
 use super::handlers::{Scripted, calm, noise, patient, run, why};
 
@@ -12,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// When a client saw the server's FIN.
 #[track_caller]
-fn fin<H: serve_forever::StreamHandler>(
+fn fin<H: StreamHandler>(
     world: &serve_forever::sim::World<H, true>,
     client: serve_forever::driver::sim::ClientId,
 ) -> Duration {
@@ -105,4 +106,73 @@ fn who_does_not_leave_after_its_answer_is_left_when_lingering_ends() {
     assert_eq!((why(&world, client).as_str(), world.client(client).received()), ("Closed", &b"yes\n"[..]));
     let lingered = Duration::from_secs(5)..Duration::from_secs(6);
     assert!(lingered.contains(&world.elapsed()), "{:?}", world.elapsed());
+}
+
+/// Records of ten bytes, each byte of which it takes as it comes, and says so
+/// or not. A record that begins with a `p` pauses the connection for a minute.
+struct Records {
+    says_so: bool,
+    calls: Vec<usize>,
+}
+
+impl StreamHandler for Records {
+    type Session = usize;
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<usize, BoxError> {
+        Ok(0)
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, taken: &mut usize, input: &mut BytesMut) -> Result<(), BoxError> {
+        self.calls.push(input.len());
+        if input.first() == Some(&b'p') {
+            io.pause(io.id());
+            io.after(Duration::from_secs(60))?;
+        }
+        *taken = (*taken + input.len()) % 10;
+        input.clear();
+        if self.says_so {
+            io.count_as_left(*taken);
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, taken: &mut usize, _: TimerId) -> Result<(), BoxError> {
+        io.count_as_left(*taken + 1); // outside of `data` it says nothing
+        io.resume(io.id());
+        Ok(())
+    }
+}
+
+#[test]
+fn bytes_that_are_taken_ahead_count_as_left_if_the_handler_says_so() {
+    let drip = |script: Script, _| script.after(Duration::from_secs(20)).send("x");
+    for (says_so, first, later) in
+        [(true, "TimedOut(FirstFrame)", "TimedOut(Frame)"), (false, "TimedOut(Idle)", "TimedOut(Idle)")]
+    {
+        let mut world = calm(Records { says_so, calls: Vec::new() }, Limits::default());
+        let from_the_start = world.play((0..8).fold(Script::new(), drip));
+        let after_a_record = world.play((0..8).fold(Script::new().send("a record: "), drip));
+        // What completes one begins the next.
+        let in_between = world.play((0..8).fold(Script::new().send("a record: and").send("s"), drip));
+        run(&mut world);
+        assert_eq!(why(&world, from_the_start), first);
+        assert_eq!(why(&world, after_a_record), later);
+        assert_eq!(why(&world, in_between), later);
+        if says_so {
+            assert_eq!(fin(&world, from_the_start).as_secs(), 30);
+            assert_eq!(fin(&world, after_a_record).as_secs(), 20 + 60);
+            assert_eq!(fin(&world, in_between).as_secs(), 60);
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_ahead_waits_with_a_pause_and_is_asked_for_after_it() {
+    let mut world = calm(Records { says_so: true, calls: Vec::new() }, Limits::default());
+    let client = world.play(Script::new().send("a record: ").after(Duration::from_secs(1)).send("p"));
+    world.run_for(Duration::from_secs(62)).expect("it keeps its promises");
+    assert_eq!(world.handler().calls, [10, 1, 0], "once more when it is resumed, with nothing new");
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(Frame)");
+    assert_eq!(fin(&world, client).as_secs(), 121, "the deadline runs from there");
 }
