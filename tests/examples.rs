@@ -100,6 +100,28 @@ fn own_service_numbers_lines_of_one_and_of_all() {
     assert_eq!(own_service.line(), format!("{local} sent 2 lines; both sides finished"));
 }
 
+#[cfg(feature = "codec")]
+#[test]
+fn framed_stores_values_behind_their_lengths() {
+    let mut framed = Example::run("framed", ["127.0.0.1:0"]);
+    let mut socket = framed.connect();
+    let address = socket.peer_addr().expect("it is connected");
+    let requests: [&[u8]; 6] = [b"a", b"a=one\0\n", b"a", b"a=two=2", b"a", b""];
+    let replies: [&[u8]; 6] = [b"", b"", b"one\0\n", b"one\0\n", b"two=2", b""];
+    let frames = |frames: [&[u8]; 6]| {
+        frames.map(|frame| [&(frame.len() as u32).to_be_bytes(), frame].concat()).concat()
+    };
+    socket.write_all(&frames(requests)).expect("it reads");
+    socket.shutdown(Shutdown::Write).expect("a half-close");
+    let mut reply = Vec::new();
+    socket.read_to_end(&mut reply).expect("it answers");
+    assert_eq!(reply, frames(replies));
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    socket.write_all(&u32::MAX.to_be_bytes()).expect("it reads");
+    assert_eq!(socket.read(&mut [0]).expect("it ends in order"), 0, "such a length is refused");
+}
+
 #[test]
 fn udp_echo_gives_datagrams_back_and_counts_them() {
     let mut udp_echo = Example::run("udp_echo", ["udp://127.0.0.1:0"]);
@@ -131,7 +153,14 @@ fn embed_runs_inside_of_another_loop_and_ends() {
 
 #[test]
 fn an_address_that_is_none_is_an_error_that_says_so() {
-    for name in ["echo", "own_service", "udp_echo", "embed"] {
+    for name in [
+        "echo",
+        "own_service",
+        "udp_echo",
+        "embed",
+        #[cfg(feature = "codec")]
+        "framed",
+    ] {
         let output = Command::new(binary(name)).arg("nowhere").output().expect("it can be started");
         assert!(!output.status.success(), "{name}");
         let text = String::from_utf8_lossy(&output.stderr);

@@ -74,8 +74,8 @@ impl Obedient {
             19 => return Err("as ordered".into()),
             20 => self.refuses = !self.refuses,
             21 => io.pause(io.id()),
-            22 => drop(io.queued(other)),
-            _ => {}
+            22 => drop((io.queued(other), io.is_paused(other))),
+            _ => io.count_as_left(pick),
         }
         Ok(())
     }
