@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
 use super::handler::FrameHandler;
-use crate::{AfterEof, BoxError, Close, Io, Link, ListenerId, Peer, StreamHandler, TimerId};
+use crate::process::Exit;
+use crate::{AfterEof, BoxError, ChildId, Close, Io, Link, ListenerId, Peer, StreamHandler, TimerId};
 
 /// Makes a [`StreamHandler`] of a [`FrameHandler`].
 ///
@@ -200,6 +201,14 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
 
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         self.handler.connect_failed(io, tag, error);
+    }
+
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
+        self.handler.child_exited(io, child, tag, exit);
+    }
+
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        self.handler.spawn_failed(io, child, tag, error);
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

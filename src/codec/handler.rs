@@ -4,7 +4,8 @@ use std::io;
 
 use tokio_util::codec::Decoder;
 
-use crate::{AfterEof, BoxError, Close, Io, Link, ListenerId, Peer, TimerId};
+use crate::process::Exit;
+use crate::{AfterEof, BoxError, ChildId, Close, Io, Link, ListenerId, Peer, TimerId};
 
 /// A service on stream connections that is given whole frames.
 ///
@@ -140,6 +141,21 @@ pub trait FrameHandler: 'static {
     /// `StreamHandler`. Logged as a warning by default.
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+    }
+
+    /// A child process has exited. As
+    /// [`child_exited`](crate::StreamHandler::child_exited) of
+    /// `StreamHandler`; its pipes are connections with frames too.
+    fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
+        let _ = (io, child, tag, exit);
+    }
+
+    /// A child process was not started. As
+    /// [`spawn_failed`](crate::StreamHandler::spawn_failed) of
+    /// `StreamHandler`. Logged as a warning by default.
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        let _ = io;
+        log::warn!("child process {child} (tag {tag}) was not started: {error}");
     }
 
     /// A timer is due that belongs to the service and to no connection.
