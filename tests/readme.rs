@@ -1,7 +1,10 @@
-//! Holds the tables of README.md against the code. (Its example is compiled
-//! as a doctest of the library.)
+//! Holds the tables of README.md against the code, and against the tests of
+//! what they claim. (Its example is compiled as a doctest of the library.)
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serve_forever::{Config, DRAIN, Limits, Overflow};
@@ -113,4 +116,161 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::slow_callback", time(slow_callback));
     assert!(catch_panics);
     assert_says("Config::catch_panics", "on");
+}
+
+// Coming from Python: see tests/socketserver.rs.
+
+/// Every public name of Python's `socketserver`, as the table has it: classes,
+/// their methods and attributes, and the parameters that stay with a server.
+/// From the module's `__all__` and the `vars` of its classes in Python 3.11,
+/// and the two classes that 3.12 added.
+const SOCKETSERVER: &str = "
+    BaseServer TCPServer UDPServer UnixStreamServer UnixDatagramServer
+    ThreadingMixIn ThreadingTCPServer ThreadingUDPServer
+    ThreadingUnixStreamServer ThreadingUnixDatagramServer
+    ForkingMixIn ForkingTCPServer ForkingUDPServer
+    ForkingUnixStreamServer ForkingUnixDatagramServer
+    BaseRequestHandler StreamRequestHandler DatagramRequestHandler
+
+    server_address RequestHandlerClass timeout serve_forever shutdown handle_request handle_timeout
+    service_actions server_activate server_close verify_request process_request finish_request
+    shutdown_request close_request handle_error
+    bind_and_activate socket address_family socket_type request_queue_size allow_reuse_address
+    allow_reuse_port server_bind fileno get_request
+    max_packet_size
+
+    daemon_threads block_on_close process_request_thread
+    ForkingMixIn.timeout ForkingMixIn.block_on_close max_children active_children collect_children
+
+    request client_address server setup handle finish
+    rbufsize wbufsize StreamRequestHandler.timeout disable_nagle_algorithm connection rfile wfile
+    DatagramRequestHandler.packet DatagramRequestHandler.socket DatagramRequestHandler.rfile
+    DatagramRequestHandler.wfile
+";
+
+/// The calls of a socket that tutorials teach.
+const CALLS: &str = "
+    bind listen accept connect connect_ex setblocking settimeout recv recvfrom send sendall sendto
+    getpeername getsockname setsockopt fileno shutdown close
+";
+
+/// A table of README.md that says what takes the place of a Python name.
+struct Table {
+    /// Each name, and whether its row claims an equivalent.
+    names: Vec<(&'static str, bool)>,
+}
+
+impl Table {
+    /// The table whose head begins like this.
+    fn of(head: &str) -> Self {
+        let lines = README.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+        let mut names = Vec::new();
+        for line in lines.take_while(|line| line.starts_with('|')) {
+            let cells: Vec<_> = line.trim_matches('|').splitn(2, '|').map(str::trim).collect();
+            let [first, second] = cells[..] else { panic!("two cells: {line}") };
+            // A row that claims nothing begins with one of these words.
+            let claims = !second.starts_with("none needed: ") && !second.starts_with("next");
+            let quoted = first.split('`').skip(1).step_by(2);
+            let plain = quoted.map(|name| name.split('(').next().unwrap_or(name));
+            names.extend(plain.filter(|name| !name.contains([' ', '='])).map(|name| (name, claims)));
+        }
+        assert!(!names.is_empty(), "README.md has no table that begins with {head}");
+        Self { names }
+    }
+
+    /// The names of tests in `tests/PREFIX*.rs` are those of all rows that
+    /// claim something, and every one of `expected` has its row.
+    #[track_caller]
+    fn check(&self, expected: &str, files: impl Fn(&str) -> bool) {
+        let named: BTreeSet<&str> = self.names.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named.len(), self.names.len(), "a name has two rows");
+        let expected: BTreeSet<&str> = expected.split_whitespace().collect();
+        let missing: Vec<_> = expected.difference(&named).collect();
+        assert!(missing.is_empty(), "no row has {missing:?}");
+        let unknown: Vec<_> = named.difference(&expected).collect();
+        assert!(unknown.is_empty(), "the list in this test has no {unknown:?}");
+        let mut tested = BTreeSet::new();
+        for test in tests_in(files) {
+            tested.extend(subjects(&test, &self.names));
+        }
+        let untested: Vec<_> =
+            self.names.iter().filter(|(name, claims)| *claims && !tested.contains(name)).collect();
+        assert!(untested.is_empty(), "no test is named after {untested:?}");
+    }
+}
+
+/// What a test is named after: the names that it begins with, joined by `_and_`.
+fn subjects<'a>(test: &str, names: &[(&'a str, bool)]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let mut rest = test;
+    loop {
+        let longest = names
+            .iter()
+            .filter_map(|(name, _)| {
+                let after = rest.strip_prefix(&snake_case(name))?;
+                (after.is_empty() || after.starts_with('_')).then_some((*name, after))
+            })
+            .min_by_key(|(_, after)| after.len());
+        let Some((name, after)) = longest else { return found };
+        found.push(name);
+        let Some(next) = after.strip_prefix("_and_") else { return found };
+        rest = next;
+    }
+}
+
+/// `TCPServer` as `tcp_server`, `StreamRequestHandler.timeout` as
+/// `stream_request_handler_timeout`.
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut snake = String::new();
+    for (place, letter) in letters.iter().enumerate() {
+        let is_lower = |at: Option<&char>| at.is_some_and(|letter| letter.is_lowercase());
+        let begins = letter.is_uppercase()
+            && place > 0
+            && letters[place - 1] != '.'
+            && (is_lower(letters.get(place - 1)) || is_lower(letters.get(place + 1)));
+        if begins {
+            snake.push('_');
+        }
+        snake.extend(if *letter == '.' { '_' } else { letter.to_ascii_lowercase() }.to_lowercase());
+    }
+    snake
+}
+
+/// The names of the tests in those files of `tests/` that are wanted.
+fn tests_in(wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut tests = Vec::new();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for entry in fs::read_dir(directory).expect("this file lies in it").flatten() {
+        if entry.file_name().to_str().is_some_and(&wanted) {
+            let text = fs::read_to_string(entry.path()).expect("a file of Rust");
+            let functions = text.split("#[test]\nfn ").skip(1);
+            tests.extend(functions.filter_map(|after| after.split('(').next()).map(str::to_owned));
+        }
+    }
+    assert!(!tests.is_empty(), "there are no such tests");
+    tests
+}
+
+#[test]
+fn every_name_of_socketserver_has_its_row_and_every_claim_its_test() {
+    let files = |name: &str| name.starts_with("socketserver") && name != "socketserver_calls.rs";
+    Table::of("| `socketserver` |").check(SOCKETSERVER, files);
+}
+
+#[test]
+fn every_call_of_a_socket_has_its_row_and_every_claim_its_test() {
+    Table::of("| a socket's |").check(CALLS, |name| name == "socketserver_calls.rs");
+}
+
+#[test]
+fn a_test_is_named_after_what_it_begins_with() {
+    let names =
+        ["TCPServer", "timeout", "handle_timeout", "StreamRequestHandler.timeout", "RequestHandlerClass"];
+    let names = names.map(|name| (name, true));
+    assert_eq!(subjects("tcp_server_and_timeout_are", &names), ["TCPServer", "timeout"]);
+    assert_eq!(subjects("handle_timeout_and_its_timeout", &names), ["handle_timeout"]);
+    assert_eq!(subjects("stream_request_handler_timeout", &names), ["StreamRequestHandler.timeout"]);
+    assert_eq!(subjects("request_handler_class_is", &names), ["RequestHandlerClass"]);
+    assert_eq!(subjects("timeouts_are_many", &names), [""; 0]);
 }

@@ -1,4 +1,5 @@
-//! The rows of the README's table that are about datagrams, by their names.
+//! The rows of the README's table that are about datagrams, by their names;
+//! see tests/socketserver.rs.
 
 mod util;
 
@@ -8,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use serve_forever::services::Upper;
-use serve_forever::{BindOptions, Config, Endpoint, Handled, Limits, Reactor};
-use util::{DatagramClient, DatagramServer, Heard, PATIENCE, SOON, Watcher, bind_anywhere, heard};
+use serve_forever::{BindOptions, Config, Endpoint, Handled, Limits, Peer, Reactor, Sent};
+use util::{DatagramClient, DatagramServer, Heard, PATIENCE, SOON, Watcher, bind_anywhere, heard, noise};
 
 /// A UDP and a Unix endpoint.
 fn both(directory: &Path) -> [Endpoint; 2] {
@@ -38,6 +39,29 @@ fn udp_server_and_unix_datagram_server_serve_three_clients_in_a_row() {
         }
         // shutdown(), from another thread.
         assert_eq!(server.stop().datagrams_out, 3);
+    }
+}
+
+// Where Python's would wait for itself.
+#[test]
+fn shutdown_may_come_from_the_serving_thread() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for at in both(directory.path()) {
+        let (watcher, _told) = Watcher::new(|io, on, heard| {
+            if let Heard::Datagram(from, _) = heard {
+                assert_eq!(io.send_to(on, from, b"the last word"), Sent::Queued);
+                io.drain(PATIENCE);
+            }
+            Ok(())
+        });
+        let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+        let service = reactor.add_datagram(watcher, Limits::default()).expect("good limits");
+        let socket = reactor.bind(&service, &at).expect("it is free");
+        let client = client(0, reactor.local(socket).expect("it is open"));
+        client.send("the end, please");
+        reactor.serve_forever().expect("the loop runs");
+        client.expect("the last word");
+        assert_eq!(reactor.local(socket), None);
     }
 }
 
@@ -125,4 +149,55 @@ fn allow_reuse_address_is_off() {
     let error = reactor.bind_with(&upper, server.at(), &options).expect_err("the other does not say so");
     let serve_forever::Error::Bind { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn datagram_request_handler_is_called_once_for_each_datagram() {
+    let (watcher, told) = Watcher::echo();
+    let server = DatagramServer::start(watcher);
+    let client = server.connect();
+    for text in ["one", "", "three"] {
+        client.send(text);
+        client.expect(text);
+        assert!(matches!(heard(&told), Heard::Datagram(_, data) if data == text.as_bytes()));
+    }
+}
+
+#[test]
+fn datagram_request_handler_packet_and_datagram_request_handler_rfile_are_all_of_it() {
+    let (watcher, told) = Watcher::echo();
+    let server = DatagramServer::start(watcher);
+    let longest = noise(65_507);
+    server.connect().send(&longest);
+    assert!(matches!(heard(&told), Heard::Datagram(_, data) if data == longest));
+}
+
+// There, one answer goes out in any case, to the sender.
+#[test]
+fn datagram_request_handler_socket_and_datagram_request_handler_wfile_send_any_number_to_anybody() {
+    let (watcher, _told) = Watcher::new({
+        let mut first: Option<Peer> = None;
+        move |io, on, heard| {
+            if let Heard::Datagram(from, data) = heard {
+                let to = first.get_or_insert_with(|| from.clone());
+                for _ in 0..data.len() {
+                    assert_eq!(io.send_to(on, to, data), Sent::Queued);
+                }
+            }
+            Ok(())
+        }
+    });
+    let server = DatagramServer::start(watcher);
+    let (first, second) = (server.connect(), server.connect());
+    first.send("");
+    first.send("1");
+    first.expect("1");
+    second.send("22");
+    second.send("");
+    first.expect("22");
+    first.expect("22");
+    let stats = server.stop();
+    assert_eq!((stats.datagrams_in, stats.datagrams_out), (4, 3));
+    first.assert_silent();
+    second.assert_silent();
 }
