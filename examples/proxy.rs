@@ -12,8 +12,8 @@ use serve_forever::{
     AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, StreamHandler,
 };
 
-struct Proxy {
-    target: Endpoint,
+pub(crate) struct Proxy {
+    pub(crate) target: Endpoint,
 }
 
 impl StreamHandler for Proxy {

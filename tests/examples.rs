@@ -1,5 +1,6 @@
 //! Runs each example as its user would, and talks to it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -18,7 +19,7 @@ struct Example {
 }
 
 impl Example {
-    fn run<const N: usize>(name: &str, arguments: [&str; N]) -> Self {
+    fn run<const N: usize>(name: &str, arguments: [impl AsRef<OsStr>; N]) -> Self {
         let mut child = Command::new(binary(name))
             .args(arguments)
             .stdin(Stdio::null())
@@ -142,6 +143,33 @@ fn udp_echo_gives_datagrams_back_and_counts_them() {
 }
 
 #[test]
+fn unix_echo_is_for_one_user_and_says_who_that_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("echo.sock");
+    let endpoint = format!("unix:{}", path.display());
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut unix_echo = Example::run("unix_echo", [&endpoint]);
+    assert_eq!(unix_echo.line(), format!("listening on {endpoint}"));
+    let mut socket = connect_when_there(&path);
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    socket.write_all(b"hello\0\xff").expect("it reads");
+    socket.shutdown(Shutdown::Write).expect("a half-close");
+    let mut reply = Vec::new();
+    socket.read_to_end(&mut reply).expect("it answers");
+    assert_eq!(reply, b"hello\0\xff");
+    let this = std::process::id();
+    assert_eq!(unix_echo.line(), format!("user {user}, group {group}, process {this}"));
+    drop(unix_echo);
+
+    // For somebody else, it is as if there were nobody.
+    let mut unix_echo = Example::run("unix_echo", [endpoint.clone(), (user + 1).to_string()]);
+    assert_eq!(unix_echo.line(), format!("listening on {endpoint}"));
+    let mut socket = connect_when_there(&path);
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    assert_eq!(socket.read(&mut [0]).expect("an end in order"), 0);
+}
+
+#[test]
 fn embed_runs_inside_of_another_loop_and_ends() {
     let mut embed = Example::run("embed", ["127.0.0.1:0"]);
     let output: Vec<String> = embed.lines.by_ref().map(|line| line.expect("UTF-8")).collect();
@@ -157,6 +185,7 @@ fn an_address_that_is_none_is_an_error_that_says_so() {
         "echo",
         "own_service",
         "udp_echo",
+        "unix_echo",
         "embed",
         #[cfg(feature = "codec")]
         "framed",
