@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use rustix::process::{
@@ -80,30 +79,39 @@ pub(crate) fn resident_bytes() -> usize {
 /// The sockets of this process that are connected to `peer`: the accepted end
 /// of a client's connection, got at from outside of the library.
 pub(crate) fn accepted_sockets(peer: SocketAddr) -> Vec<Socket> {
-    own_sockets(|socket| socket.peer_addr().is_ok_and(|address| address.as_socket() == Some(peer)))
+    own_sockets("/proc/self/net/tcp", |_, remote| remote == in_proc(peer))
 }
 
-/// Second descriptors of all sockets of this process that `wanted` is true of.
+/// Second descriptors of the sockets of this process that are in `table`
+/// (proc(5)) with such a local and remote address.
 ///
-/// One search at a time: another one's second descriptors would be found too.
-fn own_sockets(wanted: impl Fn(&Socket) -> bool) -> Vec<Socket> {
-    static SEARCH: Mutex<()> = Mutex::new(());
-    let _search = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
+/// Of no others, not even for a moment: a socket that another test closes
+/// meanwhile would stay open, and its port taken.
+fn own_sockets(table: &str, wanted: impl Fn(&str, &str) -> bool) -> Vec<Socket> {
+    let table = fs::read_to_string(table).expect("a Linux with /proc");
+    let names: Vec<_> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.len() > 9 && wanted(fields[1], fields[2]))
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect();
     let this = pidfd_open(getpid(), PidfdFlags::empty()).expect("Linux 5.3");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").expect("a Linux with /proc").flatten() {
-        let is_socket =
-            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
+        let is_wanted = fs::read_link(entry.path())
+            .is_ok_and(|target| names.iter().any(|name| target == Path::new(name)));
         let number = entry.file_name().to_string_lossy().parse();
-        let (true, Ok(number)) = (is_socket, number) else { continue };
-        // Another test may have closed it since.
-        let Ok(socket) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else { continue };
-        let socket = Socket::from(socket);
-        if wanted(&socket) {
-            found.push(socket);
+        if let (true, Ok(number)) = (is_wanted, number) {
+            found.extend(pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).map(Socket::from));
         }
     }
     found
+}
+
+/// An address as the tables of proc(5) have it.
+fn in_proc(address: SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else { panic!("{address} is in another table") };
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
 }
 
 /// True if a program of this name can be found; if not, says that the test
@@ -121,10 +129,7 @@ pub(crate) fn have(program: &str) -> bool {
 /// outside of the library.
 #[track_caller]
 pub(crate) fn bound_socket(local: SocketAddr) -> Socket {
-    let mut found = own_sockets(|socket| {
-        socket.r#type().is_ok_and(|kind| kind == socket2::Type::DGRAM)
-            && socket.local_addr().is_ok_and(|address| address.as_socket() == Some(local))
-    });
+    let mut found = own_sockets("/proc/self/net/udp", |own, _| own == in_proc(local));
     assert!(!found.is_empty(), "nothing is bound to {local}");
     found.remove(0)
 }
