@@ -235,13 +235,14 @@ fn a_slow_callback_is_counted_and_named() {
         if at != "timer" && at != "tick" {
             client.finish();
         }
-        eventually(at, || server.stats().slow > 0);
         let wanted = format!("`{at}`");
-        let logs = captured_logs();
-        let warned = logs.iter().any(|(level, text)| {
-            *level == log::Level::Warn && text.contains("Moody") && text.contains(&wanted)
+        // On a busy machine others may be slow too, and before it.
+        eventually(&format!("{at} is counted and named"), || {
+            server.stats().slow > 0
+                && captured_logs().iter().any(|(level, text)| {
+                    *level == log::Level::Warn && text.contains("Moody") && text.contains(&wanted)
+                })
         });
-        assert!(warned, "nobody named {at}: {logs:?}");
     }
 }
 
