@@ -76,7 +76,8 @@ fn next_timeout_says_how_long_the_outer_loop_may_sleep() {
     let set = Instant::now();
     turn(&mut reactor);
     let sleep = reactor.next_timeout().expect("a timer is set");
-    assert!(sleep <= SOON && sleep > Duration::ZERO, "{sleep:?}");
+    // Zero once it is due, which it may be already where this thread had to wait.
+    assert!(sleep <= SOON && (sleep > Duration::ZERO || set.elapsed() >= SOON), "{sleep:?}");
     assert!(!is_readable(&reactor, sleep + Duration::from_millis(1)), "a timer is no event");
     assert!(set.elapsed() >= SOON);
     assert_eq!(reactor.next_timeout(), Some(Duration::ZERO), "it is due");
