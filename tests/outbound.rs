@@ -88,10 +88,14 @@ fn next(told: &Receiver<Told>) -> Told {
     told.recv_timeout(PATIENCE).expect("something becomes of it")
 }
 
-/// An endpoint where nobody listens: somebody did until now.
-fn deserted() -> Endpoint {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").into()
+/// An endpoint where nobody listens, nor will: its port is taken as long as
+/// the socket is there.
+fn deserted() -> (socket2::Socket, Endpoint) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&anywhere.into()).expect("a free port");
+    let at = socket.local_addr().expect("it is bound").as_socket().expect("an IP address");
+    (socket, at.into())
 }
 
 #[test]
@@ -141,8 +145,9 @@ fn a_failure_is_told_once_with_the_systems_reason() {
     let directory = tempfile::tempdir().expect("a directory");
     let stale = directory.path().join("stale");
     drop(UnixListener::bind(&stale).expect("the path is free"));
+    let (_socket, deserted) = deserted();
     for (to, kind) in [
-        (deserted(), io::ErrorKind::ConnectionRefused),
+        (deserted, io::ErrorKind::ConnectionRefused),
         (Endpoint::Unix(stale), io::ErrorKind::ConnectionRefused),
         (Endpoint::Unix(directory.path().join("nothing")), io::ErrorKind::NotFound),
         ("udp://127.0.0.1:9".parse().expect("an endpoint"), io::ErrorKind::Unsupported),
@@ -161,11 +166,8 @@ fn a_failure_is_told_once_with_the_systems_reason() {
 // host that does not answer as one gets on a loopback interface.
 #[test]
 fn a_peer_that_does_not_answer_is_given_up_in_time() {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
-    socket.bind(&anywhere.into()).expect("a free port");
+    let (socket, to) = deserted();
     socket.listen(0).expect("it is bound");
-    let to: Endpoint = socket.local_addr().expect("it is bound").as_socket().expect("an IP address").into();
     let limits = Limits { connect: Some(SOON), ..Limits::without_frames() };
     let (dialler, told) = dialler_with(Config::default(), limits, false);
     for tag in 0..8 {
