@@ -84,6 +84,24 @@ fn clog(socket: &mut TcpStream) {
     socket.set_nonblocking(false).expect("an option of sockets");
 }
 
+/// Sends more than the way back has room for, and reads none of it: the server
+/// cannot be done with it.
+fn overfill(socket: &mut UnixStream) {
+    // Theirs is of the same size; one more write may begin below it (unix(7)).
+    let room = socket2::SockRef::from(&*socket).send_buffer_size().expect("an option of sockets");
+    socket.set_nonblocking(true).expect("an option of sockets");
+    let began = std::time::Instant::now();
+    let mut sent = 0;
+    while sent <= room + room / 2 {
+        match socket.write(&[b'x'; 4096]) {
+            Ok(count) => sent += count,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(began.elapsed() < PATIENCE, "it does not read");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn serves_every_endpoint_on_one_thread_and_ends_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -132,9 +150,10 @@ fn a_second_signal_ends_it_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("echo.sock");
     let unix = format!("unix:{}", path.to_str().expect("a UTF-8 path"));
-    let mut server = Server::start(&["127.0.0.1:0", &unix, "--drain", "600"]);
-    let mut client = connect(&server.listening("echo"));
-    clog(&mut client);
+    let mut server = Server::start(&[&unix, "--drain", "600"]);
+    server.listening("echo");
+    let mut client = UnixStream::connect(&path).expect("it listens");
+    overfill(&mut client);
     server.signal(Signal::TERM);
     // Once listeners are closed, the first one has arrived.
     while path.exists() {
