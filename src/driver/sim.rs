@@ -275,6 +275,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
 
     fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<()> {
         self.calls.wait += 1;
+        self.net.has_closed = false;
         let was_quiet = self.net.is_quiet();
         self.call()?;
         let until = timeout.map(|timeout| self.net.now.saturating_add(nanos(timeout)));
@@ -427,6 +428,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
 
     fn read(&mut self, stream: &mut SimStream, into: &mut [u8]) -> io::Result<usize> {
         self.calls.read += 1;
+        self.net.hasty += u64::from(self.net.has_closed);
         self.call()?;
         let place = stream.0;
         let unread = self.net.wires[place].up.unread();
@@ -535,7 +537,10 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         // Closing is never interrupted: the descriptor is gone in any case.
         let _ = self.call();
         self.net.open -= 1;
-        self.net.wires[stream.0].socket.open = false;
+        let socket = &mut self.net.wires[stream.0].socket;
+        socket.open = false;
+        // One that was turned away was never reported of.
+        self.net.has_closed |= socket.token.is_some();
         self.let_go(stream.0, how);
     }
 

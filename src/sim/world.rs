@@ -38,7 +38,7 @@ impl std::error::Error for Violation {}
 /// - the callbacks of each connection come in their order, `close` once;
 /// - what a handler is given is what the client sent, in order;
 /// - as many bytes are counted as were moved, as many sockets are open as
-///   there are connections;
+///   there are connections, and none closes while others are still read;
 /// - turns that achieve nothing are followed by a wait.
 ///
 /// ```
@@ -308,6 +308,9 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         if stats.stale_events != net.faults().stale {
             let (seen, made) = (stats.stale_events, net.faults().stale);
             return Err(format!("{seen} stale events were seen, of {made}"));
+        }
+        if net.reads_after_a_close() > 0 {
+            return Err("a connection was closed before the turn's events were dealt with".into());
         }
         let recording = self.recording();
         let closed = recording.lives().len() - recording.sessions();

@@ -110,6 +110,10 @@ pub struct Network {
     pub(super) moved: (u64, u64),
     /// Waits in which time passed.
     pub(super) naps: u64,
+    /// The server has closed a connection since its last wait.
+    pub(super) has_closed: bool,
+    /// Reads after that.
+    pub(super) hasty: u64,
 }
 
 impl Network {
@@ -135,6 +139,8 @@ impl Network {
             faults: Faults::default(),
             moved: (0, 0),
             naps: 0,
+            has_closed: false,
+            hasty: 0,
         }
     }
 
@@ -262,6 +268,15 @@ impl Network {
     #[must_use]
     pub const fn naps(&self) -> u64 {
         self.naps
+    }
+
+    /// How many reads there were after a connection was closed, without a wait
+    /// in between. There are none where a loop closes only when it has dealt
+    /// with all that a wait reported, some of which may be about the socket
+    /// that is to be closed.
+    #[must_use]
+    pub const fn reads_after_a_close(&self) -> u64 {
+        self.hasty
     }
 
     /// The time.
