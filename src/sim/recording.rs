@@ -20,6 +20,8 @@ pub struct Life {
     input: Vec<u8>,
     left: Vec<u8>,
     above: bool,
+    /// The least that was queued since it was above, as far as was seen.
+    lowest: usize,
     eof: bool,
     closed: Option<String>,
     closed_at: Option<Instant>,
@@ -71,11 +73,12 @@ impl Life {
 
 /// A handler around another one. It passes every callback on, and notes what
 /// breaks the order that [`StreamHandler`] promises: input that is lost,
-/// doubled or out of place, a callback after `close`, a second `drained` for
-/// one crossing. [`World`](super::World) puts one around every handler.
+/// doubled or out of place, a callback after `close`, a `drained` too soon or a
+/// second one for one crossing. [`World`](super::World) puts one around every handler.
 #[derive(Debug)]
 pub struct Recording<H> {
     handler: H,
+    low_mark: usize,
     high_mark: usize,
     /// Whether the crossings of the high mark are seen from the queue alone.
     sees_crossings: bool,
@@ -100,6 +103,7 @@ impl<H: StreamHandler> Recording<H> {
     pub fn new(handler: H, limits: &Limits) -> Self {
         Self {
             handler,
+            low_mark: limits.low_mark,
             high_mark: limits.high_mark,
             sees_crossings: limits.overflow == Overflow::Close,
             lives: Vec::new(),
@@ -144,8 +148,20 @@ impl<H: StreamHandler> Recording<H> {
         &self.violations
     }
 
-    fn begin(&mut self, io: &Io<'_>, life: usize, what: &str) {
+    /// Before a callback: how far queues have fallen. Only callbacks add to
+    /// them, so in between they were no lower.
+    fn look(&mut self, io: &Io<'_>) {
         self.callbacks += 1;
+        for life in &self.open {
+            let life = &mut self.lives[*life];
+            if life.above {
+                life.lowest = io.queued(life.id).map_or(life.lowest, |queued| queued.min(life.lowest));
+            }
+        }
+    }
+
+    fn begin(&mut self, io: &Io<'_>, life: usize, what: &str) {
+        self.look(io);
         let life = &self.lives[life];
         let id = life.id;
         if io.id() != id {
@@ -189,7 +205,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     }
 
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
-        self.callbacks += 1;
+        self.look(io);
         let session = self.handler.open(io, link)?;
         let life = self.lives.len();
         self.lives.push(Life {
@@ -198,6 +214,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             input: Vec::new(),
             left: Vec::new(),
             above: false,
+            lowest: usize::MAX,
             eof: false,
             closed: None,
             closed_at: None,
@@ -242,7 +259,13 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     fn drained(&mut self, io: &mut Io<'_>, recorded: &mut Self::Session) -> Result<(), BoxError> {
         self.begin(io, recorded.life, "drained");
         let life = &mut self.lives[recorded.life];
-        if !std::mem::take(&mut life.above) && self.sees_crossings {
+        let lowest = std::mem::replace(&mut life.lowest, usize::MAX);
+        if std::mem::take(&mut life.above) {
+            if lowest > self.low_mark {
+                let what = format!("connection {}: `drained` with {lowest} bytes still queued", life.id);
+                self.violations.push(what);
+            }
+        } else if self.sees_crossings {
             self.violations.push(format!("connection {}: `drained` without a crossing", life.id));
         }
         let outcome = self.handler.drained(io, &mut recorded.session);
@@ -290,19 +313,19 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
-        self.callbacks += 1;
+        self.look(io);
         self.handler.tick(io, timer);
         self.end(io);
     }
 
     fn draining(&mut self, io: &mut Io<'_>) {
-        self.callbacks += 1;
+        self.look(io);
         self.handler.draining(io);
         self.end(io);
     }
 
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
-        self.callbacks += 1;
+        self.look(io);
         self.handler.listener_failed(io, listener, error);
         self.end(io);
     }
