@@ -183,6 +183,7 @@ impl<const SHORT: bool> SimDriver<SHORT> {
     /// How an accept fails, if it does.
     fn accept_fault(&mut self, place: usize) -> Option<Errno> {
         let net = &mut self.net;
+        net.listeners[place].starved = false;
         if let Some(error) = net.listeners[place].broken {
             return Some(Errno::from_raw_os_error(error));
         }
@@ -193,6 +194,7 @@ impl<const SHORT: bool> SimDriver<SHORT> {
         net.exhausted = None;
         if net.descriptors.is_some_and(|limit| net.open >= limit) {
             net.faults.exhausted += 1;
+            net.listeners[place].starved = true;
             return Some(Errno::MFILE);
         }
         if net.listeners[place].aborted > 0 {
@@ -287,10 +289,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             }
             let due = self.net.next_due().filter(|due| until.is_none_or(|until| *due <= until));
             match (due, until) {
-                (Some(due), _) => {
-                    self.net.naps += 1;
-                    self.net.pass(due);
-                }
+                (Some(due), _) => self.net.nap(due),
                 (None, Some(until)) => {
                     let late = if timeout == Some(Duration::ZERO) {
                         Duration::ZERO
@@ -298,8 +297,12 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
                         self.net.weather.overshoot
                     };
                     let late = self.net.rng.between(0, nanos(late));
-                    self.net.naps += u64::from(until > self.net.now);
-                    self.net.pass(until.saturating_add(late));
+                    let to = until.saturating_add(late);
+                    if until > self.net.now {
+                        self.net.nap(to)
+                    } else {
+                        self.net.pass(to)
+                    }
                     break;
                 }
                 // The last of the clients did its last, and it was no news.
@@ -345,6 +348,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             user_timeout: options.user_timeout,
             waiting: std::collections::VecDeque::new(),
             aborted: 0,
+            starved: false,
             broken: None,
             armed: true,
             edge: false,

@@ -39,7 +39,8 @@ impl std::error::Error for Violation {}
 /// - what a handler is given is what the client sent, in order;
 /// - as many bytes are counted as were moved, as many sockets are open as
 ///   there are connections, and none closes while others are still read;
-/// - turns that achieve nothing are followed by a wait.
+/// - turns that achieve nothing are followed by a wait, and no wait comes
+///   between a descriptor that is free again and a client it was lacking for.
 ///
 /// ```
 /// use serve_forever::driver::sim::{Script, Weather};
@@ -311,6 +312,9 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         }
         if net.reads_after_a_close() > 0 {
             return Err("a connection was closed before the turn's events were dealt with".into());
+        }
+        if net.overslept() > 0 {
+            return Err("a descriptor was free for a client that waited, and the loop slept".into());
         }
         let recording = self.recording();
         let closed = recording.lives().len() - recording.sessions();

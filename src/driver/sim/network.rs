@@ -61,6 +61,8 @@ pub(super) struct Listening {
     pub(super) waiting: VecDeque<usize>,
     /// Connections that were reset while they waited, each to be told.
     pub(super) aborted: usize,
+    /// The last accept found no descriptor.
+    pub(super) starved: bool,
     /// Every accept fails with this.
     pub(super) broken: Option<i32>,
     pub(super) armed: bool,
@@ -114,6 +116,8 @@ pub struct Network {
     pub(super) has_closed: bool,
     /// Reads after that.
     pub(super) hasty: u64,
+    /// Waits in which time passed and a client could have been accepted.
+    pub(super) overslept: u64,
 }
 
 impl Network {
@@ -141,6 +145,7 @@ impl Network {
             naps: 0,
             has_closed: false,
             hasty: 0,
+            overslept: 0,
         }
     }
 
@@ -279,6 +284,15 @@ impl Network {
         self.hasty
     }
 
+    /// How many waits there were in which time passed though somebody waited to
+    /// be accepted, had been turned back for want of a descriptor, and one had
+    /// been closed since. There are none where a loop tries again when it has
+    /// closed one: nothing else will tell it.
+    #[must_use]
+    pub const fn overslept(&self) -> u64 {
+        self.overslept
+    }
+
     /// The time.
     #[must_use]
     pub const fn now(&self) -> Moment {
@@ -319,6 +333,17 @@ impl Network {
     pub(super) fn at(&mut self, at: u64, due: Due) {
         self.sequence += 1;
         self.agenda.push(Reverse((at, self.sequence, due)));
+    }
+
+    /// The server waits, and time passes until `to`.
+    pub(super) fn nap(&mut self, to: u64) {
+        self.naps += 1;
+        let room = self.descriptors.is_none_or(|limit| self.open < limit);
+        let starved = |listener: &Listening| {
+            listener.starved && listener.token.is_some() && !listener.waiting.is_empty()
+        };
+        self.overslept += u64::from(room && to > self.now && self.listeners.iter().any(starved));
+        self.pass(to);
     }
 
     /// Lets time pass until `to`, and all happen that is due by then.
