@@ -36,7 +36,8 @@ impl std::error::Error for Violation {}
 /// - the reactor's own invariants: what is counted is there, no limit is
 ///   exceeded, no connection that has work is forgotten;
 /// - the callbacks of each connection come in their order, `close` once;
-/// - what a handler is given is what the client sent, in order;
+/// - what a handler is given is what the client sent, in order, and no turn
+///   takes more than its share, of bytes or of connections;
 /// - as many bytes are counted as were moved, as many sockets are open as
 ///   there are connections, and none closes while others are still read;
 /// - turns that achieve nothing are followed by a wait, and no wait comes
@@ -63,8 +64,12 @@ pub struct World<H: StreamHandler, const SHORT: bool = false> {
     unix: Endpoint,
     turns: u64,
     patience: u64,
+    read_budget: usize,
+    accepts_per_turn: usize,
     /// How much of each life's input was compared.
     compared: Vec<usize>,
+    /// Turns of the reactor and connections accepted, when that was looked at.
+    shared: (u64, u64),
     /// What had been achieved when something last was, and the turns since.
     achieved: ([u64; 8], u32),
 }
@@ -92,6 +97,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         config: Config,
     ) -> Result<Self, Error> {
         let driver = SimDriver::new(seed, Weather::calm());
+        let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
         let mut reactor = Reactor::with_driver(driver, config)?;
         let service = reactor.add(Recording::new(handler, &limits), limits)?;
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
@@ -108,7 +114,10 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             unix,
             turns: 0,
             patience: 10_000_000,
+            read_budget,
+            accepts_per_turn,
             compared: Vec::new(),
+            shared: (0, 0),
             achieved: ([0; 8], 0),
         })
     }
@@ -290,7 +299,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     fn check(&mut self) -> Result<(), String> {
         self.reactor.check_invariants()?;
         self.check_accounts()?;
-        self.check_input()?;
+        let turns = self.check_share()?;
+        self.check_input(turns)?;
         self.check_rest()
     }
 
@@ -324,8 +334,25 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         recording.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
     }
 
-    /// What handlers were given is what clients sent, in order.
-    fn check_input(&mut self) -> Result<(), String> {
+    /// No turn accepts more than its share. Returns how many turns there were.
+    fn check_share(&mut self) -> Result<u64, String> {
+        let stats = self.reactor.stats();
+        let accepted = stats.accepted + stats.refused_full + stats.refused_by_handler;
+        let (turns, before) = std::mem::replace(&mut self.shared, (stats.turns, accepted));
+        let turns = stats.turns - turns;
+        let listeners = self.reactor.driver().net().open_listeners();
+        let share = (self.accepts_per_turn * listeners) as u64;
+        // With its listeners, a shutdown takes in all that had connected.
+        if listeners > 0 && accepted - before > turns.saturating_mul(share) {
+            return Err(format!("{} connections were accepted in {turns} turns", accepted - before));
+        }
+        Ok(turns)
+    }
+
+    /// What handlers were given is what clients sent, in order, and no more at
+    /// once than they may take.
+    fn check_input(&mut self, turns: u64) -> Result<(), String> {
+        let share = turns.saturating_mul(self.read_budget as u64);
         let news = self.reactor.get_mut(&self.service).take_news();
         let lives = self.reactor.get(&self.service).lives();
         self.compared.resize(lives.len(), 0);
@@ -338,6 +365,9 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
                 return Err(format!(
                     "client {client}: what was handed over after {from} bytes is not what it sent"
                 ));
+            }
+            if new.len() as u64 > share {
+                return Err(format!("client {client}: {} bytes were read in {turns} turns", new.len()));
             }
             *compared += new.len();
         }

@@ -305,6 +305,12 @@ impl Network {
         self.open
     }
 
+    /// Listeners that the server has open.
+    #[must_use]
+    pub fn open_listeners(&self) -> usize {
+        self.listeners.iter().filter(|listener| listener.token.is_some()).count()
+    }
+
     /// True when nothing will happen any more unless the server, or the test,
     /// does something.
     #[must_use]
