@@ -5,6 +5,8 @@ mod command;
 mod echo;
 mod framing;
 mod once;
+#[cfg(feature = "upload")]
+mod upload;
 mod upper;
 
 #[cfg(feature = "command")]
@@ -12,4 +14,6 @@ pub use self::command::{Audit, Command, CommandSession, Reply, Status};
 pub use self::echo::Echo;
 pub use self::framing::{Framing, LineTooLong};
 pub use self::once::Once;
+#[cfg(feature = "upload")]
+pub use self::upload::{Upload, UploadedFile};
 pub use self::upper::Upper;
