@@ -299,6 +299,7 @@ impl StreamHandler for Upload {
         if let Err(refusal) = self.take(io, client, rest, true) {
             self.refuse(io, client, &refusal);
         }
+        client.give_up(&"the client ended its side");
         Ok(AfterEof::Finish)
     }
 
@@ -317,22 +318,30 @@ impl StreamHandler for Upload {
         if client.incoming.is_some() {
             let silent = io.now().saturating_duration_since(client.last_byte);
             let Some(left) = self.stall.checked_sub(silent).filter(|left| !left.is_zero()) else {
-                return Err(format!("no byte of its file for {silent:.1?}").into());
+                let why = format!("no byte of its file for {silent:.1?}");
+                client.give_up(&why);
+                return Err(why.into());
             };
             client.look = Some(io.after(left)?);
         }
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, client: Uploader, why: &Close) {
-        if let Some(Incoming { name, size, left, .. }) = &client.incoming {
-            let came = size - left;
-            log::info!("{} left with {came} of {size} bytes of {name:?} sent: {why}", client.escaped());
-        }
+    fn close(&mut self, _: &mut Io<'_>, mut client: Uploader, why: &Close) {
+        client.give_up(why);
     }
 }
 
 impl Uploader {
+    /// Nothing more will come of the file under way, if there is one. It is
+    /// removed at once: who sees the connection end finds nothing of it.
+    fn give_up(&mut self, why: &dyn fmt::Display) {
+        if let Some(Incoming { name, size, left, .. }) = self.incoming.take() {
+            let came = size - left;
+            log::info!("{} sent {came} of {size} bytes of {name:?}: {why}", self.escaped());
+        }
+    }
+
     /// Who it is, for logs: a client may choose the path of its Unix socket.
     fn escaped(&self) -> String {
         self.peer.to_string().escape_debug().to_string()

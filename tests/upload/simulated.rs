@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serve_forever::driver::sim::{ClientId, Odds, Rng, Script, Weather};
+use serve_forever::driver::sim::{ClientId, Odds, Pace, Rng, Script, Weather};
 use serve_forever::services::{Framing, Upload};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits};
@@ -173,6 +173,23 @@ fn data_has_no_deadline_but_that_of_silence() {
     run(&mut world);
     assert_eq!(world.client(client).received(), b"ok|100|slow\n");
     assert_eq!(contents(directory.path()), [("slow".to_owned(), vec![b'x'; 100])]);
+}
+
+#[test]
+fn who_does_not_read_its_answers_is_not_read_from() {
+    let weather = Weather { buffer: 1000, ..Weather::calm() };
+    let limits = Limits { low_mark: 500, high_mark: 1000, hard_mark: 2000, ..Upload::limits() };
+    let (mut world, directory) = world(weather, 1, limits, Config::default());
+    let stream: Vec<u8> = (0..500).flat_map(|number| post(&number.to_string(), b"x")).collect();
+    let answers: String = (0..500).map(|number| format!("ok|1|{number}\n")).collect();
+    let script = Script::new().read(Pace::Never).send(stream).finish();
+    let client = world.play(script.after(Duration::from_secs(30)).read(Pace::AtOnce));
+    world.run_for(Duration::from_secs(29)).expect("it keeps its promises");
+    let taken = names_in(directory.path()).len();
+    assert!(taken < 400, "{taken} files were taken, whose answers wait");
+    run(&mut world);
+    assert_eq!(String::from_utf8_lossy(world.client(client).received()), answers);
+    assert_eq!(names_in(directory.path()).len(), 500);
 }
 
 #[test]
