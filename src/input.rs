@@ -10,33 +10,45 @@ use bytes::BytesMut;
 /// buffer for each read; it stays within the cache.
 #[derive(Debug)]
 pub(crate) struct Input {
+    /// What is read lands from `start` on.
     landing: Box<[u8]>,
+    start: usize,
     shown: BytesMut,
 }
 
+/// The size of a page, near enough: see [`Input::new`].
+const PAGE: usize = 4096;
+
 impl Input {
     pub(crate) fn new(size: usize) -> Self {
-        Self { landing: vec![0; size].into(), shown: BytesMut::with_capacity(size) }
+        let shown = BytesMut::with_capacity(size);
+        let landing: Box<[u8]> = vec![0; size + PAGE].into();
+        // Some processors (AMD with FSRM) copy some twenty times slower where
+        // the target lies less than 64 bytes behind the source modulo a page,
+        // and that is how an allocator lays out two buffers of this size. So
+        // they are half a page apart.
+        let apart = shown.as_ptr().addr().wrapping_sub(landing.as_ptr().addr()).wrapping_add(PAGE / 2);
+        Self { landing, start: apart % PAGE, shown }
     }
 
     /// The room for a read of at most `budget` bytes.
     #[inline]
     pub(crate) fn room(&mut self, budget: usize) -> &mut [u8] {
-        let size = self.landing.len().min(budget);
-        &mut self.landing[..size]
+        let size = (self.landing.len() - PAGE).min(budget);
+        &mut self.landing[self.start..][..size]
     }
 
     /// The first `count` bytes that the last read left in [`room`](Self::room).
     #[inline]
     pub(crate) fn landed(&self, count: usize) -> &[u8] {
-        &self.landing[..count]
+        &self.landing[self.start..][..count]
     }
 
     /// Shows these bytes to a handler.
     #[inline]
     pub(crate) fn show(&mut self, count: usize) {
         self.shown.clear();
-        self.shown.extend_from_slice(&self.landing[..count]);
+        self.shown.extend_from_slice(&self.landing[self.start..][..count]);
     }
 
     /// What the handler sees of a connection that has kept nothing.
