@@ -11,6 +11,14 @@ mod upper;
 
 #[cfg(feature = "command")]
 pub use self::command::{Audit, Command, CommandSession, Reply, Status};
+mod chat;
+mod echo;
+mod framing;
+mod once;
+mod text;
+mod upper;
+
+pub use self::chat::{Chat, ChatEvent, ChatSession};
 pub use self::echo::Echo;
 pub use self::framing::{Framing, LineTooLong};
 pub use self::once::Once;
