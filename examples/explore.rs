@@ -8,6 +8,7 @@
 //! Prints the seeds that failed, the trace of the shortest once it was shrunk,
 //! and what all of them covered. Ends with 1 if any failed.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serve_forever::sim::subject::{Echo, Hub, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run, shrink};
 
 /// Lines of a trace that are printed.
@@ -53,6 +54,10 @@ enum Service {
     Hub,
     /// An echo with timers.
     Timed,
+    /// A chat room.
+    Chat,
+    /// A chat room of 10 lines a second for each member.
+    LimitedChat,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -142,5 +147,7 @@ fn main() -> ExitCode {
         Service::Once => explore(&Once, &options),
         Service::Hub => explore(&Hub, &options),
         Service::Timed => explore(&Timed, &options),
+        Service::Chat => explore(&Chat::default(), &options),
+        Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),
     }
 }

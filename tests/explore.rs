@@ -3,7 +3,9 @@
 
 #![cfg(feature = "sim")]
 
-use serve_forever::sim::subject::{Echo, Hub, Once, Timed, Upper};
+use std::num::NonZeroU32;
+
+use serve_forever::sim::subject::{Chat, Echo, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run};
 
 /// Failures after which a test has seen enough: a run that never comes to
@@ -55,6 +57,16 @@ fn records_cross_connections_in_order() {
 #[test]
 fn timers_fire_in_time_and_as_often_as_they_were_set() {
     explore(&Timed, 40_000..40_500);
+}
+
+#[test]
+fn a_chat_delivers_each_line_once_and_knows_who_is_there() {
+    explore(&Chat::default(), 50_000..50_500);
+}
+
+#[test]
+fn so_does_one_that_limits_its_members() {
+    explore(&Chat { lines_per_second: NonZeroU32::new(10) }, 60_000..60_500);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn play<S: Subject, const SHORT: bool>(
         check_client(subject, plan, world, &plan.clients[place], client)
             .map_err(|what| world.violation(what))?;
     }
-    Ok(())
+    subject.check_all(world.net(), world.lives()).map_err(|what| world.violation(what))
 }
 
 /// Whether everything that a client missed is explained, and what it got is

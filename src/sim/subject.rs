@@ -1,9 +1,12 @@
 //! What is explored: a handler, and what its clients must get from it.
 
+mod chat;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::chat::Chat;
 use super::recording::Life;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::{BoxError, GroupId, Io, Limits, Link, Sent, StreamHandler, TimerId, services};
@@ -32,6 +35,17 @@ pub trait Subject {
     ///
     /// What is wrong.
     fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String>;
+
+    /// Holds what clients received against what others sent, in the end.
+    /// `lives` are the connections, in the order in which they were opened.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    fn check_all(&self, net: &Network, lives: &[Life]) -> Result<(), String> {
+        let _ = (net, lives);
+        Ok(())
+    }
 
     /// Whether a connection may end with [`Close::Overflow`](crate::Close::Overflow)
     /// or without its client's doing: where others write to it.

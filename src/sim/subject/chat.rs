@@ -1,0 +1,252 @@
+//! A chat to explore: who is there, and that each line reaches everybody else
+//! who is, once and in order.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Subject;
+use crate::driver::sim::{ClientId, Network, Rng};
+use crate::sim::recording::Life;
+use crate::{Limits, services};
+
+/// [`services::Chat`]. Its clients ask who is there, give themselves a name
+/// that is theirs alone, and say numbered lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chat {
+    /// What [`services::Chat::lines_per_second`] is told, if anything.
+    pub lines_per_second: Option<NonZeroU32>,
+}
+
+impl Subject for Chat {
+    type Handler = services::Chat;
+
+    fn handler(&self) -> services::Chat {
+        let chat = services::Chat::new();
+        match self.lines_per_second {
+            Some(lines) => chat.lines_per_second(lines),
+            None => chat,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        // There are clients that stay for ever if they may.
+        Limits { idle: Some(Duration::from_secs(300)), ..services::Chat::limits() }
+    }
+
+    fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {
+        let mut stream = format!("/who\n/nick c{client}\n");
+        let mut number = 0;
+        while stream.len() < len {
+            match rng.below(12) {
+                0 => stream.push_str("/who\n"),
+                1 => stream.push_str(" \x1b\n"),
+                end => {
+                    stream.push_str(&line(client, number));
+                    stream.push_str(if end == 2 { "\r\n" } else { "\n" });
+                    number += 1;
+                }
+            }
+        }
+        match rng.below(4) {
+            0 => stream.push_str("/quit done\nnever said\n"),
+            1 => stream.push_str(&line(client, number)),
+            2 => stream.push_str("/who\n"),
+            _ => {}
+        }
+        stream.into_bytes()
+    }
+
+    fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
+        let seen = net.client(client);
+        if !whole {
+            return Ok(()); // what it got is looked at with everybody's
+        }
+        if seen.saw_fin().is_none() || seen.received().last() != Some(&b'\n') {
+            return Err(format!("client {client} got no FIN behind a whole line"));
+        }
+        let asked = done(seen.sent()).filter(|line| *line == "/who").count();
+        let lines = std::str::from_utf8(seen.received()).map_err(|error| error.to_string())?.lines();
+        let answers = lines.filter(|line| matches!(Heard::parse(line), Heard::Who(_))).count();
+        if asked != answers {
+            return Err(format!(
+                "client {client} asked {asked} times who is there, and was told {answers} times"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_all(&self, net: &Network, lives: &[Life]) -> Result<(), String> {
+        let said: BTreeMap<usize, usize> = lives
+            .iter()
+            .filter_map(|life| {
+                let left = if life.saw_eof() { 0 } else { life.left().len() };
+                let taken = &life.input()[..life.input().len() - left];
+                let lines = done(taken).filter(|line| !line.trim_matches([' ', '\x1b']).is_empty());
+                let said = lines.filter(|line| !line.starts_with('/')).count();
+                Some((life.client()?.number(), said))
+            })
+            .collect();
+        for (client, seen) in net.clients() {
+            let received = seen.received();
+            let whole = received.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let lines = std::str::from_utf8(&received[..whole]).map_err(|error| error.to_string())?;
+            let mut view = View { me: client.number(), ..View::default() };
+            for line in lines.lines() {
+                view.hear(line, &said, self.lines_per_second.is_some())
+                    .map_err(|what| format!("client {client}, told {line:?}: {what}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_overflow(&self) -> bool {
+        true
+    }
+}
+
+/// A line that everybody can tell for the one it is.
+fn line(client: usize, number: usize) -> String {
+    format!("{number} {}", "x".repeat((client * 7 + number * 13) % 40))
+}
+
+/// The lines of a stream that a member gets done before it leaves.
+fn done(stream: &[u8]) -> impl Iterator<Item = &str> {
+    let lines = std::str::from_utf8(stream).unwrap_or("").lines();
+    let mut quit = false;
+    lines.take_while(move |line| !std::mem::replace(&mut quit, line.starts_with("/quit")))
+}
+
+/// What a line of the chat says.
+enum Heard<'a> {
+    You(&'a str),
+    Joined(&'a str),
+    Left(&'a str),
+    Renamed(&'a str, &'a str),
+    Who(Vec<&'a str>),
+    Said(&'a str, &'a str),
+    SlowDown,
+    Other,
+}
+
+impl<'a> Heard<'a> {
+    fn parse(line: &'a str) -> Self {
+        if line == "! slow down" {
+            return Self::SlowDown;
+        }
+        if let Some((name, text)) = line.strip_prefix('<').and_then(|line| line.split_once("> ")) {
+            return Self::Said(name, text);
+        }
+        let Some(notice) = line.strip_prefix("* ") else { return Self::Other };
+        if let Some(name) = notice.strip_prefix("you are ") {
+            Self::You(name)
+        } else if let Some(name) = notice.strip_suffix(" joined") {
+            Self::Joined(name)
+        } else if let Some(name) = notice.strip_suffix(" left").or_else(|| notice.strip_suffix(" left: done"))
+        {
+            Self::Left(name)
+        } else if let Some((old, new)) = notice.split_once(" is now ") {
+            Self::Renamed(old, new)
+        } else {
+            Self::Who(notice.split(", ").collect())
+        }
+    }
+}
+
+/// The room as one member knows it.
+#[derive(Default)]
+struct View {
+    me: usize,
+    /// Who was there before it, once it has been told.
+    before: Option<Vec<String>>,
+    /// Itself, and who came behind it, in order.
+    since: Vec<String>,
+    /// The number of each client's next line, if one of it was heard.
+    next: BTreeMap<usize, usize>,
+}
+
+impl View {
+    fn knows_before(&self, name: &str) -> bool {
+        self.before.iter().flatten().any(|other| other == name)
+    }
+
+    fn is_new(&self, name: &str) -> Result<(), String> {
+        let known = self.knows_before(name) || self.since.iter().any(|other| other == name);
+        if known { Err("there is one of that name".into()) } else { Ok(()) }
+    }
+
+    /// Where somebody is in the order of joining; `None` in `Ok`: before this
+    /// one, which has not been told of those yet.
+    fn find(&mut self, name: &str) -> Result<Option<(&mut Vec<String>, usize)>, String> {
+        if let Some(place) = self.since.iter().position(|other| other == name) {
+            return Ok(Some((&mut self.since, place)));
+        }
+        let Some(before) = &mut self.before else { return Ok(None) };
+        let place = before.iter().position(|other| other == name).ok_or("there is nobody of that name")?;
+        Ok(Some((before, place)))
+    }
+
+    fn hear(&mut self, line: &str, said: &BTreeMap<usize, usize>, limited: bool) -> Result<(), String> {
+        match Heard::parse(line) {
+            Heard::You(name) if self.since.is_empty() => self.since.push(name.into()),
+            _ if self.since.is_empty() => return Err("its own name should come first".into()),
+            Heard::Joined(name) => {
+                self.is_new(name)?;
+                self.since.push(name.into());
+            }
+            Heard::Renamed(old, new) => {
+                self.is_new(new)?;
+                if let Some((list, place)) = self.find(old)? {
+                    list[place] = new.into();
+                }
+            }
+            Heard::Left(name) => self.lose(name, said)?,
+            Heard::Who(names) => self.list(&names)?,
+            Heard::Said(name, text) => self.listen(name, text)?,
+            Heard::SlowDown if limited => {}
+            Heard::You(_) | Heard::SlowDown | Heard::Other => return Err("that is not said here".into()),
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, names: &[&str]) -> Result<(), String> {
+        let before = self.before.clone().unwrap_or_else(|| {
+            let count = names.len().saturating_sub(self.since.len());
+            names[..count].iter().copied().map(String::from).collect()
+        });
+        if !before.iter().chain(&self.since).eq(names) {
+            return Err(format!("it knows of {before:?}, itself and {:?}", self.since));
+        }
+        self.before = Some(before);
+        Ok(())
+    }
+
+    fn listen(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let saw_it_come = self.find(name)?.is_some() && !self.knows_before(name);
+        let client: usize = name.strip_prefix('c').and_then(|name| name.parse().ok()).ok_or("who is that")?;
+        let number: usize =
+            text.split(' ').next().and_then(|number| number.parse().ok()).ok_or("what is that")?;
+        let expected = self.next.entry(client).or_insert(if saw_it_come { 0 } else { number });
+        if *expected != number || text != line(client, number) || client == self.me {
+            return Err(format!("line {expected} of {name} was to come"));
+        }
+        *expected += 1;
+        Ok(())
+    }
+
+    /// Somebody has left: all that it said has been heard, if it was there to
+    /// be heard.
+    fn lose(&mut self, name: &str, said: &BTreeMap<usize, usize>) -> Result<(), String> {
+        let saw_it_come = self.find(name)?.is_some() && !self.knows_before(name);
+        if let Some((list, place)) = self.find(name)? {
+            list.remove(place);
+        }
+        let Some(client) = name.strip_prefix('c').and_then(|name| name.parse().ok()) else { return Ok(()) };
+        let heard = self.next.get(&client).copied().or(saw_it_come.then_some(0));
+        let said = said.get(&client).copied();
+        if heard.is_some() && heard != said {
+            return Err(format!("{said:?} lines of it were taken, and {heard:?} heard"));
+        }
+        Ok(())
+    }
+}
