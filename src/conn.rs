@@ -6,6 +6,7 @@ use crate::buffer::{OutQueue, Pool};
 use crate::close::{Close, Sent};
 use crate::groups::Membership;
 use crate::id::{ChildId, Key};
+use crate::id::{GroupId, Key};
 use crate::limits::Limits;
 use crate::link::Side;
 use crate::moment::Moment;
@@ -264,6 +265,10 @@ impl Conn {
     pub(crate) fn forget_input(&mut self) {
         self.kept = None;
         self.taken_ahead = 0;
+    /// The groups that it is a member of.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        let memberships = self.extras.as_deref().map_or(&[][..], |extras| &extras.groups);
+        memberships.iter().map(|membership| membership.group)
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
@@ -273,11 +278,17 @@ impl Conn {
     /// True when nothing is under way that a shutdown should wait for: all
     /// input taken, all output written, and the handler not holding it.
     pub(crate) fn is_quiet(&self) -> bool {
+        self.is_heard() && self.out.is_none() && !self.has(Flags::DIRTY.union(Flags::OWES_DRAINED))
+    }
+
+    /// True when all its input is taken, and the handler does not hold it.
+    pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && !self.has(Flags::PEER_DONE);
         self.out.is_none()
             && !self.is_in_frame()
             && !unread
             && !self.has(Flags::PAUSED.union(Flags::DIRTY).union(Flags::OWES_DRAINED).union(Flags::BUSY))
+        self.kept.is_none() && !unread && !self.has(Flags::PAUSED)
     }
 }

@@ -118,6 +118,9 @@ impl<'a> Io<'a> {
     /// Puts a connection into a group; it leaves when it ends. Joining twice
     /// is joining once. `false`: there is no such connection or group.
     ///
+    /// A shutdown closes no member while another one has input that is not
+    /// taken yet, for that may be a message to it.
+    ///
     /// # Errors
     ///
     /// [`Error::Full`](crate::Error::Full) at

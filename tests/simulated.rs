@@ -5,6 +5,8 @@
 
 #[path = "simulated/accepting.rs"]
 mod accepting;
+#[path = "simulated/chat.rs"]
+mod chat;
 #[path = "simulated/deadlines.rs"]
 mod deadlines;
 #[path = "simulated/endings.rs"]

@@ -1,5 +1,6 @@
 //! Ending the loop, with or without finishing what is under way.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Reactor;
@@ -7,7 +8,7 @@ use crate::close::Close;
 use crate::conn::{Flags, Phase};
 use crate::core::Ending;
 use crate::driver::Driver;
-use crate::id::ConnId;
+use crate::id::{ConnId, GroupId};
 
 impl<D: Driver> Reactor<D> {
     /// Asks for a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
@@ -92,6 +93,22 @@ impl<D: Driver> Reactor<D> {
             .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && conn.child().is_none())
             .filter(|(_, conn)| !conn.has(Flags::BACKGROUND))
             .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
+    /// Closes those who have nothing under way, and who are in no group in
+    /// which somebody may still have something to say.
+    fn close_the_quiet(&mut self) {
+        let core = &mut self.stage.core;
+        let speaking: BTreeSet<GroupId> = core
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.is_live() && !conn.is_heard() && !conn.has(Flags::BACKGROUND))
+            .flat_map(|(_, conn)| conn.groups())
+            .collect();
+        let quiet: Vec<ConnId> = core
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && !conn.has(Flags::BACKGROUND))
+            .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
+            .map(|(key, _)| ConnId(key))
             .collect();
         for (id, was_busy) in quiet {
             if was_busy {

@@ -156,6 +156,7 @@ fn play<S: Subject, const SHORT: bool>(
         world.run()?;
     }
     world.check_baseline()?;
+    subject.check_handler(world.handler()).map_err(|what| world.violation(what))?;
     world.net_mut().settle();
     for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
     {

@@ -47,6 +47,16 @@ pub trait Subject {
         Ok(())
     }
 
+    /// Looks at the handler once every connection has ended.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    fn check_handler(&self, handler: &Self::Handler) -> Result<(), String> {
+        let _ = handler;
+        Ok(())
+    }
+
     /// Whether a connection may end with [`Close::Overflow`](crate::Close::Overflow)
     /// or without its client's doing: where others write to it.
     fn may_overflow(&self) -> bool {
