@@ -265,6 +265,8 @@ impl Conn {
     pub(crate) fn forget_input(&mut self) {
         self.kept = None;
         self.taken_ahead = 0;
+    }
+
     /// The groups that it is a member of.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         let memberships = self.extras.as_deref().map_or(&[][..], |extras| &extras.groups);
@@ -285,10 +287,6 @@ impl Conn {
     pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && !self.has(Flags::PEER_DONE);
-        self.out.is_none()
-            && !self.is_in_frame()
-            && !unread
-            && !self.has(Flags::PAUSED.union(Flags::DIRTY).union(Flags::OWES_DRAINED).union(Flags::BUSY))
-        self.kept.is_none() && !unread && !self.has(Flags::PAUSED)
+        !self.is_in_frame() && !unread && !self.has(Flags::PAUSED.union(Flags::BUSY))
     }
 }

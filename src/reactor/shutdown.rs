@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::close::Close;
-use crate::conn::{Flags, Phase};
+use crate::conn::{Conn, Flags, Phase};
 use crate::core::Ending;
 use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
@@ -81,34 +81,28 @@ impl<D: Driver> Reactor<D> {
             && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
 
-    /// Closes those who have nothing under way. Who had none all the while
-    /// waits for nothing, and is not waited for. To who had, more may be on
-    /// its way: closing at once would reset it, and could destroy the reply.
+    /// Closes those who have nothing under way, and are in no group in which
+    /// somebody may still have something to say. Who had nothing all the while
+    /// is closed at once, for its peer may stay as long as it likes. To who had
+    /// something, more may be on its way: closing it at once would reset it,
+    /// and could destroy the reply.
     fn close_the_quiet(&mut self) {
         let core = &mut self.stage.core;
-        let quiet: Vec<(ConnId, bool)> = core
-            .conns
-            .iter()
-            // A pipe ends with its child.
-            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && conn.child().is_none())
-            .filter(|(_, conn)| !conn.has(Flags::BACKGROUND))
-            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
-    /// Closes those who have nothing under way, and who are in no group in
-    /// which somebody may still have something to say.
-    fn close_the_quiet(&mut self) {
-        let core = &mut self.stage.core;
+        // A pipe ends with its child.
+        let concerned =
+            |conn: &Conn| conn.is_live() && conn.child().is_none() && !conn.has(Flags::BACKGROUND);
         let speaking: BTreeSet<GroupId> = core
             .conns
             .iter()
-            .filter(|(_, conn)| conn.is_live() && !conn.is_heard() && !conn.has(Flags::BACKGROUND))
+            .filter(|(_, conn)| concerned(conn) && !conn.is_heard())
             .flat_map(|(_, conn)| conn.groups())
             .collect();
-        let quiet: Vec<ConnId> = core
+        let quiet: Vec<(ConnId, bool)> = core
             .conns
             .iter()
-            .filter(|(_, conn)| conn.is_live() && conn.is_quiet() && !conn.has(Flags::BACKGROUND))
+            .filter(|(_, conn)| concerned(conn) && conn.is_quiet())
             .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
-            .map(|(key, _)| ConnId(key))
+            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
             .collect();
         for (id, was_busy) in quiet {
             if was_busy {
