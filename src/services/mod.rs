@@ -1,24 +1,19 @@
 //! Services that are ready to use, built on the public contract alone.
 
+mod chat;
 #[cfg(feature = "command")]
 mod command;
 mod echo;
 mod framing;
 mod once;
+mod text;
 #[cfg(feature = "upload")]
 mod upload;
 mod upper;
 
+pub use self::chat::{Chat, ChatEvent, ChatSession};
 #[cfg(feature = "command")]
 pub use self::command::{Audit, Command, CommandSession, Reply, Status};
-mod chat;
-mod echo;
-mod framing;
-mod once;
-mod text;
-mod upper;
-
-pub use self::chat::{Chat, ChatEvent, ChatSession};
 pub use self::echo::Echo;
 pub use self::framing::{Framing, LineTooLong};
 pub use self::once::Once;
