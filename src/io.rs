@@ -245,7 +245,8 @@ impl<'a> Io<'a> {
     }
 
     /// Stops reading a connection, until [`resume`](Self::resume). The end of
-    /// its input is not seen meanwhile either; a reset is, and ends it.
+    /// its input is not seen meanwhile either; a reset is, and ends it, unless
+    /// the handler has left input untaken.
     pub fn pause(&mut self, id: ConnId) {
         self.core.pause(id);
     }

@@ -217,8 +217,9 @@ impl<D: Driver> Reactor<D> {
 
     /// Phase 3, first: ends the connections that are not read, and whose peer
     /// is gone. One that is read finds out by that, after all that came before.
-    /// One that is paused may have more to say, unless that was destroyed by a
-    /// reset; but whoever is busy with a reply need not make it any more.
+    /// One that is paused may have more to say: what its handler has left, and
+    /// unless a reset has destroyed it, what is unread; but whoever is busy with
+    /// a reply need not make it any more.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
         for id in std::mem::take(&mut self.stage.core.to_check) {
@@ -228,6 +229,9 @@ impl<D: Driver> Reactor<D> {
                 continue;
             }
             let writes_only = conn.has(Flags::PEER_DONE.union(Flags::BUSY));
+            if !writes_only && conn.is_in_frame() {
+                continue;
+            }
             let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
             match self.driver.is_hung_up(socket) {
                 Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
