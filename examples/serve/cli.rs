@@ -1,0 +1,181 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serve_forever::Endpoint;
+use serve_forever::services::{Framing, Reply};
+
+const EXAMPLES: &str = "\
+Examples:
+  serve echo=127.0.0.1:7007 upper=udp://127.0.0.1:9999 chat=127.0.0.1:8098
+      three services, two of them on TCP; talk to the chat with `nc`
+  serve --allow uptime --allow df command=unix:/tmp/cmd.sock
+      two programs, for whoever may open that socket
+  serve --dir /srv/in --max-upload 100000000 upload=127.0.0.1:8898
+
+For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
+SIGINT and SIGTERM end it: what has arrived is answered, within 10 s; a second
+one ends it at once.
+
+Exit status: 0, or 128 + N after a second signal N; 2 when the arguments make
+no sense or an endpoint cannot be served.";
+
+/// Serves echo, upper, once, chat, command, upload and console, on any
+/// endpoints, from one thread.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// What to serve, and where: SERVICE=HOST:PORT, tcp://HOST:PORT or unix:PATH;
+    /// echo, upper and once also on udp://HOST:PORT and unixgram:PATH. All
+    /// endpoints of one service share one instance: one chat room
+    #[arg(value_name = "SERVICE=ENDPOINT", required = true)]
+    pub(crate) served: Vec<Served>,
+
+    /// Where a request of once, command, upload and console ends
+    #[arg(long, value_name = "lines|chunk", default_value = "lines", value_parser = framing)]
+    pub(crate) framing: Framing,
+    /// Connections at once, of the whole process [default: 10000, or half of
+    /// the limit of file descriptors]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) max_connections: Option<usize>,
+    /// Seconds without a byte after which a connection is closed; 0: never
+    /// [default: 300; chat and console: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle: Option<Duration>,
+    /// What once answers
+    #[arg(long, value_name = "TEXT", default_value = "goodbye")]
+    pub(crate) once_text: String,
+    /// Lines that a member of the chat may send in a second [default: any number]
+    #[arg(long, value_name = "N")]
+    pub(crate) lines_per_second: Option<std::num::NonZeroU32>,
+
+    /// A program that clients may run; the first word of their line must be
+    /// exactly this
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "shell", help_heading = "Command")]
+    pub(crate) allow: Vec<String>,
+    /// Clients may run anything, by /bin/sh -c
+    #[arg(long, help_heading = "Command")]
+    pub(crate) shell: bool,
+    /// A file with a token that has to be a client's first request
+    #[arg(long, value_name = "FILE", help_heading = "Command")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// What a client is greeted with; empty: nothing
+    #[arg(long, value_name = "TEXT", help_heading = "Command")]
+    pub(crate) greeting: Option<String>,
+    /// What is sent of the output: framed with its length, raw, or as it comes
+    #[arg(long, value_name = "framed|raw|stream", default_value = "framed", value_parser = reply, help_heading = "Command")]
+    pub(crate) reply: Reply,
+    /// In chunks, a framed reply's payload waits for a word of the client
+    #[arg(long, help_heading = "Command")]
+    pub(crate) ack: bool,
+    /// In chunks, how much later than its length a payload is sent
+    #[arg(long, value_name = "MS", default_value = "10", help_heading = "Command")]
+    pub(crate) gap: u64,
+    /// How long a command may run
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = positive_seconds, help_heading = "Command")]
+    pub(crate) command_timeout: Duration,
+    /// How much a command may write [default: 1 MiB; streamed: any amount]
+    #[arg(long, value_name = "BYTES", help_heading = "Command")]
+    pub(crate) command_output: Option<usize>,
+
+    /// The directory that files are received into
+    #[arg(long, value_name = "DIR", help_heading = "Upload")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The largest file
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, help_heading = "Upload")]
+    pub(crate) max_upload: u64,
+    /// Replace files of the same name
+    #[arg(long, help_heading = "Upload")]
+    pub(crate) overwrite: bool,
+    /// Have a file on the disk before it is acknowledged; everybody waits meanwhile
+    #[arg(long, help_heading = "Upload")]
+    pub(crate) sync: bool,
+
+    /// Say more on stderr; twice: still more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// A service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Echo,
+    Upper,
+    Once,
+    Chat,
+    Command,
+    Upload,
+    Console,
+}
+
+impl Kind {
+    /// As it is written.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    const fn takes_datagrams(self) -> bool {
+        matches!(self, Self::Echo | Self::Upper | Self::Once)
+    }
+}
+
+/// A service at an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) kind: Kind,
+    pub(crate) at: Endpoint,
+}
+
+impl FromStr for Served {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, at) = text.split_once('=').ok_or("write SERVICE=ENDPOINT, as in echo=127.0.0.1:7007")?;
+        let kind = Kind::from_str(name, false).map_err(|_| {
+            let names: Vec<String> = Kind::value_variants().iter().map(|kind| kind.name()).collect();
+            format!("there is no service {name:?}; there are {}", names.join(", "))
+        })?;
+        let at: Endpoint = at.parse().map_err(|error: serve_forever::Error| error.to_string())?;
+        if at.is_datagram() && !kind.takes_datagrams() {
+            return Err(format!("{name} is a service for streams: tcp:// or unix:, not {at}"));
+        }
+        Ok(Self { kind, at })
+    }
+}
+
+fn framing(text: &str) -> Result<Framing, String> {
+    match text {
+        "lines" => Ok(Framing::Lines),
+        "chunk" => Ok(Framing::Chunk),
+        _ => Err("lines or chunk".into()),
+    }
+}
+
+fn reply(text: &str) -> Result<Reply, String> {
+    match text {
+        "framed" => Ok(Reply::Framed),
+        "raw" => Ok(Reply::Raw),
+        "stream" => Ok(Reply::Stream),
+        _ => Err("framed, raw or stream".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a whole number from 1 on".into())
+}
+
+/// Seconds, with a fraction if one likes.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds from 0 on".into())
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|time| if time.is_zero() { Err("more than 0 seconds".into()) } else { Ok(time) })
+}

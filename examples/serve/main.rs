@@ -1,0 +1,201 @@
+//! Every service of the library on any endpoints, in one thread.
+//!
+//! ```text
+//! cargo run --features cli --example serve -- echo=127.0.0.1:7007 chat=127.0.0.1:8098
+//! ```
+
+mod cli;
+#[path = "../../src/bin/reactor-echo/logging.rs"]
+mod logging;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serve_forever::services::{Chat, Command, Echo, Once, Upload, Upper};
+use serve_forever::{
+    BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Reactor, Service, Signals, StreamHandler,
+};
+
+use self::cli::{Arguments, Kind};
+
+/// What was asked for cannot be done.
+const USAGE: u8 = 2;
+
+/// A reactor, and what it serves so far.
+struct Server<'a> {
+    reactor: Reactor,
+    arguments: &'a Arguments,
+    /// Where each of the arguments is served, with its real port.
+    listening: Vec<Option<Endpoint>>,
+}
+
+impl Server<'_> {
+    /// The limits of a service, as the command line changes them.
+    fn limits(&self, limits: Limits) -> Limits {
+        let idle = self.arguments.idle.or(limits.idle).filter(|idle| !idle.is_zero());
+        Limits { idle, ..limits }
+    }
+
+    fn add<S: StreamHandler>(&mut self, handler: S, limits: Limits) -> Result<Service<S>, BoxError> {
+        let limits = self.limits(limits);
+        Ok(self.reactor.add(handler, limits)?)
+    }
+
+    /// Serves streams at all endpoints of this kind.
+    fn listen<S: StreamHandler>(&mut self, kind: Kind, service: &Service<S>) -> Result<(), BoxError> {
+        for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
+            if served.kind == kind && !served.at.is_datagram() {
+                let listener = self.reactor.listen(service, &served.at)?;
+                *local = self.reactor.local(listener).cloned();
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves streams and datagrams at all endpoints of this kind.
+    fn listen_and_bind<S>(&mut self, kind: Kind, service: &Service<S>) -> Result<(), BoxError>
+    where
+        S: StreamHandler + DatagramHandler,
+    {
+        self.listen(kind, service)?;
+        for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
+            if served.kind == kind && served.at.is_datagram() {
+                let socket = self.reactor.bind(service, &served.at)?;
+                *local = self.reactor.local(socket).cloned();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a service, and opens its endpoints.
+    fn serve(&mut self, kind: Kind) -> Result<(), BoxError> {
+        let arguments = self.arguments;
+        match kind {
+            Kind::Echo => {
+                let service = self.add(Echo::new(), Echo::limits())?;
+                self.listen_and_bind(kind, &service)
+            }
+            Kind::Upper => {
+                let service = self.add(Upper::new(), Upper::limits())?;
+                self.listen_and_bind(kind, &service)
+            }
+            Kind::Once => {
+                let once = Once::framed(&arguments.once_text, arguments.framing);
+                let service = self.add(once, Once::limits())?;
+                self.listen_and_bind(kind, &service)
+            }
+            Kind::Chat => {
+                let mut chat = Chat::new();
+                if let Some(lines) = arguments.lines_per_second {
+                    chat = chat.lines_per_second(lines);
+                }
+                let service = self.add(chat, Chat::limits())?;
+                self.listen(kind, &service)
+            }
+            Kind::Command => {
+                let command = command(arguments)?;
+                let mut endpoints = arguments.served.iter().filter(|served| served.kind == kind);
+                if let Some(served) = endpoints.find(|served| !command.serves(&served.at)) {
+                    let at = &served.at;
+                    return Err(
+                        format!("{at} can be reached from other machines: give a --token-file").into()
+                    );
+                }
+                let limits = command.limits();
+                let service = self.add(command, limits)?;
+                self.listen(kind, &service)
+            }
+            Kind::Upload => {
+                let service = self.add(upload(arguments)?, Upload::limits())?;
+                self.listen(kind, &service)
+            }
+            Kind::Console => Err("not yet".into()),
+        }
+    }
+}
+
+fn command(arguments: &Arguments) -> Result<Command, BoxError> {
+    let command = match (arguments.shell, arguments.allow.is_empty()) {
+        (true, _) => Command::shell(),
+        (false, false) => Command::allow(&arguments.allow),
+        (false, true) => return Err("command: say what may be run: --allow PROGRAM, or --shell".into()),
+    };
+    let mut command = command
+        .framing(arguments.framing)
+        .reply(arguments.reply)
+        .timeout(arguments.command_timeout)
+        .gap(Duration::from_millis(arguments.gap))
+        .await_ack(arguments.ack);
+    if let Some(greeting) = &arguments.greeting {
+        command = command.greeting(greeting.as_str());
+    }
+    if let Some(bytes) = arguments.command_output {
+        command = command.output(bytes);
+    }
+    if let Some(path) = &arguments.token_file {
+        let token = token(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        command = command.token(token).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(command)
+}
+
+/// The text of a file without its line end.
+fn token(path: &Path) -> io::Result<Vec<u8>> {
+    let mut token = fs::read(path)?;
+    while token.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        token.pop();
+    }
+    Ok(token)
+}
+
+fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {
+    let directory = arguments.dir.as_ref().ok_or("upload: say where files go: --dir DIR")?;
+    let upload = Upload::into(directory)?;
+    Ok(upload
+        .max(arguments.max_upload)
+        .overwrite(arguments.overwrite)
+        .sync(arguments.sync)
+        .framing(arguments.framing))
+}
+
+/// Serves until a signal comes. `Some` number of a second one that cut the end
+/// short.
+fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
+    // Beside the clients there are the program's own connections.
+    let max_connections = arguments.max_connections.map(|most| most.saturating_add(Signals::CONNECTIONS));
+    let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
+    let signals = Signals::watch(&mut reactor, DRAIN)?;
+    let listening = vec![None; arguments.served.len()];
+    let mut server = Server { reactor, arguments, listening };
+    for (place, served) in arguments.served.iter().enumerate() {
+        let is_first = arguments.served[..place].iter().all(|earlier| earlier.kind != served.kind);
+        if is_first {
+            server.serve(served.kind)?;
+        }
+    }
+    let mut stdout = io::stdout().lock();
+    for (served, local) in arguments.served.iter().zip(server.listening.iter().flatten()) {
+        writeln!(stdout, "listening {} {local}", served.kind.name())?;
+    }
+    stdout.flush()?;
+    drop(stdout);
+    server.reactor.serve_forever()?;
+    Ok(server.reactor.get(&signals).forced())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::init(arguments.verbose, arguments.quiet);
+    match run(&arguments) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Err(error) => {
+            eprintln!("serve: {error}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
