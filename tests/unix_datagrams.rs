@@ -9,8 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-use serve_forever::services::{Echo, Upper};
-use serve_forever::{Address, BindOptions, Config, Endpoint, Error, Limits, Peer, Reactor, Sent, SocketId};
+use serve_forever::services::{Echo, Once, Upper};
+use serve_forever::{
+    Address, BindOptions, Config, DatagramHandler, Endpoint, Error, Limits, Peer, Reactor, Sent, SocketId,
+};
 use socket2::{Domain, SockAddr, Socket, Type};
 use util::{DatagramClient, DatagramServer, Heard, PATIENCE, Watcher, heard, noise};
 
@@ -20,7 +22,7 @@ fn place() -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-fn serve<S: serve_forever::DatagramHandler + Send>(handler: S, path: &Path) -> DatagramServer<S> {
+fn serve<S: DatagramHandler + Send>(handler: S, path: &Path) -> DatagramServer<S> {
     let at = [Endpoint::UnixDatagram(path.into())];
     DatagramServer::start_with(handler, Limits::default(), &at, &BindOptions::default())
 }
@@ -84,6 +86,26 @@ fn an_unnamed_sender_is_reported_as_such_and_cannot_be_answered() {
     assert_eq!(from.to_string(), "unix");
     let stats = server.stop();
     assert_eq!((stats.datagrams_in, stats.datagrams_out, stats.panicked), (3, 1, 0));
+}
+
+#[test]
+fn the_services_answer_whom_they_can_and_outlive_whom_they_cannot() {
+    fn answers(handler: impl DatagramHandler + Send, question: &str, answer: &str) {
+        let (directory, path) = place();
+        let server = serve(handler, &path);
+        let client = DatagramClient::connect(server.at(), Some(&directory.path().join("client")));
+        for _ in 0..3 {
+            server.connect().send("from nobody");
+            client.send(question);
+            client.expect(answer);
+        }
+        let stats = server.stop();
+        assert_eq!((stats.datagrams_in, stats.datagrams_out), (6, 3));
+        assert_eq!((stats.failed, stats.panicked, stats.datagrams_unsent), (0, 0, 0));
+    }
+    answers(Echo::new(), "Hello", "Hello");
+    answers(Upper::new(), "Hello", "HELLO");
+    answers(Once::new("yes"), "Hello", "yes\n");
 }
 
 #[cfg(target_os = "linux")]
