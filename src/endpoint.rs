@@ -74,6 +74,8 @@ impl FromStr for Endpoint {
             socket_address(address).map(Self::Udp)
         } else if text.contains("://") {
             Err("the schemes are tcp://, udp://, unix: and unixgram:".into())
+        } else if text.contains('/') {
+            Err(format!("a path needs its scheme; write unix:{text}"))
         } else {
             socket_address(text).map(Self::Tcp)
         };
@@ -165,6 +167,7 @@ mod tests {
     #[test]
     fn a_bad_endpoint_says_what_would_be_right() {
         assert!(reason("7000").contains("HOST:PORT"));
+        assert!(reason("/run/a.sock").contains("unix:/run/a.sock"));
         assert!(reason("127.0.0.1:70000").contains("0 to 65535"));
         assert!(reason("::1:7000").contains("brackets"));
         assert!(reason(":7000").contains("127.0.0.1:7000"));
