@@ -9,7 +9,7 @@ use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Link, Peer, SocketI
 /// losing the answer, whatever else the client sends.
 ///
 /// A request is a line, or what has come by the client's half-close if there
-/// is any; one that is too long is told so. [`framing`](Self::framing) changes
+/// is any; one that is too long is told so. [`framed`](Self::framed) changes
 /// that. Each datagram is a request, which is answered.
 #[derive(Clone, Debug)]
 pub struct Once {
