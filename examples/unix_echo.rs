@@ -43,7 +43,8 @@ impl StreamHandler for UserEcho {
 fn main() -> Result<(), BoxError> {
     let mut args = env::args().skip(1);
     let at = args.next().unwrap_or_else(|| "unix:/tmp/echo.sock".into());
-    let user = args.next().map_or(Ok(rustix::process::geteuid().as_raw()), |user| user.parse())?;
+    let ours = rustix::process::geteuid().as_raw();
+    let user = args.next().map_or(Ok(ours), |user| user.parse())?;
     let mut reactor = Reactor::new(serve_forever::Config::default())?;
     let service = reactor.add(UserEcho { user, echo: Echo::new() }, Echo::limits())?;
     let listener = reactor.listen(&service, &at.parse()?)?;
