@@ -146,6 +146,40 @@ fn deadlines_that_are_looked_at_and_put_off_allocate_nothing() {
     assert_eq!(steady_state(Echo::new(), limits, &listen_anywhere(), 64, 5), 0);
 }
 
+#[cfg(feature = "upload")]
+#[test]
+fn a_file_that_is_received_allocates_nothing_while_it_comes() {
+    use serve_forever::services::Upload;
+
+    const BEFORE: u64 = 1 << 20;
+    const SIZE: u64 = 64 << 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    let upload = Upload::into(directory.path()).expect("it is there");
+    let service = reactor.add(upload, Upload::limits()).expect("good limits");
+    let listener = reactor.listen(&service, &listen_anywhere()).expect("a free port");
+    let at = reactor.local(listener).expect("it was just made").clone();
+    let sending = thread::spawn(move || {
+        let client = Client::connect(&at);
+        client.send(format!("post|{SIZE}|file\n"));
+        let piece = noise(1 << 20);
+        for _ in 0..SIZE >> 20 {
+            client.send(&piece);
+        }
+        client
+    });
+    let mut serve_until = |bytes: u64| {
+        while reactor.stats().bytes_in < bytes {
+            reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        }
+    };
+    serve_until(BEFORE);
+    // Its end is told, and that is a reply, which costs something.
+    assert_eq!(allocations_in(|| serve_until(SIZE - BEFORE)), 0);
+    serve_until(SIZE + "post|67108864|file\n".len() as u64);
+    sending.join().expect("all was sent").expect("ok|67108864|file\n");
+}
+
 /// The same for datagrams. Clients on Unix sockets have paths.
 fn steady_datagrams<S: DatagramHandler>(handler: S, at: &Endpoint, len: usize, clients: usize) -> u64 {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");

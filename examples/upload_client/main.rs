@@ -1,0 +1,95 @@
+//! Sends files to an upload service, over one connection, at the pace of the
+//! slower side.
+//!
+//! ```text
+//! cargo run --features cli --example upload_client -- 127.0.0.1:8898 photo.jpg notes.txt
+//! ```
+//!
+//! `file.rs` reads, `sender.rs` is the handler, `report.rs` says what becomes
+//! of each file.
+
+mod file;
+mod report;
+mod sender;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use serve_forever::{Config, Endpoint, Limits, Reactor};
+
+use crate::file::Source;
+use crate::report::Report;
+use crate::sender::Sender;
+
+/// What was asked for makes no sense.
+const USAGE: u8 = 2;
+
+/// Sends files to an upload service.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Each file is stored under its own name, without its directory. Where one is
+refused, the others are still sent.
+
+Exit status: 0 when all files are there, 1 when one was refused, changed its
+size while it was sent, or did not arrive, 2 when the arguments make no sense
+(then nothing was sent).")]
+struct Options {
+    /// How the server tells a header from what follows. In `chunk` it answers
+    /// nothing to a file that it takes; each file has a connection of its own,
+    /// and 50 ms pass between its header and its data
+    #[arg(long, value_enum, default_value_t = Framing::Lines)]
+    framing: Framing,
+    /// No progress bar, and no line for each file that is there
+    #[arg(short, long)]
+    quiet: bool,
+    /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH
+    endpoint: Endpoint,
+    /// What to send
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// How a header ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Framing {
+    /// With a line end
+    Lines,
+    /// With what one write has sent
+    Chunk,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let sources = options.files.iter().map(|path| Source::new(path, options.framing)).collect();
+    let sources: Vec<Source> = match sources {
+        Ok(sources) => sources,
+        Err(error) => return fail(USAGE, &error),
+    };
+    if options.endpoint.is_datagram() {
+        return fail(USAGE, &format!("{} is for datagrams; files need a stream", options.endpoint));
+    }
+    match send(&options, sources) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    eprintln!("upload_client: {message}");
+    ExitCode::from(status)
+}
+
+/// Sends them; true if all are there.
+fn send(options: &Options, sources: Vec<Source>) -> serve_forever::Result<bool> {
+    // An answer is short, and may take as long as the server's disk does.
+    let limits = Limits { max_input: 4096, ..Limits::without_frames() };
+    let report = Report::new(&sources, options.quiet);
+    let mut reactor = Reactor::new(Config::default())?;
+    let sender = Sender::new(options.endpoint.clone(), options.framing, sources, report);
+    let service = reactor.add(sender, limits)?;
+    reactor.connect(&service, &options.endpoint, 0)?;
+    reactor.serve_forever()?;
+    Ok(reactor.get(&service).report().all_are_there())
+}

@@ -1,0 +1,104 @@
+//! What becomes of each file, and how far all of it is.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::file::Source;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Report {
+    quiet: bool,
+    /// Only where stderr is a terminal.
+    bar: Option<ProgressBar>,
+    failed: bool,
+    /// For each file, whether it is known what became of it.
+    settled: Vec<bool>,
+}
+
+impl Report {
+    pub(crate) fn new(sources: &[Source], quiet: bool) -> Self {
+        let total = sources.iter().map(|source| source.size).sum();
+        let bar = (!quiet && io::stderr().is_terminal()).then(|| bar(total));
+        Self { quiet, bar, failed: false, settled: vec![false; sources.len()] }
+    }
+
+    /// The first file from this place on that is still to be sent.
+    pub(crate) fn next(&self, from: usize) -> Option<usize> {
+        (from..self.settled.len()).find(|place| !self.settled[*place])
+    }
+
+    pub(crate) fn is_settled(&self, place: usize) -> bool {
+        self.settled[place]
+    }
+
+    /// True when each file was taken.
+    pub(crate) fn all_are_there(&self) -> bool {
+        !self.failed && self.settled.iter().all(|settled| *settled)
+    }
+
+    /// The server has it.
+    pub(crate) fn taken(&mut self, place: usize, source: &Source, size: u64) {
+        self.settled[place] = true;
+        if !self.quiet {
+            // A reader who has left is not interested.
+            self.beside_the_bar(|| {
+                let _ = writeln!(io::stdout(), "{}: {size} bytes", source.shown());
+            });
+        }
+    }
+
+    /// The server does not have it, and why.
+    pub(crate) fn failed(&mut self, place: usize, source: &Source, why: &str) {
+        self.settled[place] = true;
+        self.failed = true;
+        self.beside_the_bar(|| eprintln!("upload_client: {}: {why}", source.shown()));
+    }
+
+    /// The server does not have the rest of them, for one reason.
+    pub(crate) fn give_up(&mut self, why: &str) {
+        self.end();
+        let lost = self.settled.iter().filter(|settled| !**settled).count();
+        let files = if lost == 1 { "file" } else { "files" };
+        if lost > 0 {
+            eprintln!("upload_client: {lost} {files} did not arrive: {why}");
+        }
+        self.failed |= lost > 0;
+        self.settled.fill(true);
+    }
+
+    fn beside_the_bar(&self, say: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+    }
+
+    /// So many bytes have left, the last of them of this file.
+    pub(crate) fn sent(&self, bytes: u64, source: &Source) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(source.shown());
+            bar.set_position(bytes);
+        }
+    }
+
+    /// Leaves the line as if there had been no bar.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(total: u64) -> ProgressBar {
+    // <https://no-color.org>
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let template = if plain {
+        "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
+    } else {
+        "{bar:40.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
+    };
+    let style = ProgressStyle::with_template(template).expect("a template that is right");
+    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
+}
