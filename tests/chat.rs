@@ -284,11 +284,14 @@ fn nul_crlf_and_lf_mixed_are_lines_without_them() {
     second.expect("<guest1> ab\n<guest1> c\n<guest1> de\n<guest1> last\n* guest1 left\n");
 }
 
+/// A way to end a member's connection.
+type Leave = fn(&Server<Chat>, Client);
+
 #[test]
 fn whatever_ends_a_member_the_others_are_told_once() {
     let server = server();
     let [witness] = guests(&server);
-    let leaves: [(&str, fn(&Server<Chat>, Client)); 4] = [
+    let leaves: [(&str, Leave); 4] = [
         ("a FIN", |_, client| client.finish()),
         ("a reset", |_, client| client.reset()),
         ("the program's close", |server, client| {

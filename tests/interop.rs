@@ -5,7 +5,7 @@ mod util;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use serve_forever::services::{Echo, Once, Upper};
+use serve_forever::services::{Chat, Echo, Once, Upper};
 use serve_forever::{BindOptions, Config, Endpoint, Limits};
 use util::{DatagramServer, Server, address, bind_anywhere, have, noise};
 
@@ -143,4 +143,18 @@ print('well')
     let port = address(server.at()).port().to_string();
     let args = ["-c", script, &port, path.to_str().expect("UTF-8")];
     assert_eq!(run("python3", &args, b""), b"well\n");
+}
+
+#[test]
+fn netcat_chats() {
+    if !have("nc") {
+        return;
+    }
+    let server = Server::start(Chat::new(), Chat::limits());
+    let listener = server.connect();
+    listener.expect("* you are guest1\n");
+    let told = run("nc", &["-N", "127.0.0.1", &port(server.at())], "/nick Zoë\n/who\nhello\nlast".as_bytes());
+    let told = String::from_utf8(told).expect("UTF-8");
+    assert_eq!(told, "* you are guest2\n* guest2 is now Zoë\n* guest1, Zoë\n");
+    listener.expect("* guest2 joined\n* guest2 is now Zoë\n<Zoë> hello\n<Zoë> last\n* Zoë left\n");
 }

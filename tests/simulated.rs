@@ -7,6 +7,8 @@
 mod accepting;
 #[path = "simulated/chat.rs"]
 mod chat;
+#[path = "simulated/console.rs"]
+mod console;
 #[path = "simulated/deadlines.rs"]
 mod deadlines;
 #[path = "simulated/endings.rs"]

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serve_forever::driver::sim::{Rng, Script, Weather};
-use serve_forever::services::{Echo, Once, Upper};
+use serve_forever::services::{Chat, Echo, Once, Upper};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits, StreamHandler};
 
@@ -29,5 +29,8 @@ fuzz_target!(|input: (u64, &[u8])| {
     assert!(raised == bytes.to_ascii_uppercase());
     let cut = answer::<_, true>(Once::new("yes"), Once::limits(), bytes, seed, most);
     let whole = answer::<_, false>(Once::new("yes"), Once::limits(), bytes, seed, 64 << 10);
+    assert!(cut == whole);
+    let cut = answer::<_, true>(Chat::new(), Chat::limits(), bytes, seed, most);
+    let whole = answer::<_, false>(Chat::new(), Chat::limits(), bytes, seed, 64 << 10);
     assert!(cut == whole);
 });

@@ -3,6 +3,7 @@
 mod chat;
 #[cfg(feature = "command")]
 mod command;
+mod console;
 mod echo;
 mod framing;
 mod once;
@@ -14,6 +15,7 @@ mod upper;
 pub use self::chat::{Chat, ChatEvent, ChatSession};
 #[cfg(feature = "command")]
 pub use self::command::{Audit, Command, CommandSession, Reply, Status};
+pub use self::console::{Console, ConsoleSession};
 pub use self::echo::Echo;
 pub use self::framing::{Framing, LineTooLong};
 pub use self::once::Once;

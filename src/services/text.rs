@@ -9,6 +9,14 @@ pub(super) fn clean(line: &[u8]) -> String {
     text
 }
 
+/// [`clean`], with every line end as a space: for what is shown on one line,
+/// and may have come as several.
+pub(super) fn one_line(request: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(request).replace("\r\n", " ").replace(['\r', '\n'], " ");
+    text.retain(|letter| !letter.is_control());
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +37,11 @@ mod tests {
         assert_eq!(clean(b"a\xc2\x9bb"), "ab");
         assert_eq!(clean(b"\xe2\x82"), "\u{fffd}", "a sequence that does not end");
         assert_eq!(clean(b"\xc3\0\xa9"), "\u{fffd}\u{fffd}", "no letter comes of what stood apart");
+    }
+
+    #[test]
+    fn line_ends_become_spaces_one_for_each() {
+        assert_eq!(one_line(b"one\r\ntwo\nthree\rfour\n\r\x1b\tfive"), "one two three four  five");
+        assert_eq!(one_line(b"a\xff\0"), "a\u{fffd}");
     }
 }

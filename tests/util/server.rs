@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serve_forever::{Config, Endpoint, Handle, Io, Limits, Reactor, Stats, StreamHandler};
+use serve_forever::{Config, Endpoint, Handle, Io, Limits, Reactor, Service, Stats, StreamHandler};
 
 use super::{Client, PATIENCE, eventually};
 
@@ -34,11 +34,26 @@ impl<S: StreamHandler> Server<S> {
     where
         S: Send,
     {
+        Self::start_prepared(config, handler, limits, at, |_, _| ())
+    }
+
+    /// Serves on all of these, with something else done to the reactor first.
+    pub(crate) fn start_prepared(
+        config: Config,
+        handler: S,
+        limits: Limits,
+        at: &[Endpoint],
+        prepare: impl FnOnce(&mut Reactor, &Service<S>) + Send + 'static,
+    ) -> Self
+    where
+        S: Send,
+    {
         let (tell, told) = mpsc::channel();
         let at = at.to_vec();
         let serve = move || {
             let mut reactor = Reactor::new(config).expect("a good configuration");
             let service = reactor.add(handler, limits).expect("good limits");
+            prepare(&mut reactor, &service);
             let locals: Vec<_> = at
                 .iter()
                 .map(|at| {

@@ -131,10 +131,10 @@ mod tests {
                     _ => guest(number),
                 };
                 if step < 2 {
-                    if !model.contains_key(&name) {
-                        names.take(&name, number);
-                        model.insert(name, number);
-                    }
+                    model.entry(name).or_insert_with_key(|name| {
+                        names.take(name, number);
+                        number
+                    });
                 } else if model.remove(&name).is_some() {
                     names.release(&name);
                 }

@@ -247,7 +247,7 @@ impl View {
             list.remove(place);
         }
         let Some(client) = name.strip_prefix('c').and_then(|name| name.parse().ok()) else { return Ok(()) };
-        let heard = self.next.get(&client).copied().or(saw_it_come.then_some(0));
+        let heard = self.next.get(&client).copied().or_else(|| saw_it_come.then_some(0));
         let said = said.get(&client).copied();
         if heard.is_some() && heard != said {
             return Err(format!("{said:?} lines of it were taken, and {heard:?} heard"));

@@ -1,0 +1,414 @@
+//! Clients, and one operator who answers them.
+
+mod order;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use self::order::{Order, Target};
+use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::text::{clean, one_line};
+use crate::{
+    Address, AfterEof, BoxError, Close, ConnId, DRAIN, GroupId, Io, Limits, Link, Overflow, Peer, Sent,
+    StreamHandler,
+};
+
+/// How long a client that was told to go may leave what it was sent unread.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest answer to `/who`, in bytes, but for its last line.
+const WHO: usize = 256 << 10;
+
+/// A chat of many with one: clients write to an operator, who answers them.
+///
+/// The operator is on whatever the program gives to the reactor itself
+/// ([`Reactor::adopt`](crate::Reactor::adopt)): a terminal as two connections,
+/// one to read from and one to write to, or a socket as one that is both. All
+/// other connections of the service are clients, whichever listener they came
+/// by.
+///
+/// To the operator go `#ID PEER | TEXT` for each request of a client, and
+/// `* #ID PEER joined` and `left`; IDs count from 1 and are not given again.
+/// A request `exit` ends the client's connection, and is not shown. The
+/// operator writes lines: `#ID TEXT` to that client, `@all TEXT`, and anything
+/// else to the client who spoke last; `/who`, `/kick ID` and `/quit`, which
+/// shuts the reactor down ([`Io::drain`]). Mistakes are answered with `! ` and
+/// what was wrong.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use serve_forever::{Config, Reactor, services::{Console, Framing}};
+///
+/// let mut reactor = Reactor::new(Config::default())?;
+/// let console = reactor.add(Console::new(Framing::Lines), Console::limits())?;
+/// reactor.listen(&console, &"127.0.0.1:0".parse()?)?;
+/// let (operator, ours) = UnixStream::pair()?;
+/// reactor.adopt(&console, ours)?;
+/// std::io::Write::write_all(&mut &operator, b"/quit\n")?;
+/// reactor.serve_forever()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Limits
+///
+/// - What clients send is cleaned before it reaches the operator's terminal:
+///   what is not UTF-8 is replaced, control characters are dropped, and line
+///   ends are spaces. What the operator sends is sent as it is.
+/// - An operator who does not read pauses all clients, at the high mark of the
+///   [`Limits`]. Without an operator, what clients send is dropped.
+/// - The end of the operator's input changes nothing. With several to write to,
+///   the last that was adopted is written to, and when that is gone the one
+///   before.
+/// - A client who does not read loses what would pass the hard mark, of which
+///   the operator is told; and its connection if it was to end and is not read
+///   from for 60 s.
+/// - A line has at most [`Framing::MAX_LINE`] bytes, of a client and of the
+///   operator. Both are told `! line too long`; the client is out.
+/// - An answer to `/who` ends after 256 KiB with `* … and N more`.
+#[derive(Debug)]
+pub struct Console {
+    framing: Framing,
+    clients: BTreeMap<u64, Client>,
+    last_number: u64,
+    /// Who spoke last.
+    speaker: Option<u64>,
+    /// In the order in which they were adopted.
+    operators: Vec<ConnId>,
+    /// The operator's connection whose reader all clients wait for.
+    awaited: Option<ConnId>,
+    /// Everybody, so that a shutdown keeps the operator until all clients were
+    /// heard.
+    everybody: Option<GroupId>,
+}
+
+#[derive(Debug)]
+struct Client {
+    id: ConnId,
+    peer: String,
+}
+
+/// One connection to a [`Console`].
+#[derive(Debug)]
+pub struct ConsoleSession(Side);
+
+#[derive(Debug)]
+enum Side {
+    Operator {
+        /// What comes is the rest of a line that is too long.
+        skips: bool,
+    },
+    /// Its number.
+    Client(u64),
+}
+
+impl Console {
+    /// A console whose clients send requests of this framing. In `lines` they
+    /// are sent texts with a line end, in `chunk` texts alone.
+    #[must_use]
+    pub const fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            clients: BTreeMap::new(),
+            last_number: 0,
+            speaker: None,
+            operators: Vec::new(),
+            awaited: None,
+            everybody: None,
+        }
+    }
+
+    /// The limits proposed for it: nothing has a deadline, as both sides may
+    /// only listen, and an operator may be away from the keyboard; what would
+    /// pass 1 MiB of unread output is dropped.
+    #[must_use]
+    pub fn limits() -> Limits {
+        Limits {
+            idle: None,
+            write_stall: None,
+            hard_mark: 1 << 20,
+            overflow: Overflow::DropNewest,
+            ..Limits::without_frames()
+        }
+    }
+
+    /// Who is there, in order of joining: ID, connection, and peer as the
+    /// operator is shown it.
+    pub fn clients(&self) -> impl ExactSizeIterator<Item = (u64, ConnId, &str)> {
+        self.clients.iter().map(|(number, client)| (*number, client.id, client.peer.as_str()))
+    }
+
+    /// Shows a line to the operator, if there is one.
+    fn show(&mut self, io: &mut Io<'_>, line: String) {
+        let line = Bytes::from(line);
+        for operator in self.operators.iter().rev().copied() {
+            match io.send(operator, line.clone()) {
+                Sent::Gone => {}
+                Sent::Queued => return,
+                Sent::Full | Sent::Dropped => return self.wait_for(io, operator),
+            }
+        }
+    }
+
+    fn wait_for(&mut self, io: &mut Io<'_>, operator: ConnId) {
+        self.awaited = Some(operator);
+        for client in self.clients.values() {
+            io.pause(client.id);
+        }
+    }
+
+    /// The operator has read, or there is none to be waited for.
+    fn go_on(&mut self, io: &mut Io<'_>) {
+        self.awaited = None;
+        for client in self.clients.values() {
+            io.resume(client.id);
+        }
+    }
+
+    // Clients
+
+    fn join(&mut self, io: &mut Io<'_>, peer: &Peer) -> u64 {
+        self.last_number += 1;
+        let peer = match &peer.address {
+            Address::Inet(address) => address.to_string(),
+            // A path is anybody's text.
+            _ => "unix".into(),
+        };
+        let joined = format!("* #{} {peer} joined\n", self.last_number);
+        self.clients.insert(self.last_number, Client { id: io.id(), peer });
+        if self.awaited.is_some() {
+            io.pause(io.id());
+        }
+        self.show(io, joined);
+        self.last_number
+    }
+
+    /// Takes a client away and tells the operator; the second time, nothing
+    /// happens.
+    fn leave(&mut self, io: &mut Io<'_>, number: u64) {
+        if let Some(client) = self.clients.remove(&number) {
+            // It has no other deadline, should it not read.
+            io.set_idle(client.id, Some(PATIENCE));
+            self.show(io, format!("* #{number} {} left\n", client.peer));
+        }
+    }
+
+    fn request(&mut self, io: &mut Io<'_>, number: u64, request: &[u8]) {
+        let text = one_line(request);
+        if text.trim_matches(' ') == "exit" {
+            self.leave(io, number);
+            io.close(io.id());
+        } else if let Some(client) = self.clients.get(&number) {
+            let line = format!("#{number} {} | {text}\n", client.peer);
+            self.speaker = Some(number);
+            self.show(io, line);
+        }
+    }
+
+    fn too_long(&mut self, io: &mut Io<'_>, number: u64) {
+        self.leave(io, number);
+        let _ = io.write(TOO_LONG);
+        io.close(io.id());
+    }
+
+    /// Takes what a client has sent, for as long as the operator reads.
+    fn listen(&mut self, io: &mut Io<'_>, number: u64, input: &mut BytesMut) {
+        while self.clients.contains_key(&number) {
+            if self.awaited.is_some() {
+                return; // it is paused
+            }
+            match self.framing.next(input) {
+                Ok(Some(request)) => self.request(io, number, &request),
+                Ok(None) => return,
+                Err(LineTooLong) => self.too_long(io, number),
+            }
+        }
+        input.clear();
+    }
+
+    // The operator
+
+    fn order(&mut self, io: &mut Io<'_>, line: &[u8]) {
+        match Order::parse(line) {
+            Order::Nothing => {}
+            Order::Tell(target, text) => self.tell(io, target, text),
+            Order::TellAll(text) => self.tell_all(io, text),
+            Order::Answer(text) => {
+                match self.speaker.and_then(|number| self.clients.get_key_value(&number)) {
+                    Some((number, client)) => {
+                        let (number, id) = (*number, client.id);
+                        self.deliver(io, number, id, text);
+                    }
+                    None => self.show(io, "! nobody to answer\n".into()),
+                }
+            }
+            Order::Who => self.show(io, self.who()),
+            Order::Kick(target) => match self.find(target) {
+                Some((number, id)) => {
+                    self.leave(io, number);
+                    io.close(id);
+                }
+                None => self.no_such(io, target),
+            },
+            Order::Quit => io.drain(DRAIN),
+            Order::Unknown(word) => self.show(io, format!("! unknown command {}\n", clean(word))),
+            Order::Incomplete(usage) => self.show(io, format!("! usage: {usage}\n")),
+        }
+    }
+
+    fn find(&self, target: Target<'_>) -> Option<(u64, ConnId)> {
+        let number = target.number()?;
+        Some((number, self.clients.get(&number)?.id))
+    }
+
+    fn no_such(&mut self, io: &mut Io<'_>, target: Target<'_>) {
+        self.show(io, format!("! no such client #{}\n", clean(target.0)));
+    }
+
+    fn tell(&mut self, io: &mut Io<'_>, target: Target<'_>, text: &[u8]) {
+        match self.find(target) {
+            Some((number, id)) => self.deliver(io, number, id, text),
+            None => self.no_such(io, target),
+        }
+    }
+
+    fn deliver(&mut self, io: &mut Io<'_>, number: u64, id: ConnId, text: &[u8]) {
+        match io.send(id, self.framed(text)) {
+            Sent::Queued | Sent::Full => {}
+            Sent::Dropped => self.show(io, format!("! #{number} does not read, and has lost that\n")),
+            Sent::Gone => self.show(io, format!("! no such client #{number}\n")),
+        }
+    }
+
+    fn tell_all(&mut self, io: &mut Io<'_>, text: &[u8]) {
+        if self.clients.is_empty() {
+            return self.show(io, "! nobody is there\n".into());
+        }
+        let text = self.framed(text);
+        let sent = self.clients.values().map(|client| io.send(client.id, text.clone()));
+        let lost = sent.filter(|sent| *sent == Sent::Dropped).count();
+        if lost > 0 {
+            self.show(io, format!("! {lost} do not read, and have lost that\n"));
+        }
+    }
+
+    /// A text as a client gets it.
+    fn framed(&self, text: &[u8]) -> Bytes {
+        [text, self.framing.end().as_bytes()].concat().into()
+    }
+
+    fn who(&self) -> String {
+        let mut answer = String::new();
+        for (place, (number, client)) in self.clients.iter().enumerate() {
+            if answer.len() > WHO {
+                answer.push_str(&format!("* … and {} more\n", self.clients.len() - place));
+                break;
+            }
+            answer.push_str(&format!("* #{number} {}\n", client.peer));
+        }
+        answer
+    }
+
+    /// Takes the lines of the operator, but not what belongs to one that is
+    /// too long.
+    fn obey(&mut self, io: &mut Io<'_>, skips: &mut bool, input: &mut BytesMut) {
+        loop {
+            if *skips {
+                let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return input.clear() };
+                drop(input.split_to(end + 1));
+                *skips = false;
+            }
+            match Framing::Lines.next(input) {
+                Ok(Some(line)) => self.order(io, &line),
+                Ok(None) => return,
+                Err(LineTooLong) => {
+                    *skips = true;
+                    self.show(io, "! line too long\n".into());
+                }
+            }
+        }
+    }
+}
+
+impl StreamHandler for Console {
+    type Session = ConsoleSession;
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ConsoleSession, BoxError> {
+        let everybody = match self.everybody {
+            Some(everybody) => everybody,
+            None => *self.everybody.insert(io.group()?),
+        };
+        io.join(everybody, io.id())?;
+        Ok(ConsoleSession(match link {
+            Link::Accepted { peer, .. } | Link::Connected { peer, .. } => Side::Client(self.join(io, peer)),
+            // What the program brought itself is the operator's.
+            _ => {
+                self.operators.push(io.id());
+                Side::Operator { skips: false }
+            }
+        }))
+    }
+
+    fn data(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut ConsoleSession,
+        input: &mut BytesMut,
+    ) -> Result<(), BoxError> {
+        match &mut session.0 {
+            Side::Operator { skips } => self.obey(io, skips, input),
+            Side::Client(number) => self.listen(io, *number, input),
+        }
+        Ok(())
+    }
+
+    fn eof(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut ConsoleSession,
+        rest: &mut BytesMut,
+    ) -> Result<AfterEof, BoxError> {
+        match session.0 {
+            Side::Operator { skips } => {
+                if !skips {
+                    match Framing::Lines.last(rest) {
+                        Ok(Some(line)) => self.order(io, &line),
+                        Ok(None) => {}
+                        Err(LineTooLong) => self.show(io, "! line too long\n".into()),
+                    }
+                }
+                // There is no more to obey, but still somebody to show to.
+                Ok(AfterEof::Stay)
+            }
+            Side::Client(number) => {
+                match self.framing.last(rest) {
+                    Ok(Some(request)) => self.request(io, number, &request),
+                    Ok(None) => {}
+                    Err(LineTooLong) => self.too_long(io, number),
+                }
+                self.leave(io, number);
+                Ok(AfterEof::Finish)
+            }
+        }
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, _: &mut ConsoleSession) -> Result<(), BoxError> {
+        if self.awaited == Some(io.id()) {
+            self.go_on(io);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, session: ConsoleSession, _: &Close) {
+        match session.0 {
+            Side::Operator { .. } => {
+                self.operators.retain(|operator| *operator != io.id());
+                if self.awaited == Some(io.id()) {
+                    self.go_on(io);
+                }
+            }
+            Side::Client(number) => self.leave(io, number),
+        }
+    }
+}
