@@ -71,6 +71,8 @@ impl Flags {
     pub(crate) const PIPE: Self = Self(1 << 18);
     /// The handler is busy with something that the loop cannot see.
     pub(crate) const BUSY: Self = Self(1 << 19);
+    /// A hang-up ends it though it is paused.
+    pub(crate) const HANGUP_ENDS: Self = Self(1 << 20);
     /// A shutdown neither waits for it nor closes it before its end.
     pub(crate) const BACKGROUND: Self = Self(1 << 16);
 

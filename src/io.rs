@@ -229,10 +229,8 @@ impl<'a> Io<'a> {
 
     /// Says whether something is under way for a connection that the reactor
     /// cannot see: a reply that is being made elsewhere. Until that is taken
-    /// back, a shutdown waits for it, up to its deadline;
-    /// [`Limits::idle`](crate::Limits::idle) does not end it; and if it is
-    /// paused and its peer has closed (which a Unix socket tells), it ends with
-    /// [`Close::Io`](crate::Close::Io), for the reply would reach nobody.
+    /// back, a shutdown waits for it, up to its deadline, and
+    /// [`Limits::idle`](crate::Limits::idle) does not end it.
     pub fn set_busy(&mut self, id: ConnId, busy: bool) {
         self.core.set_busy(id, busy);
     }
@@ -278,6 +276,21 @@ impl<'a> Io<'a> {
     /// sees input taken, and would have each piece pass for a whole frame.
     pub fn count_as_left(&mut self, taken: usize) {
         self.core.taken_ahead = u32::try_from(taken).unwrap_or(u32::MAX);
+    }
+
+    /// Says whether a connection ends, with [`Close::Io`](crate::Close::Io), as
+    /// soon as its peer has closed altogether, though it is paused and there
+    /// may be unread input: for whoever makes replies, which would reach
+    /// nobody, and not for whoever only receives. A Unix socket tells of it; on
+    /// TCP a close looks like a half-close, until something is written.
+    pub fn end_on_hangup(&mut self, id: ConnId, ends: bool) {
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
+        if ends {
+            conn.set(Flags::HANGUP_ENDS);
+            self.core.check_hangup_later(id);
+        } else {
+            conn.unset(Flags::HANGUP_ENDS);
+        }
     }
 
     /// Ends our side of a connection after what is queued (a half-close); its

@@ -10,12 +10,13 @@ mod logging;
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use serve_forever::services::{Chat, Command, Echo, Once, Upload, Upper};
+use serve_forever::services::{Chat, Command, Console, Echo, Once, Upload, Upper};
 use serve_forever::{
     BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Reactor, Service, Signals, StreamHandler,
 };
@@ -25,12 +26,17 @@ use self::cli::{Arguments, Kind};
 /// What was asked for cannot be done.
 const USAGE: u8 = 2;
 
+/// The connections of a console's operator: standard input and output.
+const OPERATOR: usize = 2;
+
 /// A reactor, and what it serves so far.
 struct Server<'a> {
     reactor: Reactor,
     arguments: &'a Arguments,
     /// Where each of the arguments is served, with its real port.
     listening: Vec<Option<Endpoint>>,
+    /// The console, whose operator is at standard input and output.
+    operated: Option<Service<Console>>,
 }
 
 impl Server<'_> {
@@ -113,7 +119,11 @@ impl Server<'_> {
                 let service = self.add(upload(arguments)?, Upload::limits())?;
                 self.listen(kind, &service)
             }
-            Kind::Console => Err("not yet".into()),
+            Kind::Console => {
+                let service = self.add(Console::new(arguments.framing), Console::limits())?;
+                self.operated = Some(service.clone());
+                self.listen(kind, &service)
+            }
         }
     }
 }
@@ -166,11 +176,13 @@ fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {
 /// short.
 fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     // Beside the clients there are the program's own connections.
-    let max_connections = arguments.max_connections.map(|most| most.saturating_add(Signals::CONNECTIONS));
+    let has_operator = arguments.served.iter().any(|served| served.kind == Kind::Console);
+    let own = Signals::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
+    let max_connections = arguments.max_connections.map(|most| most.saturating_add(own));
     let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
     let signals = Signals::watch(&mut reactor, DRAIN)?;
     let listening = vec![None; arguments.served.len()];
-    let mut server = Server { reactor, arguments, listening };
+    let mut server = Server { reactor, arguments, listening, operated: None };
     for (place, served) in arguments.served.iter().enumerate() {
         let is_first = arguments.served[..place].iter().all(|earlier| earlier.kind != served.kind);
         if is_first {
@@ -183,6 +195,10 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     }
     stdout.flush()?;
     drop(stdout);
+    if let Some(console) = &server.operated {
+        server.reactor.adopt_output(console, io::stdout().as_fd().try_clone_to_owned()?)?;
+        server.reactor.adopt_input(console, io::stdin().as_fd().try_clone_to_owned()?)?;
+    }
     server.reactor.serve_forever()?;
     Ok(server.reactor.get(&signals).forced())
 }

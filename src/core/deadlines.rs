@@ -117,7 +117,6 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if busy {
             conn.set(Flags::BUSY);
-            self.check_hangup_later(id);
         } else if conn.has(Flags::BUSY) {
             conn.unset(Flags::BUSY);
             // It was not idle.

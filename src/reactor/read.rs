@@ -218,8 +218,7 @@ impl<D: Driver> Reactor<D> {
     /// Phase 3, first: ends the connections that are not read, and whose peer
     /// is gone. One that is read finds out by that, after all that came before.
     /// One that is paused may have more to say: what its handler has left, and
-    /// unless a reset has destroyed it, what is unread; but whoever is busy with
-    /// a reply need not make it any more.
+    /// unless a reset has destroyed it, what is unread; unless nobody wants it.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
         for id in std::mem::take(&mut self.stage.core.to_check) {
@@ -228,7 +227,7 @@ impl<D: Driver> Reactor<D> {
             if is_read || !conn.is_live() || conn.has(Flags::FIN_SENT) {
                 continue;
             }
-            let writes_only = conn.has(Flags::PEER_DONE.union(Flags::BUSY));
+            let writes_only = conn.has(Flags::PEER_DONE.union(Flags::HANGUP_ENDS));
             if !writes_only && conn.is_in_frame() {
                 continue;
             }

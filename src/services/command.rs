@@ -534,6 +534,7 @@ impl StreamHandler for Command {
         let client = Client::new(link.peer().clone(), self.token.is_none());
         let is_admitted = client.is_admitted;
         self.clients.insert(io.id(), client);
+        io.end_on_hangup(io.id(), true);
         if is_admitted {
             self.greet(io, io.id());
         }

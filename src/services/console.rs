@@ -23,10 +23,11 @@ const WHO: usize = 256 << 10;
 
 /// A chat of many with one: clients write to an operator, who answers them.
 ///
-/// The operator is on whatever the program gives to the reactor itself
-/// ([`Reactor::adopt`](crate::Reactor::adopt)): a terminal as two connections,
-/// one to read from and one to write to, or a socket as one that is both. All
-/// other connections of the service are clients, whichever listener they came
+/// The operator is on whatever the program gives to the reactor itself: its
+/// standard output
+/// ([`Reactor::adopt_output`](crate::Reactor::adopt_output)) and input
+/// ([`Reactor::adopt_input`](crate::Reactor::adopt_input)), or a socket, which
+/// is both ([`Reactor::adopt`](crate::Reactor::adopt)). All other connections of the service are clients, whichever listener they came
 /// by.
 ///
 /// To the operator go `#ID PEER | TEXT` for each request of a client, and
@@ -343,6 +344,7 @@ impl StreamHandler for Console {
         Ok(ConsoleSession(match link {
             Link::Accepted { peer, .. } | Link::Connected { peer, .. } => Side::Client(self.join(io, peer)),
             // What the program brought itself is the operator's.
+            Link::Adopted { side: crate::Side::Input, .. } => Side::Operator { skips: false },
             _ => {
                 self.operators.push(io.id());
                 Side::Operator { skips: false }

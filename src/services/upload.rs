@@ -259,8 +259,8 @@ impl Upload {
 
     /// Sees to what holds while a file is under way and not otherwise.
     fn watch(&self, io: &mut Io<'_>, client: &mut Uploader) -> Result<(), BoxError> {
-        // A shutdown is to wait for it as well. The reactor cannot see it, so
-        // here is the place for `io.set_busy(io.id(), client.incoming.is_some())`.
+        // A shutdown is to wait for it as well.
+        io.set_busy(io.id(), client.incoming.is_some());
         if client.incoming.is_some() && client.look.is_none() {
             client.look = Some(io.after(self.stall)?);
         }
