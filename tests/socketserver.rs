@@ -13,10 +13,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serve_forever::process::{Command, Exit};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
-    Config, Endpoint, Error, Handled, Limits, ListenOptions, Reactor, Service, StreamHandler, serve,
+    BoxError, ChildId, Config, ConnId, Endpoint, Error, Handled, Io, Limits, Link, ListenOptions, Reactor,
+    Service, StreamHandler, serve,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use util::{
@@ -561,4 +564,64 @@ fn threading_mix_in_is_not_needed() {
             client.expect("X");
         }
     }
+}
+
+// Processes
+
+/// Runs a program for each request, as a forking server forks a child, and
+/// sends its exit code. A request of 0 runs for ever.
+#[derive(Default)]
+struct Forking {
+    refused: usize,
+}
+
+impl StreamHandler for Forking {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        for request in input.split() {
+            let command = match request {
+                0 => Command::new("sleep").arg("1000"),
+                code => Command::shell(format!("exit {code}")),
+            };
+            if io.spawn(command.null_stdout().null_stderr(), io.id().to_bits()).is_err() {
+                self.refused += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, tag: u64, exit: &Exit) {
+        let code = exit.status.and_then(|status| status.code());
+        let _ = io.send(ConnId::from_bits(tag), format!("{code:?}"));
+    }
+}
+
+#[test]
+fn max_children_bounds_those_that_run_at_once() {
+    let config = Config { max_children: 2, ..Config::default() };
+    let server = Server::start_with(config, Forking::default(), Limits::default(), &[listen_anywhere()]);
+    let client = server.connect();
+    client.send([0, 0, 0]);
+    eventually("the third is refused", || server.ask(|forking, _| forking.refused) == 1);
+    assert_eq!(server.ask(|_, io| io.children()), 2);
+}
+
+#[test]
+fn active_children_and_collect_children_are_for_the_reactor() {
+    let server = Server::start(Forking::default(), Limits::default());
+    let client = server.connect();
+    client.send([7]);
+    client.expect("Some(7)");
+    client.send([0]);
+    eventually("the first is collected, and the second active", || {
+        server.ask(|_, io| (io.children(), io.stats().children_started)) == (1, 2)
+    });
+    server.handle.shutdown(Duration::ZERO);
+    let stats = server.stop();
+    assert_eq!((stats.children_started, stats.children_exited), (2, 2));
 }
