@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serve_forever::sim::subject::{Chat, Echo, Hub, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run, shrink};
 
 /// Lines of a trace that are printed.
@@ -58,6 +58,8 @@ enum Service {
     Chat,
     /// A chat room of 10 lines a second for each member.
     LimitedChat,
+    /// An echo that takes a little at a time.
+    Hesitant,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -149,5 +151,6 @@ fn main() -> ExitCode {
         Service::Timed => explore(&Timed, &options),
         Service::Chat => explore(&Chat::default(), &options),
         Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),
+        Service::Hesitant => explore(&Hesitant, &options),
     }
 }

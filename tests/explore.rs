@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use serve_forever::sim::subject::{Chat, Echo, Hub, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run};
 
 /// Failures after which a test has seen enough: a run that never comes to
@@ -67,6 +67,11 @@ fn a_chat_delivers_each_line_once_and_knows_who_is_there() {
 #[test]
 fn so_does_one_that_limits_its_members() {
     explore(&Chat { lines_per_second: NonZeroU32::new(10) }, 60_000..60_500);
+}
+
+#[test]
+fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
+    explore(&Hesitant, 70_000..70_300);
 }
 
 #[test]

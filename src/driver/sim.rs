@@ -183,7 +183,7 @@ impl<const SHORT: bool> SimDriver<SHORT> {
     /// How an accept fails, if it does.
     fn accept_fault(&mut self, place: usize) -> Option<Errno> {
         let net = &mut self.net;
-        net.listeners[place].starved = false;
+        net.starved = None;
         if let Some(error) = net.listeners[place].broken {
             return Some(Errno::from_raw_os_error(error));
         }
@@ -194,7 +194,7 @@ impl<const SHORT: bool> SimDriver<SHORT> {
         net.exhausted = None;
         if net.descriptors.is_some_and(|limit| net.open >= limit) {
             net.faults.exhausted += 1;
-            net.listeners[place].starved = true;
+            net.starved = Some(place);
             return Some(Errno::MFILE);
         }
         if net.listeners[place].aborted > 0 {
@@ -348,7 +348,6 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             user_timeout: options.user_timeout,
             waiting: std::collections::VecDeque::new(),
             aborted: 0,
-            starved: false,
             broken: None,
             armed: true,
             edge: false,
@@ -421,6 +420,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.note(stream.0, What::Register, 0);
         let wire = &mut self.net.wires[stream.0];
         wire.socket.token = Some(token);
+        wire.socket.told_writable = true;
         wire.socket.read_armed = true;
         wire.socket.write_edge = true;
         if wire.is_readable() {
@@ -473,6 +473,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
 
     fn write(&mut self, stream: &mut SimStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.calls.write += 1;
+        self.net.futile += u64::from(!self.net.wires[stream.0].socket.told_writable);
         self.call()?;
         let place = stream.0;
         let wire = &mut self.net.wires[place];
@@ -485,10 +486,13 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         let room = wire.down.room();
         if room == 0 {
             wire.socket.write_armed = true;
+            wire.socket.told_writable = false;
             return self.fail(place, What::WriteFailed, Errno::AGAIN);
         }
         if self.blocks_anyway() {
-            self.net.wires[place].socket.write_armed = true;
+            let socket = &mut self.net.wires[place].socket;
+            socket.write_armed = true;
+            socket.told_writable = false;
             let latency = self.net.latency();
             self.net.after(latency, Due::WriteEdge(place));
             return self.fail(place, What::WriteFailed, Errno::AGAIN);
@@ -504,7 +508,9 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             bytes.extend_from_slice(&piece[..piece.len().min(count - bytes.len())]);
         }
         if SHORT && count < offered {
-            self.net.wires[place].socket.write_armed = true;
+            let socket = &mut self.net.wires[place].socket;
+            socket.write_armed = true;
+            socket.told_writable = false;
         }
         self.net.note(place, What::Write, count as u64);
         self.net.trace.bytes(&bytes);

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 pub use self::chat::Chat;
 use super::recording::Life;
 use crate::driver::sim::{ClientId, Network, Rng};
-use crate::{BoxError, GroupId, Io, Limits, Link, Sent, StreamHandler, TimerId, services};
+use crate::{AfterEof, BoxError, GroupId, Io, Limits, Link, Sent, StreamHandler, TimerId, services};
 
 /// A service to [explore](super::run): how it is made, what its clients send,
 /// and what they must receive.
@@ -85,6 +85,11 @@ pub struct Hub;
 /// they were set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timed;
+
+/// An echo that takes a few bytes at a time, leaves the rest, and pauses until
+/// a timer or `drained` has it go on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hesitant;
 
 /// Bytes without a short period, in which every line is short.
 fn noise(rng: &mut Rng, len: usize) -> Vec<u8> {
@@ -366,5 +371,69 @@ impl StreamHandler for TimedHandler {
                 _ => Err("a timer is early, fires twice, or is nobody's".into()),
             }
         }
+    }
+}
+
+impl Subject for Hesitant {
+    type Handler = HesitantHandler;
+
+    fn handler(&self) -> HesitantHandler {
+        HesitantHandler(())
+    }
+
+    fn limits(&self) -> Limits {
+        services::Echo::limits()
+    }
+
+    fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
+        noise(rng, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        check_mapped(net, client, life, whole, |byte| byte)
+    }
+}
+
+/// The handler of [`Hesitant`].
+#[derive(Debug)]
+pub struct HesitantHandler(());
+
+impl StreamHandler for HesitantHandler {
+    /// Whether it waits for `drained`.
+    type Session = bool;
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<bool, BoxError> {
+        Ok(false)
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, full: &mut bool, input: &mut BytesMut) -> Result<(), BoxError> {
+        // By their own value, so that it is the same however they are cut.
+        let few = input.first().map_or(0, |first| 1 + usize::from(first % 64));
+        let sent = io.write(&input.split_to(few.min(input.len())));
+        *full = sent == Sent::Full;
+        if *full {
+            io.pause(io.id());
+        } else if !input.is_empty() {
+            io.pause(io.id());
+            io.after(Duration::from_micros(100))?;
+        }
+        Ok(())
+    }
+
+    fn eof(&mut self, _: &mut Io<'_>, _: &mut bool, rest: &mut BytesMut) -> Result<AfterEof, BoxError> {
+        if rest.is_empty() { Ok(AfterEof::Finish) } else { Err("the end comes before what was left".into()) }
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, full: &mut bool) -> Result<(), BoxError> {
+        *full = false;
+        io.resume(io.id());
+        Ok(())
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, full: &mut bool, _: TimerId) -> Result<(), BoxError> {
+        if !*full {
+            io.resume(io.id());
+        }
+        Ok(())
     }
 }

@@ -40,6 +40,7 @@ impl std::error::Error for Violation {}
 ///   takes more than its share, of bytes or of connections;
 /// - as many bytes are counted as were moved, as many sockets are open as
 ///   there are connections, and none closes while others are still read;
+/// - no socket is written to that has said it has no room;
 /// - turns that achieve nothing are followed by a wait, and no wait comes
 ///   between a descriptor that is free again and a client it was lacking for.
 ///
@@ -322,6 +323,9 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         }
         if net.reads_after_a_close() > 0 {
             return Err("a connection was closed before the turn's events were dealt with".into());
+        }
+        if net.futile_writes() > 0 {
+            return Err("a socket was written to that had said it had no room".into());
         }
         if net.overslept() > 0 {
             return Err("a descriptor was free for a client that waited, and the loop slept".into());

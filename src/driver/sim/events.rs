@@ -57,6 +57,7 @@ impl Network {
         let hangup = bits & 4 != 0 || wire.is_hung_up();
         net.note(place, What::Event, bits | 8);
         reported += 1;
+        net.wires[place].socket.told_writable |= bits & 2 != 0;
         report(Event { token, readable: bits & 1 != 0, writable: bits & 2 != 0, hangup });
         reported
     }
@@ -72,6 +73,7 @@ fn event_of(net: &mut Network, place: usize) -> Option<Event> {
     let writable = (wire.socket.write_edge || all) && wire.is_writable();
     wire.socket.read_edge = false;
     wire.socket.write_edge = false;
+    wire.socket.told_writable |= writable;
     if !readable && !writable {
         return None;
     }

@@ -61,8 +61,6 @@ pub(super) struct Listening {
     pub(super) waiting: VecDeque<usize>,
     /// Connections that were reset while they waited, each to be told.
     pub(super) aborted: usize,
-    /// The last accept found no descriptor.
-    pub(super) starved: bool,
     /// Every accept fails with this.
     pub(super) broken: Option<i32>,
     pub(super) armed: bool,
@@ -116,6 +114,10 @@ pub struct Network {
     pub(super) has_closed: bool,
     /// Reads after that.
     pub(super) hasty: u64,
+    /// Writes to sockets that were said to have no room.
+    pub(super) futile: u64,
+    /// The listener whose accept found no descriptor, if it was the last accept.
+    pub(super) starved: Option<usize>,
     /// Waits in which time passed and a client could have been accepted.
     pub(super) overslept: u64,
 }
@@ -145,6 +147,8 @@ impl Network {
             naps: 0,
             has_closed: false,
             hasty: 0,
+            futile: 0,
+            starved: None,
             overslept: 0,
         }
     }
@@ -284,6 +288,14 @@ impl Network {
         self.hasty
     }
 
+    /// How many writes there were to a socket that had said there was no more
+    /// room, by `WouldBlock` or (where the driver vouches for it) by taking
+    /// less than it was offered, and of which no event had come since.
+    #[must_use]
+    pub const fn futile_writes(&self) -> u64 {
+        self.futile
+    }
+
     /// How many waits there were in which time passed though somebody waited to
     /// be accepted, had been turned back for want of a descriptor, and one had
     /// been closed since. There are none where a loop tries again when it has
@@ -345,10 +357,9 @@ impl Network {
     pub(super) fn nap(&mut self, to: u64) {
         self.naps += 1;
         let room = self.descriptors.is_none_or(|limit| self.open < limit);
-        let starved = |listener: &Listening| {
-            listener.starved && listener.token.is_some() && !listener.waiting.is_empty()
-        };
-        self.overslept += u64::from(room && to > self.now && self.listeners.iter().any(starved));
+        let starved = self.starved.map(|place| &self.listeners[place]);
+        let waits = starved.is_some_and(|listener| listener.token.is_some() && !listener.waiting.is_empty());
+        self.overslept += u64::from(room && waits && to > self.now);
         self.pass(to);
     }
 

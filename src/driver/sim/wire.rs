@@ -39,6 +39,8 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// What the next call is told of that.
     pub(super) error: Option<i32>,
+    /// No write has said otherwise since an event said that it could be written.
+    pub(super) told_writable: bool,
     /// The last edge is used up: the next change makes another.
     pub(super) read_armed: bool,
     pub(super) write_armed: bool,
