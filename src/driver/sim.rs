@@ -154,6 +154,14 @@ impl<const SHORT: bool> SimDriver<SHORT> {
         &mut self.net
     }
 
+    /// Whether an event will come of a connection when there is input, and when
+    /// there is room, without any further call.
+    #[must_use]
+    pub fn will_tell(&self, stream: &SimStream) -> (bool, bool) {
+        let socket = &self.net.wires[stream.0].socket;
+        (socket.read_armed || socket.read_edge, socket.write_armed || socket.write_edge)
+    }
+
     /// A call takes time, in which the world goes on; or it is interrupted.
     fn call(&mut self) -> io::Result<()> {
         let (least, most) = self.net.weather.call;

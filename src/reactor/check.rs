@@ -53,6 +53,28 @@ impl<D: Driver> Reactor<D> {
         check_counts(core, self.listeners.paused.is_some())
     }
 
+    /// Holds what the reactor believes of its sockets against what their driver
+    /// says: of one that is not ready to be read, or to be written, an event
+    /// will come when that changes. To be called between turns.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    #[doc(hidden)]
+    pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> (bool, bool)) -> Result<(), String> {
+        for (key, conn) in self.stage.core.conns.iter() {
+            let Some(Some(socket)) = self.sockets.get(key.slot as usize) else { continue };
+            if matches!(conn.phase, Phase::Connecting | Phase::Dead) {
+                continue;
+            }
+            let (input, room) = will_tell(socket);
+            let reads = conn.has(Flags::READABLE.union(Flags::PEER_DONE));
+            holds!(reads || input, "connection {key} is taken for read to its end, and is not");
+            holds!(conn.has(Flags::WRITABLE) || room, "connection {key} is taken for full, and is not");
+        }
+        Ok(())
+    }
+
     /// How many timers there are, of handlers and of the reactor's own.
     #[doc(hidden)]
     #[must_use]
@@ -83,6 +105,8 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     if let Some(queue) = &conn.out {
         holds!(queue.is_sound(), "the queue of connection {id} miscounts");
         holds!(queue.len() > 0, "connection {id} keeps an empty queue");
+        let told = conn.has(Flags::ABOVE_HIGH) || !conn.is_live();
+        holds!(queue.len() <= limits.high_mark || told, "connection {id} is above its high mark untold");
         holds!(queue.len() <= limits.hard_mark, "{} bytes are queued for connection {id}", queue.len());
     }
     if let Some(kept) = &conn.kept {

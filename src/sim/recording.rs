@@ -86,6 +86,8 @@ pub struct Recording<H> {
     open: Vec<usize>,
     /// Lives that were given input since somebody looked.
     news: Vec<usize>,
+    /// Lives that were closed since somebody looked.
+    ended: Vec<usize>,
     callbacks: u64,
     violations: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl<H: StreamHandler> Recording<H> {
             lives: Vec::new(),
             open: Vec::new(),
             news: Vec::new(),
+            ended: Vec::new(),
             callbacks: 0,
             violations: Vec::new(),
         }
@@ -128,6 +131,11 @@ impl<H: StreamHandler> Recording<H> {
     /// The places of those that were given input since this was asked last.
     pub(super) fn take_news(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.news)
+    }
+
+    /// The places of those that were closed since this was asked last.
+    pub(super) fn take_ended(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.ended)
     }
 
     /// How many callbacks there were.
@@ -289,6 +297,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.begin(io, recorded.life, "close");
         self.lives[recorded.life].closed = Some(format!("{why:?}"));
         self.lives[recorded.life].closed_at = Some(io.now());
+        self.ended.push(recorded.life);
         self.open.retain(|open| *open != recorded.life);
         self.handler.close(io, recorded.session, why);
         self.end(io);

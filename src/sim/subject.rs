@@ -336,7 +336,9 @@ impl StreamHandler for TimedHandler {
         io.cancel(alarms.cancelled);
         // Half of it by copy and half by reference: still in order.
         let half = input.split_to(input.len() / 2);
-        let _ = io.write(&half);
+        let (first, second) = half.split_at(half.len() / 2);
+        let _ = io.write(first);
+        let _ = io.write(second);
         let sent = io.write_bytes(input.split().freeze());
         if sent == Sent::Full {
             io.pause(io.id());

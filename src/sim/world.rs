@@ -34,8 +34,10 @@ impl std::error::Error for Violation {}
 /// listener, and checks after every turn:
 ///
 /// - the reactor's own invariants: what is counted is there, no limit is
-///   exceeded, no connection that has work is forgotten;
-/// - the callbacks of each connection come in their order, `close` once;
+///   exceeded, no connection that has work is forgotten, none is taken for
+///   idle of which no event would come;
+/// - the callbacks of each connection come in their order, `close` once and not
+///   before its FIN;
 /// - what a handler is given is what the client sent, in order, and no turn
 ///   takes more than its share, of bytes or of connections;
 /// - as many bytes are counted as were moved, as many sockets are open as
@@ -299,9 +301,11 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
 
     fn check(&mut self) -> Result<(), String> {
         self.reactor.check_invariants()?;
+        self.reactor.check_readiness(|stream| self.reactor.driver().will_tell(stream))?;
         self.check_accounts()?;
         let turns = self.check_share()?;
         self.check_input(turns)?;
+        self.check_ended()?;
         self.check_rest()
     }
 
@@ -374,6 +378,18 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
                 return Err(format!("client {client}: {} bytes were read in {turns} turns", new.len()));
             }
             *compared += new.len();
+        }
+        Ok(())
+    }
+
+    /// Of whom `close` was told, our side is over.
+    fn check_ended(&mut self) -> Result<(), String> {
+        let ended = self.reactor.get_mut(&self.service).take_ended();
+        let lives = self.recording().lives();
+        for client in ended.into_iter().filter_map(|place| lives[place].client()) {
+            if !self.net().has_heard_all(client) {
+                return Err(format!("client {client}: `close` came before our FIN"));
+            }
         }
         Ok(())
     }

@@ -216,6 +216,17 @@ impl Network {
         &self.wires[client.number()].client
     }
 
+    /// The server has sent a client the last: its FIN, or the end of it all.
+    ///
+    /// # Panics
+    ///
+    /// If it is another network's.
+    #[must_use]
+    pub fn has_heard_all(&self, client: ClientId) -> bool {
+        let socket = &self.wires[client.number()].socket;
+        !socket.open || socket.fin_sent || socket.broken
+    }
+
     /// Every client there ever was.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
