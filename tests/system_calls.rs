@@ -41,6 +41,7 @@ fn echoes(at: &Endpoint) {
     });
     let mut serve_until = |messages: u64| {
         while reactor.stats().bytes_out < messages * 8 {
+            assert!(!talking.is_finished(), "the client has given up");
             reactor.turn(Some(PATIENCE)).expect("the loop turns");
         }
         reactor.stats().system
