@@ -101,7 +101,11 @@ fn the_default_run_measures_the_embedded_server() {
     let output = run(&["-n", "2000", "-c", "7", "-p", "3", "--warmup", "0.01"]);
     let text = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stderr(&output), "", "stderr is quiet without a terminal");
+    // A machine that lets a callback wait for its turn is told of, and may.
+    let complaints: Vec<_> = output.stderr.split(|byte| *byte == b'\n').collect();
+    let is_of_the_machine = |line: &&[u8]| line.ends_with(b"; everybody else waited");
+    let quiet = complaints.iter().all(|line| line.is_empty() || is_of_the_machine(line));
+    assert!(quiet, "stderr is not quiet without a terminal: {}", stderr(&output));
     for part in [
         "7 connections × 64 B, closed loop, 3 outstanding each, 2,000 messages",
         "messages/s",
