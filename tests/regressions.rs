@@ -360,8 +360,10 @@ fn a_timer_of_another_reactor_cancels_no_deadline() {
     // In one callback, so that no deadline is over before.
     let (cancelled, set) = server.ask(move |_, io| (io.cancel(foreign), io.after(Duration::ZERO).is_ok()));
     assert_eq!((cancelled, set), (false, true));
-    assert!(matches!(events.next().call, Call::Tick(_)));
-    events.expect_close("TimedOut(Idle)");
+    // Either may be first, on a machine that is busy enough.
+    let both = [events.next().call, events.next().call];
+    assert!(both.iter().any(|call| matches!(call, Call::Tick(_))), "{both:?}");
+    assert!(both.contains(&Call::close("TimedOut(Idle)")), "{both:?}");
 }
 
 /// A timer that was set where a connection is over, as to try it once more

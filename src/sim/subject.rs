@@ -318,6 +318,18 @@ pub struct Alarms {
     every: (TimerId, Instant),
     /// How often it fires before it is taken back.
     left: u32,
+    /// The time of the last callback.
+    seen: Instant,
+}
+
+impl Alarms {
+    /// What was due in an earlier turn has fired in it.
+    fn look(&mut self, io: &Io<'_>) -> Result<(), BoxError> {
+        let earlier = std::mem::replace(&mut self.seen, io.now());
+        let once = self.once.is_some_and(|(_, due)| due <= earlier);
+        let every = self.left > 0 && self.every.1 <= earlier;
+        if earlier < self.seen && (once || every) { Err("a timer is late".into()) } else { Ok(()) }
+    }
 }
 
 const PERIOD: Duration = Duration::from_millis(7);
@@ -329,10 +341,11 @@ impl StreamHandler for TimedHandler {
         let once = (io.after(PERIOD / 2)?, io.now() + PERIOD / 2);
         let every = (io.every(PERIOD)?, io.now() + PERIOD);
         let cancelled = io.after(PERIOD)?;
-        Ok(Alarms { once: Some(once), cancelled, every, left: 20 })
+        Ok(Alarms { once: Some(once), cancelled, every, left: 20, seen: io.now() })
     }
 
     fn data(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, input: &mut BytesMut) -> Result<(), BoxError> {
+        alarms.look(io)?;
         io.cancel(alarms.cancelled);
         // Half of it by copy and half by reference: still in order.
         let half = input.split_to(input.len() / 2);
@@ -346,12 +359,13 @@ impl StreamHandler for TimedHandler {
         Ok(())
     }
 
-    fn drained(&mut self, io: &mut Io<'_>, _: &mut Alarms) -> Result<(), BoxError> {
+    fn drained(&mut self, io: &mut Io<'_>, alarms: &mut Alarms) -> Result<(), BoxError> {
         io.resume(io.id());
-        Ok(())
+        alarms.look(io)
     }
 
     fn timer(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, timer: TimerId) -> Result<(), BoxError> {
+        alarms.look(io)?;
         if timer == alarms.cancelled {
             // Nothing has come yet that would have taken it back.
             if io.cancel(timer) { Err("it fires and is still set".into()) } else { Ok(()) }
