@@ -429,7 +429,7 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.connections()
     }
 
-    /// How many children there are, until each is reaped.
+    /// How many child processes there are, until each is reaped.
     #[must_use]
     pub const fn children(&self) -> usize {
         self.stage.core.children.table.len()
@@ -600,7 +600,8 @@ impl<D: Driver> Reactor<D> {
             match event.token.target() {
                 Target::Connection(id) => note(core, id, event),
                 Target::Listener(id) => listeners.note(id),
-                Target::Child(id) => core.children.to_look.push(id),
+                Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
+                Target::Child(_) => core.stats.stale_events += 1,
                 Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
             }
         };

@@ -33,17 +33,21 @@
 //! is closed with unread input resets its peer, and so does data that arrives
 //! for a closed one; a reset may destroy what was not read yet; a datagram may be
 //! lost, doubled or overtaken. [`Weather`]
-//! says how often each thing happens, [`Script`] what a client does.
+//! says how often each thing happens, [`Script`] what a client does, and
+//! [`Program`] what a child process does that the handlers start.
 //!
 //! What is not: the file system (a Unix path is just a name), congestion,
 //! urgent data.
 
+mod children;
 mod clients;
 mod datagrams;
 mod events;
 mod lane;
 mod network;
 mod post;
+mod process;
+mod program;
 mod rng;
 mod script;
 mod trace;
@@ -62,6 +66,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 pub use self::network::Network;
+pub use self::process::Process;
+pub use self::program::{Grandchild, Program};
 pub use self::rng::{Odds, Rng};
 pub use self::script::{Act, ClientId, Pace, Script};
 pub use self::trace::{Entry, Trace, What};
@@ -105,7 +111,7 @@ pub struct SimStream(usize);
 
 /// A child process of a [`SimDriver`].
 #[derive(Debug)]
-pub struct SimChild(());
+pub struct SimChild(usize);
 
 /// A datagram socket of a [`SimDriver`].
 #[derive(Debug)]
@@ -258,6 +264,8 @@ fn peer_of(kind: Kind, place: usize) -> Peer {
     let number = place as u32;
     match kind {
         Kind::Tcp => Peer::inet((Ipv4Addr::from(10 << 24 | number), 40_000).into()),
+        // That of a pipe is the reactor's to tell.
+        Kind::Pipe => Peer::pipe(),
         Kind::Unix => Peer::unix(None, Some(Credentials { pid: Some(number), uid: 1000, gid: 1000 })),
     }
 }
@@ -475,7 +483,11 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.note(place, What::Read, count as u64);
         self.net.trace.bytes(&into[..count]);
         self.net.moved.0 += count as u64;
-        self.net.pump(place);
+        if self.net.wires[place].kind == Kind::Pipe {
+            self.net.wake_end(place);
+        } else {
+            self.net.pump(place);
+        }
         Ok(count)
     }
 
@@ -523,7 +535,12 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.note(place, What::Write, count as u64);
         self.net.trace.bytes(&bytes);
         self.net.moved.1 += count as u64;
-        if count > 0 {
+        if self.net.wires[place].kind == Kind::Pipe {
+            let now = self.net.now;
+            self.net.wires[place].down.send(now, bytes);
+            self.net.wires[place].down.arrive(now);
+            self.net.wake_end(place);
+        } else if count > 0 {
             self.net.send_down(place, bytes);
         }
         Ok(count)
@@ -541,6 +558,9 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         let place = stream.0;
         self.net.note(place, What::Shutdown, 0);
         let wire = &self.net.wires[place];
+        if wire.kind == Kind::Pipe {
+            return Err(Errno::NOTSOCK.into());
+        }
         if wire.socket.broken {
             return Err(Errno::NOTCONN.into());
         }
@@ -559,7 +579,11 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         socket.open = false;
         // One that was turned away was never reported of.
         self.net.has_closed |= socket.token.is_some();
-        self.let_go(stream.0, how);
+        if self.net.wires[stream.0].kind == Kind::Pipe {
+            self.net.close_pipe(stream.0);
+        } else {
+            self.let_go(stream.0, how);
+        }
     }
 
     fn bind(&mut self, at: &Endpoint, _: &BindOptions, token: Token) -> io::Result<(SimSocket, Endpoint)> {
@@ -598,25 +622,43 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.mailboxes[socket.0].token = None;
     }
 
-    fn spawn(&mut self, _: &Command, _: Token) -> io::Result<Spawned<SimChild, SimStream>> {
+    fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<SimChild, SimStream>> {
         self.calls.child += 1;
         self.call()?;
-        Err(Errno::NOENT.into())
+        match self.net.spawn(command, token) {
+            Ok((place, wires)) => Ok(Spawned {
+                child: SimChild(place),
+                pid: u32::try_from(place + 1).unwrap_or(u32::MAX),
+                pipes: wires.map(|wire| wire.map(SimStream)),
+                has_events: !self.net.processes()[place].silent,
+            }),
+            Err(error) => {
+                let number = error.raw_os_error().unwrap_or(0).unsigned_abs();
+                self.net.trace.note(self.net.now, None, What::SpawnFailed, u64::from(number));
+                Err(error)
+            }
+        }
     }
 
-    fn fate(&mut self, _: &mut SimChild) -> io::Result<Fate> {
+    fn fate(&mut self, child: &mut SimChild) -> io::Result<Fate> {
         self.calls.child += 1;
-        Ok(Fate::Exited(None))
+        self.call()?;
+        self.net.trace.note(self.net.now, None, What::LooksAt, child.0 as u64);
+        Ok(self.net.processes()[child.0].fate())
     }
 
-    fn signal(&mut self, _: &mut SimChild, _: Signal) -> io::Result<()> {
+    fn signal(&mut self, child: &mut SimChild, signal: Signal) -> io::Result<()> {
         self.calls.child += 1;
+        self.call()?;
+        self.net.signal(child.0, signal);
         Ok(())
     }
 
-    fn reap(&mut self, _: SimChild) -> Option<ExitStatus> {
+    fn reap(&mut self, child: SimChild) -> Option<ExitStatus> {
         self.calls.child += 1;
-        None
+        // A wait that is interrupted goes on.
+        let _ = self.call();
+        self.net.reap(child.0)
     }
 
     fn max_streams(&self) -> Option<usize> {

@@ -1,12 +1,14 @@
 //! What holds between two turns, checked by the simulation after each.
 
 use super::Reactor;
+use crate::children::{Child, Stage};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase};
 use crate::core::{Core, NOBODY, Purpose};
 use crate::driver::Driver;
-use crate::id::ConnId;
+use crate::id::{ChildId, ConnId};
+use crate::moment::Moment;
 
-/// Fails with what should hold, and of which connection.
+/// Fails with what should hold, and of what.
 macro_rules! holds {
     ($holds:expr, $($what:tt)+) => {
         if !$holds {
@@ -43,7 +45,17 @@ impl<D: Driver> Reactor<D> {
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
             }
+            check_pipe(core, ConnId(key), conn)?;
         }
+        holds!(core.children.table.len() <= core.config.max_children, "too many children");
+        for (key, child) in core.children.table.iter() {
+            check_child(core, ChildId(key), child)?;
+            let process = self.processes.get(key.slot as usize).is_some_and(Option::is_some);
+            let begun = !matches!(child.stage, Stage::Asked(_) | Stage::Cancelled);
+            holds!(process == begun, "child {key} and its process are not in step");
+        }
+        let processes = self.processes.iter().flatten().count();
+        holds!(processes <= core.children.table.len(), "{processes} processes of fewer children");
         let sockets = self.sockets.iter().flatten().count();
         holds!(sockets <= core.conns.len(), "{sockets} sockets for {} connections", core.conns.len());
         for (place, listener) in self.listeners.table.iter() {
@@ -73,6 +85,13 @@ impl<D: Driver> Reactor<D> {
             holds!(conn.has(Flags::WRITABLE) || room, "connection {key} is taken for full, and is not");
         }
         Ok(())
+    }
+
+    /// How many connections have a socket, or an end of a pipe.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.sockets.iter().flatten().count()
     }
 
     /// How many timers there are, of handlers and of the reactor's own.
@@ -163,8 +182,60 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     }
     let (first, which) = core.first_deadline(conn);
     let look = conn.deadline.and_then(|timer| core.timers.moment(timer));
-    let in_time = look.map_or(first == crate::moment::Moment::NEVER, |look| look <= first);
+    let in_time = look.map_or(first == Moment::NEVER, |look| look <= first);
     holds!(in_time, "connection {id} is looked at {look:?}, and {which:?} is over {first:?}");
+    Ok(())
+}
+
+/// A pipe is one of its child's, which is there as long as it is.
+fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    let Some(of) = conn.child() else { return Ok(()) };
+    holds!(conn.has(Flags::PIPE), "connection {id} is no pipe and has a child");
+    let is_one = |child: &Child| child.pipes.contains(&Some(id)) && child.service == conn.service;
+    holds!(core.children.table.get(of.0).is_some_and(is_one), "the pipe {id} is none of child {of}");
+    Ok(())
+}
+
+/// No child is forgotten: something will happen that leads to its end, or it
+/// is on a list, or its handler holds it up.
+fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
+    let children = &core.children;
+    let starts = children.to_start.iter().filter(|listed| **listed == id).count();
+    let is_new = matches!(child.stage, Stage::Asked(_) | Stage::Cancelled);
+    holds!(starts == usize::from(is_new), "child {id} is {starts} times in the list to start");
+    let is_told_soon = children.to_tell.contains(&id);
+    let is_signalled_soon = children.to_signal.iter().any(|(child, _)| *child == id);
+    holds!(!is_new || child.timer.is_none(), "child {id} is timed before it began");
+    let look = child.timer.and_then(|timer| core.timers.moment(timer));
+    let in_time = is_new || look.is_some_and(|look| look <= child.first_due());
+    holds!(in_time, "child {id} is looked at {look:?}, and due {:?}", child.first_due());
+    let mut pipes = child.pipes.into_iter().flatten().filter_map(|pipe| core.conns.get(pipe.0));
+    match &child.stage {
+        Stage::Asked(_) => {
+            let all = pipes.all(|pipe| pipe.has(Flags::PIPE) && pipe.phase >= Phase::Connecting);
+            holds!(all, "child {id} is to be started, and has other pipes");
+        }
+        Stage::Cancelled => {}
+        Stage::Running => {
+            let begun = pipes.all(|pipe| pipe.phase > Phase::Connecting);
+            holds!(begun, "child {id} runs, and a pipe of it has not begun");
+        }
+        Stage::Exited(_) => {
+            let stdin = child.pipes[0].and_then(|pipe| core.conns.get(pipe.0));
+            let ended = stdin.is_none_or(|stdin| stdin.phase == Phase::Dead);
+            holds!(ended, "child {id} has exited, and its input is open");
+            let waits = pipes.next().is_some();
+            holds!(waits || is_told_soon, "child {id} has exited, and nobody will be told");
+            let for_ever = child.times.pipe_grace == std::time::Duration::MAX;
+            let has_grace = !waits || child.pipes_until != Moment::NEVER || for_ever;
+            holds!(has_grace || is_told_soon, "child {id} has exited, and its pipes are waited for in vain");
+        }
+        Stage::Told => {
+            holds!(pipes.next().is_none(), "child {id} was told of, and has pipes");
+            let waits = child.kill_at != Moment::NEVER || is_signalled_soon || is_told_soon;
+            holds!(waits, "child {id} was told of, and will not be reaped");
+        }
+    }
     Ok(())
 }
 

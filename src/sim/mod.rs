@@ -92,7 +92,52 @@
 //! its trace: `world.net_mut().trace_mut().record()` before, and
 //! `println!("{}", world.net().trace())` after.
 //!
-//! # 3. Exploring
+//! # 3. Children
+//!
+//! The programs that a handler starts are scripted too, by name
+//! ([`Network::install`](crate::driver::sim::Network::install)): what they
+//! write and read, how they end and how they take a signal, and whether they
+//! leave something behind that holds their pipes.
+//!
+//! ```
+//! use std::time::Duration;
+//! use serve_forever::driver::sim::{Grandchild, Program, Script, Weather};
+//! use serve_forever::process::Command;
+//! use serve_forever::sim::World;
+//! # use serve_forever::bytes::BytesMut;
+//! use serve_forever::{BoxError, Io, Limits, Link, StreamHandler};
+//!
+//! struct Backup;
+//!
+//! impl StreamHandler for Backup {
+//!     type Session = ();
+//!
+//!     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
+//!         if !matches!(link, Link::Pipe { .. }) {
+//!             io.spawn(Command::new("backup").timeout(Duration::from_secs(3600)), 0)?;
+//!         }
+//!         Ok(())
+//!     }
+//! #   fn data(&mut self, _: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+//! #       Ok(input.clear())
+//! #   }
+//! }
+//!
+//! let mut world = World::<_, true>::new(1, Weather::calm(), Backup, Limits::default())?;
+//! let day = Duration::from_secs(24 * 3600);
+//! let stubborn = Program::new().after(day).ignoring_terminate().leaving(Grandchild::for_ever());
+//! world.net_mut().install("backup", stubborn);
+//! world.play(Script::new().finish());
+//! world.run()?;
+//!
+//! let told = &world.recording().told()[0];
+//! let took = told.at() - world.epoch();
+//! assert!(took >= Duration::from_secs(3601) && took < Duration::from_secs(3602), "killed, a second later");
+//! world.check_baseline()?; // no child is left, and no pipe
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # 4. Exploring
 //!
 //! Say once what your clients send and what they must receive, as a
 //! [`Subject`], and let a [`Plan`] made of a seed decide the rest: who comes
@@ -130,6 +175,6 @@ mod world;
 
 pub use self::explore::{Failure, Totals, run, shrink};
 pub use self::plan::{ClientPlan, Ending, Plan};
-pub use self::recording::{Life, Recorded, Recording};
+pub use self::recording::{Life, Recorded, Recording, Told};
 pub use self::subject::Subject;
 pub use self::world::{Violation, World};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::driver::sim::ClientId;
-use crate::process::Exit;
+use crate::process::{Exit, Pipe};
 use crate::{
     AfterEof, BoxError, ChildId, Close, ConnId, Io, Limits, Link, ListenerId, Overflow, Peer, StreamHandler,
     TimerId,
@@ -17,6 +17,7 @@ use crate::{
 pub struct Life {
     id: ConnId,
     client: Option<ClientId>,
+    pipe: Option<(ChildId, Pipe)>,
     input: Vec<u8>,
     left: Vec<u8>,
     above: bool,
@@ -38,6 +39,12 @@ impl Life {
     #[must_use]
     pub const fn client(&self) -> Option<ClientId> {
         self.client
+    }
+
+    /// Which pipe of which child process it is, if it is one.
+    #[must_use]
+    pub const fn pipe(&self) -> Option<(ChildId, Pipe)> {
+        self.pipe
     }
 
     /// All that was handed over to the handler, each byte once.
@@ -71,10 +78,49 @@ impl Life {
     }
 }
 
+/// What a handler was told of a child process.
+#[derive(Debug)]
+pub struct Told {
+    child: ChildId,
+    tag: u64,
+    outcome: Result<Exit, io::ErrorKind>,
+    at: Instant,
+}
+
+impl Told {
+    /// The child.
+    #[must_use]
+    pub const fn child(&self) -> ChildId {
+        self.child
+    }
+
+    /// What the handler called it.
+    #[must_use]
+    pub const fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// How it ended, or why it was not started.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not started.
+    pub const fn outcome(&self) -> Result<Exit, io::ErrorKind> {
+        self.outcome
+    }
+
+    /// When it was told.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+}
+
 /// A handler around another one. It passes every callback on, and notes what
 /// breaks the order that [`StreamHandler`] promises: input that is lost,
 /// doubled or out of place, a callback after `close`, a `drained` too soon or a
-/// second one for one crossing. [`World`](super::World) puts one around every handler.
+/// second one for one crossing; of a child, a second answer, or one before its
+/// pipes are closed. [`World`](super::World) puts one around every handler.
 #[derive(Debug)]
 pub struct Recording<H> {
     handler: H,
@@ -88,6 +134,7 @@ pub struct Recording<H> {
     news: Vec<usize>,
     /// Lives that were closed since somebody looked.
     ended: Vec<usize>,
+    told: Vec<Told>,
     callbacks: u64,
     violations: Vec<String>,
 }
@@ -112,6 +159,7 @@ impl<H: StreamHandler> Recording<H> {
             open: Vec::new(),
             news: Vec::new(),
             ended: Vec::new(),
+            told: Vec::new(),
             callbacks: 0,
             violations: Vec::new(),
         }
@@ -136,6 +184,12 @@ impl<H: StreamHandler> Recording<H> {
     /// The places of those that were closed since this was asked last.
     pub(super) fn take_ended(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.ended)
+    }
+
+    /// What the handler was told of children, in order.
+    #[must_use]
+    pub fn told(&self) -> &[Told] {
+        &self.told
     }
 
     /// How many callbacks there were.
@@ -195,6 +249,20 @@ impl<H: StreamHandler> Recording<H> {
         }
     }
 
+    /// A child is answered once, when its pipes are closed.
+    fn answer(&mut self, io: &Io<'_>, child: ChildId, tag: u64, outcome: Result<Exit, io::ErrorKind>) {
+        self.callbacks += 1;
+        if self.told.iter().any(|told| told.child == child) {
+            self.violations.push(format!("child {child} is told of a second time"));
+        }
+        let is_its = |life: &&usize| self.lives[**life].pipe.is_some_and(|(whose, _)| whose == child);
+        if let Some(open) = self.open.iter().find(is_its) {
+            let id = self.lives[*open].id;
+            self.violations.push(format!("child {child} is told of while its pipe {id} is open"));
+        }
+        self.told.push(Told { child, tag, outcome, at: io.now() });
+    }
+
     /// After a callback: whose queue is above its high mark now.
     fn end(&mut self, io: &Io<'_>) {
         for life in &self.open {
@@ -214,11 +282,21 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
 
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
         self.look(io);
+        let pipe = match link {
+            Link::Pipe { child, pipe, .. } => Some((*child, *pipe)),
+            _ => None,
+        };
+        if let Some((child, _)) = pipe
+            && self.told.iter().any(|told| told.child == child)
+        {
+            self.violations.push(format!("a pipe of child {child} is opened after its end"));
+        }
         let session = self.handler.open(io, link)?;
         let life = self.lives.len();
         self.lives.push(Life {
             id: io.id(),
             client: ClientId::of(link.peer()),
+            pipe,
             input: Vec::new(),
             left: Vec::new(),
             above: false,
@@ -310,13 +388,13 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     }
 
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
-        self.callbacks += 1;
+        self.answer(io, child, tag, Ok(*exit));
         self.handler.child_exited(io, child, tag, exit);
         self.end(io);
     }
 
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
-        self.callbacks += 1;
+        self.answer(io, child, tag, Err(error.kind()));
         self.handler.spawn_failed(io, child, tag, error);
         self.end(io);
     }

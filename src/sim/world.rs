@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::recording::{Life, Recording};
-use crate::driver::sim::{Client, ClientId, Network, Script, SimDriver, Weather};
+use super::recording::{Life, Recording, Told};
+use crate::driver::sim::{Client, ClientId, Network, Process, Script, SimDriver, Weather};
+use crate::process::{Fate, Pipe};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
 
 /// So many turns in a row may achieve nothing before that is called spinning.
@@ -40,6 +41,8 @@ impl std::error::Error for Violation {}
 ///   before its FIN;
 /// - what a handler is given is what the client sent, in order, and no turn
 ///   takes more than its share, of bytes or of connections;
+/// - each child is answered once, when its pipes are closed; what it wrote is
+///   handed over in order, and whole unless something explains a loss;
 /// - as many bytes are counted as were moved, as many sockets are open as
 ///   there are connections, and none closes while others are still read;
 /// - no socket is written to that has said it has no room;
@@ -73,8 +76,10 @@ pub struct World<H: StreamHandler, const SHORT: bool = false> {
     compared: Vec<usize>,
     /// Turns of the reactor and connections accepted, when that was looked at.
     shared: (u64, u64),
+    /// How many of the answers about children were looked at.
+    answers: usize,
     /// What had been achieved when something last was, and the turns since.
-    achieved: ([u64; 8], u32),
+    achieved: ([u64; 9], u32),
 }
 
 impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
@@ -121,7 +126,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             accepts_per_turn,
             compared: Vec::new(),
             shared: (0, 0),
-            achieved: ([0; 8], 0),
+            answers: 0,
+            achieved: ([0; 9], 0),
         })
     }
 
@@ -286,11 +292,15 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     pub fn check_baseline(&self) -> Result<(), Violation> {
         let (connections, sockets) = (self.reactor.connections(), self.net().open_sockets());
         let sessions = self.recording().sessions();
-        if (connections, sockets, sessions) == (0, 0, 0) {
+        let children = self.reactor.children();
+        let unreaped = self.net().processes().iter().filter(|process| !process.is_reaped()).count();
+        if (connections, sockets, sessions, children, unreaped) == (0, 0, 0, 0, 0) {
             return Ok(());
         }
-        let left = format!("{connections} connections, {sockets} sockets and {sessions} sessions are left");
-        Err(self.violation(left))
+        Err(self.violation(format!(
+            "{connections} connections, {sockets} sockets, {sessions} sessions and {children} children are \
+             left, and {unreaped} processes are not reaped"
+        )))
     }
 
     /// Something that did not hold just now.
@@ -306,6 +316,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let turns = self.check_share()?;
         self.check_input(turns)?;
         self.check_ended()?;
+        self.check_children()?;
         self.check_rest()
     }
 
@@ -317,9 +328,9 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         if counted != net.moved() {
             return Err(format!("{counted:?} bytes are counted, and {:?} were moved", net.moved()));
         }
-        if self.reactor.connections() != net.open_sockets() {
-            let (sockets, connections) = (net.open_sockets(), self.reactor.connections());
-            return Err(format!("{sockets} sockets are open for {connections} connections"));
+        if self.reactor.streams() != net.open_sockets() {
+            let (sockets, streams) = (net.open_sockets(), self.reactor.streams());
+            return Err(format!("{sockets} sockets are open for {streams} connections"));
         }
         if stats.stale_events != net.faults().stale {
             let (seen, made) = (stats.stale_events, net.faults().stale);
@@ -366,9 +377,11 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.compared.resize(lives.len(), 0);
         for place in news {
             let (life, compared) = (&lives[place], &mut self.compared[place]);
-            let Some(client) = life.client() else { continue };
+            let net = self.reactor.driver().net();
+            let of_child = |(child, pipe)| process_of(net, child).and_then(|process| process.pipe(pipe));
+            let Some(client) = life.client().or_else(|| life.pipe().and_then(of_child)) else { continue };
             let (new, from) = (&life.input()[*compared..], *compared);
-            let sent = self.reactor.driver().net().client(client).sent();
+            let sent = net.client(client).sent();
             if !sent[from..].starts_with(new) {
                 return Err(format!(
                     "client {client}: what was handed over after {from} bytes is not what it sent"
@@ -394,6 +407,21 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
+    /// What is told of children is true, and comes when all else was.
+    fn check_children(&mut self) -> Result<(), String> {
+        let recording = self.reactor.get(&self.service);
+        let net = self.reactor.driver().net();
+        let answers = std::mem::replace(&mut self.answers, recording.told().len());
+        let stats = self.reactor.stats();
+        let started = net.processes().len() as u64;
+        let counted = (stats.children_started, stats.children_exited + stats.children_failed);
+        let seen = (started, recording.told().len() as u64);
+        if counted != seen {
+            return Err(format!("{counted:?} children are counted as started and told of, not {seen:?}"));
+        }
+        recording.told()[answers..].iter().try_for_each(|told| check_told(net, recording.lives(), told))
+    }
+
     /// A turn that did nothing is followed by a wait.
     fn check_rest(&mut self) -> Result<(), String> {
         let stats = self.reactor.stats();
@@ -404,6 +432,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             stats.accept_pauses,
             stats.events,
             stats.timers_fired + stats.calls,
+            stats.children_started + stats.children_exited + stats.children_failed,
             net.faults().total(),
             net.naps(),
             self.recording().callbacks(),
@@ -418,4 +447,35 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         }
         Ok(())
     }
+}
+
+/// The process that a child is.
+fn process_of(net: &Network, child: crate::ChildId) -> Option<&Process> {
+    net.processes().iter().rev().find(|process| process.child() == child)
+}
+
+/// One answer: the status is that of the process, and what it wrote was
+/// handed over to its last byte, unless its pipe was ended otherwise.
+fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> {
+    let child = told.child();
+    let (exit, process) = match (told.outcome(), process_of(net, child)) {
+        (Ok(exit), Some(process)) => (exit, process),
+        (Err(_), None) => return Ok(()),
+        (Ok(_), None) => return Err(format!("child {child} has ended, and was never started")),
+        (Err(_), Some(_)) => return Err(format!("child {child} was started, and is said not to be")),
+    };
+    if process.fate() != Fate::Exited(exit.status) {
+        return Err(format!("child {child} is said to have ended with {exit:?}, not {:?}", process.fate()));
+    }
+    for (pipe, life) in lives.iter().filter_map(|life| Some((life.pipe()?, life))) {
+        let whole = life.closed() == Some("Finished") && pipe.0 == child && pipe.1 != Pipe::Stdin;
+        let (given, own) = (life.input().len(), process.own_output(pipe.1).unwrap_or(0));
+        if whole && given < own {
+            return Err(format!(
+                "child {child} wrote {own} bytes to {:?}, and {given} were handed over",
+                pipe.1
+            ));
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a wait reports: edges, and noise.
 
 use super::network::{Network, Source};
+use super::rng::Odds;
 use super::trace::What;
 use crate::driver::Event;
 
@@ -23,6 +24,7 @@ impl Network {
                 Source::Wire(place) => event_of(net, place),
                 Source::Listener(place) => event_of_listener(net, place),
                 Source::Mailbox(place) => net.mailbox_event(place),
+                Source::Child(place) => net.child_event(place),
             };
             if let Some(event) = event {
                 reported += 1;
@@ -40,6 +42,9 @@ impl Network {
         let stale = net.rng.chance(net.weather.stale);
         if net.wires.is_empty() || !(spurious || stale) {
             return 0;
+        }
+        if !net.processes.is_empty() && net.rng.chance(Odds::one_in(4)) {
+            return net.report_noise_of_children((spurious, stale), report);
         }
         let place = net.rng.size(0, net.wires.len() - 1);
         let bits = net.rng.between(1, 7);
@@ -60,6 +65,32 @@ impl Network {
         net.wires[place].socket.told_writable |= bits & 2 != 0;
         report(Event { token, readable: bits & 1 != 0, writable: bits & 2 != 0, hangup });
         reported
+    }
+}
+
+impl Network {
+    /// The same of a child: of one that runs, or of one that was reaped.
+    fn report_noise_of_children(
+        &mut self,
+        (spurious, stale): (bool, bool),
+        report: &mut impl FnMut(Event),
+    ) -> u64 {
+        let place = self.rng.size(0, self.processes.len() - 1);
+        let process = &self.processes[place];
+        if process.silent {
+            return 0;
+        }
+        if process.reaped && stale {
+            self.faults.stale += 1;
+        } else if !process.reaped && spurious {
+            self.faults.spurious += 1;
+        } else {
+            return 0;
+        }
+        let token = process.token;
+        self.trace.note(self.now, None, What::ChildEvent, place as u64 | 1 << 32);
+        report(Event { token, readable: true, writable: false, hangup: false });
+        1
     }
 }
 

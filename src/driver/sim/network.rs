@@ -8,6 +8,8 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::post::{Mail, Mailbox};
+use super::process::Process;
+use super::program::Programs;
 use super::rng::Rng;
 use super::script::{Act, ClientId, Script};
 use super::trace::{Trace, What};
@@ -48,6 +50,14 @@ pub(super) enum Due {
     GiveUp(usize),
     /// A host answers the server, or its absence does.
     Answer(usize),
+    /// A child process gets its share of the processor.
+    Runs(usize),
+    /// A signal, or what follows from one, ends it, with this status.
+    Dies(usize, i32),
+    /// What it left behind ends.
+    GrandchildEnds(usize),
+    /// Its exit is reported late.
+    ExitEdge(usize),
 }
 
 /// A listening socket.
@@ -74,6 +84,7 @@ pub(super) enum Source {
     Wire(usize),
     Listener(usize),
     Mailbox(usize),
+    Child(usize),
 }
 
 /// A network in memory, its clock, and the clients in it.
@@ -99,9 +110,11 @@ pub struct Network {
     /// What the server sent, as it arrived.
     pub(super) delivered: Vec<(Peer, Bytes)>,
     acts: Vec<Option<Act>>,
+    pub(super) programs: Programs,
+    pub(super) processes: Vec<Process>,
     pub(super) edges: Vec<Source>,
     pub(super) descriptors: Option<usize>,
-    /// Accepted sockets that are open.
+    /// Sockets that the server has open, and pipes.
     pub(super) open: usize,
     pub(super) exhausted: Option<(u64, i32)>,
     pub(super) trace: Trace,
@@ -137,6 +150,8 @@ impl Network {
             post: Vec::new(),
             delivered: Vec::new(),
             acts: Vec::new(),
+            programs: Programs::default(),
+            processes: Vec::new(),
             edges: Vec::new(),
             descriptors: None,
             open: 0,
@@ -227,10 +242,11 @@ impl Network {
         !socket.open || socket.fin_sent || socket.broken
     }
 
-    /// Every client there ever was.
+    /// Every client there ever was; pipes of child processes are none.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
+        let clients = self.wires.iter().enumerate().filter(|(_, wire)| wire.kind != Kind::Pipe);
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
-        self.wires.iter().enumerate().map(|(place, wire)| (ClientId(place as u32), &wire.client))
+        clients.map(|(place, wire)| (ClientId(place as u32), &wire.client))
     }
 
     /// Every accept on what listens there fails with this error from now on,
@@ -322,7 +338,8 @@ impl Network {
         Moment::from_nanos(self.now)
     }
 
-    /// Sockets that the server has open, listeners not counted.
+    /// Sockets that the server has open, and its ends of pipes; listeners not
+    /// counted.
     #[must_use]
     pub const fn open_sockets(&self) -> usize {
         self.open
@@ -432,6 +449,10 @@ impl Network {
             Due::MailboxEdge(place) => self.mailbox_edge(place),
             Due::Mail(place) => self.deliver(place),
             Due::Answer(place) => self.answer_server(place),
+            Due::Runs(place) => self.run_process(place),
+            Due::Dies(place, status) => self.exit(place, status),
+            Due::GrandchildEnds(place) => self.grandchild_ends(place),
+            Due::ExitEdge(place) => self.exit_edge(place),
             Due::GiveUp(place) => {
                 self.note(place, What::ServerSeesTimeOut, 0);
                 self.break_socket(place, Errno::TIMEDOUT);

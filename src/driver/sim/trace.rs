@@ -45,6 +45,16 @@ pub enum What {
     ClientVanishes,
     ServerSeesReset,
     ServerSeesTimeOut,
+    Spawn,
+    SpawnFailed,
+    PipeOf,
+    ChildEvent,
+    ChildExits,
+    GrandchildEnds,
+    LooksAt,
+    Terminate,
+    Kill,
+    Reap,
 }
 
 impl fmt::Display for What {
@@ -84,6 +94,16 @@ impl fmt::Display for What {
             Self::ClientVanishes => "vanishes",
             Self::ServerSeesReset => "its reset arrives",
             Self::ServerSeesTimeOut => "its keep-alive probes stay unanswered",
+            Self::Spawn => "server starts child",
+            Self::SpawnFailed => "starting a child failed, errno",
+            Self::PipeOf => "is a pipe of child",
+            Self::ChildEvent => "event of child",
+            Self::ChildExits => "exit of child",
+            Self::GrandchildEnds => "end of what was left behind by child",
+            Self::LooksAt => "server looks at child",
+            Self::Terminate => "server sends SIGTERM to child",
+            Self::Kill => "server sends SIGKILL to child",
+            Self::Reap => "server reaps child",
         })
     }
 }

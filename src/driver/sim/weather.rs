@@ -57,6 +57,12 @@ pub struct Weather {
     pub lost: Odds,
     /// A datagram arrives twice.
     pub doubled: Odds,
+    /// A program cannot be started (EAGAIN, EMFILE, ENOMEM, E2BIG).
+    pub spawn_fails: Odds,
+    /// No event tells of a child's exit.
+    pub silent: Odds,
+    /// Something else in the process waits for a child, and takes its status.
+    pub stolen: Odds,
 }
 
 impl Weather {
@@ -81,6 +87,9 @@ impl Weather {
             reset_destroys: Odds::NEVER,
             lost: Odds::NEVER,
             doubled: Odds::NEVER,
+            spawn_fails: Odds::NEVER,
+            silent: Odds::NEVER,
+            stolen: Odds::NEVER,
         }
     }
 
@@ -123,11 +132,15 @@ impl Weather {
             // Where connections are lost, so are datagrams.
             lost: faults[7],
             doubled: faults[5],
+            // Nor is there anything for a child, where there are no descriptors.
+            spawn_fails: faults[8],
+            silent: faults[4],
+            stolen: faults[7],
         }
     }
 
     /// Every odd in it, for whoever searches for those that a failure needs.
-    pub fn odds_mut(&mut self) -> [&mut Odds; 12] {
+    pub fn odds_mut(&mut self) -> [&mut Odds; 15] {
         [
             &mut self.interrupted,
             &mut self.would_block,
@@ -141,6 +154,9 @@ impl Weather {
             &mut self.reset_destroys,
             &mut self.lost,
             &mut self.doubled,
+            &mut self.spawn_fails,
+            &mut self.silent,
+            &mut self.stolen,
         ]
     }
 }
@@ -182,12 +198,18 @@ pub struct Faults {
     pub lost: u64,
     /// Datagrams that arrived twice.
     pub doubled: u64,
+    /// Programs that could not be started.
+    pub spawns_failed: u64,
+    /// Children of whose exit no event told.
+    pub silent: u64,
+    /// Children whose status somebody else took.
+    pub stolen: u64,
 }
 
 impl Faults {
     /// Each count with its name, for tables.
     #[must_use]
-    pub const fn by_name(&self) -> [(&'static str, u64); 13] {
+    pub const fn by_name(&self) -> [(&'static str, u64); 16] {
         [
             ("interrupted calls", self.interrupted),
             ("WouldBlock out of the blue", self.would_block),
@@ -202,6 +224,9 @@ impl Faults {
             ("vanished clients", self.vanished),
             ("datagrams lost", self.lost),
             ("datagrams doubled", self.doubled),
+            ("children not started", self.spawns_failed),
+            ("children without events", self.silent),
+            ("children somebody else waited for", self.stolen),
         ]
     }
 
@@ -227,5 +252,8 @@ impl std::ops::AddAssign for Faults {
         self.vanished += other.vanished;
         self.lost += other.lost;
         self.doubled += other.doubled;
+        self.spawns_failed += other.spawns_failed;
+        self.silent += other.silent;
+        self.stolen += other.stolen;
     }
 }

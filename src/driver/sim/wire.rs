@@ -12,6 +12,9 @@ pub(super) enum Kind {
     Tcp,
     /// A Unix stream socket: no resets of its own, and it closes at once.
     Unix,
+    /// A pipe of a child process, which is what its `listener` then is. What
+    /// is put into it is there at once.
+    Pipe,
 }
 
 /// How far a connection has come.

@@ -1,0 +1,74 @@
+//! Exits that are seen late, or not at all; and the end of the reactor.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serve_forever::driver::sim::{Grandchild, Odds, Program, Weather};
+use serve_forever::process::{Command, ExitCause};
+
+use super::jobs::*;
+
+#[test]
+fn an_exit_of_which_no_event_tells_is_seen_all_the_same() {
+    for (seed, mut shop) in shops(0..30) {
+        shop.net_mut().install("job", Program::new().after(5 * SECOND).write("x").exit(5).without_events());
+        assert_eq!(how(run(&mut shop, Command::new("job"))), exited(5), "seed {seed}");
+        let late = told_at(&shop) - ended_at(&shop, 0);
+        assert!(late < SECOND / 4, "seed {seed}: {late:?}");
+    }
+}
+
+#[test]
+fn a_child_that_somebody_else_has_reaped_is_told_of_without_a_status() {
+    for (seed, mut shop) in shops(0..30) {
+        shop.net_mut().install("job", Program::new().write("whole").exit(5).stolen());
+        let exit = run(&mut shop, Command::new("job"));
+        assert_eq!((exit.status, exit.cause), (None, ExitCause::Itself), "seed {seed}");
+        assert_eq!(shop.handler().runs[&0].out, b"whole");
+    }
+}
+
+#[test]
+fn a_pipe_that_the_handler_refuses_leaves_the_child_alone() {
+    for (seed, mut shop) in shops(0..30) {
+        shop.net_mut().install("job", Program::new().after(SECOND).exit(7));
+        shop.handler().refuses = Some(0);
+        assert_eq!(how(run(&mut shop, Command::new("job").piped_stdin())), exited(7), "seed {seed}");
+        assert!(shop.handler().runs.is_empty());
+    }
+}
+
+#[test]
+fn a_panic_in_the_last_callback_of_a_child_leaves_nothing_behind() {
+    for (_, mut shop) in shops(0..10) {
+        shop.net_mut().install("job", Program::new().write("x"));
+        shop.handler().panics = true;
+        spawn(&mut shop, Command::new("job"), 0);
+        spawn(&mut shop, Command::new("missing"), 1);
+        settle(&mut shop);
+        assert_eq!(shop.recording().told().len(), 2);
+        assert_eq!(shop.reactor().stats().panicked, 2);
+    }
+}
+
+/// Drains, and takes turns until that is complete.
+fn drain(shop: &mut Shop, deadline: Duration) -> Duration {
+    let began = shop.elapsed();
+    shop.reactor().drain(deadline);
+    while !shop.turn(None).expect("it keeps its promises").finished {}
+    shop.check_baseline().expect("all has gone");
+    shop.elapsed() - began
+}
+
+#[test]
+fn a_shutdown_waits_for_a_child_that_ends() {
+    for (seed, mut shop) in shops(0..20) {
+        shop.net_mut().install("job", Program::new().after(60 * SECOND).write("done").exit(8));
+        spawn(&mut shop, Command::new("job"), 0);
+        let took = drain(&mut shop, DAY);
+        assert!(took > 59 * SECOND && took < 62 * SECOND, "seed {seed}: {took:?}");
+        assert_eq!(how(only(&shop).outcome().expect("it was started")), exited(8));
+        assert_eq!(shop.handler().runs[&0].out, b"done");
+    }
+}
