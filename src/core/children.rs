@@ -6,6 +6,7 @@ use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::id::{ChildId, ConnId};
 use crate::link::Side;
+use crate::moment::Moment;
 use crate::process::{Command, ExitCause, Pipe, Signal};
 
 impl Core {
@@ -47,7 +48,7 @@ impl Core {
             Stage::Asked(_) => child.stage = Stage::Cancelled,
             Stage::Cancelled => {}
             Stage::Running | Stage::Exited(_) | Stage::Told => {
-                if child.kill_at != crate::moment::Moment::NEVER || child.killed {
+                if child.kill_at != Moment::NEVER || child.killed {
                     return true;
                 }
                 child.kill_at = now.plus(child.times.kill_after);
@@ -63,6 +64,8 @@ impl Core {
     pub(crate) fn kill_child(&mut self, id: ChildId, cause: ExitCause) -> bool {
         let Some(child) = self.children.table.get_mut(id.0) else { return false };
         child.blame(cause);
+        // There is no more to come.
+        child.kill_at = Moment::NEVER;
         match child.stage {
             Stage::Asked(_) => child.stage = Stage::Cancelled,
             Stage::Cancelled => {}

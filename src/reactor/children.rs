@@ -14,7 +14,7 @@ use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
 use crate::link::{Link, Peer};
 use crate::moment::Moment;
-use crate::process::{Command, Exit, ExitCause, Fate, Pipe};
+use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
 
 /// How often a child is looked at of whose exit no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -27,13 +27,26 @@ impl<D: Driver> Reactor<D> {
             self.start_child(id);
         }
         for (id, signal) in std::mem::take(&mut self.stage.core.children.to_signal) {
-            let Some(Some(child)) = self.processes.get_mut(id.0.slot as usize) else { continue };
-            if !self.stage.core.children.table.contains(id.0) {
-                continue;
+            self.signal_child(id, signal);
+        }
+    }
+
+    fn signal_child(&mut self, id: ChildId, signal: Signal) {
+        let core = &mut self.stage.core;
+        let Some(child) = core.children.table.get(id.0) else { return };
+        if child.stage == Stage::Told {
+            // This may be all that it was kept for.
+            core.tell_later(id);
+        }
+        let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
+        let sent = loop {
+            match self.driver.signal(process, signal) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
             }
-            if let Err(error) = self.driver.signal(child, signal) {
-                log::error!("child process {id} cannot be ended ({signal:?}): {error}");
-            }
+        };
+        if let Err(error) = sent {
+            log::error!("child process {id} cannot be ended ({signal:?}): {error}");
         }
     }
 
@@ -190,10 +203,7 @@ impl<D: Driver> Reactor<D> {
         }
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if child.kill_at <= now {
-            child.kill_at = Moment::NEVER;
             core.kill_child(id, ExitCause::Killed);
-            // If that was all it waited for, it can be reaped.
-            core.tell_later(id);
         }
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if child.look_at <= now {
@@ -291,9 +301,6 @@ impl<D: Driver> Reactor<D> {
         for key in self.stage.core.children.table.keys() {
             let core = &mut self.stage.core;
             core.kill_child(ChildId(key), ExitCause::Shutdown);
-            if let Some(child) = core.children.table.get_mut(key) {
-                child.kill_at = Moment::NEVER;
-            }
             core.tell_later(ChildId(key));
         }
         self.serve_children();

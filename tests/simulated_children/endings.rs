@@ -72,3 +72,32 @@ fn a_shutdown_waits_for_a_child_that_ends() {
         assert_eq!(shop.handler().runs[&0].out, b"done");
     }
 }
+
+#[test]
+fn dropping_the_reactor_ends_and_reaps_its_children_and_tells_of_them() {
+    for (seed, mut shop) in shops(0..20) {
+        let told = Rc::new(Cell::new(0));
+        let count = |told: &Rc<Cell<i32>>| {
+            let told = Rc::clone(told);
+            Box::new(move |_: &mut serve_forever::Io<'_>, _| told.set(told.get() + 1))
+        };
+        shop.handler().when_told = Some(count(&told));
+        shop.handler().when_failed = Some(count(&told));
+        shop.net_mut().install("job", Program::new().stay().ignoring_terminate().slow_to_die(SECOND));
+        shop.net_mut().install("left", Program::new().leaving(Grandchild::for_ever()));
+        for tag in 0..3 {
+            spawn(&mut shop, Command::new("job"), tag);
+        }
+        spawn(&mut shop, Command::new("left").pipe_grace(DAY), 3);
+        shop.run_for(SECOND).expect("it keeps its promises");
+        // One that never begins.
+        let service = shop.service().clone();
+        let reactor = shop.reactor();
+        let late = |_: &mut _, io: &mut serve_forever::Io<'_>| {
+            io.spawn(Command::new("job"), 4).expect("there is room");
+        };
+        reactor.handle(&service).call(late).expect("there is room");
+        drop(shop);
+        assert_eq!(told.get(), 4, "seed {seed}: the call was never made");
+    }
+}

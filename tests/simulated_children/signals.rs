@@ -22,6 +22,123 @@ fn a_child_may_run_for_a_day() {
 }
 
 #[test]
+fn a_child_over_its_time_is_terminated() {
+    for (seed, mut shop) in shops(0..30) {
+        shop.net_mut().install("backup", Program::new().after(DAY));
+        let exit = run(&mut shop, Command::new("backup").timeout(3600 * SECOND));
+        assert_eq!(how(exit), (None, Some(15), ExitCause::TimedOut), "seed {seed}");
+        // The group gets its SIGKILL even so.
+        assert_eq!(signals(&shop), [(3600, Signal::Terminate), (3601, Signal::Kill)]);
+    }
+}
+
+#[test]
+fn one_that_ignores_that_is_killed_in_its_time() {
+    for (seed, mut shop) in shops(0..30) {
+        shop.net_mut().install("stubborn", Program::new().stay().ignoring_terminate());
+        let command = Command::new("stubborn").timeout(100 * SECOND).kill_after(5 * SECOND);
+        let exit = run(&mut shop, command);
+        assert_eq!(how(exit), (None, Some(9), ExitCause::TimedOut), "seed {seed}");
+        assert_eq!(signals(&shop), [(100, Signal::Terminate), (105, Signal::Kill)]);
+    }
+}
+
+#[test]
+fn one_that_cleans_up_at_a_sigterm_is_given_the_time() {
+    for (seed, mut shop) in shops(0..20) {
+        shop.net_mut().install("tidy", Program::new().stay().cleaning_up(3 * SECOND, 42));
+        let child = spawn(&mut shop, Command::new("tidy").kill_after(60 * SECOND), 0);
+        assert!(ask(&mut shop, move |_, io| io.terminate(child) && io.terminate(child)));
+        let exit = finish(&mut shop);
+        assert_eq!(how(exit), (Some(42), None, ExitCause::Killed), "seed {seed}");
+        assert!(told_at(&shop) < 5 * SECOND);
+        assert_eq!(process(&shop, 0).signals().len(), 2);
+    }
+}
+
+#[test]
+fn one_that_even_a_sigkill_does_not_end_soon_is_waited_for() {
+    for (_, mut shop) in shops(0..10) {
+        shop.net_mut().install("disk", Program::new().stay().ignoring_terminate().slow_to_die(3600 * SECOND));
+        let child = spawn(&mut shop, Command::new("disk"), 0);
+        assert!(ask(&mut shop, move |_, io| io.kill(child)));
+        assert_eq!(how(finish(&mut shop)), (None, Some(9), ExitCause::Killed));
+        assert!(told_at(&shop) >= 3600 * SECOND);
+    }
+}
+
+#[test]
+fn a_killed_one_takes_what_it_started_with_it() {
+    for (seed, mut shop) in shops(0..20) {
+        let program = Program::new().stay().leaving(Grandchild::for_ever().ignoring_terminate());
+        shop.net_mut().install("job", program);
+        let grace = 600 * SECOND;
+        let child = spawn(&mut shop, Command::new("job").pipe_grace(grace), 0);
+        assert!(ask(&mut shop, move |_, io| io.terminate(child)));
+        assert_eq!(how(finish(&mut shop)), (None, Some(15), ExitCause::Killed), "seed {seed}");
+        // SIGKILL after a second let go of the pipes.
+        assert!(told_at(&shop) < 10 * SECOND && !process(&shop, 0).has_grandchild());
+    }
+}
+
+#[test]
+fn one_that_has_left_the_group_is_not_reached_and_not_waited_for() {
+    for (seed, mut shop) in shops(0..20) {
+        let daemon = Grandchild::for_ever().in_its_own_group();
+        shop.net_mut().install("job", Program::new().stay().leaving(daemon));
+        let child = spawn(&mut shop, Command::new("job"), 0);
+        assert!(ask(&mut shop, move |_, io| io.kill(child)));
+        assert_eq!(how(finish(&mut shop)), (None, Some(9), ExitCause::Killed), "seed {seed}");
+        assert!(told_at(&shop) < 5 * SECOND && process(&shop, 0).has_grandchild());
+    }
+}
+
+#[test]
+fn no_signal_is_lost_to_another_one_that_interrupts_it() {
+    for seed in 0..50 {
+        let weather = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };
+        let mut shop = shop_with(seed, weather, Default::default());
+        shop.net_mut().install("stubborn", Program::new().stay().ignoring_terminate());
+        let exit = run(&mut shop, Command::new("stubborn").timeout(SECOND));
+        assert_eq!(how(exit), (None, Some(9), ExitCause::TimedOut), "seed {seed}");
+        assert_eq!(process(&shop, 0).signals().len(), 2);
+    }
+}
+
+#[test]
+fn a_child_that_is_killed_as_its_last_pipe_closes_is_reaped() {
+    for (_, mut shop) in shops(0..20) {
+        shop.net_mut().install("job", Program::new().write("x"));
+        shop.handler().when_pipe_closes = Some(Box::new(|io, child| assert!(io.kill(child))));
+        run(&mut shop, Command::new("job"));
+    }
+}
+
+#[test]
+fn a_child_that_is_killed_as_it_is_told_of_is_reaped() {
+    for terminate in [false, true] {
+        for (_, mut shop) in shops(0..20) {
+            shop.net_mut().install("job", Program::new().write("x"));
+            shop.handler().when_told = Some(Box::new(move |io, child| {
+                assert!(if terminate { io.terminate(child) } else { io.kill(child) });
+            }));
+            run(&mut shop, Command::new("job"));
+        }
+    }
+}
+
+#[test]
+fn a_child_that_is_killed_after_a_sigterm_is_not_kept_for_a_second_sigkill() {
+    let mut shop = shop(Weather::calm());
+    shop.net_mut().install("stubborn", Program::new().stay().ignoring_terminate());
+    let child = spawn(&mut shop, Command::new("stubborn").kill_after(DAY), 0);
+    assert!(ask(&mut shop, move |_, io| io.terminate(child) && io.kill(child)));
+    finish(&mut shop);
+    assert!(shop.elapsed() < SECOND, "{:?}", shop.elapsed());
+    assert_eq!(process(&shop, 0).signals().len(), 2);
+}
+
+#[test]
 fn a_time_out_goes_on_while_the_output_is_paused() {
     let mut shop = shop(Weather { buffer: 16, ..Weather::calm() });
     shop.net_mut().install("yes", Program::new().write_for_ever("y\n"));
