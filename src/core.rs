@@ -172,6 +172,9 @@ pub(crate) struct Core {
     pub(crate) children: Children,
     /// What the handlers and handles wish.
     pub(crate) wish: Ending,
+    /// The end of a shutdown drops everything: nothing new is begun, or a
+    /// handler that begins everything anew would keep it from its end.
+    pub(crate) is_over: bool,
 }
 
 impl Core {
@@ -203,6 +206,7 @@ impl Core {
             sockets: Sockets::new(),
             children: Children::new(),
             wish: Ending::Running,
+            is_over: false,
             config,
         }
     }
@@ -350,7 +354,9 @@ impl Core {
     /// Whether one more connection of a service is within the limits.
     pub(crate) fn room_for(&self, service: u16) -> Result<()> {
         let state = &self.services[service as usize];
-        if self.connections() >= self.max_connections {
+        if self.is_over {
+            Err(Error::Over)
+        } else if self.connections() >= self.max_connections {
             Err(Error::Full { what: "connections", limit: self.max_connections })
         } else if state.connections >= state.limits.max_connections {
             Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })

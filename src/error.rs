@@ -56,6 +56,9 @@ pub enum Error {
     },
     /// The [`Service`](crate::Service) belongs to another reactor.
     ForeignService,
+    /// The reactor is at the end of its shutdown, where it drops everything:
+    /// it begins nothing new.
+    Over,
     /// The operating system refused what the loop itself cannot do without.
     System {
         /// What was asked of it.
@@ -80,6 +83,7 @@ impl fmt::Display for Error {
             Self::Bind { endpoint, source } => write!(f, "cannot bind {endpoint}: {source}"),
             Self::Limits { reason } => write!(f, "bad limits: {reason}"),
             Self::Full { what, limit } => write!(f, "too many {what}: the limit is {limit}"),
+            Self::Over => f.write_str("the reactor is at its end, and begins nothing new"),
             Self::ForeignService => f.write_str("the service belongs to another reactor"),
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }

@@ -165,8 +165,9 @@ impl<'a> Io<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`](crate::Error::Full) at `max_connections`; then there is
-    /// no other answer.
+    /// [`Error::Full`](crate::Error::Full) at `max_connections`,
+    /// [`Error::Over`](crate::Error::Over) at the end of a shutdown; then there
+    /// is no other answer.
     pub fn connect(&mut self, to: &Endpoint, tag: u64) -> Result<ConnId> {
         self.core.connect(self.service, to.clone(), tag)
     }
@@ -194,8 +195,9 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Full`](crate::Error::Full) at
-    /// [`Config::max_children`](crate::Config::max_children); then there is no
-    /// other answer. Pipes do not count as connections under any
+    /// [`Config::max_children`](crate::Config::max_children),
+    /// [`Error::Over`](crate::Error::Over) at the end of a shutdown. Then there
+    /// is no other answer. Pipes do not count as connections under any
     /// `max_connections`.
     pub fn spawn(&mut self, command: Command, tag: u64) -> Result<ChildId> {
         self.core.spawn(self.service, command, tag)

@@ -110,3 +110,57 @@ fn where_nobody_listens_it_is_refused() {
         assert_eq!(dialler.failed, [(1, io::ErrorKind::ConnectionRefused)], "seed {seed}");
     }
 }
+
+/// Connects again whenever a connection has ended or did not come about.
+struct Persistent(Endpoint);
+
+impl Persistent {
+    fn again(&self, io: &mut Io<'_>) {
+        let _ = io.connect(&self.0, 0);
+    }
+}
+
+impl StreamHandler for Persistent {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        input.clear();
+        Ok(())
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, (): (), _: &Close) {
+        self.again(io);
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, _: &io::Error) {
+        self.again(io);
+    }
+}
+
+#[test]
+fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
+    for there in [false, true] {
+        let driver = SimDriver::<false>::new(1, Weather::calm());
+        let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
+        let at = endpoint("127.0.0.1:80");
+        let service = reactor.add(Persistent(at.clone()), Limits::without_frames()).expect("good limits");
+        if there {
+            reactor.driver_mut().net_mut().host(&at, Script::new());
+        } else {
+            reactor.driver_mut().net_mut().silent_host(&at);
+        }
+        for round in 0..2 {
+            reactor.connect(&service, &at, 0).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            for _ in 0..10 {
+                reactor.turn(Some(Duration::from_millis(1))).expect("the loop runs");
+            }
+            reactor.drain(Duration::from_secs(1));
+            let finished = (0..1_000_000).any(|_| reactor.turn(None).expect("the loop runs").finished);
+            assert!(finished && reactor.connections() == 0, "round {round}");
+        }
+    }
+}

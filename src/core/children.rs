@@ -12,6 +12,9 @@ use crate::process::{Command, ExitCause, Pipe, Signal};
 impl Core {
     /// Asks for a program to be run; the loop starts it after the callback.
     pub(crate) fn spawn(&mut self, service: u16, command: Command, tag: u64) -> Result<ChildId> {
+        if self.is_over {
+            return Err(Error::Over);
+        }
         let limit = self.config.max_children;
         if self.children.table.len() >= limit {
             return Err(Error::Full { what: "child processes", limit });

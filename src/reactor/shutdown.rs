@@ -30,6 +30,9 @@ impl<D: Driver> Reactor<D> {
             Ending::Draining(deadline) => {
                 self.close_sockets(false);
                 if self.stage.core.moment >= deadline || self.only_background() {
+                    // What it takes until then (a child that is killed may
+                    // take its time to die) is waited for, and not spun on.
+                    self.ending = Ending::Stopping;
                     self.drop_everything();
                 } else {
                     self.close_the_quiet();
@@ -44,6 +47,7 @@ impl<D: Driver> Reactor<D> {
             && core.children.table.is_empty();
         if finished {
             self.ending = Ending::Running;
+            self.stage.core.is_over = false;
             // What was wished for while it ended has come about with it.
             self.stage.core.wish = Ending::Running;
         }
@@ -115,6 +119,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Closes everything at once; every session is told.
     pub(super) fn drop_everything(&mut self) {
+        self.stage.core.is_over = true;
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }

@@ -74,6 +74,75 @@ fn a_shutdown_waits_for_a_child_that_ends() {
 }
 
 #[test]
+fn a_shutdown_ends_a_child_at_its_deadline() {
+    for (seed, mut shop) in shops(0..20) {
+        shop.net_mut().install("job", Program::new().stay().ignoring_terminate());
+        spawn(&mut shop, Command::new("job"), 0);
+        let took = drain(&mut shop, 60 * SECOND);
+        assert!(took >= 60 * SECOND && took < 62 * SECOND, "seed {seed}: {took:?}");
+        let exit = only(&shop).outcome().expect("it was started");
+        assert_eq!(how(exit), (None, Some(9), ExitCause::Shutdown));
+    }
+}
+
+#[test]
+fn a_shutdown_does_not_spin_while_it_waits_for_a_kill_to_work() {
+    for (_, mut shop) in shops(0..20) {
+        shop.net_mut().install("disk", Program::new().stay().slow_to_die(3600 * SECOND));
+        spawn(&mut shop, Command::new("disk"), 0);
+        let turns = shop.turns();
+        assert!(drain(&mut shop, SECOND) > 3600 * SECOND);
+        assert!(shop.turns() - turns < 500, "{} turns", shop.turns() - turns);
+    }
+}
+
+#[test]
+fn a_stop_ends_all_children_and_what_they_left() {
+    for (seed, mut shop) in shops(0..20) {
+        shop.net_mut().install("job", Program::new().stay());
+        shop.net_mut().install("left", Program::new().leaving(Grandchild::for_ever()));
+        for tag in 0..4 {
+            spawn(&mut shop, Command::new("job").piped_stdin(), tag);
+        }
+        spawn(&mut shop, Command::new("left").pipe_grace(DAY), 4);
+        shop.run_for(SECOND).expect("it keeps its promises");
+        ask(&mut shop, |_, io| {
+            io.spawn(Command::new("job"), 5).expect("there is room");
+            io.stop();
+        });
+        while shop.reactor().children() > 0 {
+            shop.turn(Some(SECOND)).expect("it keeps its promises");
+        }
+        shop.check_baseline().expect("all has gone");
+        assert_eq!(shop.recording().told().len(), 6, "seed {seed}");
+        shop.net_mut().settle();
+        assert!(!process(&shop, 4).has_grandchild());
+    }
+}
+
+/// Whoever keeps a worker running must not keep a shutdown from its end.
+#[test]
+fn a_handler_that_starts_each_child_again_does_not_hold_a_shutdown_up() {
+    for weather in [Weather::calm(), Weather { spawn_fails: Odds::one_in(2), ..Weather::calm() }] {
+        let mut shop = shop(weather);
+        shop.net_mut().install("worker", Program::new().stay());
+        let again = |io: &mut serve_forever::Io<'_>, _| {
+            let _ = io.spawn(Command::new("worker"), 0);
+        };
+        shop.handler().when_told = Some(Box::new(again));
+        shop.handler().when_failed = Some(Box::new(again));
+        spawn(&mut shop, Command::new("worker"), 0);
+        shop.run_for(SECOND).expect("it keeps its promises");
+        let took = drain(&mut shop, SECOND);
+        assert!(took < 3 * SECOND, "{took:?}");
+        // And then it can go on.
+        spawn(&mut shop, Command::new("worker"), 0);
+        shop.run_for(SECOND).expect("it keeps its promises");
+        assert_eq!(shop.reactor().children(), 1);
+    }
+}
+
+#[test]
 fn dropping_the_reactor_ends_and_reaps_its_children_and_tells_of_them() {
     for (seed, mut shop) in shops(0..20) {
         let told = Rc::new(Cell::new(0));
