@@ -39,9 +39,9 @@ pub(crate) struct Child {
     pub(crate) pipes_until: Moment,
     /// When to look at it, where no event tells of its exit.
     pub(crate) look_at: Moment,
-    /// The pipes were found with something in them when their time was over,
-    /// and got some more.
-    pub(crate) had_more_time: bool,
+    /// That time is over: each of them ends when what the child itself had
+    /// written is handed over, and it is not paused.
+    pub(crate) grace_is_over: bool,
     /// SIGKILL was sent.
     pub(crate) killed: bool,
     /// The timer of the first of the moments above.
@@ -74,7 +74,7 @@ impl Child {
             kill_at: Moment::NEVER,
             pipes_until: Moment::NEVER,
             look_at: Moment::NEVER,
-            had_more_time: false,
+            grace_is_over: false,
             killed: false,
             timer: None,
             times,

@@ -101,6 +101,8 @@ pub(crate) struct Extras {
     pub(crate) tag: u64,
     /// Whose pipe it is.
     pub(crate) child: Option<ChildId>,
+    /// Of what was in it when its child exited: how much was not read yet.
+    pub(crate) owed: usize,
 }
 
 /// One connection. An idle one owns no buffer.
@@ -176,6 +178,19 @@ impl Conn {
     /// Whose pipe it is, if any's.
     pub(crate) fn child(&self) -> Option<ChildId> {
         self.extras.as_ref()?.child
+    }
+
+    /// What its child left in it is not read yet.
+    pub(crate) fn owes(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.owed > 0)
+    }
+
+    /// So much was read. The child, if that was the last of what it had left.
+    #[cold]
+    pub(crate) fn pay(&mut self, count: usize) -> Option<ChildId> {
+        let extras = self.extras.as_mut().filter(|extras| extras.owed > 0)?;
+        extras.owed = extras.owed.saturating_sub(count);
+        extras.child.filter(|_| extras.owed == 0)
     }
 
     /// True when any of `flags` is set.

@@ -279,12 +279,17 @@ impl Core {
             conn.set(Flags::RESUMED);
         }
         let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
+        let child = conn.child();
         if conn.is_in_frame() || conn.has(Flags::READABLE) {
             self.read_later(id);
         }
         if awaits_first_frame {
             // It runs only now, and no later look is certain to be in time.
             self.watch_deadlines(id);
+        }
+        if let Some(child) = child {
+            // It may have been all that the child's end waited for.
+            self.tell_later(child);
         }
     }
 

@@ -173,8 +173,9 @@ impl Command {
     }
 
     /// How long its pipes are read after it has exited, if they do not end by
-    /// themselves: what it has started may still hold them. A pipe that the
-    /// handler has paused is waited for. Default 200 ms.
+    /// themselves: what it has started may still hold them, and write to them.
+    /// What was in them when it exited is handed over in any case, and a pipe
+    /// that the handler has paused is waited for. Default 200 ms.
     #[must_use]
     pub const fn pipe_grace(mut self, time: Duration) -> Self {
         self.pipe_grace = time;

@@ -528,6 +528,11 @@ impl Driver for MioDriver {
         child.fate()
     }
 
+    fn unread(&mut self, pipe: &mut MioStream) -> io::Result<usize> {
+        self.calls.child += 1;
+        Ok(usize::try_from(rustix::io::ioctl_fionread(&pipe.socket)?).unwrap_or(usize::MAX))
+    }
+
     fn signal(&mut self, child: &mut MioChild, signal: Signal) -> io::Result<()> {
         self.calls.child += 1;
         child.signal(signal)

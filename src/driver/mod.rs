@@ -320,6 +320,18 @@ pub trait Driver {
     /// What the system says.
     fn fate(&mut self, child: &mut Self::Child) -> io::Result<Fate>;
 
+    /// How many bytes are in a pipe that were not read yet. What a child had
+    /// written when it exited is handed over however long that takes; by
+    /// default it is taken for nothing, and handed over within the grace.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn unread(&mut self, pipe: &mut Self::Stream) -> io::Result<usize> {
+        let _ = pipe;
+        Ok(0)
+    }
+
     /// Sends a signal to the process group of a child. That nobody is left in
     /// it is no error.
     ///

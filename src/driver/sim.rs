@@ -647,6 +647,12 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(self.net.processes()[child.0].fate())
     }
 
+    fn unread(&mut self, pipe: &mut SimStream) -> io::Result<usize> {
+        self.calls.child += 1;
+        self.call()?;
+        Ok(self.net.wires[pipe.0].up.unread())
+    }
+
     fn signal(&mut self, child: &mut SimChild, signal: Signal) -> io::Result<()> {
         self.calls.child += 1;
         self.call()?;

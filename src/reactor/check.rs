@@ -226,8 +226,13 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
             holds!(ended, "child {id} has exited, and its input is open");
             let waits = pipes.next().is_some();
             holds!(waits || is_told_soon, "child {id} has exited, and nobody will be told");
-            let for_ever = child.times.pipe_grace == std::time::Duration::MAX;
-            let has_grace = !waits || child.pipes_until != Moment::NEVER || for_ever;
+            let holds_up = |pipe: &Conn| !pipe.is_live() || pipe.has(Flags::PAUSED) || pipe.owes();
+            let mut outputs = child.outputs().filter_map(|pipe| core.conns.get(pipe.0));
+            let has_grace = if child.grace_is_over {
+                outputs.all(holds_up)
+            } else {
+                child.pipes_until != Moment::NEVER || child.times.pipe_grace == std::time::Duration::MAX
+            };
             holds!(has_grace || is_told_soon, "child {id} has exited, and its pipes are waited for in vain");
         }
         Stage::Told => {

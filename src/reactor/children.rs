@@ -177,7 +177,7 @@ impl<D: Driver> Reactor<D> {
         child.timeout_at = Moment::NEVER;
         child.look_at = Moment::NEVER;
         child.pipes_until = now.plus(child.times.pipe_grace);
-        let stdin = child.pipe(Pipe::Stdin);
+        let (stdin, outputs) = (child.pipe(Pipe::Stdin), child.outputs());
         core.watch_child(id);
         core.tell_later(id);
         // Nobody is left to read it, or somebody who does not say so.
@@ -189,6 +189,27 @@ impl<D: Driver> Reactor<D> {
             } else {
                 core.bury(stdin);
             }
+        }
+        outputs.for_each(|pipe| self.note_owed(pipe));
+    }
+
+    /// Notes how much the child has left in a pipe: whoever else writes to it
+    /// comes behind that.
+    fn note_owed(&mut self, pipe: ConnId) {
+        if !self.is_live(pipe) {
+            return;
+        }
+        let Some(Some(stream)) = self.sockets.get_mut(pipe.0.slot as usize) else { return };
+        let unread = loop {
+            match self.driver.unread(stream) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome.unwrap_or(0),
+            }
+        };
+        if let Some(conn) = self.stage.core.conns.get_mut(pipe.0).filter(|_| unread > 0) {
+            conn.extras().owed = unread;
+            conn.set(Flags::READABLE.union(Flags::HANGUP));
+            self.stage.core.read_later(pipe);
         }
     }
 
@@ -212,34 +233,25 @@ impl<D: Driver> Reactor<D> {
         }
         let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
         if child.pipes_until <= now {
+            child.pipes_until = Moment::NEVER;
+            child.grace_is_over = true;
             self.end_pipes(id);
         }
         self.stage.core.watch_child(id);
     }
 
     /// The child has exited, and its pipes had time to end since. Somebody may
-    /// hold them for ever; but what the handler has no room for is waited for.
+    /// hold them for ever; but what the child itself had written is handed
+    /// over, and a pipe is not ended while the handler has no room for that.
     fn end_pipes(&mut self, id: ChildId) {
-        let core = &mut self.stage.core;
-        let now = core.moment;
-        let Some(child) = core.children.table.get_mut(id.0) else { return };
-        let outputs: Vec<ConnId> = child.outputs().collect();
-        let some = |flags| {
-            let has = |pipe: &ConnId| core.conns.get(pipe.0).is_some_and(|conn| conn.has(flags));
-            outputs.iter().any(has)
-        };
-        let is_paused = some(Flags::PAUSED);
-        if is_paused || (some(Flags::READABLE) && !child.had_more_time) {
-            child.had_more_time = !is_paused;
-            child.pipes_until = now.plus(child.times.pipe_grace.max(Duration::from_millis(1)));
-            return;
-        }
-        child.pipes_until = Moment::NEVER;
-        for pipe in outputs {
-            if self.is_live(pipe) {
-                self.end_of_input(pipe);
-            } else {
-                self.stage.core.bury(pipe);
+        let core = &self.stage.core;
+        let Some(child) = core.children.table.get(id.0) else { return };
+        for pipe in child.outputs() {
+            let Some(conn) = self.stage.core.conns.get(pipe.0) else { continue };
+            match conn.phase {
+                Phase::Live if conn.has(Flags::PAUSED) || conn.owes() => {}
+                Phase::Live => self.end_of_input(pipe),
+                _ => self.stage.core.bury(pipe),
             }
         }
     }
@@ -256,6 +268,9 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if let Stage::Exited(status) = child.stage {
             if child.pipes.into_iter().flatten().any(|pipe| core.conns.contains(pipe.0)) {
+                if child.grace_is_over {
+                    self.end_pipes(id);
+                }
                 return;
             }
             child.stage = Stage::Told;

@@ -106,6 +106,12 @@ impl<D: Driver> Reactor<D> {
         }
         *taken += count;
         core.stats.bytes_in += count as u64;
+        if conn.has(Flags::PIPE)
+            && let Some(child) = conn.pay(count)
+        {
+            core.children.to_tell.push(child);
+            core.listed = true;
+        }
         if conn.phase != Phase::Live {
             return true; // nobody wants it any more
         }

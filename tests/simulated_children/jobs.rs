@@ -10,7 +10,7 @@ use serve_forever::driver::sim::{Process, Rng, Weather};
 use serve_forever::process::{Command, Exit, ExitCause, Pipe};
 use serve_forever::sim::{Told, World};
 use serve_forever::{
-    AfterEof, BoxError, ChildId, Close, Config, ConnId, Error, Io, Limits, Link, StreamHandler,
+    AfterEof, BoxError, ChildId, Close, Config, ConnId, Error, Io, Limits, Link, StreamHandler, TimerId,
 };
 
 /// What one child wrote, and how its pipes ended.
@@ -38,6 +38,8 @@ pub(crate) struct Jobs {
     pub(crate) when_pipe_closes: Option<Hook>,
     pub(crate) when_told: Option<Hook>,
     pub(crate) when_failed: Option<Hook>,
+    /// Each time that it is given output it pauses for so long.
+    pub(crate) sips: Option<std::time::Duration>,
     /// `open` fails for the pipes of this one.
     pub(crate) refuses: Option<u64>,
     /// `child_exited` and `spawn_failed` panic.
@@ -81,10 +83,14 @@ impl StreamHandler for Jobs {
 
     fn data(
         &mut self,
-        _: &mut Io<'_>,
+        io: &mut Io<'_>,
         (tag, _, pipe): &mut Self::Session,
         input: &mut BytesMut,
     ) -> Result<(), BoxError> {
+        if let Some(time) = self.sips {
+            io.pause(io.id());
+            io.after(time)?;
+        }
         let run = self.runs.entry(*tag).or_default();
         if *pipe == Pipe::Stdout { &mut run.out } else { &mut run.err }.extend_from_slice(&input.split());
         Ok(())
@@ -92,6 +98,11 @@ impl StreamHandler for Jobs {
 
     fn eof(&mut self, _: &mut Io<'_>, _: &mut Self::Session, _: &mut BytesMut) -> Result<AfterEof, BoxError> {
         Ok(AfterEof::Stay) // which is none, for it has no other side
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, _: &mut Self::Session, _: TimerId) -> Result<(), BoxError> {
+        io.resume(io.id());
+        Ok(())
     }
 
     fn close(&mut self, io: &mut Io<'_>, (tag, child, pipe): Self::Session, why: &Close) {

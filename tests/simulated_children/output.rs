@@ -128,6 +128,25 @@ fn a_child_waits_while_its_output_is_paused_and_loses_nothing() {
 }
 
 #[test]
+fn what_is_in_a_paused_pipe_outlives_the_child() {
+    for grace in [Duration::ZERO, SECOND] {
+        for (seed, mut shop) in shops(0..30) {
+            let last_words = noise(shop.net_mut().weather_mut().buffer.min(1000));
+            shop.net_mut().install("job", Program::new().write(last_words.clone()).exit(9));
+            shop.handler().paused.push(0);
+            let child = spawn(&mut shop, Command::new("job").pipe_grace(grace), 0);
+            shop.run_for(DAY).expect("it keeps its promises");
+            assert!(process(&shop, 0).ended().is_some() && shop.recording().told().is_empty());
+            ask(&mut shop, move |_, io| {
+                [Pipe::Stdout, Pipe::Stderr].map(|pipe| io.pipe(child, pipe).map(|pipe| io.resume(pipe)))
+            });
+            assert_eq!(how(finish(&mut shop)), exited(9));
+            assert_eq!(shop.handler().runs[&0].out, last_words, "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_pipe_that_the_handler_closes_ends_its_writer_by_sigpipe() {
     for (program, ends) in [
         (Program::new().write_for_ever("y\n"), (None, Some(13))),
@@ -187,4 +206,42 @@ fn a_grandchild_that_holds_the_pipes_for_ever_is_given_the_grace() {
             assert!(waited >= grace && waited < 2 * SECOND, "seed {seed}: {waited:?}");
         }
     }
+}
+
+/// However little of it is read at a time, and however much others write.
+#[test]
+fn what_a_child_had_written_is_handed_over_whole_though_its_pipes_do_not_end() {
+    for sips in [None, Some(SECOND)] {
+        for (seed, mut shop) in shops(0..30) {
+            let own = noise(shop.net_mut().weather_mut().buffer.min(300));
+            let holder = Grandchild::for_ever().writing("more and more", Duration::from_micros(50));
+            shop.net_mut().install("job", Program::new().write(own.clone()).leaving(holder));
+            shop.handler().sips = sips;
+            assert_eq!(how(run(&mut shop, Command::new("job").pipe_grace(Duration::ZERO))), exited(0));
+            assert!(shop.handler().runs[&0].out.starts_with(&own), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_one_left_behind_writes_for_ever_ends_though_the_handler_is_slow() {
+    for (seed, mut shop) in shops(0..30) {
+        let holder = Grandchild::for_ever().writing(noise(1000), Duration::from_micros(50));
+        shop.net_mut().install("job", Program::new().write("own").exit(2).leaving(holder));
+        // At nearly every moment it has paused.
+        shop.handler().sips = Some(SECOND);
+        assert_eq!(how(run(&mut shop, Command::new("job"))), exited(2));
+        let waited = told_at(&shop) - ended_at(&shop, 0);
+        assert!(waited < 10 * SECOND, "seed {seed}: {waited:?}");
+    }
+}
+
+#[test]
+fn one_that_pauses_for_a_day_is_not_looked_at_all_day() {
+    let mut shop = shop(Weather::calm());
+    shop.net_mut().install("job", Program::new().write("x"));
+    shop.handler().sips = Some(DAY);
+    let turns = shop.turns();
+    run(&mut shop, Command::new("job").pipe_grace(Duration::ZERO));
+    assert!(told_at(&shop) >= DAY && shop.turns() - turns < 30, "{} turns", shop.turns() - turns);
 }
