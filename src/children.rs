@@ -104,6 +104,9 @@ impl Child {
 #[derive(Debug)]
 pub(crate) struct Children {
     pub(crate) table: Table<Child>,
+    /// How many of them were told of, and wait for the last signal to their
+    /// group.
+    pub(crate) told: usize,
     pub(crate) to_start: Vec<ChildId>,
     pub(crate) to_signal: Vec<(ChildId, Signal)>,
     /// Those that may have exited.
@@ -116,11 +119,17 @@ impl Children {
     pub(crate) const fn new() -> Self {
         Self {
             table: Table::new(),
+            told: 0,
             to_start: Vec::new(),
             to_signal: Vec::new(),
             to_look: Vec::new(),
             to_tell: Vec::new(),
         }
+    }
+
+    /// Those whose end was not told yet.
+    pub(crate) const fn under_way(&self) -> usize {
+        self.table.len() - self.told
     }
 
     pub(crate) fn has_listed(&self) -> bool {

@@ -210,10 +210,11 @@ impl<'a> Io<'a> {
         self.core.children.table.get(child.0)?.pipe(pipe)
     }
 
-    /// How many children there are, of all services, until each is reaped.
+    /// How many children there are, of all services, until each is told of:
+    /// those that [`Config::max_children`](crate::Config::max_children) counts.
     #[must_use]
     pub const fn children(&self) -> usize {
-        self.core.children.table.len()
+        self.core.children.under_way()
     }
 
     /// Asks a child to end: SIGTERM to its process group, and SIGKILL after

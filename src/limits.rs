@@ -180,7 +180,9 @@ pub struct Config {
     pub max_timers: usize,
     /// Groups at once, of all services. Default 65,536.
     pub max_groups: usize,
-    /// Child processes at once, of all services, until each is reaped. Default 256.
+    /// Child processes at once, of all services, until each is told of. As
+    /// many again may have been told of and wait for the SIGKILL that their
+    /// group is owed; beyond that it comes before its time. Default 256.
     pub max_children: usize,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,

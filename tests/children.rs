@@ -220,7 +220,7 @@ impl Shop {
     /// Nothing is left of any child.
     #[track_caller]
     fn expect_baseline(&mut self) {
-        self.until("nothing is left", |shop| shop.ask(|_, io| io.children()) == 0);
+        self.until("nothing is left", |shop| shop.reactor.children() == 0);
         assert_eq!(self.reactor.connections(), 0);
     }
 }

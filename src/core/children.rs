@@ -16,7 +16,7 @@ impl Core {
             return Err(Error::Over);
         }
         let limit = self.config.max_children;
-        if self.children.table.len() >= limit {
+        if self.children.under_way() >= limit {
             return Err(Error::Full { what: "child processes", limit });
         }
         let mut pipes = [None; 3];
@@ -94,9 +94,9 @@ impl Core {
 
     /// Frees the id of a child that is reaped, or was never started.
     pub(crate) fn free_child(&mut self, id: ChildId) {
-        if let Some(child) = self.children.table.remove(id.0)
-            && let Some(timer) = child.timer
-        {
+        let Some(child) = self.children.table.remove(id.0) else { return };
+        self.children.told -= usize::from(child.stage == Stage::Told);
+        if let Some(timer) = child.timer {
             self.timers.remove(timer);
         }
     }

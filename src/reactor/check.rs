@@ -47,7 +47,10 @@ impl<D: Driver> Reactor<D> {
             }
             check_pipe(core, ConnId(key), conn)?;
         }
-        holds!(core.children.table.len() <= core.config.max_children, "too many children");
+        let told = core.children.table.iter().filter(|(_, child)| child.stage == Stage::Told).count();
+        holds!(told == core.children.told, "{told} children were told of, not {}", core.children.told);
+        holds!(core.children.under_way() <= core.config.max_children, "too many children");
+        holds!(told <= 2 * core.config.max_children, "too many children wait for a signal");
         for (key, child) in core.children.table.iter() {
             check_child(core, ChildId(key), child)?;
             let process = self.processes.get(key.slot as usize).is_some_and(Option::is_some);

@@ -275,6 +275,7 @@ impl<D: Driver> Reactor<D> {
             }
             child.stage = Stage::Told;
             child.pipes_until = Moment::NEVER;
+            core.children.told += 1;
             let (service, tag) = (child.service, child.tag);
             let exit = Exit { status, cause: child.cause };
             core.stats.children_exited += 1;
@@ -284,6 +285,9 @@ impl<D: Driver> Reactor<D> {
             });
         }
         let core = &mut self.stage.core;
+        if core.children.told > core.config.max_children {
+            core.kill_child(id, ExitCause::Killed);
+        }
         let Some(child) = core.children.table.get(id.0) else { return };
         let awaits_signal =
             child.kill_at != Moment::NEVER || core.children.to_signal.iter().any(|(child, _)| *child == id);

@@ -111,6 +111,45 @@ fn children_are_limited_until_they_are_reaped() {
 }
 
 #[test]
+fn a_thousand_children_sixteen_at_a_time_are_all_told_of_once() {
+    for seed in [1, 2] {
+        let weather = Weather::seeded(&mut Rng::new(seed));
+        let config = Config { max_children: 16, ..Config::default() };
+        let mut shop = shop_with(seed, weather, config);
+        let millisecond = SECOND / 1000;
+        shop.net_mut().install("0", Program::new().write_arguments());
+        shop.net_mut().install("1", Program::new().after(5 * millisecond).write_arguments().exit(1));
+        shop.net_mut().install("2", Program::cat());
+        shop.net_mut().install("3", Program::new().stay().ignoring_terminate());
+        shop.net_mut().install("4", Program::new().write("x").leaving(Grandchild::for_ever()));
+        for tag in 0..1000_u64 {
+            let program = (tag % 5).to_string();
+            let mut command = Command::new(program).arg(tag.to_string());
+            if tag % 5 == 2 {
+                command = command.piped_stdin();
+                shop.handler().input.insert(tag, tag.to_string().into());
+            }
+            let command = command.timeout(SECOND / 2).kill_after(10 * millisecond).pipe_grace(millisecond);
+            shop.handler().waiting.push_back((command, tag));
+        }
+        ask(&mut shop, |jobs, io| (0..16).for_each(|_| jobs.start_waiting(io)));
+        settle(&mut shop);
+        let mut tags: Vec<u64> = shop.recording().told().iter().map(|told| told.tag()).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, (0..1000).collect::<Vec<u64>>(), "seed {seed}");
+        assert_eq!(shop.handler().most, 16);
+        let runs = std::mem::take(&mut shop.handler().runs);
+        for told in shop.recording().told() {
+            if told.outcome().is_ok_and(|exit| exit.cause == serve_forever::process::ExitCause::Itself)
+                && told.tag() % 5 < 3
+            {
+                assert_eq!(runs[&told.tag()].out, told.tag().to_string().as_bytes(), "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
 fn faults_of_starting_hit_some_and_leave_nothing_behind() {
     let weather = Weather { spawn_fails: Odds::one_in(3), interrupted: Odds::one_in(3), ..Weather::calm() };
     let mut shop = shop_with(5, weather, Config::default());
@@ -123,4 +162,20 @@ fn faults_of_starting_hit_some_and_leave_nothing_behind() {
     let failed = told.iter().filter(|told| told.outcome().is_err()).count();
     assert_eq!((told.len(), failed as u64), (100, shop.net().faults().spawns_failed));
     assert!((10..60).contains(&failed), "{failed}");
+}
+
+#[test]
+fn as_one_is_told_of_there_is_room_for_the_next() {
+    let mut shop = shop_with(1, Weather::calm(), Config { max_children: 1, ..Config::default() });
+    shop.net_mut().install("job", Program::new().stay());
+    // Each group waits a day for its SIGKILL.
+    let command = Command::new("job").timeout(SECOND).kill_after(DAY);
+    shop.handler().waiting.extend((1..4).map(|tag| (command.clone(), tag)));
+    spawn(&mut shop, command, 0);
+    shop.run_for(60 * SECOND).expect("it keeps its promises");
+    assert_eq!(shop.recording().told().len(), 4);
+    // One of them still waits; the others did not get their time.
+    assert_eq!(shop.reactor().children(), 1);
+    settle(&mut shop);
+    assert!(shop.net().processes().iter().all(|process| process.signals().len() == 2));
 }
