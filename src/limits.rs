@@ -184,6 +184,9 @@ pub struct Config {
     /// many again may have been told of and wait for the SIGKILL that their
     /// group is owed; beyond that it comes before its time. Default 256.
     pub max_children: usize,
+    /// Programs started in one turn: each blocks the loop for as long as the
+    /// system needs to load it, a millisecond or so. Default 4.
+    pub spawns_per_turn: usize,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,
     /// A callback that takes at least this long is named in a warning: it
@@ -213,6 +216,7 @@ impl Default for Config {
             max_timers: 1 << 20,
             max_groups: 1 << 16,
             max_children: 256,
+            spawns_per_turn: 4,
             max_groups_per_connection: 1024,
             slow_callback: Some(Duration::from_millis(100)),
             catch_panics: true,
@@ -230,6 +234,7 @@ impl Config {
         )?;
         require(self.events_per_turn > 0, "events_per_turn is 0; nothing would be noticed")?;
         require(self.read_buffer > 0, "read_buffer is 0; nothing could be read")?;
+        require(self.spawns_per_turn > 0, "spawns_per_turn is 0; no program would ever start")?;
         require(self.max_calls > 0, "max_calls is 0; every call would be refused")
     }
 }

@@ -23,9 +23,21 @@ impl<D: Driver> Reactor<D> {
     /// Carries out what callbacks wish of children.
     #[cold]
     pub(super) fn serve_children(&mut self) {
+        let mut share = self.stage.core.config.spawns_per_turn;
+        let mut later = Vec::new();
         for id in std::mem::take(&mut self.stage.core.children.to_start) {
-            self.start_child(id);
+            let child = self.stage.core.children.table.get(id.0);
+            // Those that are not to be started any more take no time.
+            let starts = child.is_some_and(|child| matches!(child.stage, Stage::Asked(_)));
+            if starts && share == 0 {
+                later.push(id);
+            } else {
+                share -= usize::from(starts);
+                self.start_child(id);
+            }
         }
+        later.append(&mut self.stage.core.children.to_start);
+        self.stage.core.children.to_start = later;
         for (id, signal) in std::mem::take(&mut self.stage.core.children.to_signal) {
             self.signal_child(id, signal);
         }

@@ -179,3 +179,25 @@ fn as_one_is_told_of_there_is_room_for_the_next() {
     settle(&mut shop);
     assert!(shop.net().processes().iter().all(|process| process.signals().len() == 2));
 }
+
+#[test]
+fn a_turn_starts_its_share_of_programs_in_their_order() {
+    for (seed, mut shop) in shops(0..10) {
+        shop.net_mut().install("job", Program::new().write_arguments());
+        ask(&mut shop, |_, io| {
+            for tag in 0..20 {
+                let child = io.spawn(Command::new("job").arg(tag.to_string()), tag).expect("there is room");
+                assert!(tag != 10 || io.kill(child));
+            }
+        });
+        let share = Config::default().spawns_per_turn;
+        assert_eq!(shop.net().processes().len(), share, "seed {seed}");
+        assert_eq!(only(&shop).tag(), 10, "that takes no time");
+        shop.turn(Some(SECOND)).expect("it keeps its promises");
+        assert!(shop.net().processes().len() == 2 * share, "the next turn did not wait");
+        settle(&mut shop);
+        let mut ids: Vec<_> = shop.net().processes().iter().map(|process| process.child()).collect();
+        ids.dedup();
+        assert!(ids.len() == 19 && ids.is_sorted(), "{ids:?}");
+    }
+}
