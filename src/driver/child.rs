@@ -37,9 +37,16 @@ impl MioChild {
             output.or_else(|| child.stdout.take().map(OwnedFd::from)),
             child.stderr.take().map(OwnedFd::from),
         ];
-        let child = Self { child, pid, exit: exit_descriptor(pid), is_lost: false };
+        let exit = exit_descriptor(pid);
+        let mut child = Self { child, pid, exit, is_lost: false };
         for pipe in pipes.iter().flatten() {
-            rustix::io::ioctl_fionbio(pipe, true)?;
+            if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
+                // It is not to go on without anybody who knows of it.
+                if child.signal(Signal::Kill).is_ok() {
+                    child.reap();
+                }
+                return Err(error.into());
+            }
         }
         Ok((child, pipes))
     }
@@ -56,7 +63,12 @@ impl MioChild {
     pub(super) fn fate(&mut self) -> io::Result<Fate> {
         // WNOWAIT: it stays a zombie, and its group's number its own.
         let options = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
-        match rustix::process::waitid(WaitId::Pid(self.pid), options) {
+        let outcome = match rustix::process::waitid(self.wait_id(), options) {
+            // Linux before 5.4 has such descriptors, and does not wait for them.
+            Err(rustix::io::Errno::INVAL) => rustix::process::waitid(WaitId::Pid(self.pid), options),
+            outcome => outcome,
+        };
+        match outcome {
             Ok(None) => Ok(Fate::Running),
             Ok(Some(status)) => Ok(Fate::Exited(Some(exit_status(&status)))),
             Err(rustix::io::Errno::CHILD) => {
@@ -67,8 +79,21 @@ impl MioChild {
         }
     }
 
+    /// What to wait for: by its descriptor where there is one, which names it
+    /// even when its number is another's.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn wait_id(&self) -> WaitId<'_> {
+        self.exit().map_or(WaitId::Pid(self.pid), WaitId::PidFd)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const fn wait_id(&self) -> WaitId<'_> {
+        WaitId::Pid(self.pid)
+    }
+
     pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        if self.is_lost {
+        // Whether it is still its number: somebody may have taken it just now.
+        if self.is_lost || matches!(self.fate(), Ok(Fate::Exited(None))) {
             return Ok(());
         }
         let signal = match signal {
@@ -81,7 +106,12 @@ impl MioChild {
         }
     }
 
-    pub(super) fn reap(mut self) -> Option<ExitStatus> {
+    pub(super) fn reap(&mut self) -> Option<ExitStatus> {
+        // To wait for a number that is another child's by now would be to wait
+        // for that one, and to take its status.
+        if self.is_lost || matches!(self.fate(), Ok(Fate::Exited(None))) {
+            return None;
+        }
         // The standard library tries again after a signal (EINTR).
         self.child.wait().ok()
     }

@@ -538,7 +538,7 @@ impl Driver for MioDriver {
         child.signal(signal)
     }
 
-    fn reap(&mut self, child: MioChild) -> Option<ExitStatus> {
+    fn reap(&mut self, mut child: MioChild) -> Option<ExitStatus> {
         self.calls.child += 1;
         child.reap()
     }
