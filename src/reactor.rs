@@ -682,14 +682,17 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
 
 impl<D: Driver> Drop for Reactor<D> {
     /// Every session that is still there is closed, with
-    /// [`Close::Shutdown`](crate::Close::Shutdown); unless a panic is what
-    /// drops the reactor, for a second one would end the process.
+    /// [`Close::Shutdown`](crate::Close::Shutdown), and every child is ended;
+    /// unless a panic is what drops the reactor, for a second one would end the
+    /// process: then children are ended, and nobody is told.
     fn drop(&mut self) {
         self.inbox.close();
         if !std::thread::panicking() {
             self.read_clock();
             self.drop_everything();
             self.bury_children();
+        } else {
+            self.end_processes();
         }
     }
 }

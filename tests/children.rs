@@ -610,6 +610,22 @@ fn dropping_the_reactor_ends_and_reaps_its_children() {
     });
 }
 
+#[test]
+fn a_panic_that_drops_the_reactor_ends_and_reaps_its_children() {
+    let pid = std::sync::Mutex::new(String::new());
+    let panics = std::panic::AssertUnwindSafe(|| {
+        let mut shop = Shop::new();
+        shop.spawn(Command::shell("echo $$; exec sleep 1000"), 0);
+        shop.until("it says its number", |shop| shop.runner().run(0).out.ends_with(b"\n"));
+        *pid.lock().expect("nobody else has it") =
+            String::from_utf8_lossy(&shop.runner().run(0).out).into_owned();
+        std::panic::resume_unwind(Box::new("the program's own"));
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    let pid = pid.lock().expect("nobody else has it").clone();
+    assert!(!std::path::Path::new(&format!("/proc/{}", pid.trim())).exists(), "{pid}");
+}
+
 /// Beside children, others are served: it is one loop.
 #[test]
 fn an_echo_beside_running_children_is_served() {

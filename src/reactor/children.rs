@@ -57,8 +57,20 @@ impl<D: Driver> Reactor<D> {
                 outcome => break outcome,
             }
         };
-        if let Err(error) = sent {
-            log::error!("child process {id} cannot be ended ({signal:?}): {error}");
+        let Err(error) = sent else { return };
+        log::error!("child process {id} cannot be ended ({signal:?}): {error}");
+        if signal == Signal::Kill && self.stage.core.is_over {
+            self.give_up(id);
+        }
+    }
+
+    /// It is not ours to end, having become somebody else's (EPERM, kill(2)):
+    /// nobody waits for what may never come.
+    fn give_up(&mut self, id: ChildId) {
+        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
+        if child.stage == Stage::Running {
+            self.processes[id.0.slot as usize] = None;
+            self.child_exited(id, None);
         }
     }
 
@@ -66,11 +78,13 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
         let (service, tag) = (child.service, child.tag);
         let started = match std::mem::replace(&mut child.stage, Stage::Running) {
-            Stage::Asked(command) => self.spawn(service, &command, id),
+            Stage::Asked(command) => {
+                self.spawn(service, &command, id).and_then(|spawned| self.take_in_pipes(id, spawned))
+            }
             _ => Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match started {
-            Ok(spawned) => self.child_started(id, spawned),
+            Ok(has_events) => self.child_started(id, has_events),
             Err(error) => {
                 self.stage.core.stats.children_failed += 1;
                 self.free_pipes(id);
@@ -101,41 +115,59 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn child_started(&mut self, id: ChildId, spawned: Spawned<D::Child, D::Stream>) {
+    /// Has the events of its pipes reported, but for those that the handler
+    /// has ended before they began. If that cannot be, it is as if it had not
+    /// been started: what it writes would be lost without a word.
+    fn take_in_pipes(&mut self, id: ChildId, spawned: Spawned<D::Child, D::Stream>) -> io::Result<bool> {
+        let Spawned { mut child, pid, pipes, has_events } = spawned;
+        let conns = self.stage.core.children.table.get(id.0).map_or([None; 3], |child| child.pipes);
+        let mut outcome = Ok(());
+        for (conn, stream) in conns.into_iter().zip(pipes) {
+            let (Some(conn), Some(stream)) = (conn, stream) else { continue };
+            if outcome.is_err() || !self.is_connecting(conn) {
+                self.driver.close(stream, Closing::InOrder);
+            } else {
+                outcome = self.register(conn, stream);
+            }
+        }
+        if let Err(error) = outcome {
+            if self.driver.signal(&mut child, Signal::Kill).is_ok() {
+                self.driver.reap(child);
+            }
+            return Err(error);
+        }
         let slot = id.0.slot as usize;
         if slot >= self.processes.len() {
             self.processes.resize_with(slot + 1, || None);
         }
-        self.processes[slot] = Some(spawned.child);
+        self.processes[slot] = Some(child);
+        log::debug!("child process {id} started, its pid is {pid}");
+        Ok(has_events)
+    }
+
+    fn is_connecting(&self, id: ConnId) -> bool {
+        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Connecting)
+    }
+
+    fn child_started(&mut self, id: ChildId, has_events: bool) {
         let core = &mut self.stage.core;
         core.stats.children_started += 1;
         let now = core.moment;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
-        log::debug!("child process {id} started, its pid is {}", spawned.pid);
         if let Some(timeout) = child.times.timeout {
             child.timeout_at = now.plus(timeout);
         }
-        if !spawned.has_events {
+        if !has_events {
             child.look_at = now.plus(LOOK_EVERY);
         }
         let (tag, conns) = (child.tag, child.pipes);
         core.watch_child(id);
-        for ((pipe, conn), stream) in Pipe::ALL.into_iter().zip(conns).zip(spawned.pipes) {
-            if let (Some(conn), Some(stream)) = (conn, stream) {
-                self.open_pipe(conn, stream, &Link::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
+        for (pipe, conn) in Pipe::ALL.into_iter().zip(conns) {
+            // The `open` of one before may have ended it.
+            if let Some(conn) = conn.filter(|conn| self.is_connecting(*conn)) {
+                self.open_one_way(conn, &Link::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
             }
         }
-    }
-
-    fn open_pipe(&mut self, id: ConnId, stream: D::Stream, link: &Link) {
-        // The handler may have ended it before it began.
-        if self.stage.core.conns.get(id.0).is_none_or(|conn| conn.phase != Phase::Connecting) {
-            return self.driver.close(stream, Closing::InOrder);
-        }
-        if let Err(error) = self.register(id, stream) {
-            return self.stage.core.kill(id, Close::Io(error));
-        }
-        self.open_one_way(id, link);
     }
 
     /// Opens the session of a connection that is no socket. It may have input
@@ -165,7 +197,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn look_at_child(&mut self, id: ChildId) {
-        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
+        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
         if child.stage != Stage::Running {
             return;
         }
@@ -177,7 +209,12 @@ impl<D: Driver> Reactor<D> {
                 self.stage.core.children.to_look.push(id);
                 self.stage.core.listed = true;
             }
-            Err(error) => log::error!("child process {id} cannot be looked at: {error}"),
+            Err(error) => {
+                // The event is used up.
+                log::error!("child process {id} cannot be looked at: {error}");
+                child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
+                self.stage.core.watch_child(id);
+            }
         }
     }
 
@@ -297,7 +334,9 @@ impl<D: Driver> Reactor<D> {
             });
         }
         let core = &mut self.stage.core;
-        if core.children.told > core.config.max_children {
+        let too_many_wait = core.children.told > core.config.max_children;
+        let Some(child) = core.children.table.get(id.0) else { return };
+        if too_many_wait && child.stage == Stage::Told {
             core.kill_child(id, ExitCause::Killed);
         }
         let Some(child) = core.children.table.get(id.0) else { return };
@@ -352,5 +391,14 @@ impl<D: Driver> Reactor<D> {
             self.tell_exit(id);
         }
         debug_assert_eq!(self.stage.core.here, NOBODY, "no callback runs");
+    }
+
+    /// When a panic drops the reactor: ends and reaps them, and tells nobody.
+    pub(super) fn end_processes(&mut self) {
+        for mut process in std::mem::take(&mut self.processes).into_iter().flatten() {
+            if self.driver.signal(&mut process, Signal::Kill).is_ok() {
+                self.driver.reap(process);
+            }
+        }
     }
 }
