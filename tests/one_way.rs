@@ -263,6 +263,9 @@ fn a_terminal_is_read_line_by_line_until_its_end() {
     assert_eq!(desk.notes().input, b"");
     main.write_all(b"ne\n").expect("there is room");
     desk.until("the line is read", |desk| desk.notes().input == b"half a line\n");
+    // One read takes one of them, and no event tells of the other.
+    main.write_all(b"two\nlines\n").expect("there is room");
+    desk.until("both are read", |desk| desk.notes().input == b"half a line\ntwo\nlines\n");
     main.write_all(b"\x04").expect("there is room"); // Ctrl-D
     desk.until("it has ended", |desk| desk.notes().closed == ["both sides finished"]);
     assert_eq!(desk.write(terminal, b"bye\n".to_vec()), Sent::Queued);

@@ -161,7 +161,8 @@ pub trait Driver {
     /// A read that fills less than its buffer has emptied the socket, and a
     /// write that takes less than it was given has filled it, so that neither
     /// needs another call to be told `WouldBlock` (epoll(7), "Questions and
-    /// answers", 9). The loop does not rely on it where [`Event::hangup`] is set.
+    /// answers", 9). The loop does not rely on it where [`Event::hangup`] is
+    /// set, nor in reading what is no socket.
     const SHORT_MEANS_BLOCKED: bool;
 
     /// Where [`now`](Self::now) is counted from.

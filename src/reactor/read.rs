@@ -100,8 +100,9 @@ impl<D: Driver> Reactor<D> {
                 return false;
             }
         };
-        // With a hang-up announced, the end may lie right behind.
-        if D::SHORT_MEANS_BLOCKED && count < asked && !conn.has(Flags::HANGUP) {
+        // With a hang-up announced, the end may lie right behind; and of a
+        // terminal, and a pipe of packets, one read takes one line, or one.
+        if D::SHORT_MEANS_BLOCKED && count < asked && !conn.has(Flags::HANGUP.union(Flags::PIPE)) {
             conn.unset(Flags::READABLE);
         }
         *taken += count;
