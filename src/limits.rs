@@ -38,8 +38,9 @@ pub struct Limits {
     /// Bytes read from one connection in one turn, so that a fire hose does
     /// not starve its neighbours. Default 64 KiB.
     pub read_budget: usize,
-    /// Input that a handler leaves untaken, in bytes: its longest frame, and
-    /// what a handler that pauses leaves of the frames behind that. More
+    /// Input that a handler leaves untaken, or
+    /// [counts as left](crate::Io::count_as_left), in bytes: its longest
+    /// frame, and what a handler that pauses leaves of the frames behind that. More
     /// ends the connection with [`Close::InputTooLong`](crate::Close::InputTooLong).
     /// Default 1 MiB.
     pub max_input: usize,
@@ -51,7 +52,8 @@ pub struct Limits {
     /// 300 s; [`Io::set_idle`](crate::Io::set_idle) changes it for one connection.
     pub idle: Option<Duration>,
     /// Time from `open` until the handler first takes some input: the first
-    /// frame. Dripping bytes do not extend it. `None`: no limit. Default 30 s.
+    /// frame. Dripping bytes do not extend it; what it
+    /// [counts as left](crate::Io::count_as_left) is not taken. `None`: no limit. Default 30 s.
     pub first_frame: Option<Duration>,
     /// Time that later input may lie untaken: from the first byte of a frame
     /// to its last. Dripping bytes do not extend it; while the handler has
