@@ -149,8 +149,8 @@ pub(crate) struct Core {
     /// queued: it leaves from here, and only what the system does not take is
     /// queued. Empty between callbacks.
     pub(crate) hand: Vec<u8>,
-    /// Bytes that the callback which runs took of a frame that is not
-    /// complete, as it says.
+    /// Bytes that the last `data` took of a frame that is not complete, as it
+    /// says.
     pub(crate) taken_ahead: u32,
     /// A message went to another connection than the one in hand, this turn.
     pub(crate) crossed: bool,

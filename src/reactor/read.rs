@@ -148,18 +148,24 @@ impl<D: Driver> Reactor<D> {
         }
         let Delivery { service, session, taken_ahead, count, is_first_frame, .. } = delivery;
         self.input.show(count);
+        self.stage.core.taken_ahead = 0;
         let shown = self.input.shown();
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
         }
-        let left = self.input.leftover();
-        if left.is_some() || self.stage.core.taken_ahead > 0 {
-            let before = count + taken_ahead as usize;
-            self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
+        if !self.input.shown().is_empty() || self.stage.core.taken_ahead > 0 {
+            self.keep_shown(id, count, taken_ahead, is_first_frame);
         }
         self.settle(id)
+    }
+
+    /// Not all that was shown was used up.
+    #[inline(never)]
+    fn keep_shown(&mut self, id: ConnId, count: usize, taken_ahead: u32, is_first_frame: bool) {
+        let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
+        self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
     }
 
     /// The same, behind what the handler had left.
@@ -169,6 +175,7 @@ impl<D: Driver> Reactor<D> {
         let mut kept = kept.unwrap_or_default();
         kept.extend_from_slice(self.input.landed(count));
         let before = kept.len() + taken_ahead as usize;
+        self.stage.core.taken_ahead = 0;
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, &mut kept));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {

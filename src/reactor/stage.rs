@@ -55,7 +55,7 @@ impl Stage {
     /// Runs one callback of a service: for the connection `here`, or for none.
     /// What it fails with, or panics with, comes back as the reason to end
     /// that connection.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run<R>(
         &mut self,
         service: u16,
@@ -64,7 +64,6 @@ impl Stage {
     ) -> Result<R, Close> {
         let Self { core, services } = self;
         core.here = here;
-        core.taken_ahead = 0;
         let catches = core.config.catch_panics;
         let serve = &mut *services[service as usize];
         let io = &mut Io::new(core, service);
