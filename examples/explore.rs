@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run, shrink};
 
@@ -60,6 +61,8 @@ enum Service {
     LimitedChat,
     /// An echo that takes a little at a time.
     Hesitant,
+    /// A program is run for each line.
+    Commands,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -130,6 +133,7 @@ fn report(totals: &Totals, began: Instant) {
     for (what, count) in [
         ("turns", totals.turns),
         ("connections", totals.connections),
+        ("child processes", totals.children),
         ("bytes moved", totals.bytes),
         ("callbacks", totals.callbacks),
     ] {
@@ -152,5 +156,6 @@ fn main() -> ExitCode {
         Service::Chat => explore(&Chat::default(), &options),
         Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),
         Service::Hesitant => explore(&Hesitant, &options),
+        Service::Commands => explore(&Commands, &options),
     }
 }

@@ -170,7 +170,7 @@ impl Conn {
         match side {
             Side::Both => {}
             Side::Input => conn.set(Flags::FINISHING.union(Flags::FIN_SENT)),
-            Side::Output => conn.set(Flags::PEER_DONE.union(Flags::WRITABLE)),
+            Side::Output => conn.set(Flags::PEER_DONE),
         }
         conn
     }

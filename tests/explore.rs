@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 
+use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
 use serve_forever::sim::{Plan, Subject, Totals, run};
 
@@ -74,6 +75,14 @@ fn so_does_one_that_limits_its_members() {
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);
+}
+
+#[test]
+fn programs_answer_each_line_and_leave_nothing_behind() {
+    let totals = explore(&Commands, 80_000..80_300);
+    let struck = |(name, count): &(&str, u64)| *count > 0 || name.starts_with("datagrams");
+    assert!(totals.faults.by_name().iter().all(struck), "{:?}", totals.faults);
+    assert!(totals.children > 1000, "{totals:?}");
 }
 
 #[test]

@@ -176,7 +176,9 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn open_one_way(&mut self, id: ConnId, link: &Link) {
         if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
             conn.phase = Phase::Live;
-            if !conn.has(Flags::PEER_DONE) {
+            if conn.has(Flags::PEER_DONE) {
+                conn.set(Flags::WRITABLE);
+            } else {
                 conn.set(Flags::READABLE.union(Flags::HANGUP));
             }
         }

@@ -26,6 +26,8 @@ pub struct Totals {
     pub time: Duration,
     /// Connections that were opened.
     pub connections: u64,
+    /// Child processes that were started.
+    pub children: u64,
     /// Bytes read and written by the server.
     pub bytes: u64,
     /// Callbacks.
@@ -42,6 +44,7 @@ impl AddAssign for Totals {
         self.turns += other.turns;
         self.time += other.time;
         self.connections += other.connections;
+        self.children += other.children;
         self.bytes += other.bytes;
         self.callbacks += other.callbacks;
         self.faults += other.faults;
@@ -106,6 +109,7 @@ fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool)
     if record {
         world.net_mut().trace_mut().record();
     }
+    subject.prepare(world.net_mut());
     world.net_mut().limit_descriptors(plan.descriptors);
     for (number, client) in plan.clients.iter().enumerate() {
         let script = client.script(subject, number);
@@ -126,6 +130,7 @@ fn totals<H: crate::StreamHandler, const SHORT: bool>(world: &World<H, SHORT>) -
         turns: world.turns(),
         time: world.elapsed(),
         connections,
+        children: world.net().processes().len() as u64,
         bytes: bytes_in + bytes_out,
         callbacks: world.recording().callbacks(),
         faults: world.net().faults(),

@@ -167,6 +167,7 @@
 //! What it cannot know is what *your* handler should have answered: that is
 //! what a test says.
 
+pub mod commands;
 mod explore;
 mod plan;
 mod recording;

@@ -23,6 +23,12 @@ pub trait Subject {
     /// The limits proposed for it; a plan changes marks and deadlines.
     fn limits(&self) -> Limits;
 
+    /// Makes the network ready before the first client comes: installs the
+    /// programs that the handler runs.
+    fn prepare(&self, net: &mut Network) {
+        let _ = net;
+    }
+
     /// What the client with this number sends: `len` bytes, or about as many.
     /// The plan cuts them anywhere.
     fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8>;
