@@ -95,6 +95,10 @@ impl Driver for Faulty {
         self.inner.write(stream, pieces)
     }
 
+    fn is_hung_up(&mut self, stream: &mut SimStream) -> io::Result<bool> {
+        self.inner.is_hung_up(stream)
+    }
+
     fn shutdown(&mut self, stream: &mut SimStream) -> io::Result<()> {
         self.inner.shutdown(stream)
     }

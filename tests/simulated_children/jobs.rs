@@ -39,7 +39,7 @@ pub(crate) struct Jobs {
     pub(crate) when_told: Option<Hook>,
     pub(crate) when_failed: Option<Hook>,
     /// Each time that it is given output it pauses for so long.
-    pub(crate) sips: Option<std::time::Duration>,
+    pub(crate) sips: Option<Duration>,
     /// `open` fails for the pipes of this one.
     pub(crate) refuses: Option<u64>,
     /// `child_exited` and `spawn_failed` panic.
