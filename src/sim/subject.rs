@@ -318,6 +318,8 @@ pub struct TimedHandler(());
 pub struct Alarms {
     /// One that fires once, and when; `None` once it has.
     once: Option<(TimerId, Instant)>,
+    /// One that was set behind it for the same time.
+    twin: TimerId,
     /// One that was taken back, and must not fire.
     cancelled: TimerId,
     /// One that fires again and again, and when next.
@@ -345,9 +347,10 @@ impl StreamHandler for TimedHandler {
 
     fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Alarms, BoxError> {
         let once = (io.after(PERIOD / 2)?, io.now() + PERIOD / 2);
+        let twin = io.after(PERIOD / 2)?;
         let every = (io.every(PERIOD)?, io.now() + PERIOD);
         let cancelled = io.after(PERIOD)?;
-        Ok(Alarms { once: Some(once), cancelled, every, left: 20, seen: io.now() })
+        Ok(Alarms { once: Some(once), twin, cancelled, every, left: 20, seen: io.now() })
     }
 
     fn data(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, input: &mut BytesMut) -> Result<(), BoxError> {
@@ -375,6 +378,8 @@ impl StreamHandler for TimedHandler {
         if timer == alarms.cancelled {
             // Nothing has come yet that would have taken it back.
             if io.cancel(timer) { Err("it fires and is still set".into()) } else { Ok(()) }
+        } else if timer == alarms.twin {
+            if alarms.once.is_some() { Err("it was set later, and fires sooner".into()) } else { Ok(()) }
         } else if timer == alarms.every.0 {
             if alarms.left == 0 || io.now() < alarms.every.1 {
                 return Err("a timer that repeats is early, or was taken back".into());
