@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use serve_forever::services::Echo;
 use serve_forever::{BoxError, Config, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler};
-use util::{Call, Client, Recorder, SOON, Server, alone, listen_anywhere, noise, resident_bytes};
+use util::{Call, Client, Recorder, SOON, Server, alone, noise, resident_bytes};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -145,10 +145,11 @@ fn one_turn_reads_no_more_than_the_budget() {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     let limits = Limits { read_budget: 1000, ..Echo::limits() };
     let echo = reactor.add(Echo::new(), limits).expect("good limits");
-    let listener = reactor.listen(&echo, &listen_anywhere()).expect("a free port");
-    let client = Client::connect(reactor.local(listener).expect("it was just made"));
+    // What is sent over a Unix socket is there when it has been sent.
+    let (client, socket) = Client::pair();
     let bytes = noise(10_500);
     client.send(&bytes);
+    reactor.adopt(&echo, socket).expect("a connected socket");
     let mut before = 0;
     while before < bytes.len() as u64 {
         let turn = reactor.turn(Some(util::PATIENCE)).expect("the loop turns");

@@ -72,8 +72,10 @@ fn a_flood_of_connections_is_accepted_a_share_at_a_time() {
     let config = Config { accepts_per_turn: 10, ..Config::default() };
     let mut reactor = Reactor::new(config).expect("a good configuration");
     let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
-    let listener = reactor.listen(&echo, &listen_anywhere()).expect("a free port");
-    let at = reactor.local(listener).expect("it was just made").clone();
+    // Who has connected to a Unix socket is there to be accepted.
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = Endpoint::Unix(directory.path().join("socket"));
+    reactor.listen(&echo, &at).expect("the path is free");
     let first = Client::connect(&at);
     while reactor.connections() == 0 {
         reactor.turn(Some(util::PATIENCE)).expect("the loop turns");
