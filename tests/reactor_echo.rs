@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -167,11 +167,19 @@ fn svg_is_written() {
 
 #[test]
 fn a_time_is_a_window_too() {
-    let output = bench(&echo_server(), "-d 0.05 -c 3 --output json");
-    let json = json(&output);
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert!(json["messages"].as_u64().is_some_and(|count| count > 0));
-    assert!(json["elapsed_s"].as_f64().is_some_and(|time| time >= 0.05));
+    let server = echo_server();
+    let began = Instant::now();
+    loop {
+        let output = bench(&server, "-d 0.05 -c 3 --output json");
+        let json = json(&output);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(json["elapsed_s"].as_f64().is_some_and(|time| time >= 0.05));
+        // On a machine that is busy enough none comes back within it.
+        if json["messages"].as_u64().is_some_and(|count| count > 0) {
+            break;
+        }
+        assert!(began.elapsed() < BOUND, "no message is counted");
+    }
 }
 
 #[test]
