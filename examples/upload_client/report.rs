@@ -78,7 +78,7 @@ impl Report {
     /// So many bytes have left, the last of them of this file.
     pub(crate) fn sent(&self, bytes: u64, source: &Source) {
         if let Some(bar) = &self.bar {
-            bar.set_message(source.shown());
+            bar.set_message(source.name.escape_debug().to_string());
             bar.set_position(bytes);
         }
     }

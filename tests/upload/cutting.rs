@@ -28,7 +28,7 @@ fn a_file_that_is_cut_at_every_percent_leaves_nothing_behind() {
 
         let client = place.connect();
         client.send(&stream[..cut]);
-        place.server().settle();
+        place.until_under_way(1);
         client.reset();
         place.server().until_connections(0);
         place.assert_names([]);
@@ -70,8 +70,7 @@ fn a_server_that_ends_leaves_no_file_that_was_under_way() {
     let mut place = Place::new();
     let client = place.connect();
     client.send("post|5|name\nhell");
-    place.server().settle();
-    assert_eq!(place.names().len(), 1);
+    place.until_under_way(1);
     place.stop();
     place.assert_names([]);
 }

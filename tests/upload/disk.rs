@@ -28,7 +28,7 @@ fn a_directory_that_has_vanished_is_told() {
     let place = Place::new();
     let late = place.connect();
     late.send("post|5|late\nhell");
-    place.server().settle();
+    place.until_under_way(1);
     fs::remove_dir_all(place.directory()).expect("it is ours");
     late.send("o");
     assert_eq!(late.rest(), b"err|disk: No such file or directory (os error 2)\n");

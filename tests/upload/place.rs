@@ -89,6 +89,13 @@ impl Place {
         eventually(&format!("there is {names:?} and nothing else"), || self.names() == names);
     }
 
+    /// Waits until so many files are under way: their headers have been taken.
+    #[track_caller]
+    pub(crate) fn until_under_way(&self, count: usize) {
+        let under_way = || self.names().iter().filter(|name| name.starts_with(".upload-")).count();
+        eventually(&format!("{count} files are under way"), || under_way() == count);
+    }
+
     #[track_caller]
     pub(crate) fn assert_file(&self, name: &str, content: impl AsRef<[u8]>) {
         let found = fs::read(self.path(name)).expect("the file is there");

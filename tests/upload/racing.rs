@@ -17,8 +17,7 @@ fn of_two_at_once_to_one_name_one_wins_whole() {
         client.send(head);
         (client, tail.to_vec())
     });
-    place.server().settle();
-    assert_eq!(place.names().len(), 2, "both are under way");
+    place.until_under_way(2);
     for (client, tail) in &clients {
         client.send(tail);
         client.finish();
@@ -56,7 +55,7 @@ fn what_appears_under_its_name_meanwhile_stays() {
     ] {
         let client = place.connect();
         client.send(format!("post|5|{name}\nhell"));
-        place.server().settle();
+        place.until_under_way(1);
         appear(&place);
         client.send("o");
         assert_eq!(client.rest(), b"err|exists\n", "{name}");
@@ -71,7 +70,7 @@ fn a_directory_that_appears_meanwhile_is_not_replaced_either() {
     let place = Place::with(|upload| upload.overwrite(true));
     let client = place.connect();
     client.send("post|5|name\nhell");
-    place.server().settle();
+    place.until_under_way(1);
     fs::create_dir(place.path("name")).expect("a directory");
     client.send("o");
     assert_eq!(client.rest(), b"err|exists\n");

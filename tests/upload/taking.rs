@@ -16,7 +16,7 @@ fn a_file_arrives_with_its_header_in_one_segment_in_two_and_byte_by_byte() {
     place.assert_answer(b"post|5|one\nhello", "ok|5|one\n");
     let client = place.connect();
     client.send("post|5|two\n");
-    place.server().settle();
+    place.until_under_way(1);
     client.send("hello");
     client.expect("ok|5|two\n");
     for byte in b"post|5|bytes\r\nhello" {
@@ -129,7 +129,7 @@ fn while_it_comes_a_file_has_another_name() {
     let place = Place::new();
     let client = place.connect();
     client.send("post|10|late\nhalf ");
-    place.server().settle();
+    place.until_under_way(1);
     let names = place.names();
     assert!(names.len() == 1 && names[0].starts_with(".upload-"), "{names:?}");
     client.send("done.");
@@ -195,7 +195,7 @@ fn in_chunks_nothing_is_answered_to_a_file_that_is_taken() {
     for (name, content) in [("one", noise(200_000)), ("two", b"2".to_vec()), ("thr|ee", noise(100))] {
         client.send(format!("post|{}|{name}", content.len()));
         // A classic client waits a little here.
-        place.server().settle();
+        place.until_under_way(1);
         client.send(&content);
         let path = place.path(name);
         crate::util::eventually("the file is there", || path.exists());
@@ -214,9 +214,10 @@ fn in_chunks_what_is_read_behind_a_file_is_the_next_header() {
     let place = Place::with(|upload| upload.framing(Framing::Chunk));
     let client = place.connect();
     client.send("post|3|a");
-    place.server().settle();
+    place.until_under_way(1);
     client.send("abcpost|3|b");
-    place.server().settle();
+    crate::util::eventually("the first is there", || place.path("a").exists());
+    place.until_under_way(1);
     client.send("def");
     place.until_names(["a", "b"]);
     place.assert_file("a", "abc");
