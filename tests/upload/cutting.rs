@@ -76,6 +76,24 @@ fn a_server_that_ends_leaves_no_file_that_was_under_way() {
 }
 
 #[test]
+fn a_shutdown_waits_for_a_file_that_is_under_way() {
+    let mut place = Place::new();
+    let client = place.connect();
+    client.send("post|5|name\nhell");
+    place.until_under_way(1);
+    let idle = place.connect();
+    place.server().handle.shutdown(PATIENCE);
+    idle.expect_eof();
+    client.send("o");
+    client.expect("ok|5|name\n");
+    client.expect_eof();
+    drop((client, idle));
+    place.stop();
+    place.assert_names(["name"]);
+    place.assert_file("name", "hello");
+}
+
+#[test]
 fn a_reactor_that_is_dropped_leaves_no_file_that_was_under_way() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
