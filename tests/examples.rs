@@ -20,9 +20,14 @@ struct Example {
 
 impl Example {
     fn run<const N: usize>(name: &str, arguments: [impl AsRef<OsStr>; N]) -> Self {
+    fn run<const N: usize>(name: &str, arguments: [&str; N]) -> Self {
+        Self::run_with(name, arguments, Stdio::null())
+    }
+
+    fn run_with<const N: usize>(name: &str, arguments: [&str; N], stdin: Stdio) -> Self {
         let mut child = Command::new(binary(name))
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the example can be started");
@@ -191,6 +196,9 @@ fn an_address_that_is_none_is_an_error_that_says_so() {
         "framed",
     ] {
         let output = Command::new(binary(name)).arg("nowhere").output().expect("it can be started");
+    for name in ["echo", "own_service", "udp_echo", "embed", "run_program"] {
+        let output =
+            Command::new(binary(name)).args(["nowhere", "true"]).output().expect("it can be started");
         assert!(!output.status.success(), "{name}");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains("nowhere") && text.contains("HOST:PORT"), "{name}: {text}");
@@ -255,4 +263,64 @@ fn proxy_holds_no_more_than_its_marks() {
     sending.join().expect("everything was sent");
     assert_eq!(position, WHOLE);
     assert!(most - before < 8 << 20, "{} KiB more", (most - before) >> 10);
+}
+
+/// Clients of a program that writes `tick` until it is told not to: each of
+/// them has got one.
+fn listeners(example: &mut Example) -> Vec<BufReader<TcpStream>> {
+    let first = example.connect();
+    let address = first.peer_addr().expect("it is connected");
+    let second = TcpStream::connect(address).expect("it listens");
+    second.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    let mut clients: Vec<_> = [first, second].into_iter().map(BufReader::new).collect();
+    for client in &mut clients {
+        let mut line = String::new();
+        client.read_line(&mut line).expect("the program writes");
+        assert_eq!(line, "tick\n");
+    }
+    clients
+}
+
+/// What comes after the ticks.
+fn expect_at_last(clients: Vec<BufReader<TcpStream>>, expected: &str) {
+    for mut client in clients {
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("it ends in order");
+        assert_eq!(text.trim_start_matches("tick\n"), expected);
+    }
+}
+
+#[test]
+fn run_program_sends_every_line_to_every_client_and_a_last_word() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stop = directory.path().join("stop");
+    let program =
+        r#"until [ -e "$0" ]; do echo tick; sleep 0.01; done; echo one; printf 'two\nno end'; exit 3"#;
+    let arguments = ["127.0.0.1:0", "sh", "-c", program, stop.to_str().expect("a UTF-8 path")];
+    let mut example = Example::run_with("run_program", arguments, Stdio::piped());
+    let clients = listeners(&mut example);
+    std::fs::write(&stop, "").expect("there is room");
+    expect_at_last(clients, "one\ntwo\nno endthe program has ended: exit status: 3\n");
+    assert_eq!(example.line(), "the program has ended: exit status: 3");
+    assert!(example.child.wait().expect("it is ours").success());
+}
+
+#[test]
+fn run_program_asks_the_program_to_end_when_its_own_input_does() {
+    let program = "trap 'echo bye; exit 0' TERM; while :; do echo tick; sleep 0.01; done";
+    let arguments = ["127.0.0.1:0", "sh", "-c", program];
+    let mut example = Example::run_with("run_program", arguments, Stdio::piped());
+    let clients = listeners(&mut example);
+    drop(example.child.stdin.take());
+    expect_at_last(clients, "bye\nthe program has ended: exit status: 0\n");
+    assert!(example.child.wait().expect("it is ours").success());
+}
+
+#[test]
+fn run_program_says_why_there_is_nothing_to_run() {
+    let arguments = ["127.0.0.1:0", "/nonexistent/program"];
+    let mut example = Example::run_with("run_program", arguments, Stdio::piped());
+    let said = "the program was not started: No such file or directory (os error 2)";
+    assert!([example.line(), example.line()].iter().any(|line| line == said));
+    assert!(example.child.wait().expect("it is ours").success());
 }
