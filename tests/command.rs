@@ -95,6 +95,17 @@ fn output_and_errors_come_as_they_came_through_one_pipe() {
     assert_eq!((payload.as_slice(), status.as_str()), (&b"1\n2\n3\0\xFF"[..], "7"));
 }
 
+#[test]
+fn any_output_limit_has_its_limits() {
+    for reply in [Reply::Framed, Reply::Raw, Reply::Stream] {
+        let server = quiet(Command::shell().output(usize::MAX).reply(reply));
+        let client = server.connect();
+        client.send("echo 1\n");
+        client.finish();
+        assert!(client.rest().windows(2).any(|bytes| bytes == b"1\n"));
+    }
+}
+
 // Survival 35.
 #[test]
 fn each_end_has_its_status() {

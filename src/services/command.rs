@@ -266,7 +266,7 @@ impl Command {
     pub fn limits(&self) -> Limits {
         let limits = Limits::default();
         let header = 64;
-        let reply = if self.reply == Reply::Stream { 0 } else { self.output_limit() + header };
+        let reply = if self.reply == Reply::Stream { 0 } else { self.output_limit().saturating_add(header) };
         Limits { hard_mark: limits.hard_mark.max(limits.high_mark.saturating_add(reply)), ..limits }
     }
 
