@@ -15,8 +15,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use clap::Parser;
-use serve_forever::services::{Chat, Command, Console, Echo, Once, Upload, Upper};
+use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper};
 use serve_forever::{
     BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Reactor, Service, Signals, StreamHandler,
 };
@@ -75,6 +76,15 @@ impl Server<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says where it listens.
+    fn tell(&self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        for (served, local) in self.arguments.served.iter().zip(self.listening.iter().flatten()) {
+            writeln!(stdout, "listening {} {local}", served.kind.name())?;
+        }
+        stdout.flush()
     }
 
     /// Adds a service, and opens its endpoints.
@@ -147,19 +157,25 @@ fn command(arguments: &Arguments) -> Result<Command, BoxError> {
         command = command.output(bytes);
     }
     if let Some(path) = &arguments.token_file {
-        let token = token(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let token = token(path, arguments.framing).map_err(|error| format!("{}: {error}", path.display()))?;
         command = command.token(token).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(command)
 }
 
-/// The text of a file without its line end.
-fn token(path: &Path) -> io::Result<Vec<u8>> {
+/// The text of a file without its line end; an error if no client could send
+/// it.
+fn token(path: &Path, framing: Framing) -> io::Result<Vec<u8>> {
     let mut token = fs::read(path)?;
     while token.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         token.pop();
     }
-    Ok(token)
+    let mut sent = BytesMut::from([token.as_slice(), framing.end().as_bytes()].concat().as_slice());
+    match framing.next(&mut sent) {
+        Ok(Some(request)) if request != token => Err(io::Error::other("no request can be that")),
+        Err(_) => Err(io::Error::other("no request can be that")),
+        Ok(_) => Ok(token),
+    }
 }
 
 fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {
@@ -189,12 +205,7 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
             server.serve(served.kind)?;
         }
     }
-    let mut stdout = io::stdout().lock();
-    for (served, local) in arguments.served.iter().zip(server.listening.iter().flatten()) {
-        writeln!(stdout, "listening {} {local}", served.kind.name())?;
-    }
-    stdout.flush()?;
-    drop(stdout);
+    server.tell().map_err(|error| format!("standard output: {error}"))?;
     if let Some(console) = &server.operated {
         server.reactor.adopt_output(console, io::stdout().as_fd().try_clone_to_owned()?)?;
         server.reactor.adopt_input(console, io::stdin().as_fd().try_clone_to_owned()?)?;

@@ -10,6 +10,8 @@ mod client;
 mod datagrams;
 mod log;
 mod process;
+#[cfg(feature = "cli")]
+pub(crate) mod program;
 mod recorder;
 mod server;
 
@@ -27,7 +29,7 @@ pub(crate) use self::recorder::{Call, Event, Events, Recorder, Take};
 pub(crate) use self::server::{Server, listen_anywhere};
 
 /// How long to wait for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For deadlines that a test waits for: the shortest that is not over before
 /// the other steps of the test are through.

@@ -1,0 +1,228 @@
+//! How it ends: in order at the first signal, at once at the second.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::util::program::{Serve, Signal, is_gone, wait_until};
+use crate::util::{Client, DatagramClient, noise};
+
+/// Does something while the program stands still: all of it has arrived when
+/// the program sees the first of it.
+#[track_caller]
+fn while_it_stands_still<T>(serve: &Serve, act: impl FnOnce() -> T) -> T {
+    serve.program.signal(Signal::STOP);
+    let stat = format!("/proc/{}/stat", serve.program.pid());
+    wait_until("it stands still", || {
+        let stat = fs::read_to_string(&stat).expect("it is there");
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('T'))
+    });
+    let outcome = act();
+    serve.program.signal(Signal::CONT);
+    outcome
+}
+
+/// A directory with a pipe in it, and a command that tells its process, one of
+/// another in its group, and then waits for somebody who opens the pipe.
+struct Waiting {
+    directory: TempDir,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = std::process::Command::new("mkfifo").arg(directory.path().join("pipe")).status();
+        assert!(made.expect("every system has it").success());
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn line(&self) -> String {
+        let (pipe, pids) = (self.path("pipe"), self.path("pids"));
+        format!(
+            "sleep 10000 >/dev/null 2>&1 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; cat {pipe}; kill $!\n"
+        )
+    }
+
+    /// The processes, once they are there.
+    fn pids(&self) -> Vec<u32> {
+        let path = self.path("pids");
+        wait_until("the command runs", || Path::new(&path).exists());
+        let text = fs::read_to_string(path).expect("it was just there");
+        text.split_whitespace().map(|pid| pid.parse().expect("a number")).collect()
+    }
+
+    /// Has the command end.
+    fn go_on(&self) {
+        let mut pipe = fs::OpenOptions::new().write(true).open(self.path("pipe")).expect("it is there");
+        pipe.write_all(b"went on\n").expect("somebody reads");
+    }
+}
+
+#[test]
+fn what_has_arrived_is_answered_and_nothing_remains() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().display();
+        let arguments = [
+            format!("echo=unix:{path}/echo"),
+            "echo=127.0.0.1:0".into(),
+            format!("upper=unixgram:{path}/upper"),
+            "chat=127.0.0.1:0".into(),
+            "command=127.0.0.1:0".into(),
+            "upload=127.0.0.1:0".into(),
+            "once=127.0.0.1:0".into(),
+            "--allow=echo".into(),
+            "--greeting=".into(),
+            format!("--dir={path}"),
+        ];
+        let serve = Serve::start(&arguments);
+        let silent = serve.connect(1);
+        silent.send("x");
+        silent.expect("x");
+        let (one, two) = (serve.connect(3), serve.connect(3));
+        one.expect("* you are guest1\n* guest2 joined\n");
+        two.expect("* you are guest2\n");
+        let big = noise(100_000);
+        let name = directory.path().join("client");
+        let (accepted, waiting, datagrams, command, upload, once) = while_it_stands_still(&serve, || {
+            silent.send("last words");
+            one.send("a\nb\n");
+            let waiting = serve.connect(0);
+            waiting.send(&big);
+            let datagrams = DatagramClient::connect(serve.at(2), Some(&name));
+            datagrams.send("datagram");
+            let command = serve.connect(4);
+            command.send("echo 1\necho 2\n");
+            let upload = serve.connect(5);
+            upload.send("post|4|file\n1234");
+            let once = serve.connect(6);
+            once.send("who cares\n");
+            serve.program.signal(signal);
+            (silent, waiting, datagrams, command, upload, once)
+        });
+        accepted.expect("last words");
+        accepted.expect_eof();
+        waiting.expect(&big);
+        waiting.expect_eof();
+        datagrams.expect("DATAGRAM");
+        command.expect("info|2|0\n1\ninfo|2|0\n2\n");
+        command.expect_eof();
+        upload.expect("ok|4|file\n");
+        upload.expect_eof();
+        once.expect("goodbye\n");
+        once.expect_eof();
+        two.expect("<guest1> a\n<guest1> b\n");
+        drop((one, two));
+        let ended = serve.program.wait();
+        assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+        assert_eq!(fs::read(directory.path().join("file")).expect("it came"), b"1234");
+        fs::remove_file(&name).expect("the client's own");
+        let left = fs::read_dir(directory.path()).expect("it is there").count();
+        assert_eq!(left, 1, "no socket file and no temporary one, but what was sent");
+    }
+}
+
+#[test]
+fn what_is_under_way_is_finished_and_nobody_new_comes_in() {
+    let waiting = Waiting::new();
+    let socket = format!("echo=unix:{}", waiting.path("socket"));
+    let serve = Serve::start(&["--shell", "--greeting=", "command=127.0.0.1:0", &socket, "echo=127.0.0.1:0"]);
+    let idle = serve.connect(2);
+    let command = serve.connect(0);
+    command.send(waiting.line());
+    let pids = waiting.pids();
+    serve.program.signal(Signal::TERM);
+    idle.expect_eof(); // it holds nothing up
+    for place in 0..3 {
+        wait_until("it listens no more", || Client::try_connect(serve.at(place)).is_err());
+    }
+    assert!(!Path::new(&waiting.path("socket")).exists());
+    waiting.go_on();
+    command.expect("info|8|0\nwent on\n");
+    command.expect_eof();
+    let ended = serve.program.wait();
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    assert!(pids.iter().all(|pid| is_gone(*pid)));
+}
+
+#[test]
+fn a_command_that_does_not_end_is_killed_with_its_group_after_ten_seconds() {
+    let waiting = Waiting::new();
+    let serve = Serve::start(&["--shell", "--greeting=", "command=127.0.0.1:0"]);
+    let command = serve.connect(0);
+    // It does not mind SIGTERM, nor does its group.
+    command.send(format!("trap '' TERM; {}", waiting.line()));
+    let pids = waiting.pids();
+    let began = std::time::Instant::now();
+    assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
+    assert!(began.elapsed().as_secs() >= 10, "it was given its time");
+    command.assert_closed();
+    for pid in pids {
+        wait_until("the group is gone", || is_gone(pid));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_socket_files_are_gone() {
+    for (first, second, status) in [
+        (Signal::TERM, Signal::INT, 130),
+        (Signal::INT, Signal::TERM, 143),
+        (Signal::INT, Signal::INT, 130),
+        (Signal::TERM, Signal::TERM, 143),
+    ] {
+        let waiting = Waiting::new();
+        let sockets = ["stream", "datagrams"].map(|name| waiting.path(name));
+        let arguments = [
+            "--shell".into(),
+            "--greeting=".into(),
+            format!("--dir={}", waiting.directory.path().display()),
+            format!("command=unix:{}", sockets[0]),
+            format!("upper=unixgram:{}", sockets[1]),
+            "upload=127.0.0.1:0".into(),
+        ];
+        let serve = Serve::start(&arguments);
+        let upload = serve.connect(2);
+        upload.send("post|5|half\n1234");
+        let command = serve.connect(0);
+        command.send(format!("trap '' TERM; {}", waiting.line()));
+        let pids = waiting.pids();
+        serve.program.signal(first);
+        wait_until("it listens no more", || Client::try_connect(serve.at(0)).is_err());
+        let ended = serve.program.end_by(second);
+        assert_eq!(ended.status, status);
+        assert!(ended.stderr.contains("no more waiting"), "{}", ended.stderr);
+        assert!(sockets.iter().all(|socket| !Path::new(socket).exists()));
+        command.assert_closed();
+        upload.assert_closed();
+        for pid in pids {
+            wait_until("the group is gone", || is_gone(pid));
+        }
+        let left = fs::read_dir(waiting.directory.path()).expect("it is there").count();
+        assert_eq!(left, 2, "the pipe, and the ids of the processes");
+    }
+}
+
+#[test]
+fn two_signals_that_come_together_end_it_too() {
+    let waiting = Waiting::new();
+    let serve = Serve::start(&["--shell", "--greeting=", "command=127.0.0.1:0"]);
+    let command = serve.connect(0);
+    command.send(waiting.line());
+    let pids = waiting.pids();
+    while_it_stands_still(&serve, || {
+        serve.program.signal(Signal::INT);
+        serve.program.signal(Signal::TERM);
+    });
+    let status = serve.program.wait().status;
+    assert!(status == 130 || status == 143, "{status}");
+    command.assert_closed();
+    for pid in pids {
+        wait_until("the group is gone", || is_gone(pid));
+    }
+}
