@@ -172,6 +172,25 @@ pub struct Config {
     pub accept_retry: Duration,
     /// Events taken from the system in one turn. Default 1,024.
     pub events_per_turn: usize,
+    /// How long a turn that has nothing to do asks the system again and again
+    /// for events, before it sleeps. `None`, or zero: it sleeps at once.
+    /// Default `None`.
+    ///
+    /// Being woken takes a thread some microseconds, and tens of them where the
+    /// processor itself has gone to sleep; a message that comes while the loop
+    /// still asks is spared that. The price is a processor: of a loop that is
+    /// spoken to more often than this, a whole one, all the time, which other
+    /// threads, those of its clients too, then have to do without. Where there
+    /// is none to spare it makes everything slower. Some 50 µs suit a peer that
+    /// answers at once; [`Duration::MAX`] never sleeps.
+    ///
+    /// Timers, [`Handle`](crate::Handle)s and the bounds that
+    /// [`Reactor::turn`](crate::Reactor::turn) is given hold as they do
+    /// without, and a turn that is not to wait does not. A loop around the
+    /// reactor, which waits for its descriptor, sleeps there
+    /// ([`next_timeout`](crate::Reactor::next_timeout) knows nothing of this).
+    /// Each look is counted in [`SystemCalls::wait`](crate::SystemCalls::wait).
+    pub busy_poll: Option<Duration>,
     /// The read buffer, one for the whole reactor, in bytes. Default 64 KiB.
     pub read_buffer: usize,
     /// Output buffers kept for reuse, in bytes of all together. Default 1 MiB.
@@ -212,6 +231,7 @@ impl Default for Config {
             accepts_per_turn: 64,
             accept_retry: Duration::from_millis(100),
             events_per_turn: 1024,
+            busy_poll: None,
             read_buffer: 64 << 10,
             spare_output: 1 << 20,
             max_calls: 1024,

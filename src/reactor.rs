@@ -15,6 +15,7 @@ mod shutdown;
 mod sockets;
 mod stage;
 mod timers;
+mod wait;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -25,9 +26,8 @@ use std::time::Duration;
 use self::listeners::{Listeners, Single};
 use self::sockets::Ports;
 use self::stage::Stage;
-use crate::conn::{Flags, Phase};
 use crate::core::{Core, Ending};
-use crate::driver::{Driver, Event, ListenOptions, MioDriver, Moment, Target};
+use crate::driver::{Driver, ListenOptions, MioDriver, Moment};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::handle::{Calls, Handle, Inbox};
@@ -587,38 +587,6 @@ impl<D: Driver> Reactor<D> {
         next.after(now)
     }
 
-    /// Phase 1: waits, and notes what is ready.
-    fn wait(&mut self, max_wait: Option<Duration>) -> Result<usize> {
-        let timeout = match (self.timeout_at(self.clock), max_wait) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
-        let mut events = 0;
-        let report = |event: Event| {
-            events += 1;
-            match event.token.target() {
-                Target::Connection(id) => note(core, id, event),
-                Target::Listener(id) => listeners.note(id),
-                Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
-                Target::Child(_) => core.stats.stale_events += 1,
-                Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
-            }
-        };
-        match driver.wait(timeout, report) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(Error::System { what: "waiting for events", source: error });
-            }
-            _ => {}
-        }
-        self.read_clock();
-        let core = &mut self.stage.core;
-        core.crossed = false;
-        core.stats.turns += 1;
-        core.stats.events += events as u64;
-        Ok(events)
-    }
-
     /// The one time for all callbacks until it is read again.
     #[inline]
     fn read_clock(&mut self) {
@@ -643,40 +611,6 @@ impl<D: Driver> Reactor<D> {
 
     fn index_of<S>(&self, service: &Service<S>) -> Result<u16> {
         if Arc::ptr_eq(&service.home, &self.inbox) { Ok(service.index) } else { Err(Error::ForeignService) }
-    }
-}
-
-/// Notes what an event says of a connection.
-#[inline]
-fn note(core: &mut Core, id: ConnId, event: Event) {
-    let Some(conn) = core.conns.get_mut(id.0) else {
-        core.stats.stale_events += 1;
-        return;
-    };
-    if conn.phase == Phase::Connecting {
-        core.to_establish.push(id);
-        return;
-    }
-    let mut said = Flags::NONE;
-    if event.readable {
-        said = said.union(Flags::READABLE);
-    }
-    if event.writable {
-        said = said.union(Flags::WRITABLE);
-    }
-    if event.hangup {
-        said = said.union(Flags::READABLE).union(Flags::HANGUP);
-        if conn.has(Flags::PAUSED.union(Flags::PEER_DONE)) {
-            core.to_check.push(id);
-        }
-    }
-    conn.set(said);
-    if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED.union(Flags::IN_READ_LIST)) {
-        conn.set(Flags::IN_READ_LIST);
-        core.to_read.push(id);
-    }
-    if said.has(Flags::WRITABLE) && conn.out.is_some() {
-        core.flush_later(id);
     }
 }
 

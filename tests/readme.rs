@@ -89,6 +89,7 @@ fn the_configuration_is_that_of_the_table() {
         accepts_per_turn,
         accept_retry,
         events_per_turn,
+        busy_poll,
         read_buffer,
         spare_output,
         max_calls,
@@ -107,6 +108,8 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::accepts_per_turn", count(accepts_per_turn));
     assert_says("Config::accept_retry", time(accept_retry));
     assert_says("Config::events_per_turn", count(events_per_turn));
+    assert_eq!(busy_poll, None);
+    assert_says("Config::busy_poll", "off");
     assert_says("Config::read_buffer", bytes(read_buffer));
     assert_says("Config::spare_output", bytes(spare_output));
     assert_says("Config::max_calls", count(max_calls));

@@ -99,6 +99,9 @@ pub struct SimDriver<const SHORT: bool = false> {
     epoch: Instant,
     woken: Arc<Flag>,
     calls: SystemCalls,
+    /// Something was about to happen in a wait since the last one without a
+    /// time-out that found nothing.
+    stirred: bool,
 }
 
 /// A listening socket of a [`SimDriver`].
@@ -140,6 +143,7 @@ impl<const SHORT: bool> SimDriver<SHORT> {
             epoch: super::mio::an_instant(),
             woken: Arc::default(),
             calls: SystemCalls::default(),
+            stirred: false,
         }
     }
 
@@ -294,7 +298,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
     fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<()> {
         self.calls.wait += 1;
         self.net.has_closed = false;
-        let was_quiet = self.net.is_quiet();
+        self.stirred |= !self.net.is_quiet();
         self.call()?;
         let until = timeout.map(|timeout| self.net.now.saturating_add(nanos(timeout)));
         let mut reported = self.net.report_noise(&mut report);
@@ -322,7 +326,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
                     break;
                 }
                 // The last of the clients did its last, and it was no news.
-                (None, None) if !was_quiet => break,
+                (None, None) if std::mem::take(&mut self.stirred) => break,
                 (None, None) => {
                     let message = "nothing will ever happen any more: no client is going to do anything";
                     return Err(io::Error::new(io::ErrorKind::TimedOut, message));

@@ -131,6 +131,8 @@ pub struct Plan {
     pub accepts_per_turn: usize,
     /// [`Limits::linger`].
     pub linger: Duration,
+    /// [`Config::busy_poll`].
+    pub busy_poll: Option<Duration>,
     /// After this time a shutdown, with this deadline.
     pub shutdown: Option<(Duration, Duration)>,
     /// Who comes.
@@ -170,6 +172,7 @@ impl Plan {
             read_buffer,
             accepts_per_turn: rng.size(1, 8),
             linger: if rng.below(4) == 0 { Duration::ZERO } else { Duration::from_secs(5) },
+            busy_poll: (rng.below(4) == 0).then(|| Duration::from_micros(rng.between(1, 1000))),
             shutdown,
             clients,
             weather,
@@ -203,6 +206,7 @@ impl Plan {
             read_buffer: self.read_buffer,
             accepts_per_turn: self.accepts_per_turn,
             slow_callback: None,
+            busy_poll: self.busy_poll,
             ..Config::default()
         }
     }
@@ -232,6 +236,7 @@ impl Plan {
         with(&|plan| plan.shutdown = None);
         with(&|plan| plan.descriptors = None);
         with(&|plan| plan.deadlines = false);
+        with(&|plan| plan.busy_poll = None);
         for place in 0..self.weather.clone().odds_mut().len() {
             with(&|plan| *plan.weather.odds_mut()[place] = Odds::NEVER);
         }
