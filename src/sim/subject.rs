@@ -363,7 +363,7 @@ impl StreamHandler for TimedHandler {
         let _ = io.write(first);
         let _ = io.write(second);
         let rest = input.split();
-        let sent = if rest.len() % 2 == 0 { io.write(&rest) } else { io.write_bytes(rest.freeze()) };
+        let sent = if rest.len().is_multiple_of(2) { io.write(&rest) } else { io.write_bytes(rest.freeze()) };
         if sent == Sent::Full {
             io.pause(io.id());
         }

@@ -158,7 +158,7 @@ impl Program {
         });
         let status = status.expect("it was just waited for");
         let stdout: Vec<String> = self.lines.iter().collect();
-        let status = status.code().or(status.signal().map(|number| 128 + number)).expect("it ended");
+        let status = status.code().or_else(|| status.signal().map(|number| 128 + number)).expect("it ended");
         Ended { status, stdout: stdout.concat(), stderr: self.stderr() }
     }
 
