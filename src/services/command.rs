@@ -3,6 +3,7 @@
 mod client;
 mod policy;
 mod reply;
+mod requests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,21 +12,17 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use self::client::{Client, Doing, Request};
-use self::policy::{Denial, Policy, Token};
+use self::client::{Client, Doing};
+use self::policy::{Policy, Token};
 pub use self::reply::{Reply, Status};
-use super::framing::{Framing, TOO_LONG};
+use super::framing::Framing;
 use crate::process::{Exit, Pipe};
 use crate::{
-    AfterEof, BoxError, ChildId, Close, ConnId, Endpoint, Io, Limits, Link, Peer, Sent, StreamHandler,
-    TimerId,
+    AfterEof, BoxError, ChildId, Close, ConnId, Endpoint, Io, Limits, Link, Peer, StreamHandler, TimerId,
 };
 
 /// What is said to a client when it has come in, unless that is changed.
 const GREETING: &str = "欢迎登录";
-
-/// Requests of all clients that may wait for a child.
-const WAITING: usize = 256;
 
 /// Runs commands for its clients, without ever blocking the loop: each request
 /// is a command, its output the reply.
@@ -280,239 +277,6 @@ impl Command {
     fn output_limit(&self) -> usize {
         self.output.unwrap_or(if self.reply == Reply::Stream { usize::MAX } else { 1 << 20 })
     }
-
-    /// Says something to a client, and notes if it has to stop at that.
-    fn say(&mut self, io: &mut Io<'_>, id: ConnId, what: Bytes) {
-        if io.send(id, what) == Sent::Full
-            && let Some(client) = self.clients.get_mut(&id)
-        {
-            client.is_full = true;
-        }
-    }
-
-    fn greet(&mut self, io: &mut Io<'_>, id: ConnId) {
-        if !self.greeting.is_empty() {
-            let greeting = format!("{}{}", self.greeting, self.framing.end());
-            self.say(io, id, greeting.into());
-        }
-    }
-
-    /// Takes what requests there are, and as many of them as may wait.
-    fn take(&mut self, io: &mut Io<'_>, id: ConnId, input: &mut BytesMut, at_end: bool) {
-        loop {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| client.wants_requests()) else {
-                return;
-            };
-            let request = if at_end { self.framing.last(input) } else { self.framing.next(input) };
-            match request {
-                Ok(None) => return,
-                Ok(Some(text)) => self.receive(io, id, text.freeze()),
-                Err(_) if client.is_admitted => {
-                    client.queue.push_back(Request::TooLong);
-                    client.ends = true;
-                    input.clear();
-                }
-                Err(_) => return io.close(id),
-            }
-        }
-    }
-
-    /// One request of a client.
-    fn receive(&mut self, io: &mut Io<'_>, id: ConnId, text: Bytes) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Doing::AwaitsAck(payload) = &mut client.doing {
-            let payload = std::mem::take(payload);
-            client.doing = Doing::Nothing;
-            return self.say(io, id, payload);
-        }
-        match &self.token {
-            Some(token) if !client.is_admitted => {
-                if !token.is(&text) {
-                    client.ends = true;
-                    log::warn!("{}: a wrong token", client.peer);
-                    return io.close(id);
-                }
-                client.is_admitted = true;
-                self.greet(io, id);
-            }
-            _ if text.is_empty() => {}
-            _ => client.queue.push_back(Request::Line(text)),
-        }
-    }
-
-    /// Does for a client what can be done next.
-    fn advance(&mut self, io: &mut Io<'_>, id: ConnId) {
-        while let Some(client) = self.clients.get_mut(&id)
-            && client.is_free()
-            && let Some(request) = client.queue.pop_front()
-        {
-            match request {
-                Request::Line(line) => self.begin(io, id, line),
-                Request::TooLong => {
-                    self.say(io, id, Bytes::from_static(TOO_LONG));
-                    return io.close(id);
-                }
-            }
-        }
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.ends && client.is_done() {
-            return io.close(id);
-        }
-        io.set_busy(id, !client.is_done());
-        let wants = client.wants_requests();
-        if std::mem::replace(&mut client.is_paused, !wants) == wants {
-            if wants { io.resume(id) } else { io.pause(id) }
-        }
-    }
-
-    fn begin(&mut self, io: &mut Io<'_>, id: ConnId, line: Bytes) {
-        match self.policy.program(&line) {
-            Ok(_) if self.jobs.len() < self.max_children => self.run(io, id, line),
-            Ok(_) if self.waiting.len() < WAITING => {
-                self.waiting.push_back(id);
-                if let Some(client) = self.clients.get_mut(&id) {
-                    client.doing = Doing::Waits(line);
-                }
-            }
-            Ok(_) => {
-                let reason = format!("{WAITING} requests are waiting already");
-                self.answer_at_once(io, id, &line, Status::Busy, reason);
-            }
-            Err(Denial::Refused(reason)) => self.answer_at_once(io, id, &line, Status::Refused, reason),
-            Err(Denial::Failed(reason)) => self.answer_at_once(io, id, &line, Status::Failed, reason),
-        }
-    }
-
-    fn run(&mut self, io: &mut Io<'_>, id: ConnId, line: Bytes) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let program = match self.policy.program(&line) {
-            Ok(program) => program.timeout(self.timeout),
-            Err(Denial::Refused(reason) | Denial::Failed(reason)) => {
-                return self.answer_at_once(io, id, &line, Status::Failed, reason);
-            }
-        };
-        let program = if self.reply == Reply::Stream { program } else { program.stderr_to_stdout() };
-        let job = self.next_job;
-        match io.spawn(program, job) {
-            Ok(child) => {
-                self.next_job += 1;
-                client.doing = Doing::Runs(job);
-                let job_of = Job {
-                    child,
-                    client: id,
-                    is_awaited: true,
-                    peer: client.peer.clone(),
-                    request: line,
-                    began: io.now(),
-                    held: Vec::new(),
-                    bytes: 0,
-                    truncated: false,
-                };
-                self.jobs.insert(job, job_of);
-            }
-            Err(error) => self.answer_at_once(io, id, &line, Status::Failed, error.to_string()),
-        }
-    }
-
-    /// Answers a request for which nothing was run.
-    fn answer_at_once(&mut self, io: &mut Io<'_>, id: ConnId, line: &[u8], status: Status, reason: String) {
-        if let Some(peer) = self.clients.get(&id).map(|client| client.peer.clone()) {
-            self.tell(&Audit { peer: &peer, request: line, status, bytes: 0, time: Duration::ZERO });
-        }
-        self.answer(io, id, status, reason.into());
-    }
-
-    /// Sends a client how its command ended, and what is held of its output.
-    fn answer(&mut self, io: &mut Io<'_>, id: ConnId, status: Status, payload: Vec<u8>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        client.doing = Doing::Nothing;
-        let reply = match (self.reply, self.framing) {
-            (Reply::Raw, _) => reply::raw(status, payload),
-            (Reply::Stream, _) => reply::end_of_stream(status, &payload),
-            (Reply::Framed, Framing::Lines) => reply::framed(status, &payload),
-            (Reply::Framed, Framing::Chunk) => {
-                let announcement = reply::announcement(&payload);
-                self.pay_later(io, id, payload.into());
-                announcement
-            }
-        };
-        self.say(io, id, reply);
-    }
-
-    /// The second part of a reply, which must not arrive with the first.
-    fn pay_later(&mut self, io: &mut Io<'_>, id: ConnId, payload: Bytes) {
-        let timer = if self.awaits_ack { None } else { io.tick_after(self.gap).ok() };
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        client.doing = match timer {
-            Some(timer) => {
-                self.gaps.insert(timer, id);
-                Doing::AwaitsGap(payload)
-            }
-            None => Doing::AwaitsAck(payload),
-        };
-    }
-
-    /// A command has ended, or was not started: lets the next one that waits
-    /// begin.
-    fn end(&mut self, io: &mut Io<'_>, job: Job, status: Status, payload: Vec<u8>) {
-        let Job { client, is_awaited, peer, request, began, bytes, .. } = job;
-        let time = io.now().saturating_duration_since(began);
-        self.tell(&Audit { peer: &peer, request: &request, status, bytes: bytes as u64, time });
-        if is_awaited {
-            self.answer(io, client, status, payload);
-            self.advance(io, client);
-        }
-        while self.jobs.len() < self.max_children
-            && let Some(next) = self.waiting.pop_front()
-        {
-            let waits = self.clients.get_mut(&next).map(|client| std::mem::take(&mut client.doing));
-            if let Some(Doing::Waits(line)) = waits {
-                self.run(io, next, line);
-                self.advance(io, next);
-            }
-        }
-    }
-
-    fn tell(&mut self, audit: &Audit<'_>) {
-        let Audit { peer, request, status, bytes, time } = audit;
-        log::info!("{peer}: `{}`: {status}, {bytes} bytes, {time:?}", request.escape_ascii());
-        if let Some(tell) = &mut self.audit {
-            tell(audit);
-        }
-    }
-
-    /// Output of a command has come.
-    fn output_of(&mut self, io: &mut Io<'_>, number: u64, mark: &str, input: &mut BytesMut) {
-        let limit = self.output_limit();
-        let Some(job) = self.jobs.get_mut(&number) else { return input.clear() };
-        let fits = input.len().min(limit - job.bytes);
-        if fits < input.len() && !job.truncated {
-            job.truncated = true;
-            io.kill(job.child);
-        }
-        job.bytes += fits;
-        if job.is_awaited && fits > 0 {
-            if self.reply == Reply::Stream {
-                let (client, child) = (job.client, job.child);
-                self.say(io, client, reply::piece(mark, &input[..fits]));
-                if self.clients.get(&client).is_some_and(|client| client.is_full) {
-                    each_output(io, child, |io, pipe| io.pause(pipe));
-                }
-            } else {
-                job.held.extend_from_slice(&input[..fits]);
-            }
-        }
-        input.clear();
-    }
-}
-
-/// Does something with the pipes of a child that are there.
-fn each_output(io: &mut Io<'_>, child: ChildId, mut act: impl FnMut(&mut Io<'_>, ConnId)) {
-    for pipe in [Pipe::Stdout, Pipe::Stderr] {
-        if let Some(pipe) = io.pipe(child, pipe) {
-            act(io, pipe);
-        }
-    }
 }
 
 impl StreamHandler for Command {
@@ -602,7 +366,7 @@ impl StreamHandler for Command {
             if let Doing::Runs(job) = client.doing
                 && let Some(job) = self.jobs.get(&job)
             {
-                each_output(io, job.child, |io, pipe| io.resume(pipe));
+                Self::each_output(io, job.child, |io, pipe| io.resume(pipe));
             }
             self.advance(io, io.id());
         }
@@ -630,7 +394,7 @@ impl StreamHandler for Command {
                     job.held = Vec::new();
                     io.terminate(job.child);
                     // What nobody reads would keep it from its end.
-                    each_output(io, job.child, |io, pipe| io.resume(pipe));
+                    Self::each_output(io, job.child, |io, pipe| io.resume(pipe));
                 }
             }
             Doing::Waits(_) => self.waiting.retain(|waiting| *waiting != id),
