@@ -20,6 +20,8 @@ pub struct Commands;
 
 /// The program is given the line as its input.
 const CAT: u8 = b'c';
+/// It is given that too, does not read it, and its input is left open.
+const DEAF: u8 = b'b';
 /// It is none that there is.
 const MISSING: u8 = b'm';
 /// It leaves something behind that writes such bytes for ever.
@@ -35,7 +37,7 @@ fn programs() -> [(u8, Program); 13] {
     let echo = || Program::new().write_arguments();
     [
         (b'a', echo()),
-        (b'b', Program::new().after(3 * MILLISECOND).write_arguments().after(MILLISECOND).exit(3)),
+        (DEAF, Program::new().after(3 * MILLISECOND).write_arguments().after(MILLISECOND).exit(3)),
         (CAT, Program::cat()),
         (b'd', Program::new().write_arguments().close(Pipe::Stdout).after(5 * MILLISECOND)),
         (b'e', echo().stolen()),
@@ -182,15 +184,18 @@ impl CommandsHandler {
                 .pipe_grace(5 * MILLISECOND);
             if name == [CAT] {
                 command = command.piped_stdin();
-            } else if name == *b"b" {
-                command = command.stderr_to_stdout();
+            } else if name == [DEAF] {
+                command = command.piped_stdin().stderr_to_stdout();
             }
             if let Ok(child) = io.spawn(command, id.to_bits()) {
                 client.child = Some(child);
                 if let Some(stdin) = io.pipe(child, Pipe::Stdin) {
                     // Before it has begun.
+                    let reads = line.first() == Some(&CAT);
                     let _ = io.send(stdin, line);
-                    io.finish(stdin);
+                    if reads {
+                        io.finish(stdin);
+                    }
                 }
                 io.set_busy(id, true);
                 io.pause(id);

@@ -245,3 +245,21 @@ fn one_that_pauses_for_a_day_is_not_looked_at_all_day() {
     run(&mut shop, Command::new("job").pipe_grace(Duration::ZERO));
     assert!(told_at(&shop) >= DAY && shop.turns() - turns < 30, "{} turns", shop.turns() - turns);
 }
+
+/// Or it would be waited for until somebody wrote to it.
+#[test]
+fn input_that_nobody_ends_ends_with_its_child() {
+    for leaves in [false, true] {
+        for (seed, mut shop) in shops(0..20) {
+            let mut program = Program::new().after(SECOND).exit(1);
+            if leaves {
+                program = program.leaving(Grandchild::for_ever());
+            }
+            shop.net_mut().install("job", program);
+            assert_eq!(how(run(&mut shop, Command::new("job").piped_stdin())), exited(1), "seed {seed}");
+            assert!(told_at(&shop) < 3 * SECOND, "seed {seed}");
+            let ends = &shop.handler().runs[&0].ends;
+            assert!(ends.contains(&(Pipe::Stdin, "both sides finished".into())), "{ends:?}");
+        }
+    }
+}
