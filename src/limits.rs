@@ -206,7 +206,7 @@ pub struct Config {
     /// group is owed; beyond that it comes before its time. Default 256.
     pub max_children: usize,
     /// Programs started in one turn: each blocks the loop for as long as the
-    /// system needs to load it, a millisecond or so. Default 4.
+    /// system needs to load it, a millisecond or so. Default 1.
     pub spawns_per_turn: usize,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,
@@ -238,7 +238,7 @@ impl Default for Config {
             max_timers: 1 << 20,
             max_groups: 1 << 16,
             max_children: 256,
-            spawns_per_turn: 4,
+            spawns_per_turn: 1,
             max_groups_per_connection: 1024,
             slow_callback: Some(Duration::from_millis(100)),
             catch_panics: true,

@@ -3,7 +3,7 @@
 
 mod util;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -48,6 +48,8 @@ struct Runner {
     to_write: BTreeMap<u64, (Vec<u8>, usize)>,
     /// Output is not read from the children of these tags.
     paused: Vec<u64>,
+    /// What is started as soon as one has ended.
+    waiting: VecDeque<(Command, u64)>,
     /// Children ended because of a failing callback, as a test of panics.
     panics_at: Option<u64>,
 }
@@ -61,6 +63,12 @@ struct PipeOf {
 impl Runner {
     fn run(&mut self, tag: u64) -> &mut Run {
         self.runs.entry(tag).or_default()
+    }
+
+    fn start_waiting(&mut self, io: &mut Io<'_>) {
+        if let Some((command, tag)) = self.waiting.pop_front() {
+            io.spawn(command, tag).expect("one has just ended");
+        }
     }
 
     /// Writes to a child until its queue is full.
@@ -132,7 +140,8 @@ impl StreamHandler for Runner {
         run.ends.push(format!("{:?}: {why}", of.pipe));
     }
 
-    fn child_exited(&mut self, _: &mut Io<'_>, _: ChildId, tag: u64, exit: &Exit) {
+    fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, tag: u64, exit: &Exit) {
+        self.start_waiting(io);
         let run = self.run(tag);
         assert_eq!(run.open, 0, "its pipes are closed before");
         assert!(run.exit.is_none() && run.failure.is_none(), "it is told once");
@@ -650,6 +659,51 @@ fn an_echo_beside_running_children_is_served() {
     for tag in 0..8 {
         assert_eq!(signal(&shop.end_of(tag)), Some(9));
     }
+}
+
+// Survival 39.
+#[test]
+fn many_children_a_few_at_a_time_leave_nothing_and_an_echo_beside_them_is_served() {
+    alone("many_children_a_few_at_a_time_leave_nothing_and_an_echo_beside_them_is_served", || {
+        let mut shop = Shop::with(Runner::default(), Config { max_children: 16, ..Config::default() });
+        let echo = shop.reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+        let listener = shop.reactor.listen(&echo, &util::listen_anywhere()).expect("a free port");
+        let at = shop.reactor.local(listener).expect("it is open").clone();
+        shop.run(Command::new("true"));
+        let before = open_files();
+        let client = std::thread::spawn(move || {
+            let client = Client::connect(&at);
+            for _ in 0..200 {
+                client.send("hello\n");
+                client.expect("hello\n");
+            }
+        });
+        let command = |tag: u64| (Command::shell("echo $0; exit 3").arg(tag.to_string()), tag);
+        shop.runner().waiting = (1..=200).map(command).collect();
+        shop.ask(|runner, io| (0..16).for_each(|_| runner.start_waiting(io)));
+        let mut last = 200;
+        // There are always more, until all echoes have come.
+        shop.until("the client is served", |shop| {
+            while shop.runner().waiting.len() < 32 {
+                last += 1;
+                shop.runner().waiting.push_back(command(last));
+            }
+            client.is_finished()
+        });
+        client.join().expect("every echo came");
+        shop.until("all have ended", |shop| {
+            let queued = shop.runner().waiting.is_empty();
+            queued && shop.ask(|_, io| io.children()) == 0
+        });
+        for tag in 1..=last {
+            let run = shop.end_of(tag);
+            assert_eq!((code(&run), &run.out[..]), (Some(3), format!("{tag}\n").as_bytes()));
+        }
+        shop.expect_baseline();
+        assert_eq!(open_files(), before);
+        let waited = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+        assert_eq!(waited.expect_err("no child is left"), rustix::io::Errno::CHILD);
+    });
 }
 
 #[test]
