@@ -32,7 +32,9 @@
 //! buffers are bounded; a segment is cut anywhere and delayed; a socket that
 //! is closed with unread input resets its peer, and so does data that arrives
 //! for a closed one; a reset may destroy what was not read yet; a datagram may be
-//! lost, doubled or overtaken. [`Weather`]
+//! lost, doubled or overtaken; a child waits while its pipe is full, dies of
+//! SIGPIPE, of a signal to its group or not, and may leave something behind
+//! that holds its pipes; its exit and the end of its pipes come in any order. [`Weather`]
 //! says how often each thing happens, [`Script`] what a client does, and
 //! [`Program`] what a child process does that the handlers start.
 //!
@@ -50,6 +52,7 @@ mod process;
 mod program;
 mod rng;
 mod script;
+mod steps;
 mod trace;
 mod traffic;
 mod weather;
