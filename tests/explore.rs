@@ -1,5 +1,6 @@
 //! A fixed set of seeds, each a whole run over the simulated network with
-//! every check after every turn. `examples/explore.rs` runs more.
+//! every check after every turn. `examples/explore.rs` runs more. Datagrams
+//! have seeds of their own, in `tests/simulated_datagrams.rs`.
 
 #![cfg(feature = "sim")]
 
