@@ -63,7 +63,11 @@ impl<D: Driver> Reactor<D> {
         let until = timeout.map_or(Moment::NEVER, |timeout| now.plus(timeout));
         let asleep = now.plus(busy).min(until);
         while now < asleep {
-            let events = self.look(Some(Duration::ZERO))?;
+            let events = match self.look(Some(Duration::ZERO)) {
+                // A signal ends no turn in which nothing else has happened.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                outcome => outcome?,
+            };
             if events > 0 || self.inbox.is_waiting() {
                 return Ok(events);
             }

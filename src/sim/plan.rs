@@ -172,7 +172,8 @@ impl Plan {
             read_buffer,
             accepts_per_turn: rng.size(1, 8),
             linger: if rng.below(4) == 0 { Duration::ZERO } else { Duration::from_secs(5) },
-            busy_poll: (rng.below(4) == 0).then(|| Duration::from_micros(rng.between(1, 1000))),
+            // Short, as each look may report noise, after which it looks anew.
+            busy_poll: (rng.below(4) == 0).then(|| Duration::from_micros(rng.between(1, 10))),
             shutdown,
             clients,
             weather,
