@@ -557,8 +557,11 @@ impl<D: Driver> Reactor<D> {
             self.clock = self.driver.now();
         }
         self.reap(); // 7
+        let was_running = self.ending == Ending::Running;
         let finished = self.end_if_wished();
-        self.stage.core.listed = self.stage.core.has_listed();
+        // No event may come that the second step of a shutdown could wait for.
+        let has_begun = was_running && self.ending != Ending::Running;
+        self.stage.core.listed = self.stage.core.has_listed() || has_begun;
         finished
     }
 

@@ -270,6 +270,30 @@ fn no_deadline_at_all_is_a_deadline_like_any_other() {
     assert_eq!(server.join().closed, 1);
 }
 
+// There is nothing to read of them, and so no event that another turn would
+// begin with.
+#[test]
+fn connections_that_nothing_more_comes_from_do_not_hold_it_up() {
+    let (recorder, events) = Recorder::passive();
+    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    // Nor do deadlines.
+    let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
+    let service = reactor.add(recorder.staying(), limits).expect("good limits");
+    let (client, socket) = Client::pair();
+    reactor.adopt(&service, socket).expect("a connected socket");
+    let (_reader, writer) = std::io::pipe().expect("two descriptors");
+    reactor.adopt_output(&service, writer).expect("a pipe");
+    client.finish();
+    while reactor.turn(Some(Duration::ZERO)).expect("the loop runs").events > 0 {}
+    assert_eq!(events.so_far(), [Call::Open, Call::Open, Call::eof("")]);
+    let began = Instant::now();
+    reactor.drain(PATIENCE * 2);
+    reactor.serve_forever().expect("the loop runs");
+    assert!(began.elapsed() < PATIENCE);
+    assert_eq!(events.so_far(), [Call::Draining, Call::close("Shutdown"), Call::close("Shutdown")]);
+    client.expect_eof();
+}
+
 #[test]
 fn the_reactor_itself_may_be_asked_between_turns() {
     let (recorder, events) = Recorder::passive();
