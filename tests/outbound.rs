@@ -6,7 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use serve_forever::services::Echo;
@@ -264,4 +264,29 @@ fn a_reactor_connects_from_outside_its_callbacks_too() {
         reactor.turn(Some(Duration::from_secs(1))).expect("the loop turns");
     }
     assert!(matches!(next(&told), Told::Open(opened, 5, _) if opened == id));
+}
+
+// One event says that it is there, that something has come, and that it ends.
+#[test]
+fn a_peer_that_has_said_all_before_it_is_there_is_heard_to_its_end() {
+    let sink = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to: Endpoint = sink.local_addr().expect("it is bound").into();
+    let (tell, told) = mpsc::channel();
+    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    let service =
+        reactor.add(Dialler { tell, refuses: false }, Limits::without_frames()).expect("good limits");
+    let id = reactor.connect(&service, &to, 0).expect("there is room");
+    reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+    let (mut accepted, _) = sink.accept().expect("it connects");
+    io::Write::write_all(&mut accepted, b"all there is").expect("there is room");
+    drop(accepted);
+    let began = Instant::now();
+    while reactor.connections() > 0 {
+        assert!(began.elapsed() < PATIENCE, "its end is not seen");
+        reactor.turn(Some(Duration::from_secs(1))).expect("the loop turns");
+    }
+    assert!(matches!(next(&told), Told::Open(opened, 0, _) if opened == id));
+    assert_eq!(next(&told), Told::Data(id, b"all there is".to_vec()));
+    assert_eq!(next(&told), Told::Eof(id));
+    assert!(matches!(next(&told), Told::Close(..)));
 }

@@ -67,8 +67,9 @@ impl<D: Driver> Reactor<D> {
                     let Some(conn) = core.conns.get_mut(id.0) else { continue };
                     conn.phase = Phase::Live;
                     conn.unset(Flags::OWES_ANSWER);
-                    // The one event may have said more than that.
-                    conn.set(Flags::WRITABLE.union(Flags::READABLE));
+                    // The one event may have said more than that: there is
+                    // something to read, and the end right behind it.
+                    conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
                     conn.last_activity = core.moment;
                     conn.frame_since = core.moment;
                     conn.stalled_since = core.moment;
