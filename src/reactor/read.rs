@@ -245,6 +245,7 @@ impl<D: Driver> Reactor<D> {
             if !writes_only && conn.is_in_frame() {
                 continue;
             }
+            let lacks_nothing = conn.child().is_some() && conn.out.is_none();
             let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
             match self.driver.is_hung_up(socket) {
                 Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
@@ -252,6 +253,8 @@ impl<D: Driver> Reactor<D> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.stage.core.check_hangup_later(id);
                 }
+                // A child that takes no more input has lost none, if none waits.
+                Err(_) if lacks_nothing => self.stage.core.bury(id),
                 Err(error) => self.broken(id, error),
             }
         }
