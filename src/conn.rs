@@ -216,6 +216,27 @@ impl Conn {
         self.flags.0 & looked_at.0 == Flags::READABLE.0 && self.phase != Phase::Dead
     }
 
+    /// True in the common case: it may be read, what is written leaves at once,
+    /// and nothing is under way of which the next message must take account.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        const CALM: Flags = Flags::READABLE.union(Flags::WRITABLE);
+        const LOOKED_AT: Flags = CALM
+            .union(Flags::HANGUP)
+            .union(Flags::PAUSED)
+            .union(Flags::RESUMED)
+            .union(Flags::PEER_DONE)
+            .union(Flags::FINISHING)
+            .union(Flags::ABOVE_HIGH)
+            .union(Flags::AWAITS_FIRST_FRAME)
+            .union(Flags::DIRTY)
+            .union(Flags::PIPE);
+        self.flags.0 & LOOKED_AT.0 == CALM.0
+            && self.phase == Phase::Live
+            && self.out.is_none()
+            && !self.is_in_frame()
+    }
+
     /// True while callbacks with input, timers and the like may come.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {

@@ -6,6 +6,7 @@ mod datagrams;
 mod deadlines;
 mod endings;
 mod groups;
+mod hand;
 mod output;
 mod timers;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use self::hand::Hand;
 use crate::buffer::Pool;
 use crate::children::Children;
 use crate::close::Close;
@@ -29,9 +31,6 @@ use crate::timers::Timers;
 
 /// No connection: the id of a callback that belongs to none.
 pub(crate) const NOBODY: ConnId = ConnId(Key::NOWHERE);
-
-/// A hand that has grown beyond this many bytes is not kept.
-const KEEP_IN_HAND: usize = 256 << 10;
 
 /// Room beyond this many bytes, and beyond what growing by doubling leaves, is
 /// not kept with input.
@@ -146,9 +145,8 @@ pub(crate) struct Core {
     /// Whose callback runs.
     pub(crate) here: ConnId,
     /// What the callback wrote to its own connection, if that had nothing
-    /// queued: it leaves from here, and only what the system does not take is
     /// queued. Empty between callbacks.
-    pub(crate) hand: Vec<u8>,
+    pub(crate) hand: Hand,
     /// Bytes that the last `data` took of a frame that is not complete, as it
     /// says.
     pub(crate) taken_ahead: u32,
@@ -192,7 +190,7 @@ impl Core {
             handler_timers: 0,
             groups: Groups::new(),
             here: NOBODY,
-            hand: Vec::new(),
+            hand: Hand::new(),
             taken_ahead: 0,
             crossed: false,
             listed: false,

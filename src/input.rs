@@ -1,6 +1,6 @@
 //! Bytes on their way into a handler: one buffer for the whole reactor.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// Where reads go, and the buffer that a handler is shown.
 ///
@@ -10,9 +10,7 @@ use bytes::BytesMut;
 /// buffer for each read; it stays within the cache.
 #[derive(Debug)]
 pub(crate) struct Input {
-    /// What is read lands from `start` on.
-    landing: Box<[u8]>,
-    start: usize,
+    landing: BytesMut,
     shown: BytesMut,
 }
 
@@ -22,33 +20,35 @@ const PAGE: usize = 4096;
 impl Input {
     pub(crate) fn new(size: usize) -> Self {
         let shown = BytesMut::with_capacity(size);
-        let landing: Box<[u8]> = vec![0; size + PAGE].into();
+        let mut landing = BytesMut::zeroed(size + PAGE);
         // Some processors (AMD with FSRM) copy some twenty times slower where
         // the target lies less than 64 bytes behind the source modulo a page,
         // and that is how an allocator lays out two buffers of this size. So
         // they are half a page apart.
         let apart = shown.as_ptr().addr().wrapping_sub(landing.as_ptr().addr()).wrapping_add(PAGE / 2);
-        Self { landing, start: apart % PAGE, shown }
+        landing.advance(apart % PAGE);
+        landing.truncate(size);
+        Self { landing, shown }
     }
 
     /// The room for a read of at most `budget` bytes.
     #[inline]
     pub(crate) fn room(&mut self, budget: usize) -> &mut [u8] {
-        let size = (self.landing.len() - PAGE).min(budget);
-        &mut self.landing[self.start..][..size]
+        let size = self.landing.len().min(budget);
+        &mut self.landing[..size]
     }
 
     /// The first `count` bytes that the last read left in [`room`](Self::room).
     #[inline]
     pub(crate) fn landed(&self, count: usize) -> &[u8] {
-        &self.landing[self.start..][..count]
+        &self.landing[..count]
     }
 
     /// Shows these bytes to a handler.
     #[inline]
     pub(crate) fn show(&mut self, count: usize) {
         self.shown.clear();
-        self.shown.extend_from_slice(&self.landing[self.start..][..count]);
+        self.shown.extend_from_slice(&self.landing[..count]);
     }
 
     /// What the handler sees of a connection that has kept nothing.

@@ -147,6 +147,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     draining_since: Moment,
     /// The clock when it was last read.
     clock: Moment,
+    /// The last wait ended with an event.
+    had_events: bool,
 }
 
 impl Reactor<MioDriver> {
@@ -308,6 +310,7 @@ impl<D: Driver> Reactor<D> {
             ending: Ending::Running,
             draining_since: now,
             clock: now,
+            had_events: false,
             stage: Stage::new(Core::new(config, max_connections, epoch, now)),
         })
     }
@@ -511,8 +514,10 @@ impl<D: Driver> Reactor<D> {
     ///
     /// [`Error::System`] if waiting for events fails.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
-        // Whoever calls may have been busy with something else.
+        // Whoever calls may have been busy with something else, and counts on
+        // the time that is told.
         self.clock = self.driver.now();
+        self.had_events = false;
         let (events, finished) = self.pass(max_wait)?;
         Ok(Turn { events, more: self.has_work() || self.inbox.is_waiting(), finished })
     }
@@ -523,12 +528,6 @@ impl<D: Driver> Reactor<D> {
     fn pass(&mut self, max_wait: Option<Duration>) -> Result<(usize, bool)> {
         let events = self.wait(max_wait)?; // 1
         self.accept(); // 2
-        if !self.stage.core.to_establish.is_empty() {
-            self.establish();
-        }
-        if !self.stage.core.to_check.is_empty() {
-            self.check_hangups();
-        }
         self.read_ready(); // 3
         self.look_at_children();
         self.fire_timers(); // 4

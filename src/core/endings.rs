@@ -49,6 +49,7 @@ impl Core {
         if conn.phase == Phase::Dead {
             return;
         }
+        self.hand.close();
         let broken = matches!(why, Close::Io(_));
         let cut_short =
             conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, Close::Shutdown));
@@ -65,6 +66,7 @@ impl Core {
     /// waits for it any more.
     pub(crate) fn bury(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
+        self.hand.close();
         conn.phase = Phase::Dead;
         self.reap_later(id);
     }

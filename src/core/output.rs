@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Core, KEEP_IN_HAND};
+use super::Core;
 use crate::close::{Close, Sent};
 use crate::conn::{Flags, Phase};
 use crate::id::ConnId;
@@ -12,13 +12,20 @@ impl Core {
     /// Writes to the connection in hand.
     #[inline(always)]
     pub(crate) fn write(&mut self, data: &[u8]) -> Sent {
+        if self.hand.takes(data) { Sent::Queued } else { self.write_seeing(data) }
+    }
+
+    /// The same, with a look at the connection.
+    #[inline(never)]
+    fn write_seeing(&mut self, data: &[u8]) -> Sent {
+        self.hand.close();
         let Some(conn) = self.conns.get_mut(self.here.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
         let queued = conn.queued() + self.hand.len() + data.len();
         match conn.room_for(queued, limits) {
             sent @ (Sent::Queued | Sent::Full) => {
                 if conn.out.is_none() {
-                    self.hand.extend_from_slice(data);
+                    self.hand.push(data);
                 } else {
                     conn.queue(&mut self.pool).push_copy(data);
                     conn.set(Flags::DIRTY);
@@ -31,6 +38,7 @@ impl Core {
 
     /// Sends to any connection, by reference where that is cheaper.
     pub(crate) fn send(&mut self, to: ConnId, data: &Bytes) -> Sent {
+        self.hand.close();
         let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
         let in_hand = if to == self.here { self.hand.len() } else { 0 };
@@ -69,19 +77,10 @@ impl Core {
             if conn.out.is_none() {
                 conn.stalled_since = self.moment;
             }
-            conn.queue(&mut self.pool).push_copy(&self.hand[written..]);
+            conn.queue(&mut self.pool).push_copy(&self.hand.bytes()[written..]);
             conn.set(Flags::DIRTY);
         }
-        self.empty_hand();
-    }
-
-    /// What was in hand has left, or is dropped with its connection.
-    #[inline]
-    pub(crate) fn empty_hand(&mut self) {
-        self.hand.clear();
-        if self.hand.capacity() > KEEP_IN_HAND {
-            self.hand = Vec::new();
-        }
+        self.hand.empty();
     }
 
     #[cold]
@@ -101,6 +100,7 @@ impl Core {
     /// Sees to it that the connection is flushed: at the end of its callback
     /// if it is the one in hand, else at the end of the turn.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        self.hand.close();
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         conn.set(Flags::DIRTY);
         if id != self.here {

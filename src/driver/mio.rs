@@ -304,11 +304,14 @@ impl Driver for MioDriver {
         Ok(Arc::new(PollWaker(waker)).into())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<()> {
+    #[inline(always)]
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         self.calls.wait += 1;
         self.poll.poll(&mut self.events, timeout)?;
+        let mut reported = 0;
         for event in &self.events {
             if event.token() != WAKER {
+                reported += 1;
                 report(Event {
                     token: Token::from_bits(event.token().0 as u64),
                     readable: event.is_readable(),
@@ -319,7 +322,7 @@ impl Driver for MioDriver {
                 });
             }
         }
-        Ok(())
+        Ok(reported)
     }
 
     fn listen(
@@ -428,7 +431,7 @@ impl Driver for MioDriver {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
         self.calls.read += 1;
         if stream.kind == Kind::Unix {
@@ -438,13 +441,12 @@ impl Driver for MioDriver {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.calls.write += 1;
-        match stream.kind {
-            Kind::Tcp | Kind::Unix => write(&stream.socket, pieces),
-            Kind::Source | Kind::Sink => Ok(rustix::io::writev(&stream.socket, pieces)?),
-            Kind::File => write_file(&stream.socket, pieces),
+        match (stream.kind, pieces) {
+            (Kind::Tcp | Kind::Unix, [piece]) => send(&stream.socket, piece),
+            _ => write_pieces(stream, pieces),
         }
     }
 
@@ -596,22 +598,33 @@ fn read_unix(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
 
 /// Without SIGPIPE, whatever the program does about that signal.
 #[cfg(not(target_vendor = "apple"))]
-#[inline]
-fn write(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    use rustix::net::{SendAncillaryBuffer, SendFlags};
-    Ok(match pieces {
-        [piece] => rustix::net::send(socket, piece, SendFlags::NOSIGNAL)?,
-        pieces => {
-            rustix::net::sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?
-        }
-    })
+#[inline(always)]
+fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, piece, rustix::net::SendFlags::NOSIGNAL)?)
 }
 
 /// Sockets there have `SO_NOSIGPIPE` set by mio.
 #[cfg(target_vendor = "apple")]
-#[inline]
-fn write(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    Ok(rustix::io::writev(socket, pieces)?)
+#[inline(always)]
+fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(socket, piece)?)
+}
+
+/// Whatever is not one piece to a socket, and so not the path that is hot.
+#[inline(never)]
+fn write_pieces(stream: &MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    match stream.kind {
+        #[cfg(not(target_vendor = "apple"))]
+        Kind::Tcp | Kind::Unix => {
+            use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+            let none = &mut SendAncillaryBuffer::default();
+            Ok(sendmsg(&stream.socket, pieces, none, SendFlags::NOSIGNAL)?)
+        }
+        #[cfg(target_vendor = "apple")]
+        Kind::Tcp | Kind::Unix => Ok(rustix::io::writev(&stream.socket, pieces)?),
+        Kind::Source | Kind::Sink => Ok(rustix::io::writev(&stream.socket, pieces)?),
+        Kind::File => write_file(&stream.socket, pieces),
+    }
 }
 
 /// All of it: no event would tell when a file takes the rest.

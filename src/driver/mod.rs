@@ -179,13 +179,14 @@ pub trait Driver {
     /// What the system says.
     fn waker(&mut self) -> io::Result<Waker>;
 
-    /// Waits until there is an event, a wake or the time-out is over, and
-    /// reports what there is. `None` waits for as long as it takes.
+    /// Waits until there is an event, a wake or the time-out is over, reports
+    /// what there is, and tells how many events that were. `None` waits for as
+    /// long as it takes.
     ///
     /// # Errors
     ///
     /// What the system says; `Interrupted` is taken for no event.
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<()>;
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize>;
 
     /// Listens on an endpoint, reports its events under `token`, and tells
     /// where it listens indeed: port 0 has become a real one.

@@ -298,7 +298,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(Arc::clone(&self.woken).into())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         self.calls.wait += 1;
         self.net.has_closed = false;
         self.stirred |= !self.net.is_quiet();
@@ -337,7 +337,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             }
         }
         self.net.trace.note(self.net.now, None, What::Wait, reported);
-        Ok(())
+        Ok(usize::try_from(reported).unwrap_or(usize::MAX))
     }
 
     fn listen(

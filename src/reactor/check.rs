@@ -29,7 +29,10 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     pub fn check_invariants(&self) -> Result<(), String> {
         let core = &self.stage.core;
-        holds!(core.here == NOBODY && core.hand.is_empty(), "something is in hand between turns");
+        holds!(
+            core.here == NOBODY && core.hand.is_empty() && !core.hand.is_open(),
+            "something is in hand between turns"
+        );
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
         holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());

@@ -51,9 +51,10 @@ impl<D: Driver> Reactor<D> {
     /// Sends what a callback wrote to its own connection: at once, or with
     /// everybody's at the end of the turn once messages cross. True if there
     /// may be more to read.
-    #[inline]
+    #[inline(never)]
     pub(super) fn settle(&mut self, id: ConnId) -> bool {
         let core = &mut self.stage.core;
+        core.hand.close();
         if !core.hand.is_empty()
             && let Some(readable) = self.send_hand(id)
         {

@@ -47,8 +47,9 @@ impl<D: Driver> Reactor<D> {
     /// Phase 3. What comes onto the list meanwhile is for the next turn.
     #[inline]
     pub(super) fn read_ready(&mut self) {
-        if !self.stage.core.sockets.to_receive.is_empty() {
-            self.receive_ready();
+        let core = &self.stage.core;
+        if core.to_establish.len() | core.to_check.len() | core.sockets.to_receive.len() > 0 {
+            self.before_reading();
         }
         let listed = self.stage.core.to_read.len();
         for place in 0..listed {
@@ -62,27 +63,52 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    #[inline]
+    /// What comes first in phase 3, and in few turns.
+    #[inline(never)]
+    fn before_reading(&mut self) {
+        if !self.stage.core.to_establish.is_empty() {
+            self.establish();
+        }
+        if !self.stage.core.to_check.is_empty() {
+            self.check_hangups();
+        }
+        if !self.stage.core.sockets.to_receive.is_empty() {
+            self.receive_ready();
+        }
+    }
+
+    #[inline(always)]
     fn read(&mut self, id: ConnId) {
-        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
-        // Once, and not before each read: what puts it on the list meanwhile
-        // would be forgotten, and put it there a second time.
-        conn.unset(Flags::IN_READ_LIST);
         let mut taken = 0;
-        while self.read_once(id, &mut taken) {}
+        if self.read_once::<true>(id, &mut taken) {
+            self.read_on(id, taken);
+        }
+    }
+
+    /// What the first read has left.
+    #[inline(never)]
+    fn read_on(&mut self, id: ConnId, mut taken: usize) {
+        while self.read_once::<false>(id, &mut taken) {}
     }
 
     /// Reads once, if the connection wants it, and hands over what came. True
     /// if it may be read again: there may be more.
-    #[inline]
-    fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
+    #[inline(always)]
+    fn read_once<const FIRST: bool>(&mut self, id: ConnId, taken: &mut usize) -> bool {
         let core = &mut self.stage.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
-        if !conn.wants_input() {
+        if FIRST {
+            // Once, and not before each read: what puts it on the list
+            // meanwhile would be forgotten, and put it there a second time.
+            conn.unset(Flags::IN_READ_LIST);
+        }
+        let is_calm = conn.is_calm();
+        if !is_calm && !conn.wants_input() {
             return self.hand_back(id);
         }
-        let budget = core.services[conn.service as usize].limits.read_budget - *taken;
-        if budget == 0 {
+        let limits = &core.services[conn.service as usize].limits;
+        let budget = limits.read_budget - *taken;
+        if !FIRST && budget == 0 {
             core.read_later(id);
             return false;
         }
@@ -102,11 +128,20 @@ impl<D: Driver> Reactor<D> {
         };
         // With a hang-up announced, the end may lie right behind; and of a
         // terminal, and a pipe of packets, one read takes one line, or one.
-        if D::SHORT_MEANS_BLOCKED && count < asked && !conn.has(Flags::HANGUP.union(Flags::PIPE)) {
+        let is_short = D::SHORT_MEANS_BLOCKED && count < asked;
+        if is_short && (is_calm || !conn.has(Flags::HANGUP.union(Flags::PIPE))) {
             conn.unset(Flags::READABLE);
         }
         *taken += count;
         core.stats.bytes_in += count as u64;
+        if is_calm {
+            conn.last_activity = core.moment;
+            if !core.crossed {
+                core.hand.open(limits.high_mark);
+            }
+            let (service, session) = (conn.service, conn.session);
+            return self.hand_over_calm(id, service, session, count, !is_short);
+        }
         if conn.has(Flags::PIPE)
             && let Some(child) = conn.pay(count)
         {
@@ -119,6 +154,25 @@ impl<D: Driver> Reactor<D> {
         conn.last_activity = core.moment;
         let delivery = Delivery::prepare(conn, count);
         self.hand_over(id, delivery)
+    }
+
+    /// Hands over input of a connection that is calm. True if there may be more
+    /// to read, which there may be after this read if `more` says so.
+    #[inline(always)]
+    fn hand_over_calm(&mut self, id: ConnId, service: u16, session: u32, count: usize, more: bool) -> bool {
+        self.input.show(count);
+        self.stage.core.taken_ahead = 0;
+        let shown = self.input.shown();
+        if let Err(why) = self.stage.run(service, id, |serve, io| serve.data(io, session, shown)) {
+            self.after_callback(service, id, "data");
+            return self.handed_over(id, count, 0, false, Err(why));
+        }
+        self.after_callback(service, id, "data");
+        let core = &mut self.stage.core;
+        if self.input.shown().is_empty() && core.taken_ahead == 0 && core.hand.is_open() {
+            return self.send_open_hand(id, more);
+        }
+        self.handed_over(id, count, 0, false, Ok(()))
     }
 
     /// Of a connection that is not to be read now: hands over what the
@@ -141,7 +195,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Hands over input, keeps what the handler leaves, and flushes what it
     /// wrote. True if there may be more to read.
-    #[inline(always)]
+    #[inline(never)]
     fn hand_over(&mut self, id: ConnId, delivery: Delivery) -> bool {
         if delivery.kept.is_some() {
             return self.hand_over_behind(id, delivery);
@@ -152,20 +206,27 @@ impl<D: Driver> Reactor<D> {
         let shown = self.input.shown();
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
         self.after_callback(service, id, "data");
+        self.handed_over(id, count, taken_ahead, is_first_frame, outcome)
+    }
+
+    /// What follows when the handler was shown the read buffer.
+    #[inline(never)]
+    fn handed_over(
+        &mut self,
+        id: ConnId,
+        count: usize,
+        taken_ahead: u32,
+        is_first_frame: bool,
+        outcome: Result<(), Close>,
+    ) -> bool {
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
         }
         if !self.input.shown().is_empty() || self.stage.core.taken_ahead > 0 {
-            self.keep_shown(id, count, taken_ahead, is_first_frame);
+            let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
+            self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
         }
         self.settle(id)
-    }
-
-    /// Not all that was shown was used up.
-    #[inline(never)]
-    fn keep_shown(&mut self, id: ConnId, count: usize, taken_ahead: u32, is_first_frame: bool) {
-        let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
-        self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
     }
 
     /// The same, behind what the handler had left.

@@ -75,7 +75,7 @@ impl Stage {
             Err(payload) if catches => Err(self.panic(service, here, payload)),
             Err(payload) => {
                 // The next callback finds an empty hand, whoever runs it.
-                core.empty_hand();
+                core.hand.empty();
                 resume_unwind(payload)
             }
         }

@@ -3,31 +3,35 @@
 use std::io;
 use std::time::Duration;
 
+use super::listeners::Listeners;
 use super::{Reactor, Stage};
 use crate::conn::{Flags, Phase};
-use crate::core::Core;
+use crate::core::{Core, Ending};
 use crate::driver::{Driver, Event, Target};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
 use crate::moment::Moment;
 
+/// While events come, nobody waits for longer, and nobody has to compute for
+/// how long: for a wait of this length that was done when this was compiled.
+/// Without events the next wait is as long as it may be.
+const WHILE_BUSY: Duration = Duration::from_secs(1);
+
 impl<D: Driver> Reactor<D> {
     /// Phase 1: waits, and notes what is ready.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wait(&mut self, max_wait: Option<Duration>) -> Result<usize> {
-        let timeout = match (self.timeout_at(self.clock), max_wait) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let outcome = match self.stage.core.config.busy_poll {
-            Some(busy) if timeout != Some(Duration::ZERO) => self.look_busily(busy, timeout),
-            _ => self.look(timeout),
+        let outcome = if self.had_events && max_wait.is_none() && self.is_nothing_due_soon() {
+            self.look::<true>(Some(WHILE_BUSY))
+        } else {
+            self.look_in_time(max_wait)
         };
         let events = match outcome {
             Ok(events) => events,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(source) => return Err(Error::System { what: "waiting for events", source }),
         };
+        self.had_events = events > 0;
         self.read_clock();
         let core = &mut self.stage.core;
         core.crossed = false;
@@ -36,22 +40,39 @@ impl<D: Driver> Reactor<D> {
         Ok(events)
     }
 
-    /// Asks the driver once for what is ready, and notes it.
+    /// Nothing is to be done, or due, within [`WHILE_BUSY`], and sleeping is
+    /// how one waits here.
     #[inline]
-    fn look(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    fn is_nothing_due_soon(&self) -> bool {
+        let due = self.stage.core.timers.next().unwrap_or(Moment::NEVER);
+        !self.has_work()
+            && self.ending == Ending::Running
+            && self.stage.core.config.busy_poll.is_none()
+            && due.as_nanos().saturating_sub(self.clock.as_nanos()) >= WHILE_BUSY.as_nanos() as u64
+    }
+
+    /// Waits until the first of what is due, and for no longer than `max_wait`.
+    #[inline(never)]
+    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
+        let timeout = match (self.timeout_at(self.clock), max_wait) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        match self.stage.core.config.busy_poll {
+            Some(busy) if timeout != Some(Duration::ZERO) => self.look_busily(busy, timeout),
+            _ => self.look::<false>(timeout),
+        }
+    }
+
+    /// Asks the driver once for what is ready, and notes it. The hot one is
+    /// code of its own, and so in line.
+    #[inline(always)]
+    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
-        let mut events = 0;
-        driver.wait(timeout, |event: Event| {
-            events += 1;
-            match event.token.target() {
-                Target::Connection(id) => note(core, id, event),
-                Target::Listener(id) => listeners.note(id),
-                Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
-                Target::Child(_) => core.stats.stale_events += 1,
-                Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
-            }
-        })?;
-        Ok(events)
+        driver.wait(timeout, |event: Event| match event.token.target() {
+            Target::Connection(id) => note(core, id, event),
+            target => note_other(core, listeners, target, event),
+        })
     }
 
     /// Asks again and again for as long as `busy`, and sleeps only then. What
@@ -63,7 +84,7 @@ impl<D: Driver> Reactor<D> {
         let until = timeout.map_or(Moment::NEVER, |timeout| now.plus(timeout));
         let asleep = now.plus(busy).min(until);
         while now < asleep {
-            let events = match self.look(Some(Duration::ZERO)) {
+            let events = match self.look::<false>(Some(Duration::ZERO)) {
                 // A signal ends no turn in which nothing else has happened.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 outcome => outcome?,
@@ -74,12 +95,24 @@ impl<D: Driver> Reactor<D> {
             // Even by a clock that stands still this comes to an end.
             now = self.driver.now().max(now.plus(Duration::from_nanos(1)));
         }
-        self.look(until.after(now))
+        self.look::<false>(until.after(now))
+    }
+}
+
+/// Notes what an event says of what is no connection.
+#[inline(never)]
+fn note_other<L>(core: &mut Core, listeners: &mut Listeners<L>, target: Target, event: Event) {
+    match target {
+        Target::Connection(id) => note(core, id, event),
+        Target::Listener(id) => listeners.note(id),
+        Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
+        Target::Child(_) => core.stats.stale_events += 1,
+        Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
     }
 }
 
 /// Notes what an event says of a connection.
-#[inline]
+#[inline(always)]
 fn note(core: &mut Core, id: ConnId, event: Event) {
     let Some(conn) = core.conns.get_mut(id.0) else {
         core.stats.stale_events += 1;
