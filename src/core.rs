@@ -6,7 +6,6 @@ mod datagrams;
 mod deadlines;
 mod endings;
 mod groups;
-mod hand;
 mod output;
 mod timers;
 
@@ -14,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use self::hand::Hand;
 use crate::buffer::Pool;
 use crate::children::Children;
 use crate::close::Close;
@@ -22,6 +20,7 @@ use crate::conn::{Conn, Flags, Phase};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::groups::Groups;
+use crate::hand::Hand;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
 use crate::limits::{Config, Limits};
 use crate::moment::Moment;

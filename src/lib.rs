@@ -74,6 +74,7 @@ pub mod driver;
 mod endpoint;
 mod error;
 mod groups;
+mod hand;
 mod handle;
 mod handler;
 mod id;

@@ -20,7 +20,7 @@ pub(crate) struct Hand {
 }
 
 impl Hand {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { bytes: Vec::new(), open_for: 0 }
     }
 
@@ -41,7 +41,7 @@ impl Hand {
 
     /// Takes `data` in, if the hand is open for so much.
     #[inline]
-    pub(super) fn takes(&mut self, data: &[u8]) -> bool {
+    pub(crate) fn takes(&mut self, data: &[u8]) -> bool {
         let Some(left) = self.open_for.checked_sub(data.len()) else { return false };
         self.open_for = left;
         self.bytes.extend_from_slice(data);
@@ -50,7 +50,7 @@ impl Hand {
 
     /// Takes `data` in, behind what is there, after a look at the connection.
     #[inline]
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
         self.bytes.extend_from_slice(data);
     }
 

@@ -1,0 +1,151 @@
+//! What a callback writes to its own connection, with something else in
+//! between that changes what may follow: on a connection that is calm, which
+//! is where the loop takes its shortest way.
+
+mod util;
+
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use serve_forever::{Io, Limits, Sent};
+use util::{Call, Client, Recorder, Server, Take};
+
+/// Has a callback write `a`, do `between`, and write `b`: in answer to the
+/// second message, with nothing under way. What `b` was told, and the client.
+#[track_caller]
+fn write_around(limits: Limits, between: fn(&mut Io<'_>)) -> (Sent, Server<Recorder>, Client) {
+    let (tell, told) = channel();
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if *call == Call::data("1") {
+            let _ = io.write(b"ready");
+        } else if *call == Call::data("2") {
+            assert_eq!(io.write(b"a"), Sent::Queued);
+            between(io);
+            tell.send(io.write(b"b"))?;
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), limits);
+    let client = server.connect();
+    client.send("1");
+    client.expect("ready");
+    client.send("2");
+    let answer = told.recv_timeout(util::PATIENCE).expect("the second message is answered");
+    (answer, server, client)
+}
+
+#[test]
+fn messages_by_copy_and_by_reference_leave_in_the_order_of_their_calls() {
+    let (answer, _server, client) = write_around(Limits::default(), |io| {
+        assert_eq!(io.write_bytes(Bytes::from_static(b"-")), Sent::Queued);
+        assert_eq!(io.send(io.id(), vec![b'='; 100_000]), Sent::Queued);
+        assert_eq!(io.queued(io.id()), Some(100_002));
+    });
+    assert_eq!(answer, Sent::Queued);
+    client.expect("a-");
+    client.expect(vec![b'='; 100_000]);
+    client.expect("b");
+}
+
+#[test]
+fn a_broadcast_to_oneself_keeps_its_place() {
+    let (answer, _server, client) = write_around(Limits::default(), |io| {
+        let group = io.group().expect("a group");
+        assert!(io.join(group, io.id()).expect("there is room"));
+        assert_eq!(io.broadcast(group, &Bytes::from_static(b"-"), None).queued, 1);
+    });
+    assert_eq!(answer, Sent::Queued);
+    client.expect("a-b");
+}
+
+#[test]
+fn nothing_is_taken_behind_a_half_close() {
+    let (answer, _server, client) = write_around(Limits::default(), |io| io.finish(io.id()));
+    assert_eq!(answer, Sent::Gone);
+    client.expect("a");
+    client.expect_eof();
+}
+
+#[test]
+fn nothing_is_taken_behind_a_close() {
+    let (answer, server, client) = write_around(Limits::default(), |io| io.close(io.id()));
+    assert_eq!(answer, Sent::Gone);
+    client.expect("a");
+    client.expect_eof();
+    drop(client);
+    server.until_connections(0);
+}
+
+#[test]
+fn nothing_is_taken_behind_an_abort() {
+    let (answer, server, client) = write_around(Limits::default(), |io| io.abort(io.id()));
+    assert_eq!(answer, Sent::Gone);
+    client.expect_reset();
+    server.until_connections(0);
+}
+
+#[test]
+fn the_marks_count_all_that_a_callback_writes() {
+    let limits = Limits { low_mark: 0, high_mark: 10, hard_mark: 20, ..Limits::default() };
+    // `a` and these are as many as the high mark allows.
+    let (answer, _server, client) = write_around(limits, |io| {
+        assert_eq!(io.write(b"123456789"), Sent::Queued);
+        assert_eq!(io.queued(io.id()), Some(10));
+    });
+    assert_eq!(answer, Sent::Full);
+    client.expect("a123456789b");
+}
+
+#[test]
+fn an_empty_message_is_taken_and_nothing_comes_of_it() {
+    let (answer, _server, client) = write_around(Limits::default(), |io| {
+        assert_eq!(io.write(b""), Sent::Queued);
+    });
+    assert_eq!(answer, Sent::Queued);
+    client.expect("ab");
+}
+
+#[test]
+fn what_a_callback_that_panics_wrote_reaches_nobody() {
+    // The next callback, of another connection, finds an empty hand.
+    let (recorder, _) = Recorder::new(|io, call| {
+        if let Call::Data(data) = call {
+            let _ = io.write(data);
+            assert_ne!(data, b"panic", "on purpose");
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder, Limits::default());
+    let (panics, other) = (server.connect(), server.connect());
+    for client in [&panics, &other] {
+        client.send("calm");
+        client.expect("calm");
+    }
+    panics.send("panic");
+    panics.expect_reset();
+    other.send("kept");
+    other.expect("kept");
+    assert_eq!(server.stop().panicked, 1);
+}
+
+#[test]
+fn what_a_failing_callback_wrote_arrives_before_the_end() {
+    let (recorder, _) = Recorder::new(|io, call| {
+        if let Call::Data(data) = call {
+            let _ = io.write(data);
+            if data == b"fail" {
+                return Err("on purpose".into());
+            }
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder, Limits::default());
+    let client = server.connect();
+    for message in ["calm", "fail"] {
+        client.send(message);
+        client.expect(message);
+    }
+    client.expect_eof();
+    drop(client);
+    assert_eq!(server.stop().failed, 1);
+}
