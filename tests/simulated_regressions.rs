@@ -7,7 +7,7 @@ use std::time::Duration;
 use serve_forever::driver::sim::{Odds, Script, Weather};
 use serve_forever::services::{Echo, Once};
 use serve_forever::sim::World;
-use serve_forever::{Limits, driver::sim::Pace};
+use serve_forever::{Config, Limits, driver::sim::Pace};
 
 fn often_interrupted() -> Weather {
     Weather { interrupted: Odds::one_in(2), ..Weather::calm() }
@@ -50,5 +50,26 @@ fn a_registration_that_a_signal_interrupts_is_made_again() {
         world.run().expect("it keeps its promises");
         assert_eq!(world.client(client).received(), b"hello", "seed {seed}");
         assert_eq!(world.reactor().stats().accept_pauses, 0, "seed {seed}");
+    }
+}
+
+/// A loop that looks for events before it sleeps was told of noise at nearly
+/// each look, and each look took the network a fraction of a microsecond: time
+/// stood still, and a pause of seconds took millions of turns (echo, seed
+/// 402314; upper, 8234 and 42 more of a million).
+#[test]
+fn noise_does_not_keep_a_busy_loop_from_its_sleep() {
+    let noisy = Weather { spurious: Odds::one_in(2), stale: Odds::one_in(2), ..Weather::calm() };
+    let weather = Weather { call: (Duration::from_nanos(100), Duration::from_nanos(300)), ..noisy };
+    let config = Config { busy_poll: Some(Duration::from_micros(10)), ..Config::default() };
+    for seed in 0..20 {
+        let mut world =
+            World::<_>::with_config(seed, weather.clone(), Echo::new(), Echo::limits(), config.clone())
+                .expect("good limits");
+        let script = Script::new().send("hello").after(Duration::from_secs(4)).send(", again").finish();
+        let client = world.play(script);
+        world.set_patience(10_000);
+        world.run().expect("it keeps its promises");
+        assert_eq!(world.client(client).received(), b"hello, again", "seed {seed}");
     }
 }

@@ -40,7 +40,7 @@ impl Network {
         let mut reported = 0;
         let spurious = net.rng.chance(net.weather.spurious);
         let stale = net.rng.chance(net.weather.stale);
-        if net.wires.is_empty() || !(spurious || stale) {
+        if net.wires.is_empty() || !(spurious || stale) || !net.has_patience_for_noise() {
             return 0;
         }
         if !net.processes.is_empty() && net.rng.chance(Odds::one_in(4)) {
@@ -57,6 +57,7 @@ impl Network {
         } else {
             return 0;
         }
+        net.noises.0 += 1;
         // What is not true of it is not said where that could end a read too
         // early: a hang-up that is there is told.
         let hangup = bits & 4 != 0 || wire.is_hung_up();
@@ -87,6 +88,7 @@ impl Network {
         } else {
             return 0;
         }
+        self.noises.0 += 1;
         let token = process.token;
         self.trace.note(self.now, None, What::ChildEvent, place as u64 | 1 << 32);
         report(Event { token, readable: true, writable: false, hangup: false });

@@ -20,6 +20,9 @@ use crate::endpoint::Endpoint;
 use crate::link::Peer;
 use crate::moment::Moment;
 
+/// Reports of noise in a row, without anything else that happens.
+const NOISES: u32 = 8;
+
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
@@ -123,6 +126,8 @@ pub struct Network {
     pub(super) moved: (u64, u64),
     /// Waits in which time passed.
     pub(super) naps: u64,
+    /// Reports of noise in a row, and what had happened before the first.
+    pub(super) noises: (u32, (u64, u64, u64)),
     /// The server has closed a connection since its last wait.
     pub(super) has_closed: bool,
     /// Reads after that.
@@ -160,6 +165,7 @@ impl Network {
             faults: Faults::default(),
             moved: (0, 0),
             naps: 0,
+            noises: (0, (0, 0, 0)),
             has_closed: false,
             hasty: 0,
             futile: 0,
@@ -400,6 +406,17 @@ impl Network {
             }
         }
         self.now = self.now.max(to);
+    }
+
+    /// Whether one more report of noise is fair. A loop that looks and does not
+    /// sleep is told much in no time; if noise followed on noise for as long as
+    /// it looks, it would never come to sleep.
+    pub(super) fn has_patience_for_noise(&mut self) -> bool {
+        let happened = (self.naps, self.moved.0 + self.moved.1, self.sequence);
+        if self.noises.1 != happened {
+            self.noises = (0, happened);
+        }
+        self.noises.0 < NOISES
     }
 
     pub(super) fn latency(&mut self) -> Duration {

@@ -37,9 +37,10 @@ pub struct Weather {
     /// A read or a write takes less than it could. Not where the driver
     /// vouches that a short one has met the end of the buffer.
     pub short: Odds,
-    /// A wait reports something of a socket about which there is nothing new.
+    /// A wait reports something of a socket about which there is nothing new;
+    /// not again and again without end where nothing else happens.
     pub spurious: Odds,
-    /// A wait reports something of a socket that is closed.
+    /// A wait reports something of a socket that is closed; with the same end.
     pub stale: Odds,
     /// An edge is reported though the last one was not used up; and an event
     /// says all that holds, not only what is new.
