@@ -15,13 +15,13 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
-use serve_forever::sim::{Plan, Subject, Totals, run, shrink};
+use serve_forever::sim::{Failure, Plan, Subject, Totals, Violation, run, shrink};
 
 /// Lines of a trace that are printed.
 const SHOWN: usize = 300;
@@ -71,12 +71,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 /// How a plan fails, if it does. A panic is a failure like any other.
-fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, (String, String)> {
-    match catch_unwind(AssertUnwindSafe(|| run(subject, plan, record))) {
-        Ok(Ok(totals)) => Ok(totals),
-        Ok(Err(failure)) => Err((failure.to_string(), failure.trace)),
-        Err(_) => Err(("it panicked".into(), String::new())),
-    }
+fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+    catch_unwind(AssertUnwindSafe(|| run(subject, plan, record))).unwrap_or_else(|_| {
+        let violation = Violation { turn: 0, at: Duration::ZERO, what: "it panicked".into() };
+        Err(Failure { violation, trace: String::new() })
+    })
 }
 
 fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
@@ -97,7 +96,7 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
                     }
                     match failure(subject, &Plan::new(seed), false) {
                         Ok(run) => totals += run,
-                        Err((what, _)) => failed.push((seed, what)),
+                        Err(failure) => failed.push((seed, failure.to_string())),
                     }
                     bar.inc(1);
                 }
@@ -116,13 +115,16 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
     }
     let Some((seed, _)) = failed.first() else { return ExitCode::SUCCESS };
     println!("{} seeds failed; the first of them, made smaller:", failed.len());
-    let smallest = shrink(&Plan::new(*seed), options.shrink, |plan| failure(subject, plan, false).is_err());
+    let smallest = shrink(&Plan::new(*seed), options.shrink, |plan| {
+        failure(subject, plan, false).err().map(|failure| failure.violation.what)
+    });
     println!("{smallest:#?}");
-    if let Err((what, trace)) = failure(subject, &smallest, true) {
+    if let Err(failure) = failure(subject, &smallest, true) {
+        let trace = &failure.trace;
         let skipped = trace.lines().count().saturating_sub(SHOWN);
         println!("the end of its trace, after {skipped} lines:");
         trace.lines().skip(skipped).for_each(|line| println!("{line}"));
-        println!("{what}");
+        println!("{failure}");
     }
     ExitCode::FAILURE
 }

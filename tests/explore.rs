@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
-use serve_forever::sim::{Plan, Subject, Totals, run};
+use serve_forever::sim::{Ending, Plan, Subject, Totals, run, shrink};
 
 /// Failures after which a test has seen enough: a run that never comes to
 /// rest takes its time.
@@ -95,4 +95,43 @@ fn the_same_seed_is_the_same_run() {
     }
     let other = run(&Echo, &Plan::new(50), false).expect("it keeps its promises");
     assert_ne!(run(&Echo, &Plan::new(51), false).expect("it keeps its promises").hash, other.hash);
+}
+
+/// Some seeds of plans with a client that nothing but a deadline ends, or a
+/// shutdown.
+fn plans_with_somebody_who_stays() -> impl Iterator<Item = Plan> {
+    let stays = |plan: &Plan| plan.clients.iter().any(|client| client.ending == Ending::Stay);
+    (0..1000).map(Plan::new).filter(stays)
+}
+
+#[test]
+fn a_plan_is_only_made_smaller_into_one_that_something_ends() {
+    let mut seen = 0;
+    for plan in plans_with_somebody_who_stays().take(30) {
+        assert!(plan.can_rest(), "{plan:?}");
+        // As far down as it goes, if whoever stays is what it takes to fail.
+        let smallest = shrink(&plan, 100_000, |plan| {
+            seen += 1;
+            assert!(plan.can_rest(), "{plan:?}");
+            run(&Echo, plan, false).expect("it keeps its promises");
+            let fails = plan.clients.iter().any(|client| client.ending == Ending::Stay);
+            fails.then(|| "somebody stays".into())
+        });
+        assert!(smallest.clients.len() == 1 && smallest.clients[0].pieces.is_empty(), "{smallest:?}");
+        assert!(smallest.deadlines || smallest.shutdown.is_some(), "{smallest:?}");
+    }
+    assert!(seen > 300, "{seen}");
+}
+
+#[test]
+fn a_plan_that_is_made_smaller_fails_in_the_same_way() {
+    let plan = (0..).map(Plan::new).find(|plan| plan.clients.len() == 6).expect("a plan of six");
+    let failure = |plan: &Plan| match plan.clients.len() {
+        // The number may be another, but not what is said of it.
+        count @ 3.. => Some(format!("client #{count} waits")),
+        2 => Some("it panicked".into()),
+        _ => None,
+    };
+    assert_eq!(shrink(&plan, 10_000, failure).clients.len(), 3);
+    assert_eq!(shrink(&plan, 10_000, |_| None), plan, "what does not fail stays as it is");
 }

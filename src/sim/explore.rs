@@ -4,16 +4,12 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use super::plan::{ClientPlan, Ending, Plan};
+use super::plan::{ClientPlan, Ending, Plan, STILLNESS};
 use super::recording::Life;
 use super::subject::Subject;
 use super::world::{Violation, World};
 use crate::Turn;
 use crate::driver::sim::{ClientId, Faults};
-
-/// Turns after which a run has no end; plans take a few hundred, and of a
-/// million three took more than a hundred thousand.
-const PATIENCE: u64 = 500_000;
 
 /// What runs covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +101,8 @@ fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool)
         violation: Violation { turn: 0, at: Duration::ZERO, what: error.to_string() },
         trace: String::new(),
     })?;
-    world.set_patience(PATIENCE);
+    world.set_patience(plan.patience());
+    world.set_stillness(STILLNESS);
     if record {
         world.net_mut().trace_mut().record();
     }
@@ -147,7 +144,7 @@ fn play<S: Subject, const SHORT: bool>(
         world.run_for(after)?;
         world.reactor().drain(deadline);
         let mut finished = false;
-        for _ in 0..PATIENCE {
+        for _ in 0..plan.patience() {
             let Turn { finished: done, .. } = world.turn(None)?;
             finished = done;
             if finished {
@@ -239,10 +236,31 @@ fn was_cut<S: Subject>(
     }
 }
 
-/// Makes a plan that fails smaller, for as long as what is left fails, and for
-/// at most `runs` runs. Any failure counts, whatever the first one was.
-pub fn shrink(plan: &Plan, runs: usize, mut fails: impl FnMut(&Plan) -> bool) -> Plan {
+/// What kind of failure this is: what did not hold, but for the numbers in it.
+///
+/// ```
+/// use serve_forever::sim::kind_of;
+///
+/// assert_eq!(kind_of("client #3: byte 491 is wrong"), kind_of("client #0: byte 7 is wrong"));
+/// ```
+#[must_use]
+pub fn kind_of(what: &str) -> String {
+    let mut kind = String::with_capacity(what.len());
+    for char in what.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }) {
+        if char != '0' || !kind.ends_with('0') {
+            kind.push(char);
+        }
+    }
+    kind
+}
+
+/// Makes a plan that fails smaller, for as long as what is left fails in the
+/// same way, and for at most `runs` runs. `failure` says what does not hold of
+/// a plan, if anything; [in the same way](kind_of) is what does but for its
+/// numbers. A plan that does not fail comes back as it is.
+pub fn shrink(plan: &Plan, runs: usize, mut failure: impl FnMut(&Plan) -> Option<String>) -> Plan {
     let mut smallest = plan.clone();
+    let Some(kind) = failure(plan).map(|what| kind_of(&what)) else { return smallest };
     let mut left = runs;
     'smaller: loop {
         for simpler in smallest.simpler() {
@@ -250,7 +268,7 @@ pub fn shrink(plan: &Plan, runs: usize, mut fails: impl FnMut(&Plan) -> bool) ->
                 return smallest;
             }
             left -= 1;
-            if fails(&simpler) {
+            if failure(&simpler).is_some_and(|what| kind_of(&what) == kind) {
                 smallest = simpler;
                 continue 'smaller;
             }

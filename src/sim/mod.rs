@@ -151,7 +151,7 @@
 //! for seed in 0..20 {
 //!     let plan = Plan::new(seed);
 //!     if let Err(failure) = run(&Upper, &plan, false) {
-//!         let smaller = shrink(&plan, 1000, |plan| run(&Upper, plan, false).is_err());
+//!         let smaller = shrink(&plan, 1000, |plan| Some(run(&Upper, plan, false).err()?.violation.what));
 //!         let trace = run(&Upper, &smaller, true).expect_err("it still fails").trace;
 //!         panic!("seed {seed}: {failure}\n{smaller:#?}\n{trace}");
 //!     }
@@ -174,7 +174,7 @@ mod recording;
 pub mod subject;
 mod world;
 
-pub use self::explore::{Failure, Totals, run, shrink};
+pub use self::explore::{Failure, Totals, kind_of, run, shrink};
 pub use self::plan::{ClientPlan, Ending, Plan};
 pub use self::recording::{Life, Recorded, Recording, Told};
 pub use self::subject::Subject;

@@ -7,6 +7,14 @@ use super::subject::Subject;
 use crate::driver::sim::{Act, Odds, Pace, Rng, Script, Weather};
 use crate::{Config, Limits};
 
+/// Turns in a row in which nothing moves, after which a run has no end. The
+/// most that one should need is to look for a descriptor every tenth of a
+/// second for as long as an idle client keeps the last one.
+pub(super) const STILLNESS: u64 = 200_000;
+
+/// Turns that one byte takes from one client to another, and rather more.
+const TURNS_FOR_A_BYTE: u64 = 10;
+
 /// How a client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -212,15 +220,30 @@ impl Plan {
         }
     }
 
-    /// Plans that are a little simpler: fewer clients, fewer faults, less to
-    /// send. The greatest steps come first.
+    /// Whether something will end each of its clients: a deadline, a shutdown,
+    /// or the client itself. Of a plan that was drawn it is true.
+    #[must_use]
+    pub fn can_rest(&self) -> bool {
+        let ends = |client: &ClientPlan| client.pace != Pace::Never && client.ending != Ending::Stay;
+        self.deadlines || self.shutdown.is_some() || self.clients.iter().all(ends)
+    }
+
+    /// Turns in which it can be run, by far: each byte may take some to come and
+    /// to go, to each client.
+    pub(super) fn patience(&self) -> u64 {
+        let bytes: usize = self.clients.iter().flat_map(|client| &client.pieces).map(|(_, len)| len).sum();
+        STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len()) as u64
+    }
+
+    /// Plans that are a little simpler, and [can rest](Self::can_rest): fewer
+    /// clients, fewer faults, less to send. The greatest steps come first.
     #[must_use]
     pub fn simpler(&self) -> Vec<Self> {
         let mut plans = Vec::new();
         let mut with = |change: &dyn Fn(&mut Self)| {
             let mut plan = self.clone();
             change(&mut plan);
-            if plan != *self {
+            if plan != *self && plan.can_rest() {
                 plans.push(plan);
             }
         };

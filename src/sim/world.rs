@@ -70,6 +70,9 @@ pub struct World<H: StreamHandler, const SHORT: bool = false> {
     unix: Endpoint,
     turns: u64,
     patience: u64,
+    stillness: u64,
+    /// What had moved when something last did, and in which turn that was.
+    moved: ([u64; 6], u64),
     read_budget: usize,
     accepts_per_turn: usize,
     /// How much of each life's input was compared.
@@ -122,6 +125,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             unix,
             turns: 0,
             patience: 10_000_000,
+            stillness: u64::MAX,
+            moved: ([0; 6], 0),
             read_budget,
             accepts_per_turn,
             compared: Vec::new(),
@@ -210,6 +215,13 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     /// nobody says otherwise.
     pub const fn set_patience(&mut self, turns: u64) {
         self.patience = turns;
+    }
+
+    /// After how many turns in a row in which nothing moves, no byte, no
+    /// connection and no child, a run is taken to have no end: with any number
+    /// of them, if nobody says otherwise.
+    pub const fn set_stillness(&mut self, turns: u64) {
+        self.stillness = turns;
     }
 
     /// Turns so far.
@@ -317,7 +329,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.check_input(turns)?;
         self.check_ended()?;
         self.check_children()?;
-        self.check_rest()
+        self.check_rest()?;
+        self.check_motion()
     }
 
     /// What the reactor counts is what the network counts.
@@ -444,6 +457,26 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.achieved.1 += 1;
         if self.achieved.1 > IDLE_TURNS {
             return Err(format!("{} turns achieved nothing and did not wait", self.achieved.1));
+        }
+        Ok(())
+    }
+
+    /// Something moves, sooner or later.
+    fn check_motion(&mut self) -> Result<(), String> {
+        let stats = self.reactor.stats();
+        let moved = [
+            stats.bytes_in + stats.bytes_out,
+            stats.accepted + stats.refused_full + stats.refused_by_handler,
+            stats.connected + stats.connect_failures,
+            stats.closed,
+            stats.datagrams_in + stats.datagrams_out,
+            stats.children_started + stats.children_exited + stats.children_failed,
+        ];
+        if moved != self.moved.0 {
+            self.moved = (moved, self.turns);
+        }
+        if self.turns - self.moved.1 > self.stillness {
+            return Err(format!("{} turns passed in which nothing moved", self.stillness));
         }
         Ok(())
     }
