@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serve_forever::driver::sim::{Odds, Script, Weather};
-use serve_forever::services::{Echo, Once};
+use serve_forever::services::{Chat, Echo, Once};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits, driver::sim::Pace};
 
@@ -72,4 +72,18 @@ fn noise_does_not_keep_a_busy_loop_from_its_sleep() {
         world.run().expect("it keeps its promises");
         assert_eq!(world.client(client).received(), b"hello, again", "seed {seed}");
     }
+}
+
+/// A queue fell to its low mark and rose above the high one again before its
+/// handler was told of the first, which was taken for one crossing, so that
+/// the second `drained` came without one (chat, seed 8021).
+#[test]
+fn a_queue_that_rises_again_before_it_is_told_of_drains_twice() {
+    // "* you are guest1\n" leaves at once; of "* guest2 joined\n" 11 bytes do.
+    let weather = Weather { buffer: 28, ..Weather::calm() };
+    let limits = Limits { low_mark: 3, high_mark: 8, ..Chat::limits() };
+    let mut world = World::<_>::new(1, weather, Chat::new(), limits).expect("good limits");
+    let clients = [(); 2].map(|()| world.play(Script::new()));
+    world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
+    assert_eq!(world.client(clients[0]).received(), b"* you are guest1\n* guest2 joined\n");
 }

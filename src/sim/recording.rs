@@ -20,9 +20,10 @@ pub struct Life {
     pipe: Option<(ChildId, Pipe)>,
     input: Vec<u8>,
     left: Vec<u8>,
+    /// Its queue has been above the high mark, and not fallen to the low one.
     above: bool,
-    /// The least that was queued since it was above, as far as was seen.
-    lowest: usize,
+    /// It has fallen there since, and a `drained` is due.
+    owes: bool,
     eof: bool,
     closed: Option<String>,
     closed_at: Option<Instant>,
@@ -210,14 +211,15 @@ impl<H: StreamHandler> Recording<H> {
         &self.violations
     }
 
-    /// Before a callback: how far queues have fallen. Only callbacks add to
-    /// them, so in between they were no lower.
+    /// Before a callback: which queues have fallen to the low mark. Only
+    /// callbacks add to them, so in between they were no lower.
     fn look(&mut self, io: &Io<'_>) {
         self.callbacks += 1;
         for life in &self.open {
             let life = &mut self.lives[*life];
-            if life.above {
-                life.lowest = io.queued(life.id).map_or(life.lowest, |queued| queued.min(life.lowest));
+            if life.above && io.queued(life.id).is_some_and(|queued| queued <= self.low_mark) {
+                // Before it is told it may be above again, and owe another.
+                (life.above, life.owes) = (false, true);
             }
         }
     }
@@ -300,7 +302,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             input: Vec::new(),
             left: Vec::new(),
             above: false,
-            lowest: usize::MAX,
+            owes: false,
             eof: false,
             closed: None,
             closed_at: None,
@@ -345,14 +347,14 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     fn drained(&mut self, io: &mut Io<'_>, recorded: &mut Self::Session) -> Result<(), BoxError> {
         self.begin(io, recorded.life, "drained");
         let life = &mut self.lives[recorded.life];
-        let lowest = std::mem::replace(&mut life.lowest, usize::MAX);
-        if std::mem::take(&mut life.above) {
-            if lowest > self.low_mark {
-                let what = format!("connection {}: `drained` with {lowest} bytes still queued", life.id);
-                self.violations.push(what);
+        if !std::mem::take(&mut life.owes) {
+            let id = life.id;
+            if std::mem::take(&mut life.above) {
+                let queued = io.queued(id).unwrap_or(0);
+                self.violations.push(format!("connection {id}: `drained` with {queued} bytes still queued"));
+            } else if self.sees_crossings {
+                self.violations.push(format!("connection {id}: `drained` without a crossing"));
             }
-        } else if self.sees_crossings {
-            self.violations.push(format!("connection {}: `drained` without a crossing", life.id));
         }
         let outcome = self.handler.drained(io, &mut recorded.session);
         self.end(io);
