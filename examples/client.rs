@@ -9,7 +9,7 @@
 #[path = "common/address.rs"]
 mod address;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -57,6 +57,11 @@ impl Client {
             End::Server => self.output,
             End::Output => None,
         }
+    }
+
+    /// The first failure tells why; others follow from it.
+    fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
     }
 }
 
@@ -109,22 +114,26 @@ impl StreamHandler for Client {
 
     fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
         match (of, why) {
+            (End::Input, Close::Io(_)) => {
+                self.fail(format!("standard input: {why}"));
+                self.server.into_iter().for_each(|server| io.finish(server));
+            }
             (End::Input, _) => {}
             (End::Output, Close::Closed | Close::Shutdown) => io.stop(),
             (End::Output, _) => {
-                self.failure = Some(format!("standard output: {why}"));
+                self.fail(format!("standard output: {why}"));
                 io.stop();
             }
             (End::Server, Close::Finished | Close::Closed | Close::Shutdown) => {}
             (End::Server, _) => {
-                self.failure = Some(why.to_string());
+                self.fail(why.to_string());
                 self.output.into_iter().for_each(|output| io.close(output));
             }
         }
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
-        self.failure = Some(error.to_string());
+        self.fail(error.to_string());
         io.stop();
     }
 }
@@ -143,15 +152,12 @@ fn run(to: &Endpoint) -> Result<Option<String>, BoxError> {
 
 fn main() -> ExitCode {
     let Arguments { endpoint } = Arguments::parse();
-    match run(&endpoint) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(failure)) => {
-            eprintln!("client: {endpoint}: {failure}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("client: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let message = match run(&endpoint) {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(failure)) => format!("{endpoint}: {failure}"),
+        Err(error) => error.to_string(),
+    };
+    // Whether anybody reads it changes nothing.
+    let _ = writeln!(io::stderr(), "client: {message}");
+    ExitCode::FAILURE
 }

@@ -11,9 +11,8 @@ mod address;
 mod reply;
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,9 +25,9 @@ use serve_forever::{
 
 use self::reply::{Part, Reader, Stream};
 
-/// How long a server in chunks is given to say its greeting, which has no end
-/// by which it could be told from a reply.
-const GREETING: Duration = Duration::from_millis(300);
+/// How long a server in chunks that has no greeting is waited for, and given
+/// to take the token for itself.
+const GREETING: Duration = Duration::from_secs(1);
 
 /// How long what is sent in chunks stays apart from what was sent before.
 const APART: Duration = Duration::from_millis(50);
@@ -50,8 +49,8 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "lines")]
     framing: Framing,
     /// A file with the token that the server asks for first
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[arg(long = "token-file", value_name = "FILE", value_parser = token)]
+    token: Option<Bytes>,
     /// HOST:PORT, tcp://HOST:PORT or unix:PATH
     #[arg(value_parser = address::resolve)]
     endpoint: Endpoint,
@@ -67,6 +66,15 @@ fn command(text: &str) -> Result<String, String> {
         return Err("a command is one line that is not empty".into());
     }
     Ok(text.to_owned())
+}
+
+/// The text of a file without its line end.
+fn token(path: &str) -> Result<Bytes, String> {
+    let mut token = std::fs::read(path).map_err(|error| error.to_string())?;
+    while token.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        token.pop();
+    }
+    Ok(token.into())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,12 +108,14 @@ enum Waits {
 
 struct Client {
     framing: Framing,
-    token: Option<String>,
+    token: Option<Bytes>,
     commands: VecDeque<Bytes>,
     /// More commands may be read from standard input.
     reads_commands: bool,
     prompts: bool,
     waits: Waits,
+    /// When it has been silent for long enough.
+    silence: Option<TimerId>,
     reader: Reader,
     outcome: Outcome,
     server: Option<ConnId>,
@@ -177,7 +187,14 @@ impl Client {
     fn take(&mut self, io: &mut Io<'_>, input: &mut BytesMut) -> Result<bool, String> {
         let Some(part) = self.reader.next(input)? else { return Ok(false) };
         match part {
-            Part::Greeting(text) => self.show(io, Stream::Errors, text),
+            Part::Greeting(text) => {
+                self.show(io, Stream::Errors, text);
+                if self.waits == Waits::Silence {
+                    self.silence = None;
+                    self.waits = Waits::Command;
+                    self.go_on(io);
+                }
+            }
             Part::Announced { empty } => {
                 // The server may wait for a word, or takes it for nothing.
                 self.request(io, b"\n");
@@ -198,8 +215,9 @@ impl Client {
 
     fn end_after(&mut self, io: &mut Io<'_>, time: Duration) {
         self.waits = Waits::Silence;
-        if let Err(error) = io.tick_after(time) {
-            self.fail(io, error.to_string());
+        match io.tick_after(time) {
+            Ok(timer) => self.silence = Some(timer),
+            Err(error) => self.fail(io, error.to_string()),
         }
     }
 
@@ -238,7 +256,7 @@ impl StreamHandler for Client {
             }
             _ => {
                 if let Some(token) = self.token.take() {
-                    self.request(io, token.as_bytes());
+                    self.request(io, &token);
                 }
                 if self.framing == Framing::Chunk {
                     self.end_after(io, GREETING);
@@ -293,8 +311,8 @@ impl StreamHandler for Client {
         Ok(())
     }
 
-    fn tick(&mut self, io: &mut Io<'_>, _: TimerId) {
-        if self.waits == Waits::Silence {
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        if self.waits == Waits::Silence && self.silence == Some(timer) {
             self.waits = Waits::Command;
             self.go_on(io);
         }
@@ -303,6 +321,9 @@ impl StreamHandler for Client {
     fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
         match of {
             End::Server => self.fail(io, why.to_string()),
+            End::Commands if matches!(why, Close::Io(_)) => {
+                self.fail(io, format!("standard input: {why}"));
+            }
             End::Output | End::Errors if matches!(why, Close::Io(_)) => {
                 self.fail(io, format!("what came cannot be shown: {why}"));
                 io.stop();
@@ -317,19 +338,16 @@ impl StreamHandler for Client {
 }
 
 fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
-    let Arguments { framing, token_file, endpoint, commands } = arguments;
-    let token = token_file.map(|path| {
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
-        text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-    });
+    let Arguments { framing, token, endpoint, commands } = arguments;
     let reads_commands = commands.is_empty();
     let client = Client {
         framing,
-        token: token.transpose()?,
+        token,
         commands: commands.into_iter().map(Bytes::from).collect(),
         reads_commands,
         prompts: reads_commands && io::stdin().is_terminal(),
         waits: Waits::Silence,
+        silence: None,
         reader: Reader::new(framing),
         outcome: Outcome::default(),
         server: None,
@@ -357,13 +375,18 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(Outcome { status, failure }) => {
             if let Some(failure) = failure {
-                eprintln!("command_client: {endpoint}: {failure}");
+                complain(&format!("{endpoint}: {failure}"));
             }
             ExitCode::from(status)
         }
         Err(error) => {
-            eprintln!("command_client: {error}");
+            complain(&error.to_string());
             ExitCode::from(BROKEN)
         }
     }
+}
+
+/// Says what is wrong; whether anybody reads it changes nothing.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "command_client: {message}");
 }

@@ -58,12 +58,9 @@ impl Reader {
         Self { framing, state: State::Before, asked: false }
     }
 
-    /// A command was sent: what comes is a reply to it, behind the greeting.
+    /// A command was sent: what comes is a reply to it, or a late greeting.
     pub(crate) fn expect_reply(&mut self) {
         self.asked = true;
-        if self.framing == Framing::Chunk {
-            self.state = State::Header;
-        }
     }
 
     /// Takes the next part off `input`; `None` if it has not come.
@@ -76,10 +73,7 @@ impl Reader {
             return Ok(None);
         }
         match &mut self.state {
-            State::Before if self.framing == Framing::Chunk => {
-                let text = input.split();
-                Ok(Some(Part::Greeting([&text[..], b"\n"].concat().into())))
-            }
+            State::Before if self.framing == Framing::Chunk && !self.asked => Ok(Some(all_greeting(input))),
             State::Before | State::Header => self.header(input),
             State::Body { left, to, then } => {
                 let piece = input.split_to(input.len().min(*left)).freeze();
@@ -99,8 +93,11 @@ impl Reader {
             Some(end) => input.split_to(end + 1),
             // In chunks the header of a framed reply has no end, and comes alone.
             None if self.framing == Framing::Chunk && input.starts_with(b"info|") => input.split(),
+            None if self.framing == Framing::Chunk && matches!(self.state, State::Before) => {
+                return Ok(Some(all_greeting(input)));
+            }
             None if input.len() < longest => return Ok(None),
-            None => return Err(format!("no reply: {}", input[..longest].escape_ascii())),
+            None => return Err(no_reply(input)),
         };
         let text = line.trim_ascii_end();
         let mut parts = text.splitn(3, |byte| *byte == b'|');
@@ -124,10 +121,20 @@ impl Reader {
                 return Ok(Some(Part::End(exit_code(first.unwrap_or_default()))));
             }
             _ if matches!(self.state, State::Before) => return Ok(Some(Part::Greeting(line.freeze()))),
-            _ => return Err(format!("no reply: {}", text.escape_ascii())),
+            _ => return Err(no_reply(text)),
         }
         self.next(input)
     }
+}
+
+/// A greeting in chunks, which has no end of its own.
+fn all_greeting(input: &mut BytesMut) -> Part {
+    Part::Greeting([&input.split()[..], b"\n"].concat().into())
+}
+
+/// What is wrong with what came, as much of it as fits a line.
+fn no_reply(came: &[u8]) -> String {
+    format!("no reply: {}", came[..came.len().min(LONGEST_HEADER)].escape_ascii())
 }
 
 /// The exit status that stands for how a command ended.

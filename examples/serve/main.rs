@@ -221,7 +221,8 @@ fn main() -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         Err(error) => {
-            eprintln!("serve: {error}");
+            // Whether anybody reads it changes nothing.
+            let _ = writeln!(io::stderr(), "serve: {error}");
             ExitCode::from(USAGE)
         }
     }

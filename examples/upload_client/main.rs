@@ -12,6 +12,7 @@ mod file;
 mod report;
 mod sender;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -77,8 +78,13 @@ fn main() -> ExitCode {
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
-    eprintln!("upload_client: {message}");
+    complain(message);
     ExitCode::from(status)
+}
+
+/// Says what is wrong; whether anybody reads it changes nothing.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "upload_client: {message}");
 }
 
 /// Sends them; true if all are there.

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::complain;
 use crate::file::Source;
 
 /// See the module.
@@ -53,7 +54,7 @@ impl Report {
     pub(crate) fn failed(&mut self, place: usize, source: &Source, why: &str) {
         self.settled[place] = true;
         self.failed = true;
-        self.beside_the_bar(|| eprintln!("upload_client: {}: {why}", source.shown()));
+        self.beside_the_bar(|| complain(&format!("{}: {why}", source.shown())));
     }
 
     /// The server does not have the rest of them, for one reason.
@@ -62,7 +63,7 @@ impl Report {
         let lost = self.settled.iter().filter(|settled| !**settled).count();
         let files = if lost == 1 { "file" } else { "files" };
         if lost > 0 {
-            eprintln!("upload_client: {lost} {files} did not arrive: {why}");
+            complain(&format!("{lost} {files} did not arrive: {why}"));
         }
         self.failed |= lost > 0;
         self.settled.fill(true);

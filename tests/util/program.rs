@@ -31,11 +31,14 @@ pub(crate) fn example(name: &str) -> PathBuf {
     binary
 }
 
+/// What is not of interest: on a machine that is busy anything may be slow.
+const SLOW_CALLBACKS: &str = "serve_forever::reactor::dispatch=off";
+
 /// A command line that runs an example, with nothing on its standard input.
 #[track_caller]
 pub(crate) fn command(name: &str, arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(example(name));
-    command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments).env("RUST_LOG", SLOW_CALLBACKS).stdin(Stdio::null());
     command
 }
 
@@ -53,6 +56,18 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) fn is_gone(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z')))
+}
+
+/// The children that a process has now.
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("a Linux with /proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).collect()
 }
 
 /// A running program: stdin and stdout are pipes unless the command says
@@ -219,11 +234,14 @@ impl Serve {
         Client::connect(self.at(place))
     }
 
-    /// It ends as it should, having said nothing more.
+    /// It ends as it should, having said nothing more, and none of its
+    /// children is left.
     #[track_caller]
     pub(crate) fn stop(self) {
+        let children = children_of(self.program.pid());
         let ended = self.program.end_by(Signal::TERM);
         assert_eq!((ended.status, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+        assert!(children.iter().all(|child| is_gone(*child)), "of {children:?} some are left");
     }
 }
 
@@ -305,8 +323,8 @@ impl Terminal {
 
     /// All that has come and nobody asked for. Only once it cannot grow.
     pub(crate) fn rest(mut self) -> String {
-        self.type_in("\n"); // an echo of this is the end
-        let rest = self.expect("\r\n");
-        rest.trim_end_matches("\r\n").to_owned()
+        self.type_in("that is all\n"); // it is echoed, behind everything else
+        let rest = self.expect("that is all\r\n");
+        rest.trim_end_matches("that is all\r\n").to_owned()
     }
 }
