@@ -9,6 +9,8 @@ mod util;
 mod console;
 #[path = "serve_example/ending.rs"]
 mod ending;
+#[path = "serve_example/interop.rs"]
+mod interop;
 #[path = "serve_example/options.rs"]
 mod options;
 #[path = "serve_example/refusing.rs"]
