@@ -81,7 +81,8 @@ fn token(path: &str) -> Result<Bytes, String> {
 pub(crate) enum Framing {
     /// A request ends with its line
     Lines,
-    /// A request is what one read returns
+    /// A request is what one read returns; a framed reply then tells no status,
+    /// and counts as 0
     Chunk,
 }
 
