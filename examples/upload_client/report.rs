@@ -93,12 +93,13 @@ impl Report {
 }
 
 fn bar(total: u64) -> ProgressBar {
+    // On 80 columns, this leaves some for the name.
     // <https://no-color.org>
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let template = if plain {
-        "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
+        "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
     } else {
-        "{bar:40.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
+        "{bar:24.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}"
     };
     let style = ProgressStyle::with_template(template).expect("a template that is right");
     ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
