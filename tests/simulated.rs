@@ -17,5 +17,7 @@ mod endings;
 mod flow;
 #[path = "simulated/handlers.rs"]
 mod handlers;
+#[path = "simulated/services.rs"]
+mod services;
 #[path = "simulated/timers.rs"]
 mod timers;
