@@ -5,6 +5,8 @@
 
 mod util;
 
+#[path = "serve_example/commands.rs"]
+mod commands;
 #[path = "serve_example/console.rs"]
 mod console;
 #[path = "serve_example/ending.rs"]

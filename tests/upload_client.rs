@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serve_forever::Endpoint;
 use serve_forever::services::{Framing, Upload};
@@ -154,7 +155,9 @@ fn in_chunks_files_are_sent_as_well() {
     let at = place.server.at().to_string();
     arguments.push(&at);
     arguments.extend(files.iter().map(String::as_str));
+    let began = Instant::now();
     let output = run(arguments);
+    assert!(began.elapsed() >= Duration::from_millis(3 * 50), "three headers were alone for their time");
     assert_ended(&output, 1, &["a: refused: exists", "large: refused: too large"]);
     place.assert_there([("a", b"before"), ("b", b"last"), ("big", &big), ("empty", b"")]);
 }

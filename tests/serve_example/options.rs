@@ -1,10 +1,11 @@
 //! What each of its options does.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::util::program::{Serve, Signal, is_gone, wait_until};
+use crate::util::program::{Program, Serve, Signal, example, is_gone, wait_until};
 use crate::util::{Client, DatagramClient, noise};
 
 /// A server of commands without a greeting, with these options besides.
@@ -21,7 +22,6 @@ fn uploads(directory: &Path, options: &[&str]) -> Serve {
 /// The next byte, of a client that knows no delimiter: what one read returns.
 #[track_caller]
 fn one_read(client: &Client) -> String {
-    use std::io::Read;
     let mut buffer = vec![0; 1024];
     let count = (&client.0).read(&mut buffer).expect("the server answers");
     String::from_utf8_lossy(&buffer[..count]).into_owned()
@@ -333,5 +333,42 @@ fn members_of_the_chat_may_say_so_many_lines_a_second() {
     quiet.expect("<guest1> 1\n<guest1> 2\n<guest1> 3\n<guest1> 4\n<guest1> 5\n");
     assert!(began.elapsed() >= Duration::from_secs(1), "it had to wait twice, and not at first");
     loud.expect("! slow down\n");
+    serve.stop();
+}
+
+/// A server whose process may have so many files open.
+fn within(files: u32, arguments: &[&str]) -> Serve {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(example("serve"));
+    Serve::listen(Program::start(shell.args(arguments).env("RUST_LOG", "off")), arguments)
+}
+
+#[test]
+fn the_limit_of_connections_is_half_of_that_of_files_unless_it_is_given() {
+    for (options, most) in [(&[][..], 50), (&["--max-connections=80"], 80)] {
+        let serve = within(100, &[options, &["echo=127.0.0.1:0"]].concat());
+        let mut clients = Vec::new();
+        loop {
+            let client = serve.connect(0);
+            client.send("x");
+            match (&client.0).read(&mut [0; 1]) {
+                Ok(1) => clients.push(client),
+                _ => break, // it is closed at once
+            }
+        }
+        // Of the proposed ones, the program needs some itself.
+        assert!((most - 3..=most).contains(&clients.len()), "{} instead of {most}", clients.len());
+        assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
+    }
+}
+
+#[test]
+fn names_of_hosts_are_looked_up() {
+    let serve = Serve::start(&["echo=localhost:0", "echo=tcp://localhost:0"]);
+    for place in 0..2 {
+        let client = serve.connect(place);
+        client.send("hello");
+        client.expect("hello");
+    }
     serve.stop();
 }

@@ -59,7 +59,7 @@ pub(crate) fn is_gone(pid: u32) -> bool {
 }
 
 /// The children that a process has now.
-fn children_of(parent: u32) -> Vec<u32> {
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("a Linux with /proc").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |pid: &u32| {
