@@ -214,7 +214,7 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     Ok(server.reactor.get(&signals).forced())
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::init(arguments.verbose, arguments.quiet);
     match run(&arguments) {
