@@ -8,20 +8,17 @@
 //! ```
 //!
 //! The client blocks, one connection after the other, so what is measured is
-//! latency, most of it the kernel's; `reactor-echo` is there to load a server.
+//! latency, most of it the kernel's; `reactor-echo` is there to load a server,
+//! and `benches/peers` to compare.
 
-#[path = "echo/bare.rs"]
-mod bare;
+mod common;
+mod floor;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serve_forever::services::Echo;
-use serve_forever::{Config, Endpoint, Reactor};
 
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
@@ -39,53 +36,22 @@ fn round_trips(connections: &mut [TcpStream]) {
 
 fn measure(c: &mut Criterion, server: &str, address: SocketAddr) {
     let mut group = c.benchmark_group("echo");
-    for count in [1, 50] {
-        let connect = |_| {
-            let connection = TcpStream::connect(address).expect("the server listens");
-            connection.set_nodelay(true).expect("an option of TCP");
-            connection
-        };
-        let mut connections: Vec<_> = (0..count).map(connect).collect();
+    for count in [1, 50, 1_000] {
+        let mut connections: Vec<_> = (0..count).map(|_| common::connect(address)).collect();
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::new(server, count), |b| b.iter(|| round_trips(&mut connections)));
     }
     group.finish();
 }
 
-fn reactor(c: &mut Criterion) {
-    // A reactor stays on the thread that made it.
-    let (tell, told) = mpsc::channel();
-    let server = thread::spawn(move || {
-        let mut reactor = Reactor::new(Config::default()).expect("a reactor");
-        let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
-        let any_port = "127.0.0.1:0".parse().expect("an endpoint");
-        let listener = reactor.listen(&echo, &any_port).expect("a free port");
-        let Some(Endpoint::Tcp(address)) = reactor.local(listener).cloned() else { panic!("not TCP") };
-        tell.send((address, reactor.handle(&echo))).expect("the bench waits for it");
-        reactor.serve_forever().expect("it serves");
-    });
-    let (address, handle) = told.recv().expect("the server starts");
-    measure(c, "reactor", address);
-    handle.shutdown(Duration::ZERO);
-    server.join().expect("the server ends");
-}
-
-fn bare_mio(c: &mut Criterion) {
-    let mut server = bare::Server::bind().expect("a free port");
-    let (address, stop) = (server.address(), server.stopper());
-    thread::scope(|scope| {
-        scope.spawn(|| server.run().expect("it serves"));
-        measure(c, "bare mio", address);
-        stop.wake().expect("it runs");
-    });
+fn servers(c: &mut Criterion) {
+    measure(c, "bare mio", common::floor(floor::echo::serve));
+    measure(c, "reactor", common::ours(|| (Echo::new(), Echo::limits())));
 }
 
 criterion_group! {
     name = echo;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2))
-        .sample_size(30);
-    targets = bare_mio, reactor
+    config = common::criterion();
+    targets = servers
 }
 criterion_main!(echo);

@@ -183,6 +183,39 @@ fn embed_runs_inside_of_another_loop_and_ends() {
     assert!(embed.child.wait().expect("it is ours").success());
 }
 
+// Of 64 connections, all are for the same one of two threads once in 2^63 times.
+#[cfg(feature = "signals")]
+#[test]
+fn multicore_serves_from_more_than_one_thread_and_ends_with_all_of_them() {
+    use rustix::process::{Pid, Signal, kill_process};
+    const CLIENTS: usize = 64;
+    let mut multicore = Example::run("multicore", ["127.0.0.1:0", "2"]);
+    let line = multicore.line();
+    let address =
+        line.strip_prefix("listening on tcp://").and_then(|line| line.strip_suffix(" with 2 threads"));
+    let address = address.expect("an address");
+    for client in 0..CLIENTS {
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+        let message = format!("this is {client}");
+        socket.write_all(message.as_bytes()).expect("it reads");
+        socket.shutdown(Shutdown::Write).expect("a half-close");
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).expect("it answers");
+        assert_eq!(reply, message);
+    }
+    kill_process(Pid::from_child(&multicore.child), Signal::TERM).expect("it is ours");
+    let served = [0, 1].map(|thread| {
+        let line = multicore.line();
+        let rest = line.strip_prefix(&format!("thread {thread} has served "));
+        let count = rest.and_then(|rest| rest.strip_suffix(" connections"));
+        count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    });
+    assert_eq!(served.iter().sum::<usize>(), CLIENTS);
+    assert!(served.iter().all(|count| *count > 0), "{served:?}");
+    assert!(multicore.child.wait().expect("it is ours").success());
+}
+
 #[test]
 fn an_address_that_is_none_is_an_error_that_says_so() {
     for name in [
@@ -194,6 +227,8 @@ fn an_address_that_is_none_is_an_error_that_says_so() {
         "run_program",
         #[cfg(feature = "codec")]
         "framed",
+        #[cfg(feature = "signals")]
+        "multicore",
     ] {
         // What to run, for the one that runs something.
         let rest = (name == "run_program").then_some("true");

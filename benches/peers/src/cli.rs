@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::peers::Peer;
+use crate::peers::{Given, Peer};
 use crate::rows::Kind;
 use crate::run::Settings;
 
@@ -34,6 +34,9 @@ pub(crate) struct Cli {
     /// Draw the ratios to the floor into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Put the table for README.md between the two marks in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readme: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -45,6 +48,8 @@ pub(crate) enum Output {
     Text,
     /// Everything, every single run included
     Json,
+    /// A line for each row
+    Markdown,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +58,12 @@ enum Command {
     Serve {
         /// Which
         peer: Peer,
+        /// Where files go
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// MiB of memory to hold
+        #[arg(long, default_value_t = 0)]
+        ballast: usize,
     },
 }
 
@@ -63,8 +74,10 @@ impl Cli {
     }
 
     /// The server to be, if it is not to compare.
-    pub(crate) fn serve(&self) -> Option<Peer> {
-        self.command.as_ref().map(|Command::Serve { peer }| *peer)
+    pub(crate) fn serve(&self) -> Option<(Peer, Given)> {
+        self.command.as_ref().map(|Command::Serve { peer, folder, ballast }| {
+            (*peer, Given { folder: folder.clone(), ballast: *ballast })
+        })
     }
 
     /// How to compare.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::Result;
 use crate::load::{Effort, Load};
-use crate::peers::Peer;
+use crate::peers::{Given, Peer};
 use crate::server::Server;
 use crate::system::cpus::Cpus;
 
@@ -58,7 +58,8 @@ impl Counter<'_> {
         // A string instruction counts as one for each byte, so large copies
         // must do without (glibc(7), tunables).
         let wrapper = ["env", TUNABLES, "valgrind", "--tool=callgrind", &out];
-        let server = Server::start_under(&wrapper, self.peer, self.cpus.server, Stdio::piped())?;
+        let server =
+            Server::start_under(&wrapper, self.peer, &Given::default(), self.cpus.server, Stdio::piped())?;
         let done = self.load.count(count, &server.target(), self.effort)?;
         let text = server.terminate()?;
         let count = text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());

@@ -6,19 +6,24 @@
 //! whose client sleeps pays for waking it, and then it is the client's habits
 //! that are measured.
 
+pub(crate) mod broadcast;
 pub(crate) mod chat;
 pub(crate) mod churn;
+pub(crate) mod command;
 mod connect;
 pub(crate) mod echo;
+pub(crate) mod latency;
 pub(crate) mod memory;
 mod patience;
 #[path = "../../../src/bin/reactor-echo/load/pattern.rs"]
 mod pattern;
 #[cfg(test)]
 mod testing;
+pub(crate) mod upload;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,10 +41,12 @@ const EVENTS: usize = 1024;
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// A server under load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
+    /// Where it puts files.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// What a server is loaded with.
@@ -48,6 +55,8 @@ pub(crate) enum Load {
     Echo(echo::Echo),
     Chat(chat::Chat),
     Churn(churn::Churn),
+    Command,
+    Upload(upload::Upload),
 }
 
 impl Load {
@@ -62,6 +71,8 @@ impl Load {
             Self::Echo(echo) => echo::run(echo, target, effort),
             Self::Chat(chat) => chat::run(chat, target, effort),
             Self::Churn(churn) => churn::run(churn, target, effort),
+            Self::Command => command::run(target, effort),
+            Self::Upload(upload) => upload::run(upload, target, effort),
         }
     }
 
@@ -76,6 +87,8 @@ impl Load {
             Self::Echo(echo) => echo::count(echo, count, target, effort),
             Self::Chat(chat) => chat::count(chat, count, target, effort),
             Self::Churn(churn) => churn::count(churn, count, target, effort),
+            Self::Command => command::count(count, target, effort),
+            Self::Upload(_) => upload::count(count, target, effort),
         }
     }
 }
@@ -127,7 +140,8 @@ impl Effort {
 /// What was done in a window that began and ended with nothing under way.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Work {
-    /// Messages that came back, lines delivered, or connections served.
+    /// Messages that came back, lines delivered, connections served, commands
+    /// run, or MiB received.
     pub(crate) count: u64,
     pub(crate) seconds: f64,
     /// CPU time of the server.

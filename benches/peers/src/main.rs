@@ -9,6 +9,7 @@
 //! `serve PEER`, each of the servers. README.md says what is compared and why
 //! it is fair.
 
+mod calls;
 mod cli;
 mod instructions;
 mod load;
@@ -35,7 +36,7 @@ type Result<T> = std::result::Result<T, Error>;
 fn main() -> ExitCode {
     let cli = Cli::from_env();
     let outcome = match cli.serve() {
-        Some(peer) => server::serve(peer).map(|()| true),
+        Some((peer, given)) => server::serve(peer, &given).map(|()| true),
         None => compare(&cli),
     };
     match outcome {
@@ -54,11 +55,19 @@ fn compare(cli: &Cli) -> Result<bool> {
     let text = match cli.output {
         Output::Text => report::text::text(&report),
         Output::Json => report::json::json(&report)?,
+        Output::Markdown => report::markdown::markdown(&report),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     if let Some(path) = &cli.svg {
         let svg = report::chart::svg(&report)?;
         fs::write(path, svg).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = &cli.readme {
+        let replaced = fs::read_to_string(path).map_err(Error::from).and_then(|text| {
+            let table = report::markdown::markdown(&report);
+            Ok(fs::write(path, report::markdown::replace(&text, &table)?)?)
+        });
+        replaced.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let failures = report.failures();
     for failure in &failures {

@@ -44,7 +44,10 @@ pub(crate) enum Measure {
     /// The server's CPU time for each: the load, or other programs, were the
     /// limit.
     ServerCpu,
-    /// Bytes, or instructions: fewer are better.
+    /// How many there were in a second, whoever was the limit: the next begins
+    /// when the one before is done.
+    Pace,
+    /// Nanoseconds, bytes, system calls or instructions: fewer are better.
     Amount,
 }
 
@@ -61,7 +64,7 @@ pub(crate) struct Median {
 pub(crate) struct Summary {
     pub(crate) peer: Peer,
     pub(crate) label: &'static str,
-    /// How many in a second; or bytes, or instructions.
+    /// How many in a second; or nanoseconds, bytes, system calls, instructions.
     pub(crate) value: Option<Median>,
     /// Microseconds of the server's CPU time for each.
     pub(crate) server_micros: Option<Median>,
@@ -69,6 +72,8 @@ pub(crate) struct Summary {
     pub(crate) server_share: Option<Median>,
     /// How many times as good as the floor, by the row's measure.
     pub(crate) to_floor: Option<f64>,
+    /// Half of the spread of that, as a part of it.
+    pub(crate) to_floor_spread: Option<f64>,
     /// How many times as good as tokio.
     pub(crate) to_tokio: Option<f64>,
     /// How many times as good as without idle connections.
@@ -109,8 +114,12 @@ impl PeerRuns {
     /// How many times as good as another: the median of the ratios of each
     /// round.
     fn ratio(&self, other: &Self, measure: Measure) -> Option<f64> {
+        self.ratios(other, measure).map(|ratio| ratio.median)
+    }
+
+    fn ratios(&self, other: &Self, measure: Measure) -> Option<Median> {
         let ratio = |round| Some(self.score(round, measure)? / other.score(round, measure)?);
-        Median::of((0..self.runs.len()).filter_map(ratio)).map(|ratio| ratio.median)
+        Median::of((0..self.runs.len()).filter_map(ratio))
     }
 }
 
@@ -123,6 +132,9 @@ impl RowReport {
     /// What decides it: how many there were, if every server that did not fail
     /// had as much to do as it could, and the CPU to itself.
     pub(crate) fn measure(&self) -> Measure {
+        if self.row.by_pace {
+            return Measure::Pace;
+        }
         let shares =
             self.peers.iter().filter_map(|peer| Median::of(peer.works().map(|work| work.server_share())));
         match shares.map(|share| share.median).reduce(f64::min) {
@@ -142,7 +154,7 @@ impl RowReport {
     pub(crate) fn ours_to(&self) -> impl Iterator<Item = (Peer, f64)> {
         let measure = self.measure();
         let ours = self.peers.iter().find(|peer| peer.peer.is_ours());
-        let others = self.peers.iter().filter(|peer| !peer.peer.is_ours());
+        let others = self.peers.iter().filter(move |peer| ours.is_none_or(|ours| peer.peer != ours.peer));
         others.filter_map(move |other| Some((other.peer, ours?.ratio(other, measure)?)))
     }
 
@@ -168,6 +180,9 @@ impl RowReport {
                 server_micros: Median::of(works.clone().map(|work| work.server_micros())),
                 server_share: Median::of(works.map(|work| work.server_share())),
                 to_floor: floor.and_then(|floor| peer.ratio(floor, measure)),
+                to_floor_spread: floor
+                    .and_then(|floor| peer.ratios(floor, measure))
+                    .map(|ratios| ratios.spread()),
                 to_tokio: tokio.and_then(|tokio| peer.ratio(tokio, measure)),
                 to_without_idle: same.and_then(|same| peer.ratio(same, both)),
                 error: peer.error.clone(),

@@ -1,17 +1,19 @@
 //! The servers that are compared. Each does its work on one thread of its
 //! process and prints where it listens.
 
-mod bare;
-mod bare_chat;
-mod bare_echo;
+#[path = "../../floor/mod.rs"]
+mod floor;
 mod message_io;
 mod ours;
+#[path = "../../common/room.rs"]
+mod room;
 mod tokio_chat;
 mod tokio_coalescing;
 mod tokio_echo;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -21,6 +23,15 @@ use crate::Result;
 
 /// Connections that the system holds until they are accepted, for every peer.
 const BACKLOG: i32 = 1024;
+
+/// What a server is given besides its work.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    /// Where files go.
+    pub(crate) folder: Option<PathBuf>,
+    /// MiB of memory that it holds, every page of it touched.
+    pub(crate) ballast: usize,
+}
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -34,6 +45,8 @@ pub(crate) enum Peer {
     TokioEcho,
     /// Echo: message-io
     MessageIoEcho,
+    /// Echo: serve-forever, looking for events for a while before it sleeps
+    OursEchoBusyPoll,
     /// Chat: a bare mio loop that writes once per recipient per tick, the floor
     BareChat,
     /// Chat: serve-forever, a group and a broadcast for each line
@@ -42,6 +55,16 @@ pub(crate) enum Peer {
     TokioChat,
     /// Chat: tokio, current thread, a write for each line, as its example does
     TokioChatPerLine,
+    /// Files: blocking reads of 64 KiB and writes, the floor
+    BareUpload,
+    /// Files: serve_forever::services::Upload
+    OursUpload,
+    /// Files: by splice(2)
+    SpliceUpload,
+    /// Commands: posix_spawn, read, wait, the floor
+    BareCommand,
+    /// Commands: serve_forever::services::Command
+    OursCommand,
 }
 
 impl Peer {
@@ -49,7 +72,11 @@ impl Peer {
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::BareEcho | Self::BareChat => "bare mio",
-            Self::OursEcho | Self::OursChat => "serve-forever",
+            Self::BareUpload => "bare loop",
+            Self::BareCommand => "bare posix_spawn",
+            Self::SpliceUpload => "bare splice",
+            Self::OursEcho | Self::OursChat | Self::OursUpload | Self::OursCommand => "serve-forever",
+            Self::OursEchoBusyPoll => "ours, busy_poll",
             Self::TokioEcho | Self::TokioChat => "tokio",
             Self::MessageIoEcho => "message-io",
             Self::TokioChatPerLine => "tokio, a write a line",
@@ -63,12 +90,15 @@ impl Peer {
 
     /// The least that anybody can do.
     pub(crate) const fn is_floor(self) -> bool {
-        matches!(self, Self::BareEcho | Self::BareChat)
+        matches!(self, Self::BareEcho | Self::BareChat | Self::BareUpload | Self::BareCommand)
     }
 
     /// What is compared here.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::OursEcho | Self::OursChat)
+        matches!(
+            self,
+            Self::OursEcho | Self::OursEchoBusyPoll | Self::OursChat | Self::OursUpload | Self::OursCommand
+        )
     }
 
     /// tokio as a careful user has it.
@@ -81,16 +111,23 @@ impl Peer {
     /// # Errors
     ///
     /// Whatever a server cannot go on from.
-    pub(crate) fn serve(self) -> Result<()> {
+    pub(crate) fn serve(self, given: &Given) -> Result<()> {
+        let folder = || given.folder.as_deref().ok_or("it was told no folder");
         match self {
-            Self::BareEcho => bare_echo::serve(listen()?),
-            Self::OursEcho => ours::echo(),
+            Self::BareEcho => floor::echo::serve(listen()?),
+            Self::OursEcho => ours::echo(None),
+            Self::OursEchoBusyPoll => ours::echo(Some(ours::LOOK)),
             Self::TokioEcho => tokio_echo::serve(listen()?),
             Self::MessageIoEcho => message_io::serve(),
-            Self::BareChat => bare_chat::serve(listen()?),
+            Self::BareChat => floor::chat::serve(listen()?),
             Self::OursChat => ours::chat(),
             Self::TokioChat => tokio_coalescing::serve(listen()?),
             Self::TokioChatPerLine => tokio_chat::serve(listen()?),
+            Self::BareUpload => floor::upload::serve(listen()?, folder()?),
+            Self::OursUpload => ours::upload(folder()?),
+            Self::SpliceUpload => floor::splice::serve(listen()?, folder()?),
+            Self::BareCommand => floor::command::serve(listen()?),
+            Self::OursCommand => ours::command(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod json;
+pub(crate) mod markdown;
 pub(crate) mod text;
 
 use crate::outcome::{Measure, RowReport, Summary};

@@ -4,9 +4,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::load::Load;
+use crate::load::broadcast::Broadcast;
 use crate::load::chat::Chat;
 use crate::load::churn::Churn;
 use crate::load::echo::Echo;
+use crate::load::upload::Upload;
 use crate::peers::Peer;
 
 /// Who serves an echo, in the order of the tables.
@@ -14,6 +16,15 @@ const ECHOES: &[Peer] = &[Peer::BareEcho, Peer::OursEcho, Peer::TokioEcho, Peer:
 
 /// Who serves a chat.
 const CHATS: &[Peer] = &[Peer::BareChat, Peer::OursChat, Peer::TokioChat, Peer::TokioChatPerLine];
+
+/// Who answers as soon as it can.
+const LATENCIES: &[Peer] = &[Peer::BareEcho, Peer::OursEchoBusyPoll, Peer::OursEcho, Peer::TokioEcho];
+
+/// Who receives files.
+const UPLOADS: &[Peer] = &[Peer::BareUpload, Peer::OursUpload, Peer::SpliceUpload];
+
+/// Who runs commands.
+const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
 
 /// Rows that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -27,15 +38,36 @@ pub(crate) enum Kind {
     Chat,
     /// Connect, one echo, close
     Churn,
+    /// One message, there and back
+    Latency,
+    /// A large file
+    Upload,
+    /// Programs that clients have run
+    Commands,
     /// Resident memory of silent connections
     Memory,
+    /// Resident memory of a line to members who do not read
+    Broadcast,
+    /// System calls; needs strace
+    Calls,
     /// User-space instructions; needs valgrind
     Instructions,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Echo, Self::Idle, Self::Chat, Self::Churn, Self::Memory, Self::Instructions];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Echo,
+        Self::Idle,
+        Self::Chat,
+        Self::Churn,
+        Self::Latency,
+        Self::Upload,
+        Self::Commands,
+        Self::Memory,
+        Self::Broadcast,
+        Self::Calls,
+        Self::Instructions,
+    ];
 }
 
 /// What a row does.
@@ -43,10 +75,27 @@ impl Kind {
 pub(crate) enum Task {
     /// As much as it can in the time.
     Work(Load),
+    /// One message at a time.
+    Latency,
     /// So many silent connections.
     Memory(usize),
+    /// A line to members who do not read.
+    Broadcast(Broadcast),
+    /// The difference of two runs of about so much.
+    Calls { load: Load, few: u64, many: u64 },
     /// The difference of two runs of about so much.
     Instructions { load: Load, few: u64, many: u64 },
+}
+
+impl Task {
+    const fn is_chat(&self) -> bool {
+        let load = match self {
+            Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
+            Self::Broadcast(_) => return true,
+            Self::Latency | Self::Memory(_) => return false,
+        };
+        matches!(load, Load::Chat(_))
+    }
 }
 
 /// One row.
@@ -56,18 +105,48 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) task: Task,
     pub(crate) peers: &'static [Peer],
-    /// It is the same each time, so that so many rounds are enough.
-    pub(crate) max_rounds: usize,
+    pub(crate) rounds: Rounds,
+    /// Its server has children, or one client and nothing to do between, and
+    /// what counts is when it is done.
+    pub(crate) by_pace: bool,
+    /// MiB of memory that the server holds.
+    pub(crate) ballast: usize,
     /// What it would be without the silent connections, by name.
     pub(crate) without_idle: Option<String>,
 }
 
+/// How many rounds a row needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rounds {
+    /// As many as were asked for.
+    AsAsked,
+    /// Nine for each five: the disk is noisy.
+    More,
+    /// It is the same each time, and so many are enough.
+    AtMost(usize),
+}
+
+impl Rounds {
+    pub(crate) fn of(self, asked: usize) -> usize {
+        match self {
+            Self::AsAsked => asked,
+            Self::More => asked * 9 / 5,
+            Self::AtMost(most) => asked.min(most),
+        }
+    }
+}
+
 impl Row {
     fn new(kind: Kind, name: String, task: Task) -> Self {
-        let is_chat =
-            matches!(task, Task::Work(Load::Chat(_)) | Task::Instructions { load: Load::Chat(_), .. });
-        let peers = if is_chat { CHATS } else { ECHOES };
-        Self { kind, name, task, peers, max_rounds: usize::MAX, without_idle: None }
+        let peers = match kind {
+            Kind::Latency => LATENCIES,
+            Kind::Upload => UPLOADS,
+            Kind::Commands => COMMANDS,
+            _ if task.is_chat() => CHATS,
+            _ => ECHOES,
+        };
+        let rounds = Rounds::AsAsked;
+        Self { kind, name, task, peers, rounds, by_pace: false, ballast: 0, without_idle: None }
     }
 
     /// What is counted.
@@ -76,7 +155,11 @@ impl Row {
             Task::Work(Load::Echo(_)) => "messages/s",
             Task::Work(Load::Chat(_)) => "lines/s",
             Task::Work(Load::Churn(_)) => "connections/s",
-            Task::Memory(_) => "bytes",
+            Task::Work(Load::Command) => "commands/s",
+            Task::Work(Load::Upload(_)) => "MiB/s",
+            Task::Latency => "ns",
+            Task::Memory(_) | Task::Broadcast(_) => "bytes",
+            Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
         }
     }
@@ -87,10 +170,14 @@ impl Row {
 pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<Row> {
     let small = |count: usize| if smoke && count > 50 { 50 + count / 25 } else { count };
     let mut rows = Vec::new();
-    for (connections, size, pipeline) in
-        [(1, 64, 1), (50, 64, 1), (1000, 64, 1), (1, 64, 16), (50, 64, 16), (1000, 64, 16), (50, 16 << 10, 1)]
-    {
-        let echo = Echo { connections: small(connections), size, pipeline, idle: 0 };
+    let mut echoes = Vec::new();
+    for connections in [1, 10, 50, 100, 1_000, 10_000, 19_000] {
+        echoes.push((connections, 64, 1));
+    }
+    echoes.extend([(1, 64, 16), (50, 64, 16), (1_000, 64, 16), (50, 16 << 10, 1)]);
+    for (connections, size, pipeline) in echoes {
+        let connections = small(connections).min(max_connections);
+        let echo = Echo { connections, size, pipeline, idle: 0 };
         rows.push(Row::new(Kind::Echo, echo_name(&echo), Task::Work(Load::Echo(echo))));
     }
     rows.extend(idle_rows(smoke, max_connections));
@@ -102,18 +189,53 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
         let churn = Churn { at_once };
         rows.push(Row::new(Kind::Churn, churn_name(&churn), Task::Work(Load::Churn(churn))));
     }
+    rows.extend(paced_rows(smoke));
     let connections = small(10_000).min(max_connections);
     let memory = Row::new(Kind::Memory, format!("{connections} connections"), Task::Memory(connections));
-    rows.push(Row { max_rounds: 3, ..memory });
+    rows.push(Row { rounds: Rounds::AtMost(3), ..memory });
+    let broadcast = Broadcast { members: small(1_000), size: 256 << 10 };
+    let name = format!("{} members who do not read, a line of 256 KiB", broadcast.members);
+    let broadcast = Row::new(Kind::Broadcast, name, Task::Broadcast(broadcast));
+    rows.push(Row { rounds: Rounds::AtMost(3), ..broadcast });
+    rows.extend(call_rows(smoke));
     rows.extend(instruction_rows(smoke));
 
     rows.retain(|row| kinds.contains(&row.kind));
+    // With few descriptors the largest of them come to the same.
+    rows.dedup_by(|next, row| next.kind == row.kind && next.name == row.name);
     rows
+}
+
+/// A latency, a file, and commands with and without memory in the server.
+fn paced_rows(smoke: bool) -> Vec<Row> {
+    let latency = Row::new(Kind::Latency, "1 × 64 B, half of all within".into(), Task::Latency);
+    let mib = if smoke { 4 } else { 1024 };
+    let upload = Load::Upload(Upload { mib });
+    let upload = Row::new(Kind::Upload, format!("a file of {mib} MiB"), Task::Work(upload));
+    let mut rows = vec![latency, Row { rounds: Rounds::More, ..upload }];
+    for ballast in [0, 64] {
+        let with = if ballast == 0 { String::new() } else { format!(", the server holds {ballast} MiB") };
+        let row = Row::new(Kind::Commands, format!("sh -c 'echo hi'{with}"), Task::Work(Load::Command));
+        rows.push(Row { by_pace: true, ballast, ..row });
+    }
+    rows
+}
+
+fn call_rows(smoke: bool) -> Vec<Row> {
+    let rows = [(1, 1), (50, 1), (50, 16)].map(|(connections, pipeline)| {
+        let echo = Echo { connections, size: 64, pipeline, idle: 0 };
+        let (few, many) = if smoke { (1_000, 2_000) } else { (1_000, 11_000) };
+        let name = format!("an echo, {}", echo_name(&echo));
+        let row = Row::new(Kind::Calls, name, Task::Calls { load: Load::Echo(echo), few, many });
+        Row { rounds: Rounds::AtMost(3), ..row }
+    });
+    rows.into()
 }
 
 fn idle_rows(smoke: bool, max_connections: usize) -> Vec<Row> {
     const BUSY: usize = 50;
-    let mut counts: Vec<_> = if smoke { [0, 200].into() } else { [0, 1_000, 10_000, 19_000].into() };
+    let mut counts: Vec<_> =
+        if smoke { [0, 200].into() } else { [0, 1, 10, 100, 1_000, 10_000, 19_000].into() };
     for count in &mut counts {
         *count = (*count).min(max_connections.saturating_sub(BUSY));
     }
@@ -148,7 +270,7 @@ fn instruction_rows(smoke: bool) -> Vec<Row> {
     let row = |(name, load, unit)| {
         let (few, many) = (unit, if smoke { 2 * unit } else { 11 * unit });
         let row = Row::new(Kind::Instructions, name, Task::Instructions { load, few, many });
-        Row { max_rounds: 1, ..row }
+        Row { rounds: Rounds::AtMost(1), ..row }
     };
     rows.into_iter().map(row).collect()
 }
@@ -196,8 +318,14 @@ mod tests {
     }
 
     #[test]
+    fn rounds_are_as_many_as_a_row_needs() {
+        assert_eq!([1, 5].map(|asked| Rounds::More.of(asked)), [1, 9]);
+        assert_eq!([1, 5].map(|asked| Rounds::AtMost(3).of(asked)), [1, 3]);
+    }
+
+    #[test]
     fn rows_keep_to_what_fits_into_a_process() {
-        let rows = rows(&[Kind::Idle, Kind::Memory], false, 5_000);
+        let rows = rows(&[Kind::Echo, Kind::Idle, Kind::Memory], false, 5_000);
         for row in rows {
             match row.task {
                 Task::Work(Load::Echo(echo)) => assert!(echo.idle + echo.connections <= 5_000),

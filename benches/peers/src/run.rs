@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Result;
+use crate::calls;
 use crate::instructions::{self, Counter};
-use crate::load::{Effort, Work, memory};
+use crate::load::{Effort, Work, broadcast, latency, memory};
 use crate::outcome::RowReport;
-use crate::peers::Peer;
+use crate::peers::{Given, Peer};
 use crate::report::Report;
 use crate::rows::{self, Kind, Row, Task};
 use crate::server::Server;
@@ -37,7 +38,7 @@ pub(crate) struct Settings {
 pub(crate) enum Figure {
     Work(Work),
     Amount {
-        /// Bytes, or instructions.
+        /// Nanoseconds, bytes, system calls or instructions.
         amount: f64,
     },
 }
@@ -59,16 +60,12 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
     }
     let mut rows: Vec<_> =
         rows::rows(&settings.only, settings.smoke, max_connections).into_iter().map(RowReport::new).collect();
-    for round in 0..settings.rounds {
+    let most = rows.iter().map(|report| report.row.rounds.of(settings.rounds)).max().unwrap_or(0);
+    for round in 0..most {
         for report in &mut rows {
-            if round < report.row.max_rounds && report.skipped.is_none() {
-                eprintln!(
-                    "round {} of {}: {:?}, {}",
-                    round + 1,
-                    settings.rounds,
-                    report.row.kind,
-                    report.row.name
-                );
+            let rounds = report.row.rounds.of(settings.rounds);
+            if round < rounds && report.skipped.is_none() {
+                eprintln!("round {} of {rounds}: {:?}, {}", round + 1, report.row.kind, report.row.name);
                 run_row(report, round, cpus, &effort, settings.profiles.as_deref());
             }
         }
@@ -78,9 +75,12 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
 
 /// Every server of a row once, each time another of them first.
 fn run_row(report: &mut RowReport, round: usize, cpus: Cpus, effort: &Effort, profiles: Option<&Path>) {
-    if let Task::Instructions { .. } = report.row.task
-        && let Err(reason) = instructions::available()
-    {
+    let available = match report.row.task {
+        Task::Instructions { .. } => instructions::available(),
+        Task::Calls { .. } => calls::available(),
+        _ => Ok(()),
+    };
+    if let Err(reason) = available {
         report.skipped = Some(reason);
         return;
     }
@@ -94,16 +94,28 @@ fn run_row(report: &mut RowReport, round: usize, cpus: Cpus, effort: &Effort, pr
 
 fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<&Path>) -> Result<Figure> {
     let amount = |amount| Figure::Amount { amount };
-    if let Task::Instructions { load, few, many } = row.task {
-        let out = profiles.map(|folder| folder.join(format!("{}, {}.callgrind", peer.name(), row.name)));
-        return Counter { peer, load, cpus, effort, out }.each(few, many).map(amount);
+    match row.task {
+        Task::Instructions { load, few, many } => {
+            let out = profiles.map(|folder| folder.join(format!("{}, {}.callgrind", peer.name(), row.name)));
+            return Counter { peer, load, cpus, effort, out }.each(few, many).map(amount);
+        }
+        Task::Calls { load, few, many } => {
+            return calls::each(peer, load, cpus, effort, few, many).map(amount);
+        }
+        _ => {}
     }
-    let mut server = Server::start(peer, cpus.server)?;
+    // Where `TMPDIR` says; it is gone when this is over.
+    let folder = if row.kind == Kind::Upload { Some(tempfile::tempdir()?) } else { None };
+    let given =
+        Given { folder: folder.as_ref().map(|folder| folder.path().to_path_buf()), ballast: row.ballast };
+    let mut server = Server::start(peer, &given, cpus.server)?;
     let target = server.target();
     let figure = match row.task {
         Task::Work(load) => load.run(&target, effort).map(Figure::Work),
+        Task::Latency => latency::run(&target, effort).map(amount),
         Task::Memory(connections) => memory::run(connections, &target).map(amount),
-        Task::Instructions { .. } => Err("it was done above".into()),
+        Task::Broadcast(broadcast) => broadcast::run(broadcast, &target).map(amount),
+        Task::Calls { .. } | Task::Instructions { .. } => Err("it was done above".into()),
     };
     // That it ended explains why the load failed, and goes first.
     server.check()?;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 use crate::Result;
 use crate::load::Target;
-use crate::peers::Peer;
+use crate::peers::{Given, Peer};
 use crate::system::process::Process;
 use crate::system::{cpus, raise_file_limit};
 
@@ -28,13 +28,16 @@ const START: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// It cannot listen, or cannot go on.
-pub(crate) fn serve(peer: Peer) -> Result<()> {
+pub(crate) fn serve(peer: Peer, given: &Given) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     raise_file_limit();
     if let Some(cpu) = env::var_os(CPU).and_then(|cpu| cpu.to_str()?.parse().ok()) {
         cpus::pin(cpu)?;
     }
-    peer.serve()
+    // For as long as it lives.
+    let ballast = vec![1_u8; given.ballast << 20].leak();
+    std::hint::black_box(ballast);
+    peer.serve(given)
 }
 
 /// A server that runs; it is killed when this is dropped.
@@ -42,6 +45,7 @@ pub(crate) fn serve(peer: Peer) -> Result<()> {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    given: Given,
 }
 
 impl Server {
@@ -50,8 +54,8 @@ impl Server {
     /// # Errors
     ///
     /// It does not.
-    pub(crate) fn start(peer: Peer, cpu: usize) -> Result<Self> {
-        Self::start_under(&[] as &[&OsStr], peer, cpu, Stdio::inherit())
+    pub(crate) fn start(peer: Peer, given: &Given, cpu: usize) -> Result<Self> {
+        Self::start_under(&[] as &[&OsStr], peer, given, cpu, Stdio::inherit())
     }
 
     /// Starts a server under another program, such as valgrind.
@@ -62,6 +66,7 @@ impl Server {
     pub(crate) fn start_under(
         wrapper: &[impl AsRef<OsStr>],
         peer: Peer,
+        given: &Given,
         cpu: usize,
         stderr: Stdio,
     ) -> Result<Self> {
@@ -74,11 +79,15 @@ impl Server {
                 command
             }
         };
-        command.args(["serve", &peer.name()]).env(CPU, cpu.to_string());
+        command.args(["serve", &peer.name(), "--ballast", &given.ballast.to_string()]);
+        if let Some(folder) = &given.folder {
+            command.arg("--folder").arg(folder);
+        }
+        command.env(CPU, cpu.to_string());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let stdout = child.stdout.take();
         // From here on it is killed whatever happens.
-        let mut server = Self { child, address: SocketAddr::from(([0; 4], 0)) };
+        let mut server = Self { child, address: SocketAddr::from(([0; 4], 0)), given: given.clone() };
         match address(stdout.ok_or("the server has no stdout")?) {
             Ok(address) => server.address = address,
             Err(error) => return Err(format!("{error}; {}", server.terminate()?.trim_end()).into()),
@@ -87,7 +96,11 @@ impl Server {
     }
 
     pub(crate) fn target(&self) -> Target {
-        Target { address: self.address, process: Process::new(self.child.id()) }
+        Target {
+            address: self.address,
+            process: Process::new(self.child.id()),
+            folder: self.given.folder.clone(),
+        }
     }
 
     /// That it is still there: one that ends under load has failed.

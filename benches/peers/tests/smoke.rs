@@ -1,5 +1,6 @@
 //! The program as it is used: every row, every server.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,11 +17,51 @@ fn every_server_does_the_work_of_every_row() {
     let rows = report["rows"].as_array().expect("a list");
     let mut kinds: Vec<_> = rows.iter().map(|row| row["kind"].as_str().expect("a name")).collect();
     kinds.dedup();
-    assert_eq!(kinds, ["echo", "idle", "chat", "churn", "memory", "instructions"]);
+    let all = [
+        "echo",
+        "idle",
+        "chat",
+        "churn",
+        "latency",
+        "upload",
+        "commands",
+        "memory",
+        "broadcast",
+        "calls",
+        "instructions",
+    ];
+    assert_eq!(kinds, all);
     for row in rows.iter().filter(|row| row["skipped"].is_null()) {
-        assert_eq!(row["ours_to"].as_object().expect("ratios").len(), 3, "{row}");
-        for peer in row["peers"].as_array().expect("a list") {
+        let peers = row["peers"].as_array().expect("a list");
+        assert_eq!(row["ours_to"].as_object().expect("ratios").len(), peers.len() - 1, "{row}");
+        for peer in peers {
             assert!(peer["error"].is_null() && peer["to_floor"].as_f64() > Some(0.0), "{row}");
         }
     }
+}
+
+#[test]
+fn the_table_is_put_between_the_marks_of_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("README.md");
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let before = fs::read_to_string(project).expect("it is there");
+    fs::write(&path, &before).expect("there is room");
+    let run = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_peers"))
+            .args(["--smoke", "--only", "latency", "--output", "markdown", "--readme"])
+            .arg(&path)
+            .output()
+            .expect("the program was built for this test");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let after = fs::read_to_string(&path).expect("it is there");
+        let table = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(table.contains("| latency: 1 × 64 B") && table.contains("smoke run"), "{table}");
+        assert!(after.contains(table.trim()), "the file has what was printed");
+        after.replace(table.trim(), "")
+    };
+    let rest = run();
+    assert_eq!(run(), rest, "but for the table, twice is as once");
+    let first_line = before.lines().next().expect("a title");
+    assert!(rest.starts_with(first_line) && before.ends_with(&rest[rest.len() - 100..]));
 }

@@ -2,7 +2,7 @@
 //! round is over when every line has come to every other member. Then the next
 //! begins.
 
-mod meeting;
+pub(super) mod meeting;
 mod member;
 mod script;
 

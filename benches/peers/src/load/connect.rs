@@ -19,11 +19,23 @@ const ADDRESSES: usize = 250;
 pub(super) struct Connector {
     server: SocketAddr,
     made: usize,
+    narrow: bool,
 }
+
+/// Bytes in a segment, and in the receive buffer, of a narrow connection. The
+/// kernel makes more of both, and the server's send buffer follows from the
+/// segments (tcp(7)).
+const NARROW: u32 = 1024;
 
 impl Connector {
     pub(super) const fn new(server: SocketAddr) -> Self {
-        Self { server, made: 0 }
+        Self { server, made: 0, narrow: false }
+    }
+
+    /// Connections into which next to nothing fits until it is read, so that
+    /// the rest has to stay with the server.
+    pub(super) const fn narrow(self) -> Self {
+        Self { narrow: true, ..self }
     }
 
     /// A connection that blocks, for a bounded time.
@@ -34,6 +46,10 @@ impl Connector {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 1, last], 0)).into())?;
         socket.set_tcp_nodelay(true)?;
+        if self.narrow {
+            socket.set_recv_buffer_size(NARROW as usize)?;
+            socket.set_tcp_mss(NARROW)?;
+        }
         // It bounds connect as well (socket(7)).
         socket.set_write_timeout(Some(patience::LIMIT))?;
         socket.set_read_timeout(Some(patience::LIMIT))?;

@@ -2,7 +2,7 @@
 //! others.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -33,5 +33,10 @@ pub(super) fn serve(answer: impl Fn(usize, &[u8]) -> Vec<u8> + Send + Copy + 'st
             });
         }
     });
-    Target { address, process: Process::new(std::process::id()) }
+    target(address)
+}
+
+/// This process as the server.
+pub(super) fn target(address: SocketAddr) -> Target {
+    Target { address, process: Process::new(std::process::id()), folder: None }
 }

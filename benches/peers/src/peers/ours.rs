@@ -1,26 +1,44 @@
 //! The library that this is about, through its public API, with its defaults:
 //! every limit, deadline and check is on.
 
-use serve_forever::bytes::BytesMut;
-use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, Endpoint, Error, GroupId, Io, Limits, Link, Reactor, StreamHandler};
+use std::path::Path;
+use std::time::Duration;
+
+use serve_forever::services::{Command, Echo, Upload};
+use serve_forever::{Config, Endpoint, Limits, Reactor, StreamHandler};
 
 use super::announce;
+use super::room::Room;
 use crate::Result;
 
 /// More than the rows ask for; the default is made for small machines.
 const MAX_CONNECTIONS: usize = 100_000;
 
-pub(super) fn echo() -> Result<()> {
-    serve(Echo::new(), Echo::limits())
+/// For how long it looks for events before it sleeps, where it does: longer
+/// than a client that is busy stays away.
+pub(super) const LOOK: Duration = Duration::from_micros(200);
+
+pub(super) fn echo(busy_poll: Option<Duration>) -> Result<()> {
+    serve(Config { busy_poll, ..Config::default() }, Echo::new(), Echo::limits())
 }
 
 pub(super) fn chat() -> Result<()> {
-    serve(Chat { members: None }, Limits::without_frames())
+    serve(Config::default(), Room::default(), Limits::without_frames())
 }
 
-fn serve<S: StreamHandler>(handler: S, limits: Limits) -> Result<()> {
-    let config = Config { max_connections: Some(MAX_CONNECTIONS), ..Config::default() };
+pub(super) fn upload(into: &Path) -> Result<()> {
+    serve(Config::default(), Upload::into(into)?, Upload::limits())
+}
+
+/// Everything on but the greeting, which the floor does not have.
+pub(super) fn command() -> Result<()> {
+    let command = Command::shell().greeting("");
+    let limits = command.limits();
+    serve(Config::default(), command, limits)
+}
+
+fn serve<S: StreamHandler>(config: Config, handler: S, limits: Limits) -> Result<()> {
+    let config = Config { max_connections: Some(MAX_CONNECTIONS), ..config };
     let mut reactor = Reactor::new(config)?;
     let service = reactor.add(handler, limits)?;
     let listener = reactor.listen(&service, &"127.0.0.1:0".parse()?)?;
@@ -28,41 +46,4 @@ fn serve<S: StreamHandler>(handler: S, limits: Limits) -> Result<()> {
         announce(*address);
     }
     Ok(reactor.serve_forever()?)
-}
-
-/// Each line goes to every other member.
-struct Chat {
-    members: Option<GroupId>,
-}
-
-impl Chat {
-    fn members(&mut self, io: &mut Io<'_>) -> std::result::Result<GroupId, Error> {
-        match self.members {
-            Some(members) => Ok(members),
-            None => Ok(*self.members.insert(io.group()?)),
-        }
-    }
-}
-
-impl StreamHandler for Chat {
-    type Session = GroupId;
-
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> std::result::Result<GroupId, BoxError> {
-        let members = self.members(io)?;
-        io.join(members, io.id())?;
-        Ok(members)
-    }
-
-    fn data(
-        &mut self,
-        io: &mut Io<'_>,
-        members: &mut GroupId,
-        input: &mut BytesMut,
-    ) -> std::result::Result<(), BoxError> {
-        while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
-            let line = input.split_to(end + 1).freeze();
-            io.broadcast(*members, &line, Some(io.id()));
-        }
-        Ok(())
-    }
 }

@@ -52,8 +52,7 @@ fn draw(area: &Area<'_>, rows: &[&Entry], height: i32) -> Drawn {
     area.fill(&WHITE)?;
     let title = "How many times as good as a bare mio loop (1 is the floor, more is better)";
     write(area, title, (WIDTH / 2, 24), 18, HPos::Center)?;
-    let note =
-        "rates where every server was busy, else (*) the server's CPU time; memory and instructions: fewer";
+    let note = "rates where every server was busy, else (*) the server's CPU time; latency, memory, calls, instructions: fewer";
     write(area, note, (WIDTH / 2, 46), 13, HPos::Center)?;
     let mut y = TOP;
     for row in rows {

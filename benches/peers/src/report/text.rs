@@ -54,6 +54,7 @@ fn table(text: &mut String, row: &Entry) {
         Measure::ServerCpu => {
             writeln!(text, "  not every server was the limit: ratios of the server's CPU time for each")
         }
+        Measure::Pace => writeln!(text, "  one after the other: ratios of {}", row.unit),
         Measure::Amount => writeln!(text, "  fewer are better: ratios say how many times fewer"),
     };
     if let Some(disturbance) = row.disturbance.filter(|disturbance| *disturbance > QUIET) {
@@ -99,8 +100,12 @@ fn spread(value: Option<Median>) -> String {
     value.map_or_else(String::new, |value| format!("{:.1} %", value.spread() * 100.0))
 }
 
-/// A number in groups of three digits.
-fn grouped(value: f64) -> String {
+/// A number in groups of three digits; a small one with what is behind the
+/// point.
+pub(super) fn grouped(value: f64) -> String {
+    if value > 0.0 && value < 10.0 {
+        return format!("{value:.2}");
+    }
     let digits = format!("{:.0}", value.abs());
     let mut text = String::from(if value < 0.0 { "-" } else { "" });
     for (place, digit) in digits.chars().enumerate() {
@@ -118,7 +123,8 @@ mod tests {
 
     #[test]
     fn digits_are_grouped_and_ratios_short() {
-        assert_eq!([0.4, 999.0, 1000.0, 1_234_567.0].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.4, 2.021, 999.0, 1000.0].map(grouped), ["0.40", "2.02", "999", "1,000"]);
+        assert_eq!([0.0, -20.0, 1_234_567.0].map(grouped), ["0", "-20", "1,234,567"]);
         assert_eq!([0.987, 1.0, 42.4].map(ratio), ["0.99", "1.00", "42"]);
     }
 }

@@ -1,7 +1,7 @@
 //! On what the figures were taken: a figure without it says nothing.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
@@ -22,6 +22,12 @@ pub(crate) struct Machine {
     /// The compiler in the path, if there is one.
     rust: Option<String>,
     cpus: Cpus,
+    /// The day that the runs began, in UTC.
+    date: Option<String>,
+    /// Of which state of the project, if this was built where its history is.
+    commit: Option<String>,
+    /// How all this was asked for.
+    command: String,
     /// Runnable processes, on average, as the runs began; others than these
     /// make the figures noisy.
     load_average: Option<String>,
@@ -41,17 +47,24 @@ impl Machine {
         let cpu = model.and_then(|line| line.split_once(':')).map_or("unknown", |(_, name)| name.trim());
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").ok();
-        let rust = Command::new("rustc").arg("--version").output().ok();
-        let rust = rust.filter(|output| output.status.success());
         Self {
             cpu: cpu.into(),
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             kernel: kernel.trim().into(),
-            rust: rust.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            rust: said("rustc", &["--version"]),
+            date: said("date", &["-u", "+%Y-%m-%d"]),
+            commit: commit(),
+            command: command(std::env::args().skip(1)),
             cpus,
             load_average: load.and_then(|text| text.split(' ').next().map(str::to_owned)),
             packages: PEERS.map(|name| Package { name, version: version(name) }).into(),
         }
+    }
+
+    /// What was measured, when and how.
+    pub(crate) fn provenance(&self) -> String {
+        let known = |what: &Option<String>| what.as_deref().unwrap_or("unknown").to_owned();
+        format!("{}, commit {}, by `{}`", known(&self.date), known(&self.commit), self.command)
     }
 
     /// In two lines.
@@ -70,6 +83,31 @@ impl Machine {
             packages.join(", ")
         )
     }
+}
+
+/// What a program says, if it is there and does not fail.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(text)
+}
+
+/// The commit, and whether files of the project are not as they are there.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| said("git", &[&["-C", env!("CARGO_MANIFEST_DIR")], arguments].concat());
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changed.is_empty() { commit } else { commit + ", with changes" })
+}
+
+/// The command line, as it would be typed.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let mut line = "cargo run --release --manifest-path benches/peers/Cargo.toml".to_owned();
+    for (place, argument) in arguments.enumerate() {
+        line += if place == 0 { " -- " } else { " " };
+        line += &argument;
+    }
+    line
 }
 
 /// All versions of a package in the lock file: message-io has a mio of its own.

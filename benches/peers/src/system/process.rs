@@ -3,6 +3,8 @@
 use std::time::Duration;
 use std::{fs, io};
 
+use rustix::param::clock_ticks_per_second;
+
 /// A process by its id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Process(u32);
@@ -12,8 +14,9 @@ impl Process {
         Self(id)
     }
 
-    /// The CPU time of all its threads. Those that ended are not counted; none
-    /// of the servers ends one while it serves.
+    /// The CPU time of all its threads, and of the children that it has waited
+    /// for. Threads that ended are not counted; none of the servers ends one
+    /// while it serves.
     ///
     /// # Errors
     ///
@@ -31,7 +34,22 @@ impl Process {
             };
             total = CpuTime { used: total.used + used, waited: total.waited + waited };
         }
+        total.used += self.children()?;
         Ok(total)
+    }
+
+    /// The CPU time of children that it has waited for, in steps of 10 ms.
+    fn children(self) -> io::Result<Duration> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
+        // The name, in brackets, may hold anything; cutime and cstime are
+        // fields 16 and 17, the 14th and 15th behind it.
+        let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
+        let mut ticks = behind.split_whitespace().skip(13).map(str::parse::<u64>);
+        let (Some(Ok(user)), Some(Ok(system))) = (ticks.next(), ticks.next()) else {
+            return Err(unreadable("stat"));
+        };
+        let seconds = (user + system) as f64 / clock_ticks_per_second() as f64;
+        Ok(Duration::from_secs_f64(seconds))
     }
 
     /// Its resident memory in bytes, counted page by page: the figure of
@@ -82,6 +100,17 @@ mod tests {
         assert!(this.resident().expect("it may look at itself") > 100 << 10);
         let before = this.cpu().expect("it may look at itself");
         while this.cpu().expect("it may look at itself") == before {}
+    }
+
+    #[test]
+    fn children_count_when_they_are_waited_for() {
+        let this = Process::new(std::process::id());
+        let before = this.children().expect("it may look at itself");
+        while this.children().expect("it may look at itself") == before {
+            let count = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+            let status = std::process::Command::new("sh").args(["-c", count]).status();
+            assert!(status.expect("there is a shell").success());
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// # Errors
 ///
 /// Somebody does not hear it in time, or hears something else.
-pub(super) fn await_everybody(members: &mut [TcpStream]) -> Result<()> {
+pub(in crate::load) fn await_everybody(members: &mut [TcpStream]) -> Result<()> {
     let [caller, others @ ..] = members else { return Ok(()) };
     let mut heard = vec![Vec::new(); others.len()];
     let until = Instant::now() + patience::LIMIT;

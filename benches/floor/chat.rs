@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use mio::net::TcpStream;
 use slab::Slab;
 
-use super::bare::{BUFFER, Bare, LISTENER, unless_blocked};
-use crate::Result;
+use super::Result;
+use super::connections::{BUFFER, Bare, LISTENER, unless_blocked};
 
 struct Member {
     stream: TcpStream,
@@ -21,7 +21,7 @@ struct Member {
     listed: bool,
 }
 
-pub(super) fn serve(listener: TcpListener) -> Result<()> {
+pub(crate) fn serve(listener: TcpListener) -> Result<()> {
     let mut bare = Bare::new(listener)?;
     let mut events = Bare::<Member>::events();
     let mut buffer = vec![0; BUFFER];

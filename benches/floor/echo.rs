@@ -7,8 +7,8 @@ use std::net::TcpListener;
 
 use mio::net::TcpStream;
 
-use super::bare::{BUFFER, Bare, LISTENER, unless_blocked};
-use crate::Result;
+use super::Result;
+use super::connections::{BUFFER, Bare, LISTENER, unless_blocked};
 
 struct Connection {
     stream: TcpStream,
@@ -16,7 +16,7 @@ struct Connection {
     rest: Vec<u8>,
 }
 
-pub(super) fn serve(listener: TcpListener) -> Result<()> {
+pub(crate) fn serve(listener: TcpListener) -> Result<()> {
     let mut bare = Bare::new(listener)?;
     let mut events = Bare::<Connection>::events();
     let mut buffer = vec![0; BUFFER];

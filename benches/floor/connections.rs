@@ -1,4 +1,4 @@
-//! What both bare loops begin with: a poll, a listener, a slab.
+//! What the loops on mio begin with: a poll, a listener, a slab.
 
 use std::io;
 use std::net::TcpListener;
