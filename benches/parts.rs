@@ -8,11 +8,12 @@
 //! They are private, and stay so: their files import nothing but each other
 //! (`tests/layering.rs`), and so can be compiled into this program as well.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::IoSlice;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -20,16 +21,24 @@ use serve_forever::services::Echo;
 use serve_forever::{Config, Handle, Limits, Reactor};
 
 use crate::buffer::{PIECES, Pool};
-use crate::id::Table;
+use crate::groups::Groups;
+use crate::id::{ConnId, Table};
+use crate::input::Input;
 use crate::moment::Moment;
 use timers::Timers;
 
 #[path = "../src/buffer.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod buffer;
+#[path = "../src/groups.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod groups;
 #[path = "../src/id.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it")]
 mod id;
+#[path = "../src/input.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod input;
 #[path = "../src/moment.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it, and drivers too")]
 mod moment;
@@ -141,23 +150,135 @@ fn queue(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a timer costs among a million of them.
+/// What a timer costs among a million of them, and what it costs with the map
+/// that the standard library has for it.
 fn timers(c: &mut Criterion) {
     const PENDING: usize = 1_000_000;
     let mut group = c.benchmark_group("timers among 1,000,000");
     let mut numbers = Numbers::new();
+    let mut moment = move || Moment(1 + numbers.next() / 2);
+    let mut places = Numbers::new();
+
     let mut timers = Timers::new();
-    let keys: Vec<_> = (0..PENDING).map(|n| timers.insert(Moment(1 + numbers.next() / 2), n)).collect();
-    group.bench_function("set and cancel", |b| {
-        b.iter(|| {
-            let key = timers.insert(Moment(1 + numbers.next() / 2), 0);
-            timers.remove(key)
-        });
+    let keys: Vec<_> = (0..PENDING).map(|n| timers.insert(moment(), n)).collect();
+    group.bench_function("set", |b| {
+        b.iter_custom(|count| in_chunks(count, &mut timers, |timers| timers.insert(moment(), 0), drop_it).0);
+    });
+    group.bench_function("cancel", |b| {
+        b.iter_custom(|count| in_chunks(count, &mut timers, |timers| timers.insert(moment(), 0), drop_it).1);
     });
     group.bench_function("refresh", |b| {
-        b.iter(|| timers.reschedule(keys[numbers.below(PENDING)], Moment(1 + numbers.next() / 2)));
+        b.iter(|| timers.reschedule(keys[places.below(PENDING)], moment()));
     });
     group.bench_function("nothing is due", |b| b.iter(|| black_box(timers.due(Moment::ZERO))));
+
+    // The number makes equal moments different keys.
+    let mut map: BTreeMap<(Moment, usize), usize> = BTreeMap::new();
+    let mut keys: Vec<_> = (0..PENDING).map(|n| (moment(), n)).collect();
+    map.extend(keys.iter().map(|key| (*key, 0)));
+    let mut set = |map: &mut BTreeMap<_, _>| {
+        let key = (moment(), PENDING);
+        map.insert(key, 0);
+        key
+    };
+    let cancel = |map: &mut BTreeMap<_, _>, key| {
+        map.remove(&key);
+    };
+    group.bench_function("set, with a BTreeMap", |b| {
+        b.iter_custom(|count| in_chunks(count, &mut map, &mut set, cancel).0);
+    });
+    group.bench_function("cancel, with a BTreeMap", |b| {
+        b.iter_custom(|count| in_chunks(count, &mut map, &mut set, cancel).1);
+    });
+    group.bench_function("refresh, with a BTreeMap", |b| {
+        b.iter(|| {
+            let key = &mut keys[places.below(PENDING)];
+            map.remove(key);
+            *key = (Moment(key.0.0 ^ 0xff_ffff), key.1);
+            map.insert(*key, 0)
+        });
+    });
+    group.finish();
+}
+
+fn drop_it(timers: &mut Timers<usize>, key: id::Key) {
+    timers.remove(key);
+}
+
+/// Adds so many to a structure and takes them away again, a thousand at a
+/// time; returns the time that each of the two took.
+fn in_chunks<T, K>(
+    count: u64,
+    to: &mut T,
+    mut add: impl FnMut(&mut T) -> K,
+    take: impl Fn(&mut T, K),
+) -> (Duration, Duration) {
+    const CHUNK: u64 = 1_000;
+    let mut keys = Vec::new();
+    let mut spent = (Duration::ZERO, Duration::ZERO);
+    let mut left = count;
+    while left > 0 {
+        let chunk = left.min(CHUNK);
+        left -= chunk;
+        let began = Instant::now();
+        keys.extend((0..chunk).map(|_| add(to)));
+        spent.0 += began.elapsed();
+        let began = Instant::now();
+        keys.drain(..).for_each(|key| take(to, key));
+        spent.1 += began.elapsed();
+    }
+    spent
+}
+
+/// Bytes on their way into a handler.
+fn input(c: &mut Criterion) {
+    let mut group = c.benchmark_group("input");
+    let mut input = Input::new(64 << 10);
+    for size in [64, 4 << 10, 64 << 10] {
+        input.room(size).fill(b'x');
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("shown and taken", size), |b| {
+            b.iter(|| {
+                input.show(black_box(size));
+                black_box(input.shown()).clear();
+                input.leftover()
+            });
+        });
+        group.bench_function(BenchmarkId::new("shown and left", size), |b| {
+            b.iter(|| {
+                input.show(black_box(size));
+                input.leftover()
+            });
+        });
+        let (from, mut to) = (vec![b'x'; size], vec![0; size]);
+        group.bench_function(BenchmarkId::new("the same copied once", size), |b| {
+            b.iter(|| black_box(&mut to).copy_from_slice(black_box(&from)));
+        });
+    }
+    group.finish();
+}
+
+/// Who is in which group.
+fn groups(c: &mut Criterion) {
+    const MEMBERS: usize = 1_000;
+    let mut group = c.benchmark_group("groups");
+    let mut groups = Groups::new();
+    let mut table = Table::new();
+    let all = groups.create();
+    let ids: Vec<_> = (0..MEMBERS).map(|n| ConnId(table.insert(n))).collect();
+    for id in &ids {
+        groups.join(all, *id).expect("the group is there");
+    }
+    group.bench_function("join and leave one of 1,000 members", |b| {
+        b.iter(|| {
+            let membership = groups.join(all, ids[0]).expect("the group is there");
+            groups.leave(membership)
+        });
+    });
+    group.throughput(Throughput::Elements(MEMBERS as u64));
+    group.bench_function("go through 1,000 members", |b| {
+        b.iter(|| groups.members(all).iter().filter(|id| table.get(id.0).is_some()).count());
+    });
     group.finish();
 }
 
@@ -208,6 +329,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .sample_size(30);
-    targets = ids, queue, timers, wake
+    targets = ids, queue, input, groups, timers, wake
 }
 criterion_main!(parts);
