@@ -51,7 +51,7 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize> {
         self.inner.wait(timeout, report)
     }
 

@@ -73,11 +73,12 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         let timeout = if self.events.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let own = self.events.len();
         self.events.drain(..).for_each(&mut report);
         // When there is room is for the test to say.
-        self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))
+        Ok(own + self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))?)
     }
 
     fn listen(
