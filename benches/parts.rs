@@ -33,6 +33,9 @@ mod buffer;
 #[path = "../src/groups.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod groups;
+#[path = "../src/heap.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod heap;
 #[path = "../src/id.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it")]
 mod id;

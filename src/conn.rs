@@ -87,6 +87,9 @@ impl Flags {
     }
 }
 
+/// No deadline is ahead, or can come up by itself.
+pub(crate) const NO_LOOK: u32 = u32::MAX;
+
 /// No session: not opened yet, or closed already.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
 
@@ -127,8 +130,8 @@ pub(crate) struct Conn {
     pub(crate) stalled_since: Moment,
     /// When the frame began that is awaited or incomplete.
     pub(crate) frame_since: Moment,
-    /// The timer that looks at this connection's deadlines.
-    pub(crate) deadline: Option<Key>,
+    /// Where the moment is at which its deadlines are looked at.
+    pub(crate) look: u32,
     pub(crate) extras: Option<Box<Extras>>,
     /// Why it ends, once it does.
     pub(crate) why: Option<Box<Close>>,
@@ -147,7 +150,7 @@ impl Conn {
             last_activity: now,
             stalled_since: now,
             frame_since: now,
-            deadline: None,
+            look: NO_LOOK,
             extras: None,
             why: None,
         }

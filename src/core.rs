@@ -21,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::groups::Groups;
 use crate::hand::Hand;
+use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
 use crate::limits::{Config, Limits};
 use crate::moment::Moment;
@@ -38,8 +39,6 @@ const SPARE_ROOM: usize = 16 << 10;
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To look at the deadlines of a connection.
-    Deadlines(ConnId),
     /// A session's own timer.
     Session(ConnId),
     /// A service's own timer.
@@ -137,6 +136,8 @@ pub(crate) struct Core {
     /// of the children.
     pub(crate) pipes: usize,
     pub(crate) pool: Pool,
+    /// When the deadlines of which connection are looked at, by its slot.
+    pub(crate) looks: Heap,
     pub(crate) timers: Timers<Alarm>,
     /// Timers that handlers set.
     pub(crate) handler_timers: usize,
@@ -185,6 +186,7 @@ impl Core {
             conns: Table::new(),
             pipes: 0,
             pool: Pool::new(config.spare_output),
+            looks: Heap::new(),
             timers: Timers::new(),
             handler_timers: 0,
             groups: Groups::new(),

@@ -77,6 +77,7 @@ mod groups;
 mod hand;
 mod handle;
 mod handler;
+mod heap;
 mod id;
 mod input;
 mod io;

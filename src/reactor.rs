@@ -581,7 +581,7 @@ impl<D: Driver> Reactor<D> {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let timer = self.stage.core.timers.next().unwrap_or(Moment::NEVER);
+        let timer = self.stage.core.next_due();
         let next = match self.ending {
             Ending::Draining(deadline) => timer.min(deadline),
             Ending::Running | Ending::Stopping => timer,

@@ -1,45 +1,27 @@
 //! The timer queue: what is due, and when the next thing is.
 
+use crate::heap::Heap;
 use crate::id::{Key, Table};
 use crate::moment::Moment;
 
-/// An entry of the heap: what the order needs, and where the rest is.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    at: Moment,
-    /// Of two equal moments, the one that was set first is first (unless 2^32
-    /// timers were set between them).
-    sequence: u32,
-    slot: u32,
-}
-
-impl Entry {
-    fn before(self, other: Self) -> bool {
-        (self.at, self.sequence) < (other.at, other.sequence)
-    }
-}
-
 #[derive(Debug)]
 struct Timer<T> {
+    /// Where its moment is.
     position: u32,
     value: T,
 }
 
-/// A 4-ary heap whose entries know their position: O(log n) to set, to move
-/// and to cancel, O(1) to see what is next. A cancelled timer leaves nothing
-/// behind.
+/// Values with a moment each, under generational keys. A cancelled timer
+/// leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
-    heap: Vec<Entry>,
+    heap: Heap,
     timers: Table<Timer<T>>,
-    sequence: u32,
 }
-
-const ARITY: usize = 4;
 
 impl<T> Timers<T> {
     pub(crate) const fn new() -> Self {
-        Self { heap: Vec::new(), timers: Table::new(), sequence: 0 }
+        Self { heap: Heap::new(), timers: Table::new() }
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -49,32 +31,24 @@ impl<T> Timers<T> {
 
     /// Sets a timer.
     pub(crate) fn insert(&mut self, at: Moment, value: T) -> Key {
-        let key = self.timers.insert(Timer { position: 0, value });
-        self.heap.push(self.entry(at, key.slot));
-        self.sequence = self.sequence.wrapping_add(1);
-        self.sift_up(self.heap.len() - 1);
+        let Self { heap, timers } = self;
+        let key = timers.insert(Timer { position: 0, value });
+        heap.push(at, key.slot, |slot, position| timers.in_slot(slot).position = position);
         key
     }
 
     /// Moves a timer to another moment; does nothing if it is gone.
     pub(crate) fn reschedule(&mut self, key: Key, at: Moment) {
-        let Some(timer) = self.timers.get(key) else { return };
-        let position = timer.position as usize;
-        self.heap[position] = self.entry(at, key.slot);
-        self.sequence = self.sequence.wrapping_add(1);
-        let position = self.sift_up(position);
-        self.sift_down(position);
+        let Self { heap, timers } = self;
+        let Some(timer) = timers.get(key) else { return };
+        heap.reset(timer.position, at, |slot, position| timers.in_slot(slot).position = position);
     }
 
     /// Takes a timer out; `None` if it is gone already.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let timer = self.timers.remove(key)?;
-        let position = timer.position as usize;
-        self.heap.swap_remove(position);
-        if position < self.heap.len() {
-            let position = self.sift_up(position);
-            self.sift_down(position);
-        }
+        let Self { heap, timers } = self;
+        let timer = timers.remove(key)?;
+        heap.remove(timer.position, |slot, position| timers.in_slot(slot).position = position);
         Some(timer.value)
     }
 
@@ -85,7 +59,7 @@ impl<T> Timers<T> {
     /// The moment of a timer.
     #[cfg(feature = "sim")]
     pub(crate) fn moment(&self, key: Key) -> Option<Moment> {
-        self.timers.get(key).map(|timer| self.heap[timer.position as usize].at)
+        self.timers.get(key).map(|timer| self.heap.at(timer.position))
     }
 
     /// What all timers are for.
@@ -101,57 +75,13 @@ impl<T> Timers<T> {
     /// The moment of the next timer.
     #[inline]
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.heap.first().map(|entry| entry.at)
+        self.heap.next()
     }
 
     /// The first timer that is due at `now`, with its moment; it stays set.
     pub(crate) fn due(&self, now: Moment) -> Option<(Key, Moment)> {
-        let entry = self.heap.first().filter(|entry| entry.at <= now)?;
-        Some((self.timers.current(entry.slot), entry.at))
-    }
-
-    const fn entry(&self, at: Moment, slot: u32) -> Entry {
-        Entry { at, sequence: self.sequence, slot }
-    }
-
-    fn sift_up(&mut self, mut position: usize) -> usize {
-        let entry = self.heap[position];
-        while position > 0 {
-            let parent = (position - 1) / ARITY;
-            if !entry.before(self.heap[parent]) {
-                break;
-            }
-            self.place(position, self.heap[parent]);
-            position = parent;
-        }
-        self.place(position, entry);
-        position
-    }
-
-    fn sift_down(&mut self, mut position: usize) {
-        let entry = self.heap[position];
-        loop {
-            let first = position * ARITY + 1;
-            let last = (first + ARITY).min(self.heap.len());
-            let Some(least) =
-                (first..last).reduce(|a, b| if self.heap[b].before(self.heap[a]) { b } else { a })
-            else {
-                break;
-            };
-            if !self.heap[least].before(entry) {
-                break;
-            }
-            self.place(position, self.heap[least]);
-            position = least;
-        }
-        self.place(position, entry);
-    }
-
-    fn place(&mut self, position: usize, entry: Entry) {
-        self.heap[position] = entry;
-        #[allow(clippy::cast_possible_truncation, reason = "no more entries than slots, which are u32")]
-        let position = position as u32;
-        self.timers.in_slot(entry.slot).position = position;
+        let (slot, at) = self.heap.first().filter(|(_, at)| *at <= now)?;
+        Some((self.timers.current(slot), at))
     }
 }
 

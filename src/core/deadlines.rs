@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Alarm, Core, Purpose};
+use super::Core;
 use crate::close::{Close, Deadline};
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::{Conn, Flags, NO_LOOK, Phase};
 use crate::id::ConnId;
 use crate::moment::Moment;
 
@@ -58,9 +58,9 @@ impl Core {
         first
     }
 
-    /// Sets the timer that looks at a connection's deadlines: for the first
-    /// of them, and no later than any could end that begins to run meanwhile.
-    /// So neither a message nor the start of a frame touches a timer.
+    /// Sets when a connection's deadlines are looked at: at the first of them,
+    /// and no later than any could end that begins to run meanwhile. So neither
+    /// a message nor the start of a frame moves anything.
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
         let (mut at, which) = self.first_deadline(conn);
@@ -73,17 +73,41 @@ impl Core {
             which.is_some() || conn.phase == Phase::Lingering || at > self.moment,
             "a check is ahead"
         );
-        let timer = conn.deadline;
-        match timer {
-            Some(timer) => self.timers.reschedule(timer, at),
-            None if at == Moment::NEVER => {}
+        self.set_look(id, Some(at).filter(|at| *at != Moment::NEVER));
+    }
+
+    /// When the deadlines of a connection are looked at, if ever.
+    pub(super) fn set_look(&mut self, id: ConnId, at: Option<Moment>) {
+        let Self { looks, conns, .. } = self;
+        let Some(conn) = conns.get_mut(id.0) else { return };
+        let position = conn.look;
+        let mut moved = |slot, position| conns.in_slot(slot).look = position;
+        match at {
+            Some(at) if position == NO_LOOK => looks.push(at, id.0.slot, moved),
+            Some(at) => looks.reset(position, at, moved),
+            None if position == NO_LOOK => {}
             None => {
-                let timer = self.timers.insert(at, Alarm::once(Purpose::Deadlines(id)));
-                if let Some(conn) = self.conns.get_mut(id.0) {
-                    conn.deadline = Some(timer);
-                }
+                moved(id.0.slot, NO_LOOK);
+                looks.remove(position, moved);
             }
         }
+    }
+
+    /// The next connection whose deadlines are to be looked at by `now`, unless
+    /// a timer is due before that; no look is set for it any more.
+    pub(crate) fn take_look(&mut self, now: Moment) -> Option<ConnId> {
+        let timer = self.timers.next().unwrap_or(Moment::NEVER);
+        let (slot, _) = self.looks.first().filter(|(_, at)| *at <= now && *at < timer)?;
+        let id = ConnId(self.conns.current(slot));
+        self.set_look(id, None);
+        Some(id)
+    }
+
+    /// When the first of all timers and looks at deadlines is due.
+    #[inline]
+    pub(crate) fn next_due(&self) -> Moment {
+        let look = self.looks.next().unwrap_or(Moment::NEVER);
+        look.min(self.timers.next().unwrap_or(Moment::NEVER))
     }
 
     /// Looks at a connection's deadlines, and ends it if it missed one.

@@ -87,11 +87,9 @@ impl Core {
         {
             self.leave(membership.group, id);
         }
+        self.set_look(id, None);
         let Some(mut conn) = self.conns.remove(id.0) else { return };
         conn.release_queue(&mut self.pool);
-        if let Some(timer) = conn.deadline {
-            self.timers.remove(timer);
-        }
         let is_pipe = conn.child().is_some();
         for timer in conn.extras.into_iter().flat_map(|extras| extras.timers) {
             self.timers.remove(timer);

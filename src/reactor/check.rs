@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use crate::children::{Child, Stage};
-use crate::conn::{Conn, Flags, NO_SESSION, Phase};
+use crate::conn::{Conn, Flags, NO_LOOK, NO_SESSION, Phase};
 use crate::core::{Core, NOBODY, Purpose};
 use crate::driver::Driver;
 use crate::id::{ChildId, ConnId};
@@ -104,7 +104,7 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     #[must_use]
     pub fn timers(&self) -> usize {
-        self.stage.core.timers.len()
+        self.stage.core.timers.len() + self.stage.core.looks.len()
     }
 }
 
@@ -187,7 +187,7 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         return Ok(());
     }
     let (first, which) = core.first_deadline(conn);
-    let look = conn.deadline.and_then(|timer| core.timers.moment(timer));
+    let look = (conn.look != NO_LOOK).then(|| core.looks.at(conn.look));
     let in_time = look.map_or(first == Moment::NEVER, |look| look <= first);
     holds!(in_time, "connection {id} is looked at {look:?}, and {which:?} is over {first:?}");
     Ok(())
@@ -268,10 +268,11 @@ fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
         "{of_handlers} timers of handlers, not {}",
         core.handler_timers
     );
-    let deadlines = core.conns.iter().filter(|(_, conn)| conn.deadline.is_some()).count();
+    let looks = core.conns.iter().filter(|(_, conn)| conn.look != NO_LOOK).count();
+    holds!(looks == core.looks.len(), "{} looks at deadlines, not {looks}", core.looks.len());
     let stalled = core.sockets.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
     let due = core.children.table.iter().filter(|(_, child)| child.timer.is_some()).count();
-    let timers = of_handlers + deadlines + stalled + due + usize::from(accept_pauses);
+    let timers = of_handlers + stalled + due + usize::from(accept_pauses);
     holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());
     let held = |conn: &Conn| conn.extras.as_ref().map_or(0, |extras| extras.groups.len());
     let memberships: usize = core.conns.iter().map(|(_, conn)| held(conn)).sum();

@@ -12,7 +12,7 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     pub(super) fn fire_timers(&mut self) {
         let core = &self.stage.core;
-        if core.timers.next().is_some_and(|next| next <= core.moment) {
+        if core.next_due() <= core.moment {
             self.fire_due();
         }
     }
@@ -20,17 +20,16 @@ impl<D: Driver> Reactor<D> {
     #[inline(never)]
     fn fire_due(&mut self) {
         let now = self.stage.core.moment;
-        while let Some((timer, at)) = self.stage.core.timers.due(now) {
+        loop {
             let core = &mut self.stage.core;
+            if let Some(id) = core.take_look(now) {
+                // Even if the connection has ended and only waits to be freed.
+                core.check_deadlines(id);
+                continue;
+            }
+            let Some((timer, at)) = core.timers.due(now) else { return };
             let Some(alarm) = core.timers.get(timer).copied() else { return };
             match alarm.purpose {
-                Purpose::Deadlines(id) => {
-                    // Whatever the look finds, and even if the connection has
-                    // ended and only waits to be freed: it was looked at.
-                    core.timers.reschedule(timer, Moment::NEVER);
-                    core.check_deadlines(id);
-                    continue;
-                }
                 Purpose::Accept => {
                     self.resume_accepting();
                     continue;
@@ -59,7 +58,7 @@ impl<D: Driver> Reactor<D> {
                 Purpose::Service(service) => {
                     self.with_service(service, "tick", |serve, io| serve.tick(io, TimerId(timer)));
                 }
-                Purpose::Deadlines(_) | Purpose::Accept | Purpose::Stalled(_) | Purpose::Child(_) => {}
+                Purpose::Accept | Purpose::Stalled(_) | Purpose::Child(_) => {}
             }
         }
     }

@@ -44,7 +44,7 @@ impl<D: Driver> Reactor<D> {
     /// how one waits here.
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
-        let due = self.stage.core.timers.next().unwrap_or(Moment::NEVER);
+        let due = self.stage.core.next_due();
         !self.has_work()
             && self.ending == Ending::Running
             && self.stage.core.config.busy_poll.is_none()

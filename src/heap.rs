@@ -1,0 +1,128 @@
+//! What is next: moments in a heap that tells its owner where each is.
+
+use crate::moment::Moment;
+
+/// An entry of the heap: what the order needs, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: Moment,
+    /// Of two equal moments, the one that was set first is first (unless 2^32
+    /// were set between them).
+    sequence: u32,
+    slot: u32,
+}
+
+impl Entry {
+    fn before(self, other: Self) -> bool {
+        (self.at, self.sequence) < (other.at, other.sequence)
+    }
+}
+
+/// A 4-ary heap of moments, one for a slot of its owner's table at most: O(log
+/// n) to set, to move and to take out, O(1) to see what is next. Whoever owns
+/// it keeps for each slot the position that its moment has, which every change
+/// reports to `moved` as `(slot, position)`.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    entries: Vec<Entry>,
+    sequence: u32,
+}
+
+const ARITY: usize = 4;
+
+impl Heap {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Vec::new(), sequence: 0 }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The next moment.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.entries.first().map(|entry| entry.at)
+    }
+
+    /// The slot whose moment is next, and that.
+    pub(crate) fn first(&self) -> Option<(u32, Moment)> {
+        self.entries.first().map(|entry| (entry.slot, entry.at))
+    }
+
+    /// The moment at a position.
+    #[cfg(feature = "sim")]
+    pub(crate) fn at(&self, position: u32) -> Moment {
+        self.entries[position as usize].at
+    }
+
+    /// Sets the moment of a slot that has none.
+    pub(crate) fn push(&mut self, at: Moment, slot: u32, mut moved: impl FnMut(u32, u32)) {
+        let entry = self.entry(at, slot);
+        self.entries.push(entry);
+        self.sift_up(self.entries.len() - 1, &mut moved);
+    }
+
+    /// Changes the moment at a position.
+    pub(crate) fn reset(&mut self, position: u32, at: Moment, mut moved: impl FnMut(u32, u32)) {
+        let position = position as usize;
+        self.entries[position] = self.entry(at, self.entries[position].slot);
+        let position = self.sift_up(position, &mut moved);
+        self.sift_down(position, &mut moved);
+    }
+
+    /// Takes the moment at a position out. Of its slot nothing is reported.
+    pub(crate) fn remove(&mut self, position: u32, mut moved: impl FnMut(u32, u32)) {
+        let position = position as usize;
+        self.entries.swap_remove(position);
+        if position < self.entries.len() {
+            let position = self.sift_up(position, &mut moved);
+            self.sift_down(position, &mut moved);
+        }
+    }
+
+    const fn entry(&mut self, at: Moment, slot: u32) -> Entry {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        Entry { at, sequence, slot }
+    }
+
+    fn sift_up(&mut self, mut position: usize, moved: &mut impl FnMut(u32, u32)) -> usize {
+        let entry = self.entries[position];
+        while position > 0 {
+            let parent = (position - 1) / ARITY;
+            if !entry.before(self.entries[parent]) {
+                break;
+            }
+            self.place(position, self.entries[parent], moved);
+            position = parent;
+        }
+        self.place(position, entry, moved);
+        position
+    }
+
+    fn sift_down(&mut self, mut position: usize, moved: &mut impl FnMut(u32, u32)) {
+        let entry = self.entries[position];
+        loop {
+            let first = position * ARITY + 1;
+            let last = (first + ARITY).min(self.entries.len());
+            let earlier = |a: usize, b: usize| {
+                if self.entries[b].before(self.entries[a]) { b } else { a }
+            };
+            let Some(least) = (first..last).reduce(earlier) else { break };
+            if !self.entries[least].before(entry) {
+                break;
+            }
+            self.place(position, self.entries[least], moved);
+            position = least;
+        }
+        self.place(position, entry, moved);
+    }
+
+    fn place(&mut self, position: usize, entry: Entry, moved: &mut impl FnMut(u32, u32)) {
+        self.entries[position] = entry;
+        #[allow(clippy::cast_possible_truncation, reason = "no more entries than slots, which are u32")]
+        moved(entry.slot, position as u32);
+    }
+}
