@@ -548,6 +548,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             self.net.wires[place].down.arrive(now);
             self.net.wake_end(place);
         } else if count > 0 {
+            self.net.wires[place].client.written_to = Some(self.net.now);
             self.net.send_down(place, bytes);
         }
         Ok(count)

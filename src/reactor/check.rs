@@ -1,5 +1,7 @@
 //! What holds between two turns, checked by the simulation after each.
 
+use std::time::Duration;
+
 use super::Reactor;
 use crate::children::{Child, Stage};
 use crate::conn::{Conn, Flags, NO_LOOK, NO_SESSION, Phase};
@@ -47,6 +49,7 @@ impl<D: Driver> Reactor<D> {
             holds!(socket == begun || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
+                check_overdue(core, ConnId(key), conn)?;
             }
             check_pipe(core, ConnId(key), conn)?;
         }
@@ -193,6 +196,37 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     Ok(())
 }
 
+/// Nobody is given more time than its limits say, whatever is taken for its
+/// first deadline.
+fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    let limits = &core.services[conn.service as usize].limits;
+    let overdue = |since: Moment, limit: Option<Duration>| {
+        limit.map_or(Moment::NEVER, |limit| since.plus(limit)) <= core.moment
+    };
+    if conn.phase == Phase::Lingering {
+        holds!(!overdue(conn.stalled_since, Some(limits.linger)), "connection {id} lingers");
+        return Ok(());
+    }
+    if conn.has(Flags::PIPE) || conn.phase == Phase::Dead {
+        return Ok(());
+    }
+    if conn.phase == Phase::Connecting {
+        holds!(!overdue(conn.frame_since, limits.connect), "connection {id} is still being made");
+        return Ok(());
+    }
+    let has_own_idle = conn.extras.as_ref().is_some_and(|extras| extras.idle.is_some());
+    let may_idle = has_own_idle || conn.has(Flags::BUSY) && conn.is_live();
+    holds!(may_idle || !overdue(conn.last_activity, limits.idle), "connection {id} is idle");
+    let reads = conn.is_live() && !conn.has(Flags::PAUSED);
+    let says_nothing = reads && conn.has(Flags::AWAITS_FIRST_FRAME);
+    holds!(!says_nothing || !overdue(conn.frame_since, limits.first_frame), "connection {id} says nothing");
+    let begun = reads && !says_nothing && conn.is_in_frame();
+    holds!(!begun || !overdue(conn.frame_since, limits.frame), "connection {id} ends no frame");
+    let writes = conn.out.is_some();
+    holds!(!writes || !overdue(conn.stalled_since, limits.write_stall), "connection {id} takes nothing");
+    Ok(())
+}
+
 /// A pipe is one of its child's, which is there as long as it is.
 fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let Some(of) = conn.child() else { return Ok(()) };
@@ -237,7 +271,7 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
             let has_grace = if child.grace_is_over {
                 outputs.all(holds_up)
             } else {
-                child.pipes_until != Moment::NEVER || child.times.pipe_grace == std::time::Duration::MAX
+                child.pipes_until != Moment::NEVER || child.times.pipe_grace == Duration::MAX
             };
             holds!(has_grace || is_told_soon, "child {id} has exited, and its pipes are waited for in vain");
         }

@@ -1,8 +1,9 @@
 //! Running a plan, and making one that fails smaller.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::AddAssign;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::plan::{ClientPlan, Ending, Plan, STILLNESS};
 use super::recording::Life;
@@ -140,8 +141,12 @@ fn play<S: Subject, const SHORT: bool>(
     plan: &Plan,
     world: &mut World<S::Handler, SHORT>,
 ) -> Result<(), Violation> {
+    let mut draining = None;
     if let Some((after, deadline)) = plan.shutdown {
         world.run_for(after)?;
+        world.net_mut().hold_up(plan.held_up);
+        let deadline_at = world.elapsed() + deadline;
+        draining = Some(Draining { arrived: arrived(world), deadline_at: world.epoch() + deadline_at });
         world.reactor().drain(deadline);
         let mut finished = false;
         for _ in 0..plan.patience() {
@@ -154,6 +159,9 @@ fn play<S: Subject, const SHORT: bool>(
         if !finished {
             return Err(world.violation("a shutdown does not come to its end".into()));
         }
+        if world.elapsed() > deadline_at + GRACE {
+            return Err(world.violation("a shutdown came to its end long after its deadline".into()));
+        }
     } else {
         world.run()?;
     }
@@ -162,10 +170,54 @@ fn play<S: Subject, const SHORT: bool>(
     world.net_mut().settle();
     for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
     {
-        check_client(subject, plan, world, &plan.clients[place], client)
+        check_client(subject, plan, draining.as_ref(), world, &plan.clients[place], client)
             .map_err(|what| world.violation(what))?;
     }
+    check_turned_away(plan, world).map_err(|what| world.violation(what))?;
     subject.check_all(world.net(), world.lives()).map_err(|what| world.violation(what))
+}
+
+/// How much longer than its deadline a shutdown may take: for those that have
+/// to be killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A turn takes no longer than this, and has begun so long before its last
+/// write at most.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A shutdown.
+struct Draining {
+    /// Whose connection was open when it was asked for, and how much of what
+    /// each had sent was there.
+    arrived: BTreeMap<ClientId, usize>,
+    deadline_at: Instant,
+}
+
+fn arrived<H: crate::StreamHandler, const SHORT: bool>(world: &World<H, SHORT>) -> BTreeMap<ClientId, usize> {
+    let open = world.lives().iter().filter(|life| life.closed().is_none());
+    let clients = open.filter_map(Life::client);
+    clients.map(|client| (client, world.net().arrived(client))).collect()
+}
+
+/// As many clients as the service had no room for were turned away, at most.
+fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
+    plan: &Plan,
+    world: &mut World<H, SHORT>,
+) -> Result<(), String> {
+    let refused = world.reactor().stats().refused_full;
+    if plan.max_connections.is_none() && refused > 0 {
+        return Err(format!("{refused} clients were turned away, and there was room"));
+    }
+    let opened: BTreeSet<_> = world.lives().iter().filter_map(Life::client).collect();
+    let unopened = world.net().clients().filter(|(client, seen)| {
+        !opened.contains(client) && !seen.has_reset() && !seen.was_lost() && !seen.was_refused()
+    });
+    let closes = |client: ClientId| plan.clients[client.number()].ending == Ending::Close;
+    let unopened = unopened.filter(|(client, _)| !closes(*client)).count();
+    if plan.shutdown.is_none() && unopened as u64 > refused {
+        return Err(format!("{unopened} clients were never opened, and {refused} turned away"));
+    }
+    Ok(())
 }
 
 /// Whether everything that a client missed is explained, and what it got is
@@ -173,6 +225,7 @@ fn play<S: Subject, const SHORT: bool>(
 fn check_client<S: Subject, const SHORT: bool>(
     subject: &S,
     plan: &Plan,
+    draining: Option<&Draining>,
     world: &World<S::Handler, SHORT>,
     planned: &ClientPlan,
     client: ClientId,
@@ -182,11 +235,20 @@ fn check_client<S: Subject, const SHORT: bool>(
     let left = planned.ending == Ending::Close;
     let broken = left || seen.has_reset() || seen.was_lost() || seen.was_refused();
     let cut = match life.map(Life::closed) {
-        None if broken || plan.shutdown.is_some() => true,
+        // Of those that were turned away there is a count.
+        None if broken || plan.shutdown.is_some() || plan.max_connections.is_some() => true,
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
+        Some(Some("InputTooLong")) if life.is_some_and(|life| life.left().len() > plan.max_input()) => true,
         Some(Some(why)) => was_cut(subject, plan, planned, why, broken)
             .ok_or_else(|| format!("client {client} was closed as {why}, and nothing explains it"))?,
+    };
+    if let Some(life) = life {
+        check_times(subject, plan, world, client, life)?;
+    }
+    let in_order = match (draining, life) {
+        (Some(draining), Some(life)) => ended_in_order(plan, draining, world, client, life, broken)?,
+        _ => false,
     };
     let drops = |why: &str| {
         ["Overflow", "TimedOut(WriteStall)", "Aborted", "Panicked"].iter().any(|drop| why.starts_with(drop))
@@ -196,7 +258,7 @@ fn check_client<S: Subject, const SHORT: bool>(
     }
     let mut whole = !cut && !broken && planned.is_well_behaved();
     if let Some(reset) = seen.saw_reset()
-        && !cut
+        && (!cut || in_order)
         && !broken
     {
         // It was given its time to end, and has used it up. What was on its
@@ -213,6 +275,60 @@ fn check_client<S: Subject, const SHORT: bool>(
         whole = false;
     }
     subject.check(world.net(), client, life, whole)
+}
+
+/// Whether a deadline ended a connection sooner than its client deserved.
+fn check_times<S: Subject, const SHORT: bool>(
+    subject: &S,
+    plan: &Plan,
+    world: &World<S::Handler, SHORT>,
+    client: ClientId,
+    life: &Life,
+) -> Result<(), String> {
+    let (Some(why), Some(closed_at)) = (life.closed(), life.closed_at()) else { return Ok(()) };
+    let limits = plan.limits(subject.limits());
+    let written_to = world.client(client).written_to();
+    let written_at = written_to.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
+    let before = |since: Instant, time: Option<Duration>| time.is_none_or(|time| closed_at < since + time);
+    // What the world saw of it happened in the turn, and not when it began.
+    let long_before = |since: Option<Instant>, time: Option<Duration>| {
+        since.is_some_and(|since| time.is_none_or(|time| closed_at + TURN < since + time))
+    };
+    let is_early = match why {
+        // What was queued by then may have been written since, in order.
+        "TimedOut(Idle)" => before(life.heard_at(), limits.idle),
+        "TimedOut(FirstFrame)" => before(life.opened_at(), limits.first_frame),
+        "TimedOut(Frame)" => long_before(life.frame_since(), limits.frame),
+        "TimedOut(WriteStall)" => long_before(written_at, limits.write_stall),
+        _ => false,
+    };
+    if is_early { Err(format!("client {client} was closed as {why} too early")) } else { Ok(()) }
+}
+
+/// Whether a shutdown ended a connection before its deadline though it had
+/// something to say meanwhile: then it may not be reset. All that had arrived
+/// must have been read, and nothing of it left.
+fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
+    plan: &Plan,
+    draining: &Draining,
+    world: &World<H, SHORT>,
+    client: ClientId,
+    life: &Life,
+    broken: bool,
+) -> Result<bool, String> {
+    if life.closed() != Some("Shutdown") || life.closed_at().is_none_or(|at| at >= draining.deadline_at) {
+        return Ok(false);
+    }
+    if !life.left().is_empty() && !life.saw_eof() {
+        return Err(format!("client {client} was not done, and closed by a shutdown"));
+    }
+    // Where reads say that there is nothing though there is, nobody knows.
+    let arrived = draining.arrived.get(&client).copied().unwrap_or(0);
+    if plan.weather.would_block.is_never() && !broken && life.input().len() < arrived {
+        let read = life.input().len();
+        return Err(format!("a shutdown closed client {client} with {read} bytes read of {arrived}"));
+    }
+    Ok(world.recording().draining_at().is_some_and(|began| life.heard_at() > began))
 }
 
 /// Whether a reason to close cuts a connection short; `None` if it should not

@@ -141,8 +141,14 @@ pub struct Plan {
     pub linger: Duration,
     /// [`Config::busy_poll`].
     pub busy_poll: Option<Duration>,
+    /// [`Limits::max_connections`], where there are so few.
+    pub max_connections: Option<usize>,
+    /// [`Limits::max_input`], where it is so small.
+    pub max_input: Option<usize>,
     /// After this time a shutdown, with this deadline.
     pub shutdown: Option<(Duration, Duration)>,
+    /// For how long the loop is held up just before that.
+    pub held_up: Duration,
     /// Who comes.
     pub clients: Vec<ClientPlan>,
 }
@@ -184,6 +190,10 @@ impl Plan {
             busy_poll: (rng.below(4) == 0).then(|| Duration::from_micros(rng.between(1, 10))),
             shutdown,
             clients,
+            // Drawn last: what was drawn before them is what it was.
+            max_connections: (rng.below(8) == 0).then(|| rng.size(1, 4)),
+            max_input: (rng.below(8) == 0).then(|| rng.size(1, 256)),
+            held_up: Duration::from_micros([0, rng.between(0, 50_000)][rng.size(0, 1)]),
             weather,
         }
     }
@@ -195,6 +205,8 @@ impl Plan {
         let (low_mark, high_mark, hard_mark) = self.marks;
         Limits {
             read_budget: self.read_budget,
+            max_connections: self.max_connections.unwrap_or(proposed.max_connections),
+            max_input: self.max_input.unwrap_or(proposed.max_input),
             idle: deadline(proposed.idle),
             first_frame: deadline(proposed.first_frame),
             frame: deadline(proposed.frame),
@@ -235,6 +247,11 @@ impl Plan {
         STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len()) as u64
     }
 
+    /// The most input that may be left, where the plan decides it.
+    pub(super) fn max_input(&self) -> usize {
+        self.max_input.unwrap_or(usize::MAX)
+    }
+
     /// Plans that are a little simpler, and [can rest](Self::can_rest): fewer
     /// clients, fewer faults, less to send. The greatest steps come first.
     #[must_use]
@@ -258,7 +275,10 @@ impl Plan {
             }
         }
         with(&|plan| plan.shutdown = None);
+        with(&|plan| plan.held_up = Duration::ZERO);
         with(&|plan| plan.descriptors = None);
+        with(&|plan| plan.max_connections = None);
+        with(&|plan| plan.max_input = None);
         with(&|plan| plan.deadlines = false);
         with(&|plan| plan.busy_poll = None);
         for place in 0..self.weather.clone().odds_mut().len() {

@@ -1,7 +1,7 @@
 //! A handler around another one, which sees that its callbacks come in order.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -24,6 +24,12 @@ pub struct Life {
     above: bool,
     /// It has fallen there since, and a `drained` is due.
     owes: bool,
+    opened_at: Instant,
+    heard_at: Instant,
+    /// Since when a frame, behind the first, waits for its end.
+    frame_since: Option<Instant>,
+    /// Its handler has taken something.
+    has_taken: bool,
     eof: bool,
     closed: Option<String>,
     closed_at: Option<Instant>,
@@ -58,6 +64,28 @@ impl Life {
     #[must_use]
     pub fn left(&self) -> &[u8] {
         &self.left
+    }
+
+    /// When it was opened.
+    #[must_use]
+    pub const fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
+    /// When its handler was given something new last; when it was opened, if
+    /// that never was.
+    #[must_use]
+    pub const fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    /// Since when what its handler has left waits to be made whole: since the
+    /// handler has taken something before it, or since the first of it came; or
+    /// since it was handed over anew, after a pause. `None` if nothing is left,
+    /// or nothing was taken ever.
+    #[must_use]
+    pub const fn frame_since(&self) -> Option<Instant> {
+        self.frame_since
     }
 
     /// Whether `eof` was called.
@@ -127,6 +155,7 @@ pub struct Recording<H> {
     handler: H,
     low_mark: usize,
     high_mark: usize,
+    frame: Option<Duration>,
     /// Whether the crossings of the high mark are seen from the queue alone.
     sees_crossings: bool,
     lives: Vec<Life>,
@@ -137,6 +166,7 @@ pub struct Recording<H> {
     ended: Vec<usize>,
     told: Vec<Told>,
     callbacks: u64,
+    draining_at: Option<Instant>,
     violations: Vec<String>,
 }
 
@@ -155,6 +185,7 @@ impl<H: StreamHandler> Recording<H> {
             handler,
             low_mark: limits.low_mark,
             high_mark: limits.high_mark,
+            frame: limits.frame,
             sees_crossings: limits.overflow == Overflow::Close,
             lives: Vec::new(),
             open: Vec::new(),
@@ -162,6 +193,7 @@ impl<H: StreamHandler> Recording<H> {
             ended: Vec::new(),
             told: Vec::new(),
             callbacks: 0,
+            draining_at: None,
             violations: Vec::new(),
         }
     }
@@ -197,6 +229,12 @@ impl<H: StreamHandler> Recording<H> {
     #[must_use]
     pub const fn callbacks(&self) -> u64 {
         self.callbacks
+    }
+
+    /// When a shutdown began last.
+    #[must_use]
+    pub const fn draining_at(&self) -> Option<Instant> {
+        self.draining_at
     }
 
     /// How many connections are open.
@@ -237,9 +275,20 @@ impl<H: StreamHandler> Recording<H> {
     }
 
     /// Input must be what was left, and then what is new.
-    fn take_in(&mut self, place: usize, input: &[u8], what: &str) {
+    fn take_in(&mut self, io: &Io<'_>, place: usize, input: &[u8], what: &str) {
         let life = &mut self.lives[place];
         let id = life.id;
+        // What came too late may still be handed over in the turn that finds
+        // it so; what comes behind that may not.
+        let late = life.frame_since.zip(self.frame).is_some_and(|(since, frame)| {
+            life.heard_at.saturating_duration_since(since) >= frame && life.heard_at < io.now()
+        });
+        if late && life.pipe.is_none() {
+            self.violations.push(format!("connection {id}: `{what}` after a frame has taken too long"));
+        }
+        if input.len() > life.left.len() {
+            life.heard_at = io.now();
+        }
         if life.eof {
             self.violations.push(format!("connection {id}: `{what}` after eof"));
         }
@@ -303,6 +352,10 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             left: Vec::new(),
             above: false,
             owes: false,
+            opened_at: io.now(),
+            heard_at: io.now(),
+            frame_since: None,
+            has_taken: false,
             eof: false,
             closed: None,
             closed_at: None,
@@ -320,11 +373,20 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     ) -> Result<(), BoxError> {
         let life = recorded.life;
         self.begin(io, life, "data");
-        self.take_in(life, input, "data");
+        self.take_in(io, life, input, "data");
+        let shown = input.len();
         let outcome = self.handler.data(io, &mut recorded.session, input);
-        let left = &mut self.lives[life].left;
-        left.clear();
-        left.extend_from_slice(input);
+        let life = &mut self.lives[life];
+        life.has_taken |= input.len() < shown;
+        let begins = life.left.is_empty() || input.len() < shown;
+        let resumes = shown == life.left.len();
+        if input.is_empty() || !life.has_taken {
+            life.frame_since = None;
+        } else if begins || resumes {
+            life.frame_since = Some(io.now());
+        }
+        life.left.clear();
+        life.left.extend_from_slice(input);
         self.end(io);
         outcome
     }
@@ -337,7 +399,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
     ) -> Result<AfterEof, BoxError> {
         let life = recorded.life;
         self.begin(io, life, "eof");
-        self.take_in(life, rest, "eof");
+        self.take_in(io, life, rest, "eof");
         self.lives[life].eof = true;
         let outcome = self.handler.eof(io, &mut recorded.session, rest);
         self.end(io);
@@ -409,6 +471,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
 
     fn draining(&mut self, io: &mut Io<'_>) {
         self.look(io);
+        self.draining_at = Some(io.now());
         self.handler.draining(io);
         self.end(io);
     }

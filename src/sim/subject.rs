@@ -221,7 +221,8 @@ impl Subject for Hub {
     }
 
     fn limits(&self) -> Limits {
-        Limits::without_frames()
+        // Shorter than it takes some clients to say a record in pieces.
+        Limits { frame: Some(Duration::from_secs(5)), ..Limits::without_frames() }
     }
 
     fn stream(&self, _: &mut Rng, client: usize, len: usize) -> Vec<u8> {

@@ -248,6 +248,17 @@ impl Network {
         !socket.open || socket.fin_sent || socket.broken
     }
 
+    /// How many of a client's bytes have arrived at the server, read or not.
+    ///
+    /// # Panics
+    ///
+    /// If it is another network's.
+    #[must_use]
+    pub fn arrived(&self, client: ClientId) -> usize {
+        let wire = &self.wires[client.number()];
+        wire.client.pumped - wire.up.in_flight()
+    }
+
     /// Every client there ever was; pipes of child processes are none.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
         let clients = self.wires.iter().enumerate().filter(|(_, wire)| wire.kind != Kind::Pipe);
@@ -362,6 +373,12 @@ impl Network {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.agenda.is_empty() && self.edges.is_empty()
+    }
+
+    /// Lets time pass, and all happen that is due by then, while the server does
+    /// nothing: as in a callback that takes its time.
+    pub fn hold_up(&mut self, time: Duration) {
+        self.pass(self.now.saturating_add(nanos(time)));
     }
 
     /// Lets all happen that is due, however late, while the server does

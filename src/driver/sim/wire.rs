@@ -72,6 +72,7 @@ pub struct Client {
     pub(super) has_reset: bool,
     pub(super) refused: bool,
     pub(super) lost: bool,
+    pub(super) written_to: Option<u64>,
     pub(super) saw_reset: Option<u64>,
     pub(super) saw_fin: Option<u64>,
 }
@@ -93,6 +94,12 @@ impl Client {
     #[must_use]
     pub fn received(&self) -> &[u8] {
         &self.received
+    }
+
+    /// When the server wrote something to it last.
+    #[must_use]
+    pub fn written_to(&self) -> Option<Moment> {
+        self.written_to.map(Moment::from_nanos)
     }
 
     /// When it read the server's FIN, behind everything else.
@@ -193,6 +200,7 @@ impl Wire {
                 has_reset: false,
                 refused: false,
                 lost: false,
+                written_to: None,
                 saw_reset: None,
                 saw_fin: None,
             },
