@@ -5,8 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{Rng, Script, SimDriver, Weather};
-use serve_forever::{BoxError, Close, Config, Endpoint, Io, Limits, Link, Reactor, Service, StreamHandler};
+use serve_forever::driver::sim::{Odds, Rng, Script, SimDriver, Weather};
+use serve_forever::{
+    BoxError, Close, Config, Endpoint, Io, Limits, Link, Reactor, Sent, Service, StreamHandler,
+};
 
 /// Sends something to each connection that it made, and keeps what comes back.
 #[derive(Default)]
@@ -85,6 +87,44 @@ fn an_outbound_connection_lives_like_an_accepted_one_whatever_the_weather() {
     for seed in 0..500 {
         talks_to_a_host::<false>(seed);
         talks_to_a_host::<true>(seed);
+    }
+}
+
+/// A signal that came while a connection was begun was told as its failure.
+#[test]
+fn who_is_there_is_connected_to_however_often_a_signal_comes() {
+    let at = endpoint("127.0.0.1:80");
+    for seed in 0..50 {
+        let weather = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };
+        let (mut reactor, service) = world::<false>(seed, weather);
+        reactor.driver_mut().net_mut().host(&at, Script::new().send("welcome").finish());
+        reactor.connect(&service, &at, seed).expect("there is room");
+        run(&mut reactor, seed);
+        let took = Duration::from_nanos(reactor.driver().net().now().as_nanos());
+        let dialler = reactor.get_mut(&service);
+        assert_eq!((&dialler.opened[..], &dialler.failed[..]), (&[seed][..], &[][..]), "seed {seed}");
+        assert_eq!(dialler.received, b"welcome", "seed {seed}");
+        assert!(took < Duration::from_secs(1), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn what_is_sent_before_a_connection_is_there_leaves_when_it_is() {
+    let at = endpoint("127.0.0.1:80");
+    for seed in 0..50 {
+        let weather = Weather { buffer: 4, ..Weather::calm() };
+        let (mut reactor, service) = world::<false>(seed, weather);
+        reactor.driver_mut().net_mut().host(&at, Script::new().after(Duration::from_secs(1)).finish());
+        let to = at.clone();
+        let call = move |_: &mut Dialler, io: &mut Io<'_>| {
+            let id = io.connect(&to, seed).expect("there is room");
+            assert_eq!(io.send(id, "sent before"), Sent::Queued);
+        };
+        reactor.handle(&service).call(call).expect("it runs");
+        run(&mut reactor, seed);
+        assert_eq!(reactor.get_mut(&service).opened, [seed]);
+        let (_, host) = reactor.driver().net().clients().next().expect("the host");
+        assert_eq!(host.received(), b"sent before", "seed {seed}");
     }
 }
 

@@ -44,8 +44,14 @@ impl<D: Driver> Reactor<D> {
                 self.stage.core.kill(id, Close::Io(error));
                 continue;
             }
-            let begun = self.driver.connect(&to).and_then(|stream| self.register(id, stream));
-            match begun {
+            // A signal is no answer: nothing has begun.
+            let stream = loop {
+                match self.driver.connect(&to) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    outcome => break outcome,
+                }
+            };
+            match stream.and_then(|stream| self.register(id, stream)) {
                 Ok(()) => self.stage.core.watch_deadlines(id),
                 Err(error) => self.stage.core.kill(id, Close::Io(error)),
             }
