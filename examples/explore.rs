@@ -21,6 +21,8 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
+#[cfg(feature = "upload")]
+use serve_forever::sim::uploads::Upload;
 use serve_forever::sim::{Failure, Plan, Subject, Totals, Violation, run, shrink};
 
 /// Lines of a trace that are printed.
@@ -63,6 +65,9 @@ enum Service {
     Hesitant,
     /// A program is run for each line.
     Commands,
+    /// Files are received into a temporary directory (feature `upload`).
+    #[cfg(feature = "upload")]
+    Upload,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -159,5 +164,7 @@ fn main() -> ExitCode {
         Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),
         Service::Hesitant => explore(&Hesitant, &options),
         Service::Commands => explore(&Commands, &options),
+        #[cfg(feature = "upload")]
+        Service::Upload => explore(&Upload, &options),
     }
 }

@@ -86,6 +86,13 @@ fn programs_answer_each_line_and_leave_nothing_behind() {
     assert!(totals.children > 1000, "{totals:?}");
 }
 
+#[cfg(feature = "upload")]
+#[test]
+fn a_file_is_there_whole_or_not_at_all() {
+    let totals = explore(&serve_forever::sim::uploads::Upload, 90_000..90_300);
+    assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
+}
+
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..50 {

@@ -166,7 +166,8 @@ fn play<S: Subject, const SHORT: bool>(
         world.run()?;
     }
     world.check_baseline()?;
-    subject.check_handler(world.handler()).map_err(|what| world.violation(what))?;
+    let recording = world.recording();
+    subject.check_handler(recording.inner(), recording.lives()).map_err(|what| world.violation(what))?;
     world.net_mut().settle();
     for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
     {
@@ -346,7 +347,9 @@ fn was_cut<S: Subject>(
         "Overflow" => subject.may_overflow().then_some(true),
         // A slow network makes slow frames of quick clients.
         why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
-        why if why.starts_with("TimedOut") => planned.may_time_out().then_some(true),
+        why if why.starts_with("TimedOut") || subject.is_time_out(why) => {
+            planned.may_time_out().then_some(true)
+        }
         why if why.starts_with("Io") => broken.then_some(true),
         _ => None,
     }

@@ -172,6 +172,8 @@ mod explore;
 mod plan;
 mod recording;
 pub mod subject;
+#[cfg(feature = "upload")]
+pub mod uploads;
 mod world;
 
 pub use self::explore::{Failure, Totals, kind_of, run, shrink};

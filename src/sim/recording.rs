@@ -203,6 +203,12 @@ impl<H: StreamHandler> Recording<H> {
         &mut self.handler
     }
 
+    /// The handler, to look at.
+    #[must_use]
+    pub const fn inner(&self) -> &H {
+        &self.handler
+    }
+
     /// Every connection that was opened, in order.
     #[must_use]
     pub fn lives(&self) -> &[Life] {

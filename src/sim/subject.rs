@@ -53,19 +53,27 @@ pub trait Subject {
         Ok(())
     }
 
-    /// Looks at the handler once every connection has ended.
+    /// Looks at the handler once every connection has ended. `lives` are the
+    /// connections.
     ///
     /// # Errors
     ///
     /// What is wrong.
-    fn check_handler(&self, handler: &Self::Handler) -> Result<(), String> {
-        let _ = handler;
+    fn check_handler(&self, handler: &Self::Handler, lives: &[Life]) -> Result<(), String> {
+        let _ = (handler, lives);
         Ok(())
     }
 
     /// Whether a connection may end with [`Close::Overflow`](crate::Close::Overflow)
     /// or without its client's doing: where others write to it.
     fn may_overflow(&self) -> bool {
+        false
+    }
+
+    /// Whether that is a deadline of the handler's own, which ends as others do
+    /// a client that may miss them. `why` is as in [`Life::closed`].
+    fn is_time_out(&self, why: &str) -> bool {
+        let _ = why;
         false
     }
 }

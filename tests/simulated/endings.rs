@@ -201,3 +201,20 @@ fn what_had_something_under_way_at_a_shutdown_ends_with_a_fin_whatever_still_com
         assert!(world.client(client).saw_fin().is_some(), "seed {seed}");
     }
 }
+
+/// A wait reports 64 events at most, and a shutdown closes the quiet in its
+/// second turn.
+#[test]
+fn a_shutdown_reads_what_has_arrived_though_no_event_has_told_of_it_yet() {
+    let mut world = calm(Echo::new(), patient());
+    let hello = || Script::new().after(Duration::from_secs(1)).send("hello");
+    let clients: Vec<_> = (0..200).map(|_| world.play(hello())).collect();
+    world.run_for(Duration::from_millis(500)).expect("it keeps its promises");
+    assert_eq!(world.reactor().connections(), 200);
+    world.net_mut().hold_up(Duration::from_secs(1));
+    world.reactor().drain(Duration::from_secs(10));
+    let finished = (0..1000).any(|_| world.turn(None).expect("it keeps its promises").finished);
+    assert!(finished, "it comes to its end");
+    world.net_mut().settle();
+    assert!(clients.iter().all(|client| world.client(*client).received() == b"hello"));
+}

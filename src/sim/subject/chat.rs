@@ -100,7 +100,7 @@ impl Subject for Chat {
         Ok(())
     }
 
-    fn check_handler(&self, chat: &services::Chat) -> Result<(), String> {
+    fn check_handler(&self, chat: &services::Chat, _: &[Life]) -> Result<(), String> {
         let ghosts: Vec<_> = chat.members().map(|(_, name)| name).collect();
         if ghosts.is_empty() { Ok(()) } else { Err(format!("{ghosts:?} are gone, and in the room")) }
     }

@@ -1,0 +1,215 @@
+//! A subject that receives files (feature `upload`).
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use bytes::BytesMut;
+use tempfile::TempDir;
+
+use super::recording::Life;
+use super::subject::Subject;
+use crate::driver::sim::{ClientId, Network, Rng};
+use crate::services;
+use crate::{AfterEof, BoxError, Close, Io, Limits, Link, StreamHandler, TimerId};
+
+type Uploader = <services::Upload as StreamHandler>::Session;
+
+/// [`services::Upload`], into a temporary directory of each run: every file in
+/// it is in the end, byte for byte, what was taken of a client, and of those
+/// that were cut nothing is left.
+///
+/// The directory is a real one, so a run takes longer than others; nothing of
+/// it goes into the trace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Upload;
+
+/// The handler of [`Upload`], and its directory.
+#[derive(Debug)]
+pub struct UploadHandler {
+    upload: services::Upload,
+    directory: TempDir,
+}
+
+impl Subject for Upload {
+    type Handler = UploadHandler;
+
+    /// # Panics
+    ///
+    /// If no temporary directory can be made.
+    fn handler(&self) -> UploadHandler {
+        let directory = tempfile::tempdir().expect("temporary directories can be made");
+        let upload = services::Upload::into(directory.path()).expect("it was just made");
+        UploadHandler { upload, directory }
+    }
+
+    fn limits(&self) -> Limits {
+        services::Upload::limits()
+    }
+
+    /// Files of all sizes. In the end there may be one that is not taken, or
+    /// that does not come whole.
+    fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let post = |rng: &mut Rng, name: &str, size: usize| {
+            let content = (0..size).map(|_| rng.draw().to_le_bytes()[0]);
+            [format!("post|{size}|{name}\n").into_bytes(), content.collect()].concat()
+        };
+        let mut number = 0;
+        while bytes.len() < len {
+            let most = [0, 1, 64, 4096][rng.size(0, 3)];
+            let size = rng.size(0, most.min(len));
+            bytes.extend(post(rng, &format!("{client}-{number}"), size));
+            number += 1;
+        }
+        if number > 0 {
+            let size = rng.size(1, 100);
+            match rng.below(8) {
+                0 => bytes.extend(post(rng, &format!("{client}-0"), size)),
+                1 => bytes.extend(post(rng, "../outside", size)),
+                2 => bytes.extend(b"get|me\n"),
+                3 => {
+                    let last = post(rng, "cut", size);
+                    bytes.extend(&last[..rng.size(1, last.len() - 1)]);
+                }
+                _ => {}
+            }
+        }
+        bytes
+    }
+
+    fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
+        let seen = net.client(client);
+        let expected = Taken::of(seen.sent(), true).replies;
+        let received = String::from_utf8_lossy(seen.received());
+        if !expected.starts_with(&*received) || whole && expected != *received {
+            return Err(format!("client {client} was answered {received:?}, not {expected:?}"));
+        }
+        Ok(())
+    }
+
+    fn check_handler(&self, handler: &UploadHandler, lives: &[Life]) -> Result<(), String> {
+        let mut expected = BTreeMap::new();
+        for life in lives {
+            let left = if life.saw_eof() { 0 } else { life.left().len() };
+            let taken = &life.input()[..life.input().len() - left];
+            expected.extend(Taken::of(taken, life.saw_eof()).files);
+        }
+        let found = contents(&handler.directory).map_err(|error| error.to_string())?;
+        for name in found.keys().chain(expected.keys()) {
+            let sizes = (found.get(name).map(Vec::len), expected.get(name).map(Vec::len));
+            match sizes {
+                (Some(_), None) => return Err(format!("{name} is left, of which not all was taken")),
+                (None, _) => return Err(format!("{name} was taken, and is not there")),
+                _ if found.get(name) != expected.get(name) => {
+                    return Err(format!("{name} is not what was sent: its size and that are {sizes:?}"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Its answers are not held up where only they overflow.
+    fn may_overflow(&self) -> bool {
+        true
+    }
+
+    /// It has a deadline of its own.
+    fn is_time_out(&self, why: &str) -> bool {
+        why.starts_with("Failed(") && why.contains("no byte of its file for")
+    }
+}
+
+/// All that is in a directory.
+fn contents(directory: &TempDir) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory.path())? {
+        let entry = entry?;
+        found.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
+    }
+    Ok(found)
+}
+
+/// What comes of a stream.
+#[derive(Debug, Default)]
+struct Taken {
+    files: BTreeMap<String, Vec<u8>>,
+    replies: String,
+}
+
+impl Taken {
+    /// `ended`: nothing comes behind it.
+    fn of(mut stream: &[u8], ended: bool) -> Self {
+        let mut taken = Self::default();
+        while !stream.is_empty() {
+            let end = stream.iter().position(|byte| *byte == b'\n');
+            let header = match end {
+                Some(end) => &stream[..end],
+                None if ended => stream,
+                None => break,
+            };
+            stream = &stream[header.len() + usize::from(end.is_some())..];
+            match taken.begin(&String::from_utf8_lossy(header)) {
+                Ok((name, size)) if size <= stream.len() => {
+                    taken.replies += &format!("ok|{size}|{name}\n");
+                    taken.files.insert(name, stream[..size].to_vec());
+                    stream = &stream[size..];
+                }
+                Ok(_) => break,
+                Err(reason) => {
+                    taken.replies += &format!("err|{reason}\n");
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
+    fn begin(&self, header: &str) -> Result<(String, usize), &'static str> {
+        let (size, name) =
+            header.strip_prefix("post|").and_then(|rest| rest.split_once('|')).ok_or("bad header")?;
+        let size = size.parse().map_err(|_| "bad header")?;
+        if name.is_empty() || name.contains('/') {
+            return Err("bad name");
+        }
+        if self.files.contains_key(name) { Err("exists") } else { Ok((name.into(), size)) }
+    }
+}
+
+impl StreamHandler for UploadHandler {
+    type Session = Uploader;
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Uploader, BoxError> {
+        self.upload.open(io, link)
+    }
+
+    fn data(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Uploader,
+        input: &mut BytesMut,
+    ) -> Result<(), BoxError> {
+        self.upload.data(io, session, input)
+    }
+
+    fn eof(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Uploader,
+        rest: &mut BytesMut,
+    ) -> Result<AfterEof, BoxError> {
+        self.upload.eof(io, session, rest)
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, session: &mut Uploader) -> Result<(), BoxError> {
+        self.upload.drained(io, session)
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, session: &mut Uploader, timer: TimerId) -> Result<(), BoxError> {
+        self.upload.timer(io, session, timer)
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, session: Uploader, why: &Close) {
+        self.upload.close(io, session, why);
+    }
+}
