@@ -134,6 +134,13 @@ impl Client {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
+    /// Whether there is something to read, or its end; it is not read.
+    pub(crate) fn has_something(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&now)).expect("it is a socket") > 0
+    }
+
     /// One line, with its end.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
