@@ -27,18 +27,24 @@ const LINES: usize = 16;
 fn meet(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut members: Vec<_> = (0..count).map(|_| common::connect(address)).collect();
     // A server accepts in the order of connecting: who hears the last one is a
-    // member, and so is everybody.
+    // member, and so is everybody. Then the last one hears the first, behind
+    // whatever it was greeted with.
     let (last, others) = members.split_last_mut().expect("somebody is there");
     last.write_all(b"that is all\n").expect("it reads");
-    for member in others {
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"that is all\n") {
-            let mut byte = [0];
-            member.read_exact(&mut byte).expect("it is told");
-            heard.push(byte[0]);
-        }
-    }
+    others.iter_mut().for_each(|member| hear_out(member, b"that is all\n"));
+    others[0].write_all(b"welcome\n").expect("it reads");
+    members[1..].iter_mut().for_each(|member| hear_out(member, b"welcome\n"));
     members
+}
+
+/// Reads until a text has come that ends so.
+fn hear_out(member: &mut TcpStream, end: &[u8]) {
+    let mut heard = Vec::new();
+    while !heard.ends_with(end) {
+        let mut byte = [0];
+        member.read_exact(&mut byte).expect("it is told");
+        heard.push(byte[0]);
+    }
 }
 
 /// The first one says a burst, and everybody else hears it. What a server puts
@@ -51,13 +57,14 @@ fn round(members: &mut [TcpStream], burst: &[u8], heard: &mut [u8]) {
     }
 }
 
-fn measure(c: &mut Criterion, server: &str, address: SocketAddr, prefix: usize) {
+/// A server of its own for each number of members: nobody leaves.
+fn measure(c: &mut Criterion, server: &str, start: impl Fn() -> SocketAddr, prefix: usize) {
     let mut group = c.benchmark_group("chat");
     let mut line = vec![b'x'; 63];
     line.push(b'\n');
     let burst = line.repeat(LINES);
     for count in [10, 100] {
-        let mut members = meet(address, count);
+        let mut members = meet(start(), count);
         let mut heard = vec![0; (prefix + line.len()) * LINES];
         group.throughput(Throughput::Elements((LINES * (count - 1)) as u64));
         group.bench_function(BenchmarkId::new(server, count), |b| {
@@ -69,9 +76,9 @@ fn measure(c: &mut Criterion, server: &str, address: SocketAddr, prefix: usize) 
 }
 
 fn servers(c: &mut Criterion) {
-    measure(c, "bare mio", common::floor(floor::chat::serve), 0);
-    measure(c, "a broadcast a line", common::ours(|| (Room::default(), Limits::without_frames())), 0);
-    measure(c, "services::Chat", common::ours(|| (Chat::new(), Chat::limits())), "<guest1> ".len());
+    measure(c, "bare mio", || common::floor(floor::chat::serve), 0);
+    measure(c, "a broadcast a line", || common::ours(|| (Room::default(), Limits::without_frames())), 0);
+    measure(c, "services::Chat", || common::ours(|| (Chat::new(), Chat::limits())), "<guest1> ".len());
 }
 
 criterion_group! {

@@ -67,7 +67,7 @@ struct Options {
     /// Commands at once; the server runs 32
     #[arg(long, default_value_t = 32)]
     commands: usize,
-    /// All of it, and as little of it as there can be
+    /// All of it, and as little of it as there can be; `cargo test` has it so
     #[arg(long)]
     smoke: bool,
     /// What cargo says to every bench
@@ -168,7 +168,7 @@ fn main() -> ExitCode {
         return serve::main();
     }
     let options = Options::parse();
-    let options = if options.smoke { options.smaller() } else { options };
+    let options = if options.smoke || !options.bench { options.smaller() } else { options };
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path(), options.mebibytes << 20);
     let mut clients = Clients {

@@ -59,6 +59,7 @@
 //!   made for tokio
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
+//! - [`scale`]: what a million connections take, and how to use every core
 
 #![forbid(unsafe_code)]
 
@@ -88,6 +89,8 @@ pub mod process;
 mod reactor;
 mod serve;
 mod service;
+#[doc = include_str!("../docs/scale.md")]
+pub mod scale {}
 pub mod services;
 #[cfg(feature = "signals")]
 mod signals;
