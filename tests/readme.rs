@@ -123,6 +123,49 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::catch_panics", "on");
 }
 
+/// What stands between two marks, which are there once each.
+fn between(begin: &str, end: &str) -> &'static str {
+    for mark in [begin, end] {
+        assert_eq!(README.matches(mark).count(), 1, "{mark}");
+    }
+    let (_, behind) = README.split_once(begin).expect("it is there");
+    behind.split_once(end).expect("they are in order").0
+}
+
+#[test]
+fn the_performance_is_what_a_command_has_measured_and_says_where() {
+    let begin = "<!-- performance: made by benches/peers with --readme, not by hand -->";
+    let made = between(begin, "<!-- end of performance -->");
+    for part in [
+        "Measured on ",
+        " cores, Linux ",
+        "rustc ",
+        ", commit ",
+        "by `cargo run --release --manifest-path benches/peers/Cargo.toml",
+        "| what | serve-forever | × floor | × tokio | ± | decided by |",
+    ] {
+        assert!(made.contains(part), "the table does not say {part}");
+    }
+    let rows: Vec<_> = made.lines().filter(|line| line.starts_with("| ") && line.contains(": ")).collect();
+    assert!(rows.iter().all(|row| row.matches('|').count() == 7), "six cells each: {rows:#?}");
+    for kind in [
+        "echo",
+        "idle",
+        "chat",
+        "churn",
+        "latency",
+        "upload",
+        "commands",
+        "memory",
+        "broadcast",
+        "calls",
+        "instructions",
+    ] {
+        let head = format!("| {kind}: ");
+        assert!(rows.iter().any(|row| row.starts_with(&head)), "the table has nothing about {kind}");
+    }
+}
+
 // Coming from Python: see tests/socketserver.rs.
 
 /// Every public name of Python's `socketserver`, as the table has it: classes,
