@@ -35,8 +35,8 @@ impl std::error::Error for Violation {}
 /// listener, and checks after every turn:
 ///
 /// - the reactor's own invariants: what is counted is there, no limit is
-///   exceeded, no connection that has work is forgotten, none is taken for
-///   idle of which no event would come;
+///   exceeded, no connection that has work is forgotten or past a deadline, none
+///   is taken for idle of which no event would come;
 /// - the callbacks of each connection come in their order, `close` once and not
 ///   before its FIN;
 /// - what a handler is given is what the client sent, in order, and no turn
