@@ -101,7 +101,11 @@ fn it_talks_to_a_netcat_that_listens() {
     let mut nc = std::process::Command::new("nc");
     nc.args(["-l", "-U"]).arg(&path);
     let mut nc = Program::start(&mut nc);
-    crate::util::program::wait_until("it listens", || path.exists());
+    // Its file is there before it listens, which is a flag in proc(5).
+    let listens = |line: &str| line.ends_with(&path.display().to_string()) && line.contains(" 00010000 ");
+    crate::util::program::wait_until("it listens", || {
+        fs::read_to_string("/proc/net/unix").expect("a Linux with /proc").lines().any(listens)
+    });
     let at = format!("unix:{}", path.display());
     let mut client = Program::start(&mut command("client", &[&at]));
     client.type_in("from the client\n");
