@@ -28,12 +28,10 @@ fn serve(at: &Endpoint, tell: Sender<(Endpoint, Handle<Echo>)>) -> serve_forever
 fn main() -> Result<(), BoxError> {
     let mut args = env::args().skip(1);
     let mut at: Endpoint = args.next().unwrap_or_else(|| "127.0.0.1:7007".into()).parse()?;
-    let threads = args
-        .next()
-        .map_or_else(|| Ok(thread::available_parallelism()?.get()), |n| Ok::<_, BoxError>(n.parse()?))?;
+    let cores = thread::available_parallelism()?.get();
+    let threads = args.next().map_or(Ok(cores), |count| count.parse())?;
 
-    // This thread does nothing but wait for a signal, and is ready for one
-    // before anybody is served.
+    // This thread does nothing but wait for a signal.
     let mut main = Reactor::new(Config::default())?;
     Signals::watch(&mut main, Duration::ZERO)?;
 
