@@ -75,6 +75,19 @@ impl OutQueue {
         }
     }
 
+    /// Appends a copy of `data` if that is what is done with so few bytes, and
+    /// they fit into the buffer that is being filled, as it is.
+    #[inline]
+    pub(crate) fn adds_copy(&mut self, data: &[u8]) -> bool {
+        let room = self.front.capacity().min(FILL_TO).saturating_sub(self.front.len());
+        let fits = data.len() <= room && data.len() < SHARE_FROM && self.more.is_empty();
+        if fits {
+            self.len += data.len();
+            self.front.extend_from_slice(data);
+        }
+        fits
+    }
+
     fn push_more(&mut self, data: &[u8]) {
         match self.more.back_mut() {
             _ if data.is_empty() => {}

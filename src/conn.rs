@@ -240,6 +240,13 @@ impl Conn {
             && !self.is_in_frame()
     }
 
+    /// True while it is on the list to flush, and takes more until then.
+    #[inline]
+    pub(crate) fn is_gathering(&self) -> bool {
+        const LISTED: Flags = Flags::DIRTY.union(Flags::IN_FLUSH_LIST);
+        self.flags.0 & LISTED.union(Flags::FINISHING).0 == LISTED.0 && self.phase <= Phase::Live
+    }
+
     /// True while callbacks with input, timers and the like may come.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {

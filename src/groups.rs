@@ -43,6 +43,19 @@ impl Groups {
         self.0.get(group.0).map_or(&[], Vec::as_slice)
     }
 
+    /// Lends out who is in it, for a loop that changes something else. Until
+    /// [`give_back`](Self::give_back) the group is empty.
+    pub(crate) fn lend(&mut self, group: GroupId) -> Vec<ConnId> {
+        self.0.get_mut(group.0).map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&mut self, group: GroupId, lent: Vec<ConnId>) {
+        if let Some(members) = self.0.get_mut(group.0) {
+            debug_assert!(members.is_empty(), "nobody joined meanwhile");
+            *members = lent;
+        }
+    }
+
     /// Puts a connection that is not yet a member in; `None` if there is no
     /// such group.
     pub(crate) fn join(&mut self, group: GroupId, id: ConnId) -> Option<Membership> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Core;
-use crate::close::Tally;
+use crate::close::{Sent, Tally};
 use crate::conn::Phase;
 use crate::error::{Error, Result};
 use crate::groups::Membership;
@@ -64,12 +64,13 @@ impl Core {
 
     pub(crate) fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
         let mut tally = Tally::default();
-        for place in 0..self.groups.members(group).len() {
-            let member = self.groups.members(group)[place];
-            if Some(member) != except {
-                tally.count(self.send(member, data));
-            }
+        // A message changes nobody's membership: whoever it ends is a member
+        // until phase 7.
+        let members = self.groups.lend(group);
+        for member in members.iter().copied().filter(|member| Some(*member) != except) {
+            tally.count(if self.adds_copy(member, data) { Sent::Queued } else { self.send(member, data) });
         }
+        self.groups.give_back(group, members);
         tally
     }
 }

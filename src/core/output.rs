@@ -57,6 +57,19 @@ impl Core {
         }
     }
 
+    /// Adds a copy of `data` to a queue that is on the list to flush, where that
+    /// is all there is to do: of a burst to many, most messages. False if there
+    /// is more to it, and nothing is done.
+    #[inline(always)]
+    pub(super) fn adds_copy(&mut self, to: ConnId, data: &[u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(to.0).filter(|conn| self.crossed && conn.is_gathering()) else {
+            return false;
+        };
+        let limits = &self.services[conn.service as usize].limits;
+        let Some(queue) = &mut conn.out else { return false };
+        queue.len() + data.len() <= limits.high_mark && queue.adds_copy(data)
+    }
+
     fn enqueue(&mut self, to: ConnId, data: &Bytes) {
         let Some(conn) = self.conns.get_mut(to.0) else { return };
         if conn.out.is_none() {

@@ -125,10 +125,15 @@ impl<D: Driver> Reactor<D> {
         }
         match write(&mut self.driver, socket, queue) {
             Ok((written, short)) => {
+                let is_all = written == queue.len();
                 queue.advance(written);
                 core.stats.bytes_out += written as u64;
                 conn.last_activity = core.moment;
                 conn.stalled_since = core.moment;
+                if is_all && conn.is_plain() {
+                    conn.release_queue(&mut core.pool);
+                    return;
+                }
                 self.after_write(id, short && D::SHORT_MEANS_BLOCKED);
             }
             Err(error) => self.not_written(id, error),
