@@ -75,12 +75,12 @@ impl OutQueue {
         }
     }
 
-    /// Appends a copy of `data` if that is what is done with so few bytes, and
-    /// they fit into the buffer that is being filled, as it is.
+    /// Appends a copy of `data` if it fits into the buffer that is being filled,
+    /// as it is.
     #[inline]
     pub(crate) fn adds_copy(&mut self, data: &[u8]) -> bool {
-        let room = self.front.capacity().min(FILL_TO).saturating_sub(self.front.len());
-        let fits = data.len() <= room && data.len() < SHARE_FROM && self.more.is_empty();
+        let room = self.front.capacity() - self.front.len();
+        let fits = data.len() <= room && self.front.len() + data.len() <= FILL_TO && self.more.is_empty();
         if fits {
             self.len += data.len();
             self.front.extend_from_slice(data);

@@ -193,7 +193,9 @@ pub struct Config {
     pub busy_poll: Option<Duration>,
     /// The read buffer, one for the whole reactor, in bytes. Default 64 KiB.
     pub read_buffer: usize,
-    /// Output buffers kept for reuse, in bytes of all together. Default 1 MiB.
+    /// Output buffers kept for reuse, in bytes of all together: what a burst to
+    /// many needs again with the next one. Default 16 MiB, which is a thousand
+    /// buffers of the largest size that is filled with small messages.
     pub spare_output: usize,
     /// Calls from [`Handle`](crate::Handle)s that may wait. Default 1,024.
     pub max_calls: usize,
@@ -233,7 +235,7 @@ impl Default for Config {
             events_per_turn: 1024,
             busy_poll: None,
             read_buffer: 64 << 10,
-            spare_output: 1 << 20,
+            spare_output: 16 << 20,
             max_calls: 1024,
             max_timers: 1 << 20,
             max_groups: 1 << 16,

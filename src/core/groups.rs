@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::Core;
-use crate::close::{Sent, Tally};
+use super::{Core, NOBODY};
+use crate::buffer::SHARE_FROM;
+use crate::close::Tally;
 use crate::conn::Phase;
 use crate::error::{Error, Result};
 use crate::groups::Membership;
@@ -67,8 +68,14 @@ impl Core {
         // A message changes nobody's membership: whoever it ends is a member
         // until phase 7.
         let members = self.groups.lend(group);
-        for member in members.iter().copied().filter(|member| Some(*member) != except) {
-            tally.count(if self.adds_copy(member, data) { Sent::Queued } else { self.send(member, data) });
+        let except = except.unwrap_or(NOBODY).to_bits();
+        let is_copied = data.len() < SHARE_FROM;
+        for member in members.iter().copied().filter(|member| member.to_bits() != except) {
+            if is_copied && self.adds_copy(member, data) {
+                tally.queued += 1;
+            } else {
+                tally.count(self.send(member, data));
+            }
         }
         self.groups.give_back(group, members);
         tally

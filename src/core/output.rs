@@ -62,12 +62,13 @@ impl Core {
     /// is more to it, and nothing is done.
     #[inline(always)]
     pub(super) fn adds_copy(&mut self, to: ConnId, data: &[u8]) -> bool {
-        let Some(conn) = self.conns.get_mut(to.0).filter(|conn| self.crossed && conn.is_gathering()) else {
+        let Some(conn) = self.conns.get_mut(to.0) else { return false };
+        if !self.crossed || !conn.is_gathering() {
             return false;
-        };
-        let limits = &self.services[conn.service as usize].limits;
+        }
+        let high_mark = self.services[conn.service as usize].limits.high_mark;
         let Some(queue) = &mut conn.out else { return false };
-        queue.len() + data.len() <= limits.high_mark && queue.adds_copy(data)
+        queue.len() + data.len() <= high_mark && queue.adds_copy(data)
     }
 
     fn enqueue(&mut self, to: ConnId, data: &Bytes) {
