@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Pace, Script, Weather};
+use serve_forever::driver::sim::{Pace, Rng, Script, Weather};
 use serve_forever::services::{Console, Framing};
 use serve_forever::sim::World;
 
-use super::handlers::{run, why};
+use super::handlers::{noise, run, why};
 
 /// A world in which a reply of a few bytes does not fit into a socket.
 fn tiny() -> World<Console, true> {
@@ -35,4 +35,24 @@ fn a_client_may_be_silent_for_days() {
     run(&mut world);
     assert_eq!(why(&world, client), "Closed");
     assert!(world.elapsed() > Duration::from_secs(72 * 3600));
+}
+
+#[test]
+fn whatever_clients_send_and_however_they_leave_nobody_stays_on_the_list() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let weather = Weather::seeded(&mut rng);
+        let framing = if rng.below(2) == 0 { Framing::Lines } else { Framing::Chunk };
+        let mut world: World<Console, true> =
+            World::new(seed, weather, Console::new(framing), Console::limits()).expect("good limits");
+        for _ in 0..rng.size(1, 6) {
+            let mut said = noise(rng.size(0, 300));
+            said.extend_from_slice(&b"hello\n\r\n\x1b[2J\nexit\nmore\n"[..rng.size(0, 23)]);
+            let script = Script::new().after(Duration::from_millis(rng.below(50))).send(said);
+            world.play(if rng.below(3) == 0 { script.reset() } else { script.finish() });
+        }
+        world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
+        assert_eq!(world.handler().clients().len(), 0, "seed {seed}");
+        world.check_baseline().unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
+    }
 }
