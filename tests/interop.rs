@@ -7,25 +7,7 @@ use std::process::{Command, Stdio};
 
 use serve_forever::services::{Chat, Echo, Once, Upper};
 use serve_forever::{BindOptions, Config, Endpoint, Limits};
-use util::{DatagramServer, Server, address, bind_anywhere, have, noise};
-
-/// Runs a client with this input; what it prints.
-fn run(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it was found");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let input = input.to_vec();
-    // Not before its output is read: both pipes would fill up.
-    let writing = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().expect("it ends");
-    writing.join().expect("the writer lives").expect("the client reads its input");
-    assert!(output.status.success(), "{program} failed");
-    output.stdout
-}
+use util::{DatagramServer, Server, address, bind_anywhere, have, noise, run_client};
 
 fn port(at: &Endpoint) -> String {
     let Endpoint::Tcp(address) = at else { panic!("{at} is not TCP") };
@@ -39,10 +21,10 @@ fn netcat_gets_back_what_it_sent() {
     }
     let server = Server::start(Echo::new(), Echo::limits());
     let bytes = noise(1 << 20);
-    assert_eq!(run("nc", &["-N", "127.0.0.1", &port(server.at())], &bytes), bytes);
+    assert_eq!(run_client("nc", &["-N", "127.0.0.1", &port(server.at())], &bytes), bytes);
 
     let server = Server::start(Once::new("come back tomorrow"), Limits::default());
-    let answer = run("nc", &["-N", "127.0.0.1", &port(server.at())], b"hello\n");
+    let answer = run_client("nc", &["-N", "127.0.0.1", &port(server.at())], b"hello\n");
     assert_eq!(answer, b"come back tomorrow\n");
 }
 
@@ -61,7 +43,7 @@ fn socat_gets_back_what_it_sent_over_tcp_and_unix() {
     let tcp = format!("TCP:127.0.0.1:{}", port(server.at()));
     let unix = format!("UNIX-CONNECT:{}", path.display());
     for address in [&tcp, &unix] {
-        assert_eq!(run("socat", &["-t", "30", "-", address], &bytes), expected);
+        assert_eq!(run_client("socat", &["-t", "30", "-", address], &bytes), expected);
     }
 }
 
@@ -85,7 +67,7 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=30) as s:
     assert s.recv(1024) == b''
 print('well')
 ";
-    assert_eq!(run("python3", &["-c", script, &port(server.at())], b""), b"well\n");
+    assert_eq!(run_client("python3", &["-c", script, &port(server.at())], b""), b"well\n");
 }
 
 #[test]
@@ -142,7 +124,7 @@ print('well')
 ";
     let port = address(server.at()).port().to_string();
     let args = ["-c", script, &port, path.to_str().expect("UTF-8")];
-    assert_eq!(run("python3", &args, b""), b"well\n");
+    assert_eq!(run_client("python3", &args, b""), b"well\n");
 }
 
 #[test]
@@ -153,7 +135,8 @@ fn netcat_chats() {
     let server = Server::start(Chat::new(), Chat::limits());
     let listener = server.connect();
     listener.expect("* you are guest1\n");
-    let told = run("nc", &["-N", "127.0.0.1", &port(server.at())], "/nick Zoë\n/who\nhello\nlast".as_bytes());
+    let told =
+        run_client("nc", &["-N", "127.0.0.1", &port(server.at())], "/nick Zoë\n/who\nhello\nlast".as_bytes());
     let told = String::from_utf8(told).expect("UTF-8");
     assert_eq!(told, "* you are guest2\n* guest2 is now Zoë\n* guest1, Zoë\n");
     listener.expect("* guest2 joined\n* guest2 is now Zoë\n<Zoë> hello\n<Zoë> last\n* Zoë left\n");

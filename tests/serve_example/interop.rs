@@ -2,14 +2,13 @@
 //! is left of what they did.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serve_forever::Endpoint;
 use tempfile::TempDir;
 
-use crate::util::have;
 use crate::util::program::{Program, Serve};
+use crate::util::{have, run_client};
 
 /// A server, and a directory for its socket and its files.
 struct Place {
@@ -57,16 +56,7 @@ impl Place {
 /// Runs a client with this input; what it prints.
 #[track_caller]
 fn run(program: &str, arguments: &[&str], input: &str) -> String {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it was found");
-    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{program} failed");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    String::from_utf8(run_client(program, arguments, input.as_bytes())).expect("UTF-8")
 }
 
 #[test]

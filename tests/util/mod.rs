@@ -23,7 +23,8 @@ pub(crate) use self::datagrams::{
 };
 pub(crate) use self::log::captured_logs;
 pub(crate) use self::process::{
-    accepted_sockets, alone, bound_socket, have, open_files, resident_bytes, role, run_self, set_file_limit,
+    accepted_sockets, alone, bound_socket, have, open_files, resident_bytes, role, run_client, run_self,
+    set_file_limit,
 };
 pub(crate) use self::recorder::{Call, Event, Events, Recorder, Take};
 pub(crate) use self::server::{Server, listen_anywhere};

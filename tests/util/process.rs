@@ -1,6 +1,7 @@
 //! What belongs to the whole process, and processes of one's own for tests
 //! that change or count it.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -132,4 +133,24 @@ pub(crate) fn bound_socket(local: SocketAddr) -> Socket {
     let mut found = own_sockets("/proc/self/net/udp", |own, _| own == in_proc(local));
     assert!(!found.is_empty(), "nothing is bound to {local}");
     found.remove(0)
+}
+
+/// Runs a client that somebody else has written, with this input; what it
+/// prints.
+#[track_caller]
+pub(crate) fn run_client(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it was found");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_vec();
+    // Not before its output is read: both pipes would fill up.
+    let writing = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it ends");
+    writing.join().expect("the writer lives").expect("the client reads its input");
+    assert!(output.status.success(), "{program} failed");
+    output.stdout
 }
