@@ -246,7 +246,7 @@ fn strace_counts_the_same() {
 
     let trace = std::fs::read_to_string(file.path()).expect("strace wrote it");
     let count = |wanted: &str| trace.lines().filter(|line| line.contains(wanted)).count();
-    let reads = trace.lines().filter(|line| line.contains("read(") && line.contains("\"straced message\""));
+    let reads = trace.lines().filter(|line| line.contains("recv") && line.contains("\"straced message\""));
     let writes = trace.lines().filter(|line| line.contains("send") && line.contains("\"straced message\""));
     assert_eq!((reads.count(), writes.count()), (500, 500));
     assert_eq!(count("EAGAIN"), 1, "only accepting asks until there is nobody");

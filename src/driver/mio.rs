@@ -434,10 +434,13 @@ impl Driver for MioDriver {
     #[inline(always)]
     fn read(&mut self, stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
         self.calls.read += 1;
-        if stream.kind == Kind::Unix {
-            read_unix(&stream.socket, into)
+        if stream.kind == Kind::Tcp {
+            // A tenth cheaper than read(2), whose way leads through the layer
+            // of files.
+            let (count, _) = rustix::net::recv(&stream.socket, into, rustix::net::RecvFlags::empty())?;
+            Ok(count)
         } else {
-            Ok(rustix::io::read(&stream.socket, into)?)
+            read_other(stream, into)
         }
     }
 
@@ -571,11 +574,19 @@ fn monotonic() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Whatever is no TCP, and so not the path that is hottest.
+#[inline(never)]
+fn read_other(stream: &MioStream, into: &mut [u8]) -> io::Result<usize> {
+    match stream.kind {
+        Kind::Unix => read_unix(&stream.socket, into),
+        _ => Ok(rustix::io::read(&stream.socket, into)?),
+    }
+}
+
 /// A read stops behind bytes that came with descriptors, so that those can be
 /// told apart; nobody here wants them, and the system closes them. It says
 /// that it did, and only then is it asked again, which keeps a short read the
 /// last.
-#[inline(never)]
 fn read_unix(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
     use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
     let mut count = 0;
