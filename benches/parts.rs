@@ -21,6 +21,7 @@ use serve_forever::services::Echo;
 use serve_forever::{Config, Handle, Limits, Reactor};
 
 use crate::buffer::{PIECES, Pool};
+use crate::burst::Burst;
 use crate::groups::Groups;
 use crate::id::{ConnId, Table};
 use crate::input::Input;
@@ -30,6 +31,9 @@ use timers::Timers;
 #[path = "../src/buffer.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod buffer;
+#[path = "../src/burst.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod burst;
 #[path = "../src/groups.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod groups;
@@ -113,9 +117,10 @@ fn queue(c: &mut Criterion) {
     // reads every byte of them.
     const BURST: usize = 8;
     let mut system = vec![0; BURST * (16 << 10)];
-    let mut take = |queue: &buffer::OutQueue| {
+    let mut burst = Burst::new();
+    let mut take = |queue: &buffer::OutQueue, burst: &Burst| {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(&mut pieces);
+        let count = queue.pieces(burst, &mut pieces);
         let mut filled = 0;
         for piece in &pieces[..count] {
             system[filled..filled + piece.len()].copy_from_slice(piece);
@@ -133,18 +138,31 @@ fn queue(c: &mut Criterion) {
                 for _ in 0..BURST {
                     queue.push_copy(payload);
                 }
-                let written = take(&queue);
+                let written = take(&queue, &burst);
                 queue.advance(written);
                 pool.give(queue);
             });
         });
+        let parts: Vec<_> = (0..BURST).map(|_| burst.add(&payload).expect("there is room")).collect();
+        group.bench_with_input(BenchmarkId::new("part of the burst", size), &parts, |b, parts| {
+            b.iter(|| {
+                let mut queue = pool.take();
+                for part in parts {
+                    queue.refer(*part);
+                }
+                let written = take(&queue, &burst);
+                queue.advance(written);
+                pool.give(queue);
+            });
+        });
+        burst.clear();
         group.bench_with_input(BenchmarkId::new("reference", size), &payload, |b, payload| {
             b.iter(|| {
                 let mut queue = pool.take();
                 for _ in 0..BURST {
                     queue.push_reference(payload.clone());
                 }
-                let written = take(&queue);
+                let written = take(&queue, &burst);
                 queue.advance(written);
                 pool.give(queue);
             });

@@ -6,6 +6,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::burst::{Burst, Stretch};
+
 /// From this size on, shared bytes are queued by reference; smaller ones are
 /// copied into the buffer that is being filled, for a copy of so few bytes
 /// costs less than a reference of its own, and they leave as one piece
@@ -41,7 +43,11 @@ impl Segment {
 }
 
 /// What waits to be written to one connection, in order: first the rest of
-/// `front`, then `more`. A queue of small messages is `front` alone.
+/// `front`, then `more`, then a `stretch` of the burst. A queue of small messages
+/// is `front` alone, one of small messages to many the stretch alone.
+///
+/// The stretch is gone by the end of the flush that the burst lasts to, and
+/// whatever else is queued finds none: [`settle`](Self::settle) comes first.
 ///
 /// Invariant: `len` is the sum of all of it, and no segment of `more` is empty.
 #[derive(Debug, Default)]
@@ -51,6 +57,7 @@ pub(crate) struct OutQueue {
     /// How much of `front` is written.
     written: usize,
     more: VecDeque<Segment>,
+    stretch: Stretch,
 }
 
 impl OutQueue {
@@ -59,9 +66,36 @@ impl OutQueue {
         self.len
     }
 
+    /// Appends a part of the burst, without a copy. False if what the queue has
+    /// of the burst does not end where this begins.
+    #[inline]
+    pub(crate) const fn refer(&mut self, piece: Stretch) -> bool {
+        let is_next = self.stretch.extend(piece);
+        if is_next {
+            self.len += piece.len();
+        }
+        is_next
+    }
+
+    /// Copies what the queue has of the burst.
+    #[inline]
+    pub(crate) fn settle(&mut self, burst: &Burst) {
+        if !self.stretch.is_empty() {
+            self.copy_stretch(burst);
+        }
+    }
+
+    #[inline(never)]
+    fn copy_stretch(&mut self, burst: &Burst) {
+        let stretch = std::mem::take(&mut self.stretch);
+        self.len -= stretch.len();
+        self.push_copy(burst.bytes(stretch));
+    }
+
     /// Appends a copy of `data`.
     #[inline]
     pub(crate) fn push_copy(&mut self, data: &[u8]) {
+        debug_assert!(self.stretch.is_empty(), "a stretch is the end of a queue");
         self.len += data.len();
         if self.front.is_empty() && self.more.is_empty()
             || self.front.len() + data.len() <= FILL_TO && self.more.is_empty()
@@ -73,19 +107,6 @@ impl OutQueue {
         } else {
             self.push_more(data);
         }
-    }
-
-    /// Appends a copy of `data` if it fits into the buffer that is being filled,
-    /// as it is.
-    #[inline]
-    pub(crate) fn adds_copy(&mut self, data: &[u8]) -> bool {
-        let room = self.front.capacity() - self.front.len();
-        let fits = data.len() <= room && self.front.len() + data.len() <= FILL_TO && self.more.is_empty();
-        if fits {
-            self.len += data.len();
-            self.front.extend_from_slice(data);
-        }
-        fits
     }
 
     fn push_more(&mut self, data: &[u8]) {
@@ -115,22 +136,31 @@ impl OutQueue {
     /// Appends `data`, which is not empty, by reference, whatever its size.
     pub(crate) fn push_reference(&mut self, data: Bytes) {
         debug_assert!(!data.is_empty(), "no segment is empty");
+        debug_assert!(self.stretch.is_empty(), "a stretch is the end of a queue");
         self.len += data.len();
         self.more.push_back(Segment::Shared(data));
     }
 
     /// All of it, if it is one piece.
     #[inline]
-    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
-        if self.more.is_empty() { Some(&self.front[self.written..]) } else { None }
+    pub(crate) fn only_piece<'a>(&'a self, burst: &'a Burst) -> Option<&'a [u8]> {
+        if self.stretch.len() == self.len {
+            Some(burst.bytes(self.stretch))
+        } else if self.more.is_empty() && self.stretch.is_empty() {
+            Some(&self.front[self.written..])
+        } else {
+            None
+        }
     }
 
     /// The first pieces, as many as `into` holds; returns how many there are.
-    pub(crate) fn pieces<'a>(&'a self, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+    pub(crate) fn pieces<'a>(&'a self, burst: &'a Burst, into: &mut [IoSlice<'a>; PIECES]) -> usize {
         let front = &self.front[self.written..];
-        let all = Some(front).filter(|front| !front.is_empty()).into_iter();
+        let front = Some(front).filter(|front| !front.is_empty());
+        let stretch = Some(burst.bytes(self.stretch)).filter(|stretch| !stretch.is_empty());
+        let all = front.into_iter().chain(self.more.iter().map(Segment::bytes)).chain(stretch);
         let mut count = 0;
-        for (slot, piece) in into.iter_mut().zip(all.chain(self.more.iter().map(Segment::bytes))) {
+        for (slot, piece) in into.iter_mut().zip(all) {
             *slot = IoSlice::new(piece);
             count += 1;
         }
@@ -148,8 +178,11 @@ impl OutQueue {
         } else {
             self.front.clear();
             self.written = 0;
-            if !self.more.is_empty() {
-                self.advance_more(count - front);
+            let count = count - front;
+            if self.more.is_empty() {
+                self.stretch.advance(count);
+            } else {
+                self.advance_more(count);
             }
         }
     }
@@ -175,6 +208,7 @@ impl OutQueue {
                 }
             }
         }
+        self.stretch.advance(count);
     }
 
     #[cold]
@@ -183,14 +217,22 @@ impl OutQueue {
         self.written = 0;
         self.front.clear();
         self.more.clear();
+        self.stretch = Stretch::default();
     }
 
     /// What it counts is what it holds, for the checks of the simulation.
     #[cfg(feature = "sim")]
-    pub(crate) fn is_sound(&self) -> bool {
-        let held =
-            self.front.len() - self.written + self.more.iter().map(|part| part.bytes().len()).sum::<usize>();
-        held == self.len && self.more.iter().all(|part| !part.bytes().is_empty())
+    pub(crate) fn is_sound(&self, burst: &Burst) -> bool {
+        let more: usize = self.more.iter().map(|part| part.bytes().len()).sum();
+        let held = self.front.len() - self.written + more + self.stretch.len();
+        let is_full = self.more.iter().all(|part| !part.bytes().is_empty());
+        held == self.len && is_full && burst.holds(self.stretch)
+    }
+
+    /// It has a part of the burst.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn refers(&self) -> bool {
+        !self.stretch.is_empty()
     }
 
     /// Bytes that the queue keeps allocated while it is empty, about.
@@ -246,9 +288,9 @@ impl Pool {
 mod tests {
     use super::*;
 
-    fn contents(queue: &OutQueue) -> Vec<u8> {
+    fn contents(queue: &OutQueue, burst: &Burst) -> Vec<u8> {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(&mut pieces);
+        let count = queue.pieces(burst, &mut pieces);
         pieces[..count].iter().flat_map(|piece| piece.to_vec()).collect()
     }
 
@@ -259,12 +301,13 @@ mod tests {
             queue.push_copy(b"0123456789");
         }
         queue.push_shared(&Bytes::from_static(b"small"));
-        assert_eq!((queue.len(), queue.only_piece().map(<[u8]>::len)), (1005, Some(1005)));
+        let burst = Burst::new();
+        assert_eq!((queue.len(), queue.only_piece(&burst).map(<[u8]>::len)), (1005, Some(1005)));
         let large = Bytes::from(vec![b'x'; SHARE_FROM]);
         queue.push_shared(&large);
         queue.push_copy(b"end");
         queue.push_copy(b"end");
-        assert_eq!((queue.len(), queue.only_piece(), queue.more.len()), (1011 + SHARE_FROM, None, 2));
+        assert_eq!((queue.len(), queue.only_piece(&burst), queue.more.len()), (1011 + SHARE_FROM, None, 2));
         let Some(Segment::Shared(held)) = queue.more.front() else { panic!("not shared") };
         assert_eq!(held.as_ptr(), large.as_ptr(), "shared, not copied");
     }
@@ -282,8 +325,43 @@ mod tests {
             queue.push_copy(b"gh");
             queue.advance(cut);
             queue.push_copy(b"i");
-            assert_eq!(contents(&queue), whole[cut..], "cut at {cut}");
+            assert_eq!(contents(&queue, &Burst::new()), whole[cut..], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_stretch_of_the_burst_is_the_end_of_a_queue_until_it_is_settled() {
+        let big = Bytes::from(vec![b'y'; SHARE_FROM]);
+        let whole: Vec<u8> = [b"abc".as_slice(), &big, b"onetwo", b"end"].concat();
+        for cut in 0..whole.len() - 3 {
+            let mut burst = Burst::new();
+            let mut queue = OutQueue::default();
+            queue.push_copy(b"abc");
+            queue.push_shared(&big);
+            let [one, two, _, four] =
+                [b"one", b"two", b"six", b"ten"].map(|line| burst.add(line).expect("it is short"));
+            assert!(queue.refer(one) && queue.refer(two) && !queue.refer(four));
+            assert_eq!(queue.len(), whole.len() - 3);
+            queue.advance(cut);
+            assert_eq!(contents(&queue, &burst), whole[cut..whole.len() - 3], "cut at {cut}");
+            queue.settle(&burst);
+            burst.clear();
+            queue.push_copy(b"end");
+            assert_eq!((contents(&queue, &burst), queue.len()), (whole[cut..].to_vec(), whole.len() - cut));
+        }
+    }
+
+    #[test]
+    fn a_queue_that_has_the_burst_alone_is_one_piece() {
+        let mut burst = Burst::new();
+        let mut queue = OutQueue::default();
+        let line = burst.add(b"line").expect("it is short");
+        assert!(queue.refer(line));
+        assert_eq!(queue.only_piece(&burst), Some(&b"line"[..]));
+        queue.advance(1);
+        assert_eq!(queue.only_piece(&burst), Some(&b"ine"[..]));
+        queue.advance(3);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
@@ -317,6 +395,11 @@ mod properties {
     enum Step {
         Copy(usize),
         Share(usize),
+        /// To many; and whether there is something before it that is not for
+        /// this queue.
+        Refer(usize, bool),
+        /// The end of a flush.
+        Settle,
         /// A write that takes this part of what it is offered, in 255ths.
         Write(u8),
     }
@@ -327,6 +410,8 @@ mod properties {
         prop_oneof![
             size.clone().prop_map(Step::Copy),
             size.prop_map(Step::Share),
+            (1..64_usize, any::<bool>()).prop_map(|(size, gap)| Step::Refer(size, gap)),
+            Just(Step::Settle),
             any::<u8>().prop_map(Step::Write),
         ]
     }
@@ -338,28 +423,49 @@ mod properties {
         fn a_queue_gives_back_the_bytes_in_order(steps in prop::collection::vec(step(), 1..100)) {
             let mut pool = Pool::new(3 * FILL_TO);
             let mut queue = pool.take();
+            let mut burst = Burst::new();
             let mut model: Vec<u8> = Vec::new();
             let mut message = (0..=u8::MAX).cycle();
             for step in steps {
                 match step {
                     Step::Copy(size) => {
                         let data: Vec<u8> = message.by_ref().take(size).collect();
+                        queue.settle(&burst);
                         queue.push_copy(&data);
                         model.extend(data);
                     }
+                    Step::Refer(size, gap) => {
+                        if gap {
+                            burst.add(b"not for this one");
+                        }
+                        let data: Vec<u8> = message.by_ref().take(size).collect();
+                        let piece = burst.add(&data).expect("there is room for all of them");
+                        if !queue.refer(piece) {
+                            queue.settle(&burst);
+                            prop_assert!(queue.refer(piece));
+                        }
+                        model.extend(data);
+                    }
+                    Step::Settle => {
+                        queue.settle(&burst);
+                        burst.clear();
+                    }
                     Step::Share(size) => {
                         let data: Vec<u8> = message.by_ref().take(size).collect();
+                        queue.settle(&burst);
                         queue.push_shared(&data.clone().into());
                         model.extend(data);
                     }
                     Step::Write(part) => {
                         let mut pieces = [IoSlice::new(&[]); PIECES];
-                        let count = queue.pieces(&mut pieces);
+                        let count = queue.pieces(&burst, &mut pieces);
                         let offered: Vec<u8> =
                             pieces[..count].iter().flat_map(|piece| piece.iter().copied()).collect();
                         prop_assert!(pieces[..count].iter().all(|piece| !piece.is_empty()));
                         prop_assert!(model.starts_with(&offered));
                         prop_assert_eq!(count == 0, model.is_empty());
+                        let only = queue.only_piece(&burst);
+                        prop_assert!(only.is_none_or(|only| only == offered));
                         let written = offered.len() * usize::from(part) / 255;
                         queue.advance(written);
                         model.drain(..written);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::buffer::Pool;
+use crate::burst::Burst;
 use crate::children::Children;
 use crate::close::Close;
 use crate::conn::{Conn, Flags, Phase};
@@ -136,6 +137,8 @@ pub(crate) struct Core {
     /// of the children.
     pub(crate) pipes: usize,
     pub(crate) pool: Pool,
+    /// Short messages to many that were not flushed yet.
+    pub(crate) burst: Burst,
     /// When the deadlines of which connection are looked at, by its slot.
     pub(crate) looks: Heap,
     pub(crate) timers: Timers<Alarm>,
@@ -186,6 +189,7 @@ impl Core {
             conns: Table::new(),
             pipes: 0,
             pool: Pool::new(config.spare_output),
+            burst: Burst::new(),
             looks: Heap::new(),
             timers: Timers::new(),
             handler_timers: 0,

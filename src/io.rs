@@ -146,9 +146,9 @@ impl<'a> Io<'a> {
     }
 
     /// Sends `data` to every member of a group, but for one who may be left
-    /// out. All of them share one copy of the payload, unless it is so small
-    /// that a copy costs less than a reference; each gets all that was sent to
-    /// it in a turn with one write.
+    /// out. All of them share one copy of the payload, whatever its size, until
+    /// it has left; of a short one, who does not keep up gets a copy of the rest.
+    /// Each gets all that was sent to it in a turn with one write.
     pub fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
         self.core.broadcast(group, data, except)
     }

@@ -64,6 +64,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod burst;
 mod children;
 mod close;
 #[cfg(feature = "codec")]

@@ -193,9 +193,9 @@ pub struct Config {
     pub busy_poll: Option<Duration>,
     /// The read buffer, one for the whole reactor, in bytes. Default 64 KiB.
     pub read_buffer: usize,
-    /// Output buffers kept for reuse, in bytes of all together: what a burst to
-    /// many needs again with the next one. Default 16 MiB, which is a thousand
-    /// buffers of the largest size that is filled with small messages.
+    /// Output buffers kept for reuse, in bytes of all together: what a message
+    /// to each of many needs again with the next one. Default 16 MiB, which is a
+    /// thousand buffers of the largest size that is filled with small messages.
     pub spare_output: usize,
     /// Calls from [`Handle`](crate::Handle)s that may wait. Default 1,024.
     pub max_calls: usize,

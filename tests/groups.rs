@@ -137,6 +137,71 @@ fn a_member_that_never_reads_holds_up_nobody() {
     reader.expect(&payload);
 }
 
+/// Messages to all are one copy for all of them, and what is sent to one alone,
+/// or to all but one, must come between them where it was sent.
+#[test]
+fn messages_to_all_to_all_but_one_and_to_one_arrive_in_the_order_in_which_they_were_sent() {
+    const MEMBERS: usize = 5;
+    let (server, _events, group, members) = group_of(MEMBERS, Limits::default());
+    let ids: Vec<ConnId> = members.iter().map(|(id, _)| *id).collect();
+    let expected = server.ask(move |_, io| {
+        let mut expected = vec![String::new(); MEMBERS];
+        for number in 0..200 {
+            let one = number % MEMBERS;
+            let text = format!("{number} {}\n", "-".repeat(number * 7 % 90));
+            match number * 13 % 7 {
+                0 => {
+                    assert!(io.send(ids[one], text.clone()).is_queued());
+                    expected[one] += &text;
+                }
+                1 | 2 => {
+                    assert_eq!(io.broadcast(group, &text.clone().into(), Some(ids[one])).queued, MEMBERS - 1);
+                    let others = expected.iter_mut().enumerate().filter(|(place, _)| *place != one);
+                    others.for_each(|(_, expected)| *expected += &text);
+                }
+                _ => {
+                    assert_eq!(io.broadcast(group, &text.clone().into(), None).queued, MEMBERS);
+                    expected.iter_mut().for_each(|expected| *expected += &text);
+                }
+            }
+        }
+        expected
+    });
+    for ((_, client), expected) in members.iter().zip(&expected) {
+        client.expect(expected);
+    }
+}
+
+/// What a member's socket does not take of a burst stays in its own queue, while
+/// the next burst is on its way to everybody.
+#[test]
+fn who_reads_late_gets_every_burst_as_it_was() {
+    const LINES: usize = 40;
+    let limits = Limits { high_mark: 64 << 20, hard_mark: 64 << 20, ..Limits::default() };
+    let (server, events, group, mut members) = group_of(1, limits);
+    let late = Client::connect_small(server.at());
+    let late_id = events.expect_open();
+    server.ask(move |_, io| io.join(group, late_id)).expect("there is room");
+    let (_, reader) = members.remove(0);
+    let mut everything = Vec::new();
+    let mut bursts = 0;
+    // Until what waits is more than one socket's buffer took, several times over.
+    while server.ask(move |_, io| io.queued(late_id)).expect("it is there") < 100_000 {
+        let burst: Vec<Bytes> =
+            (0..LINES).map(|line| format!("{bursts}.{line} ").repeat(40).into()).collect();
+        let whole = burst.concat();
+        server.ask(move |_, io| {
+            for line in &burst {
+                assert_eq!(io.broadcast(group, line, None).queued, 2);
+            }
+        });
+        reader.expect(&whole);
+        everything.extend(whole);
+        bursts += 1;
+    }
+    late.expect(&everything);
+}
+
 #[test]
 fn many_broadcasts_of_one_callback_arrive_in_order() {
     let (server, _events, group, members) = group_of(20, Limits::default());

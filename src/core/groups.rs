@@ -69,12 +69,12 @@ impl Core {
         // until phase 7.
         let members = self.groups.lend(group);
         let except = except.unwrap_or(NOBODY).to_bits();
-        let is_copied = data.len() < SHARE_FROM;
+        let piece = if data.len() < SHARE_FROM { self.burst.add(data) } else { None };
         for member in members.iter().copied().filter(|member| member.to_bits() != except) {
-            if is_copied && self.adds_copy(member, data) {
+            if piece.is_some_and(|piece| self.adds_piece(member, piece)) {
                 tally.queued += 1;
             } else {
-                tally.count(self.send(member, data));
+                tally.count(self.send_piece(member, data, piece));
             }
         }
         self.groups.give_back(group, members);

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::Core;
+use crate::buffer::{OutQueue, Pool};
+use crate::burst::{Burst, Stretch};
 use crate::close::{Close, Sent};
-use crate::conn::{Flags, Phase};
+use crate::conn::{Conn, Flags, Phase};
 use crate::id::ConnId;
 use crate::limits::Overflow;
 
@@ -27,7 +29,7 @@ impl Core {
                 if conn.out.is_none() {
                     self.hand.push(data);
                 } else {
-                    conn.queue(&mut self.pool).push_copy(data);
+                    settled(conn, &mut self.pool, &self.burst).push_copy(data);
                     conn.set(Flags::DIRTY);
                 }
                 sent
@@ -37,7 +39,13 @@ impl Core {
     }
 
     /// Sends to any connection, by reference where that is cheaper.
+    #[inline]
     pub(crate) fn send(&mut self, to: ConnId, data: &Bytes) -> Sent {
+        self.send_piece(to, data, None)
+    }
+
+    /// The same with `data` that may be a piece of the burst.
+    pub(super) fn send_piece(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>) -> Sent {
         self.hand.close();
         let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
@@ -49,7 +57,7 @@ impl Core {
                     if in_hand > 0 {
                         self.queue_hand(to, 0);
                     }
-                    self.enqueue(to, data);
+                    self.enqueue(to, data, piece);
                 }
                 sent
             }
@@ -57,26 +65,35 @@ impl Core {
         }
     }
 
-    /// Adds a copy of `data` to a queue that is on the list to flush, where that
-    /// is all there is to do: of a burst to many, most messages. False if there
-    /// is more to it, and nothing is done.
+    /// Adds a piece of the burst to a queue that is on the list to flush, where
+    /// that is all there is to do: of a burst to many, most messages. False if
+    /// there is more to it, and nothing is done.
     #[inline(always)]
-    pub(super) fn adds_copy(&mut self, to: ConnId, data: &[u8]) -> bool {
+    pub(super) fn adds_piece(&mut self, to: ConnId, piece: Stretch) -> bool {
         let Some(conn) = self.conns.get_mut(to.0) else { return false };
         if !self.crossed || !conn.is_gathering() {
             return false;
         }
         let high_mark = self.services[conn.service as usize].limits.high_mark;
         let Some(queue) = &mut conn.out else { return false };
-        queue.len() + data.len() <= high_mark && queue.adds_copy(data)
+        queue.len() + piece.len() <= high_mark && queue.refer(piece)
     }
 
-    fn enqueue(&mut self, to: ConnId, data: &Bytes) {
+    fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>) {
         let Some(conn) = self.conns.get_mut(to.0) else { return };
         if conn.out.is_none() {
             conn.stalled_since = self.moment;
         }
-        conn.queue(&mut self.pool).push_shared(data);
+        match piece {
+            // The one in hand may be flushed before the others, and so alone.
+            Some(piece) if to != self.here => {
+                if !conn.queue(&mut self.pool).refer(piece) {
+                    let is_next = settled(conn, &mut self.pool, &self.burst).refer(piece);
+                    debug_assert!(is_next, "a queue without a stretch takes any");
+                }
+            }
+            _ => settled(conn, &mut self.pool, &self.burst).push_shared(data),
+        }
         conn.set(Flags::DIRTY);
         if to != self.here {
             self.crossed = true;
@@ -91,7 +108,7 @@ impl Core {
             if conn.out.is_none() {
                 conn.stalled_since = self.moment;
             }
-            conn.queue(&mut self.pool).push_copy(&self.hand.bytes()[written..]);
+            settled(conn, &mut self.pool, &self.burst).push_copy(&self.hand.bytes()[written..]);
             conn.set(Flags::DIRTY);
         }
         self.hand.empty();
@@ -157,4 +174,12 @@ impl Core {
         let in_hand = if id == self.here { self.hand.len() } else { 0 };
         self.conns.get(id.0).filter(|conn| conn.phase == Phase::Live).map(|conn| conn.queued() + in_hand)
     }
+}
+
+/// The queue of a connection, to put something behind what is there.
+#[inline]
+fn settled<'a>(conn: &'a mut Conn, pool: &mut Pool, burst: &Burst) -> &'a mut OutQueue {
+    let queue = conn.queue(pool);
+    queue.settle(burst);
+    queue
 }

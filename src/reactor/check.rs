@@ -131,7 +131,9 @@ fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let limits = &core.services[conn.service as usize].limits;
     if let Some(queue) = &conn.out {
-        holds!(queue.is_sound(), "the queue of connection {id} miscounts");
+        holds!(queue.is_sound(&core.burst), "the queue of connection {id} miscounts");
+        let waits = conn.has(Flags::IN_FLUSH_LIST);
+        holds!(waits || !queue.refers(), "connection {id} has a part of the burst and is not flushed");
         holds!(queue.len() > 0, "connection {id} keeps an empty queue");
         let told = conn.has(Flags::ABOVE_HIGH) || !conn.is_live();
         holds!(queue.len() <= limits.high_mark || told, "connection {id} is above its high mark untold");

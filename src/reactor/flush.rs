@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 
 use super::Reactor;
 use crate::buffer::{OutQueue, PIECES};
+use crate::burst::Burst;
 use crate::close::Close;
 use crate::conn::{Flags, Phase};
 use crate::driver::Driver;
@@ -28,6 +29,7 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.batch.clear();
+        self.stage.core.burst.clear();
     }
 
     /// Writes what a callback left in the open hand, without a look at its
@@ -121,12 +123,15 @@ impl<D: Driver> Reactor<D> {
         let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return };
         // Without it, its edge will bring us back.
         if !conn.flags.has(Flags::WRITABLE) || conn.phase == Phase::Dead {
+            queue.settle(&core.burst);
             return;
         }
-        match write(&mut self.driver, socket, queue) {
+        let outcome = write(&mut self.driver, socket, queue, &core.burst);
+        queue.advance(outcome.as_ref().map_or(0, |(written, _)| *written));
+        queue.settle(&core.burst);
+        match outcome {
             Ok((written, short)) => {
-                let is_all = written == queue.len();
-                queue.advance(written);
+                let is_all = queue.len() == 0;
                 core.stats.bytes_out += written as u64;
                 conn.last_activity = core.moment;
                 conn.stalled_since = core.moment;
@@ -234,12 +239,17 @@ impl<D: Driver> Reactor<D> {
 /// One write of what the queue holds, or of as much as one write takes: how
 /// many bytes the system took, and whether it was offered more.
 #[inline]
-fn write<D: Driver>(driver: &mut D, socket: &mut D::Stream, queue: &OutQueue) -> io::Result<(usize, bool)> {
-    let (written, offered) = if let Some(piece) = queue.only_piece() {
+fn write<D: Driver>(
+    driver: &mut D,
+    socket: &mut D::Stream,
+    queue: &OutQueue,
+    burst: &Burst,
+) -> io::Result<(usize, bool)> {
+    let (written, offered) = if let Some(piece) = queue.only_piece(burst) {
         (driver.write(socket, &[IoSlice::new(piece)])?, piece.len())
     } else {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(&mut pieces);
+        let count = queue.pieces(burst, &mut pieces);
         (driver.write(socket, &pieces[..count])?, pieces[..count].iter().map(|piece| piece.len()).sum())
     };
     if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok((written, written < offered)) }
