@@ -254,7 +254,7 @@ fn in_chunks<T, K>(
 /// Bytes on their way into a handler.
 fn input(c: &mut Criterion) {
     let mut group = c.benchmark_group("input");
-    let mut input = Input::new(64 << 10);
+    let mut input = Input::new(64 << 10, 0);
     for size in [64, 4 << 10, 64 << 10] {
         input.room(size).fill(b'x');
         group.throughput(Throughput::Bytes(size as u64));

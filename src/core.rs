@@ -195,7 +195,7 @@ impl Core {
             handler_timers: 0,
             groups: Groups::new(),
             here: NOBODY,
-            hand: Hand::new(),
+            hand: Hand::new(config.read_buffer),
             taken_ahead: 0,
             crossed: false,
             listed: false,

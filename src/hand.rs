@@ -1,6 +1,9 @@
 //! What a callback writes to its own connection.
 
-/// A hand that has grown beyond this many bytes is not kept.
+use bytes::BytesMut;
+
+/// A hand that has grown beyond this many bytes, and beyond the read buffer, is
+/// not kept.
 const KEEP: usize = 256 << 10;
 
 /// Output of the connection whose callback runs: it leaves from here when the
@@ -14,14 +17,23 @@ const KEEP: usize = 256 << 10;
 /// closes the hand.
 #[derive(Debug)]
 pub(crate) struct Hand {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     /// How many more bytes it takes unseen; 0 when it is closed.
     open_for: usize,
+    /// The largest buffer that is kept.
+    keep: usize,
 }
 
 impl Hand {
-    pub(crate) const fn new() -> Self {
-        Self { bytes: Vec::new(), open_for: 0 }
+    /// One that can trade its buffer for the read buffer.
+    pub(crate) fn new(read_buffer: usize) -> Self {
+        // Whoever grows a buffer at most doubles it.
+        Self { bytes: BytesMut::with_capacity(read_buffer), open_for: 0, keep: KEEP.max(2 * read_buffer) }
+    }
+
+    /// Where its buffer is.
+    pub(crate) fn address(&self) -> usize {
+        self.bytes.as_ptr().addr()
     }
 
     #[inline]
@@ -48,6 +60,19 @@ impl Hand {
         true
     }
 
+    /// Takes all of `data` in, if the hand is open for so much and empty: the two
+    /// trade their buffers.
+    #[inline]
+    pub(crate) fn takes_all(&mut self, data: &mut BytesMut) -> bool {
+        let Some(left) = self.open_for.checked_sub(data.len()) else { return false };
+        let is_empty = self.bytes.is_empty();
+        if is_empty {
+            self.open_for = left;
+            std::mem::swap(&mut self.bytes, data);
+        }
+        is_empty
+    }
+
     /// Takes `data` in, behind what is there, after a look at the connection.
     #[inline]
     pub(crate) fn push(&mut self, data: &[u8]) {
@@ -60,12 +85,12 @@ impl Hand {
     }
 
     #[inline]
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     #[inline]
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
@@ -74,8 +99,8 @@ impl Hand {
     pub(crate) fn empty(&mut self) {
         self.open_for = 0;
         self.bytes.clear();
-        if self.bytes.capacity() > KEEP {
-            self.bytes = Vec::new();
+        if self.bytes.capacity() > self.keep {
+            self.bytes = BytesMut::new();
         }
     }
 }

@@ -26,13 +26,15 @@ impl Entry {
 pub(crate) struct Heap {
     entries: Vec<Entry>,
     sequence: u32,
+    /// The moment of the first entry: it is asked for twice in every turn.
+    next: Moment,
 }
 
 const ARITY: usize = 4;
 
 impl Heap {
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), sequence: 0 }
+        Self { entries: Vec::new(), sequence: 0, next: Moment::NEVER }
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -40,10 +42,14 @@ impl Heap {
         self.entries.len()
     }
 
-    /// The next moment.
+    /// The next moment; never, if there is none.
     #[inline]
-    pub(crate) fn next(&self) -> Option<Moment> {
-        self.entries.first().map(|entry| entry.at)
+    pub(crate) const fn next(&self) -> Moment {
+        self.next
+    }
+
+    fn note_next(&mut self) {
+        self.next = self.entries.first().map_or(Moment::NEVER, |entry| entry.at);
     }
 
     /// The slot whose moment is next, and that.
@@ -62,6 +68,7 @@ impl Heap {
         let entry = self.entry(at, slot);
         self.entries.push(entry);
         self.sift_up(self.entries.len() - 1, &mut moved);
+        self.note_next();
     }
 
     /// Changes the moment at a position.
@@ -70,6 +77,7 @@ impl Heap {
         self.entries[position] = self.entry(at, self.entries[position].slot);
         let position = self.sift_up(position, &mut moved);
         self.sift_down(position, &mut moved);
+        self.note_next();
     }
 
     /// Takes the moment at a position out. Of its slot nothing is reported.
@@ -80,6 +88,7 @@ impl Heap {
             let position = self.sift_up(position, &mut moved);
             self.sift_down(position, &mut moved);
         }
+        self.note_next();
     }
 
     const fn entry(&mut self, at: Moment, slot: u32) -> Entry {

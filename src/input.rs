@@ -7,7 +7,8 @@ use bytes::{Buf, BytesMut};
 /// A read lands in `landing`, which is initialised once and never again; its
 /// bytes are then appended to the [`BytesMut`] that the handler sees. That
 /// copy is what it costs to have neither `unsafe` nor a clearing of the
-/// buffer for each read; it stays within the cache.
+/// buffer for each read; it stays within the cache. A handler may trade that
+/// buffer for another one ([`Io::write_buf`](crate::Io::write_buf)).
 #[derive(Debug)]
 pub(crate) struct Input {
     landing: BytesMut,
@@ -18,15 +19,19 @@ pub(crate) struct Input {
 const PAGE: usize = 4096;
 
 impl Input {
-    pub(crate) fn new(size: usize) -> Self {
+    /// One that hands over buffers of this size, one of which is at `other` now.
+    pub(crate) fn new(size: usize, other: usize) -> Self {
         let shown = BytesMut::with_capacity(size);
         let mut landing = BytesMut::zeroed(size + PAGE);
         // Some processors (AMD with FSRM) copy some twenty times slower where
         // the target lies less than 64 bytes behind the source modulo a page,
         // and that is how an allocator lays out two buffers of this size. So
-        // they are half a page apart.
-        let apart = shown.as_ptr().addr().wrapping_sub(landing.as_ptr().addr()).wrapping_add(PAGE / 2);
-        landing.advance(apart % PAGE);
+        // they are a part of a page apart.
+        let start = landing.as_ptr().addr();
+        let place = |part| shown.as_ptr().addr().wrapping_sub(start).wrapping_add(part) % PAGE;
+        let is_apart = |place: &usize| other.wrapping_sub(start + place) % PAGE >= PAGE / 8;
+        let place = [PAGE / 2, PAGE / 4].map(place).into_iter().find(is_apart).unwrap_or_default();
+        landing.advance(place);
         landing.truncate(size);
         Self { landing, shown }
     }
@@ -76,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_kept_and_in_front_of_what_comes() {
-        let mut input = Input::new(8);
+        let mut input = Input::new(8, 0);
         input.room(100)[..3].copy_from_slice(b"abc");
         input.show(3);
         let _taken = input.shown().split_to(1);
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn taking_everything_leaves_nothing_behind_even_when_it_is_frozen() {
-        let mut input = Input::new(8);
+        let mut input = Input::new(8, 0);
         for round in 0..100_u8 {
             input.room(8).fill(round);
             input.show(8);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::close::{Close, Sent, Tally};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase};
@@ -75,6 +75,33 @@ impl<'a> Io<'a> {
     #[inline]
     pub fn write(&mut self, data: &[u8]) -> Sent {
         self.core.write(data)
+    }
+
+    /// Writes all of `data` to the connection of this callback, as
+    /// [`write`](Self::write) does, and leaves `data` empty: what a handler does
+    /// with input, or with output that it composes in a buffer of its own. Most
+    /// often nothing is copied: if it is the first that this callback writes,
+    /// and nothing waits, the loop takes the buffer and leaves another one in
+    /// its place, of whichever capacity. What is [`Sent::Dropped`] or
+    /// [`Sent::Gone`] stays in `data`.
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use serve_forever::{BoxError, Io};
+    /// # struct Shout;
+    /// # impl serve_forever::StreamHandler for Shout {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Link) -> Result<(), BoxError> { Ok(()) }
+    /// fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+    ///     input.make_ascii_uppercase();
+    ///     let _ = io.write_buf(input);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    #[inline]
+    pub fn write_buf(&mut self, data: &mut BytesMut) -> Sent {
+        self.core.write_all(data)
     }
 
     /// Writes `data` to the connection of this callback: by reference, unless

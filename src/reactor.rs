@@ -296,13 +296,15 @@ impl<D: Driver> Reactor<D> {
             .max_connections
             .unwrap_or_else(|| driver.max_streams().map_or(10_000, |limit| (limit / 2).clamp(1, 10_000)));
         let (epoch, now) = (driver.epoch(), driver.now());
+        let core = Core::new(config, max_connections, epoch, now);
+        let config = &core.config;
         Ok(Self {
             driver,
             sockets: Vec::new(),
             listeners: Listeners::new(),
             ports: Ports::new(),
             processes: Vec::new(),
-            input: Input::new(config.read_buffer),
+            input: Input::new(config.read_buffer, core.hand.address()),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
             calls: Calls::new(),
             batch: Vec::new(),
@@ -311,7 +313,7 @@ impl<D: Driver> Reactor<D> {
             draining_since: now,
             clock: now,
             had_events: false,
-            stage: Stage::new(Core::new(config, max_connections, epoch, now)),
+            stage: Stage::new(core),
         })
     }
 

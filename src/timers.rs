@@ -72,9 +72,9 @@ impl<T> Timers<T> {
         self.timers.get_mut(key).map(|timer| &mut timer.value)
     }
 
-    /// The moment of the next timer.
+    /// The moment of the next timer; never, if there is none.
     #[inline]
-    pub(crate) fn next(&self) -> Option<Moment> {
+    pub(crate) const fn next(&self) -> Moment {
         self.heap.next()
     }
 
@@ -103,11 +103,11 @@ mod tests {
         for (at, name) in [(30, "c"), (10, "a1"), (20, "b"), (10, "a2"), (10, "a3")] {
             timers.insert(Moment(at), name);
         }
-        assert_eq!(timers.next(), Some(Moment(10)));
+        assert_eq!(timers.next(), Moment(10));
         assert_eq!(fire(&mut timers, 9), [""; 0]);
         assert_eq!(fire(&mut timers, 20), ["a1", "a2", "a3", "b"]);
         assert_eq!(fire(&mut timers, 100), ["c"]);
-        assert_eq!((timers.next(), timers.len()), (None, 0));
+        assert_eq!((timers.next(), timers.len()), (Moment::NEVER, 0));
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod properties {
                     Step::Move(..) | Step::Cancel(_) => {}
                 }
                 prop_assert_eq!(timers.len(), model.len());
-                prop_assert_eq!(timers.next(), model.iter().min().map(|first| Moment(first.0)));
+                prop_assert_eq!(timers.next(), model.iter().min().map_or(Moment::NEVER, |first| Moment(first.0)));
             }
         }
     }

@@ -6,8 +6,8 @@ mod util;
 
 use std::sync::mpsc::channel;
 
-use bytes::Bytes;
-use serve_forever::{Io, Limits, Sent};
+use bytes::{Bytes, BytesMut};
+use serve_forever::{Io, Limits, Overflow, Sent};
 use util::{Call, Client, Recorder, Server, Take};
 
 /// Has a callback write `a`, do `between`, and write `b`: in answer to the
@@ -94,6 +94,68 @@ fn the_marks_count_all_that_a_callback_writes() {
     });
     assert_eq!(answer, Sent::Full);
     client.expect("a123456789b");
+}
+
+#[test]
+fn a_buffer_that_is_written_is_empty_afterwards_and_leaves_in_its_turn() {
+    let (answer, _server, client) = write_around(Limits::default(), |io| {
+        for text in ["-", "", "=", "+"] {
+            let mut buffer = BytesMut::from(text);
+            assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
+            assert!(buffer.is_empty());
+        }
+        assert_eq!(io.queued(io.id()), Some(4));
+    });
+    assert_eq!(answer, Sent::Queued);
+    client.expect("a-=+b");
+}
+
+/// The loop takes the buffer itself, and gives another one for it: what is
+/// written into that one afterwards is something else.
+#[test]
+fn a_buffer_that_is_written_first_can_be_filled_again_at_once() {
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if let Call::Data(_) = call {
+            let mut buffer = BytesMut::from("one ");
+            for text in ["two ", "three ", "four"] {
+                assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
+                buffer.extend_from_slice(text.as_bytes());
+            }
+            assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
+            assert_eq!(io.write(b"!"), Sent::Queued);
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), Limits::default());
+    let client = server.connect();
+    for _ in 0..10 {
+        client.send("go");
+        client.expect("one two three four!");
+    }
+}
+
+#[test]
+fn a_buffer_that_is_refused_keeps_what_is_in_it() {
+    let limits = Limits { overflow: Overflow::DropNewest, ..Limits::default() };
+    let hard_mark = limits.hard_mark;
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if *call == Call::data("much") {
+            let mut buffer = BytesMut::zeroed(hard_mark + 1);
+            assert_eq!((io.write_buf(&mut buffer), buffer.len()), (Sent::Dropped, hard_mark + 1));
+            assert_eq!(io.write(b"dropped"), Sent::Queued);
+        } else if *call == Call::data("late") {
+            io.finish(io.id());
+            let mut buffer = BytesMut::from("late");
+            assert_eq!((io.write_buf(&mut buffer), &buffer[..]), (Sent::Gone, &b"late"[..]));
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), limits);
+    let client = server.connect();
+    client.send("much");
+    client.expect("dropped");
+    client.send("late");
+    client.expect_eof();
 }
 
 #[test]

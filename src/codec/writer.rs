@@ -55,7 +55,7 @@ impl FrameWriter {
         codec: &mut C,
         frame: T,
     ) -> Result<Sent, C::Error> {
-        let outcome = codec.encode(frame, &mut self.buffer).map(|()| io.write(&self.buffer));
+        let outcome = codec.encode(frame, &mut self.buffer).map(|()| io.write_buf(&mut self.buffer));
         self.empty();
         outcome
     }

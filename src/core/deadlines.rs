@@ -96,7 +96,7 @@ impl Core {
     /// The next connection whose deadlines are to be looked at by `now`, unless
     /// a timer is due before that; no look is set for it any more.
     pub(crate) fn take_look(&mut self, now: Moment) -> Option<ConnId> {
-        let timer = self.timers.next().unwrap_or(Moment::NEVER);
+        let timer = self.timers.next();
         let (slot, _) = self.looks.first().filter(|(_, at)| *at <= now && *at < timer)?;
         let id = ConnId(self.conns.current(slot));
         self.set_look(id, None);
@@ -106,8 +106,7 @@ impl Core {
     /// When the first of all timers and looks at deadlines is due.
     #[inline]
     pub(crate) fn next_due(&self) -> Moment {
-        let look = self.looks.next().unwrap_or(Moment::NEVER);
-        look.min(self.timers.next().unwrap_or(Moment::NEVER))
+        self.looks.next().min(self.timers.next())
     }
 
     /// Looks at a connection's deadlines, and ends it if it missed one.

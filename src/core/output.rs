@@ -1,6 +1,6 @@
 //! Messages on their way from callbacks into queues.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Core;
 use crate::buffer::{OutQueue, Pool};
@@ -17,7 +17,23 @@ impl Core {
         if self.hand.takes(data) { Sent::Queued } else { self.write_seeing(data) }
     }
 
-    /// The same, with a look at the connection.
+    /// Writes all of `data` to the connection in hand, and empties it unless it
+    /// is refused.
+    #[inline(always)]
+    pub(crate) fn write_all(&mut self, data: &mut BytesMut) -> Sent {
+        if self.hand.takes_all(data) { Sent::Queued } else { self.write_all_seeing(data) }
+    }
+
+    #[inline(never)]
+    fn write_all_seeing(&mut self, data: &mut BytesMut) -> Sent {
+        let sent = self.write_seeing(data);
+        if sent.is_queued() {
+            data.clear();
+        }
+        sent
+    }
+
+    /// [`write`](Self::write), with a look at the connection.
     #[inline(never)]
     fn write_seeing(&mut self, data: &[u8]) -> Sent {
         self.hand.close();

@@ -10,6 +10,7 @@ use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
 use crate::io::Io;
+use crate::moment::Moment;
 use crate::service::Serve;
 
 impl<D: Driver> Reactor<D> {
@@ -76,12 +77,15 @@ impl<D: Driver> Reactor<D> {
     /// Names a callback that kept everybody waiting.
     #[inline]
     pub(super) fn after_callback(&mut self, service: u16, here: ConnId, what: &'static str) {
-        if let Some(limit) = self.slow_after {
-            let began = std::mem::replace(&mut self.clock, self.driver.now());
-            // A driver's time never goes backwards, so this never wraps.
-            if self.clock.as_nanos().wrapping_sub(began.as_nanos()) >= limit {
-                self.warn_of_slow(service, here, what, self.clock.since(began));
-            }
+        let took = took(&self.driver, &mut self.clock, self.slow_after);
+        self.warn_if_slow(service, here, what, took);
+    }
+
+    /// The same when the time that it took is known, if it was too long.
+    #[inline]
+    pub(super) fn warn_if_slow(&mut self, service: u16, here: ConnId, what: &'static str, took: u64) {
+        if took > 0 {
+            self.warn_of_slow(service, here, what, Duration::from_nanos(took));
         }
     }
 
@@ -95,4 +99,16 @@ impl<D: Driver> Reactor<D> {
             log::warn!("{name}: `{what}` of connection {here} took {took:?}; everybody else waited");
         }
     }
+}
+
+/// How many nanoseconds the callback took that has just returned, if it kept
+/// everybody waiting for as many as `limit`; else 0. `clock` is when it began,
+/// and the time from now on.
+#[inline(always)]
+pub(super) fn took<D: Driver>(driver: &D, clock: &mut Moment, limit: Option<u64>) -> u64 {
+    let Some(limit) = limit else { return 0 };
+    let began = std::mem::replace(clock, driver.now());
+    // A driver's time never goes backwards, so this never wraps.
+    let took = clock.as_nanos().wrapping_sub(began.as_nanos());
+    if took >= limit { took } else { 0 }
 }

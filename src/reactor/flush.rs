@@ -32,31 +32,6 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.burst.clear();
     }
 
-    /// Writes what a callback left in the open hand, without a look at its
-    /// connection, whose time of activity is that of the read before it. True
-    /// if there may be more to read, which `more` says unless something else
-    /// follows from the write.
-    #[inline(always)]
-    pub(super) fn send_open_hand(&mut self, id: ConnId, more: bool) -> bool {
-        let hand = &mut self.stage.core.hand;
-        hand.close();
-        if hand.is_empty() {
-            return more;
-        }
-        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return false };
-        match self.driver.write(socket, &[IoSlice::new(hand.bytes())]) {
-            Ok(written) if written == hand.len() => {
-                hand.empty();
-                self.stage.core.stats.bytes_out += written as u64;
-                more
-            }
-            outcome => {
-                self.queue_rest(id, outcome);
-                self.settle(id)
-            }
-        }
-    }
-
     /// Writes what the callback in hand left for its own connection, which has
     /// nothing queued. What the system does not take is queued. `Some` when
     /// nothing else follows from it: whether there may be more to read.
@@ -93,7 +68,7 @@ impl<D: Driver> Reactor<D> {
     /// After a write that did not take all that was in hand.
     #[cold]
     #[inline(never)]
-    fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
+    pub(super) fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
         let core = &mut self.stage.core;
         core.queue_hand(id, *outcome.as_ref().unwrap_or(&0));
         // Its edge, or the next turn, brings us back.

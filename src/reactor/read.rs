@@ -1,10 +1,11 @@
 //! Phase 3: reading what is ready, and handing it over.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use bytes::BytesMut;
 
 use super::Reactor;
+use super::dispatch::took;
 use crate::close::Close;
 use crate::conn::{Conn, Flags, Phase};
 use crate::driver::Driver;
@@ -77,38 +78,101 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// Reads a connection, hands over what came, and sends what its handler
+    /// wrote. Here it is done for one that is calm, which most are, with one look
+    /// at it, one at its socket, and no other step between; the first thing that
+    /// is out of the ordinary leads elsewhere.
     #[inline(always)]
     fn read(&mut self, id: ConnId) {
-        let mut taken = 0;
-        if self.read_once::<true>(id, &mut taken) {
-            self.read_on(id, taken);
+        let Self { driver, stage, sockets, input, .. } = self;
+        let core = &mut stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        // Once, and not before each read: what puts it on the list meanwhile
+        // would be forgotten, and put it there a second time.
+        conn.unset(Flags::IN_READ_LIST);
+        if !conn.is_calm() {
+            return self.read_on(id, 0);
+        }
+        let (service, session) = (conn.service, conn.session);
+        let limits = &core.services[service as usize].limits;
+        let Some(Some(socket)) = sockets.get_mut(id.0.slot as usize) else { return };
+        let room = input.room(limits.read_budget);
+        let asked = room.len();
+        let count = match driver.read(socket, room) {
+            Ok(count @ 1..) => count,
+            outcome => return self.nothing_read(id, outcome),
+        };
+        let is_short = D::SHORT_MEANS_BLOCKED && count < asked;
+        if is_short {
+            conn.unset(Flags::READABLE);
+        }
+        conn.last_activity = core.moment;
+        core.stats.bytes_in += count as u64;
+        if !core.crossed {
+            core.hand.open(limits.high_mark);
+        }
+        core.taken_ahead = 0;
+        input.show(count);
+        if let Err(why) = stage.run(service, id, |serve, io| serve.data(io, session, input.shown())) {
+            return self.failed(service, id, count, why);
+        }
+        let took = took(driver, &mut self.clock, self.slow_after);
+        let core = &mut stage.core;
+        let is_plain = input.shown().is_empty() && core.taken_ahead == 0 && core.hand.is_open();
+        let more = if took > 0 || !is_plain {
+            self.warn_if_slow(service, id, "data", took);
+            self.handed_over(id, count, 0, false)
+        } else {
+            core.hand.close();
+            if core.hand.is_empty() {
+                !is_short
+            } else {
+                match driver.write(socket, &[IoSlice::new(core.hand.bytes())]) {
+                    Ok(written) if written == core.hand.len() => {
+                        core.hand.empty();
+                        core.stats.bytes_out += written as u64;
+                        !is_short
+                    }
+                    outcome => {
+                        self.queue_rest(id, outcome);
+                        self.settle(id)
+                    }
+                }
+            }
+        };
+        if more {
+            self.read_on(id, count);
         }
     }
 
-    /// What the first read has left.
+    /// A handler that was shown the read buffer, and failed.
+    #[cold]
+    fn failed(&mut self, service: u16, id: ConnId, count: usize, why: Close) {
+        self.after_callback(service, id, "data");
+        self.stage.core.end(id, why);
+        if self.handed_over(id, count, 0, false) {
+            self.read_on(id, count);
+        }
+    }
+
+    /// Reads one that is not calm, or that has been read, when `taken` bytes of
+    /// its share of this turn are used up.
     #[inline(never)]
     fn read_on(&mut self, id: ConnId, mut taken: usize) {
-        while self.read_once::<false>(id, &mut taken) {}
+        while self.read_once(id, &mut taken) {}
     }
 
     /// Reads once, if the connection wants it, and hands over what came. True
     /// if it may be read again: there may be more.
-    #[inline(always)]
-    fn read_once<const FIRST: bool>(&mut self, id: ConnId, taken: &mut usize) -> bool {
+    fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
         let core = &mut self.stage.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
-        if FIRST {
-            // Once, and not before each read: what puts it on the list
-            // meanwhile would be forgotten, and put it there a second time.
-            conn.unset(Flags::IN_READ_LIST);
-        }
-        let is_calm = conn.is_calm();
-        if !is_calm && !conn.wants_input() {
+        if !conn.wants_input() {
             return self.hand_back(id);
         }
         let limits = &core.services[conn.service as usize].limits;
         let budget = limits.read_budget - *taken;
-        if !FIRST && budget == 0 {
+        if budget == 0 {
             core.read_later(id);
             return false;
         }
@@ -116,32 +180,20 @@ impl<D: Driver> Reactor<D> {
         let room = self.input.room(budget);
         let asked = room.len();
         let count = match self.driver.read(socket, room) {
-            Ok(0) => {
-                self.end_of_input(id);
-                return false;
-            }
-            Ok(count) => count,
-            Err(error) => {
-                self.no_input(id, error);
+            Ok(count @ 1..) => count,
+            outcome => {
+                self.nothing_read(id, outcome);
                 return false;
             }
         };
         // With a hang-up announced, the end may lie right behind; and of a
         // terminal, and a pipe of packets, one read takes one line, or one.
         let is_short = D::SHORT_MEANS_BLOCKED && count < asked;
-        if is_short && (is_calm || !conn.has(Flags::HANGUP.union(Flags::PIPE))) {
+        if is_short && !conn.has(Flags::HANGUP.union(Flags::PIPE)) {
             conn.unset(Flags::READABLE);
         }
         *taken += count;
         core.stats.bytes_in += count as u64;
-        if is_calm {
-            conn.last_activity = core.moment;
-            if !core.crossed {
-                core.hand.open(limits.high_mark);
-            }
-            let (service, session) = (conn.service, conn.session);
-            return self.hand_over_calm(id, service, session, count, !is_short);
-        }
         if conn.has(Flags::PIPE)
             && let Some(child) = conn.pay(count)
         {
@@ -154,25 +206,6 @@ impl<D: Driver> Reactor<D> {
         conn.last_activity = core.moment;
         let delivery = Delivery::prepare(conn, count);
         self.hand_over(id, delivery)
-    }
-
-    /// Hands over input of a connection that is calm. True if there may be more
-    /// to read, which there may be after this read if `more` says so.
-    #[inline(always)]
-    fn hand_over_calm(&mut self, id: ConnId, service: u16, session: u32, count: usize, more: bool) -> bool {
-        self.input.show(count);
-        self.stage.core.taken_ahead = 0;
-        let shown = self.input.shown();
-        if let Err(why) = self.stage.run(service, id, |serve, io| serve.data(io, session, shown)) {
-            self.after_callback(service, id, "data");
-            return self.handed_over(id, count, 0, false, Err(why));
-        }
-        self.after_callback(service, id, "data");
-        let core = &mut self.stage.core;
-        if self.input.shown().is_empty() && core.taken_ahead == 0 && core.hand.is_open() {
-            return self.send_open_hand(id, more);
-        }
-        self.handed_over(id, count, 0, false, Ok(()))
     }
 
     /// Of a connection that is not to be read now: hands over what the
@@ -206,22 +239,15 @@ impl<D: Driver> Reactor<D> {
         let shown = self.input.shown();
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
         self.after_callback(service, id, "data");
-        self.handed_over(id, count, taken_ahead, is_first_frame, outcome)
+        if let Err(why) = outcome {
+            self.stage.core.end(id, why);
+        }
+        self.handed_over(id, count, taken_ahead, is_first_frame)
     }
 
     /// What follows when the handler was shown the read buffer.
     #[inline(never)]
-    fn handed_over(
-        &mut self,
-        id: ConnId,
-        count: usize,
-        taken_ahead: u32,
-        is_first_frame: bool,
-        outcome: Result<(), Close>,
-    ) -> bool {
-        if let Err(why) = outcome {
-            self.stage.core.end(id, why);
-        }
+    fn handed_over(&mut self, id: ConnId, count: usize, taken_ahead: u32, is_first_frame: bool) -> bool {
         if !self.input.shown().is_empty() || self.stage.core.taken_ahead > 0 {
             let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
             self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
@@ -249,9 +275,10 @@ impl<D: Driver> Reactor<D> {
         self.settle(id)
     }
 
-    /// A read that gave nothing.
-    #[cold]
-    fn no_input(&mut self, id: ConnId, error: io::Error) {
+    /// A read that gave nothing: the end, or an error.
+    #[inline(never)]
+    fn nothing_read(&mut self, id: ConnId, outcome: io::Result<usize>) {
+        let Err(error) = outcome else { return self.end_of_input(id) };
         let core = &mut self.stage.core;
         match error.kind() {
             io::ErrorKind::WouldBlock => {

@@ -44,11 +44,10 @@ impl<D: Driver> Reactor<D> {
     /// how one waits here.
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
-        let due = self.stage.core.next_due();
         !self.has_work()
             && self.ending == Ending::Running
             && self.stage.core.config.busy_poll.is_none()
-            && due.as_nanos().saturating_sub(self.clock.as_nanos()) >= WHILE_BUSY.as_nanos() as u64
+            && self.stage.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY.as_nanos() as u64
     }
 
     /// Waits until the first of what is due, and for no longer than `max_wait`.
@@ -71,7 +70,9 @@ impl<D: Driver> Reactor<D> {
         let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
         driver.wait(timeout, |event: Event| match event.token.target() {
             Target::Connection(id) => note(core, id, event),
-            target => note_other(core, listeners, target, event),
+            target => {
+                note_other(core, listeners, target, event.readable || event.hangup, event.writable);
+            }
         })
     }
 
@@ -101,13 +102,20 @@ impl<D: Driver> Reactor<D> {
 
 /// Notes what an event says of what is no connection.
 #[inline(never)]
-fn note_other<L>(core: &mut Core, listeners: &mut Listeners<L>, target: Target, event: Event) {
+fn note_other<L>(
+    core: &mut Core,
+    listeners: &mut Listeners<L>,
+    target: Target,
+    readable: bool,
+    writable: bool,
+) {
     match target {
-        Target::Connection(id) => note(core, id, event),
+        // The hot path has noted it.
+        Target::Connection(_) => {}
         Target::Listener(id) => listeners.note(id),
         Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
         Target::Child(_) => core.stats.stale_events += 1,
-        Target::Socket(id) => core.note_socket(id, event.readable || event.hangup, event.writable),
+        Target::Socket(id) => core.note_socket(id, readable, writable),
     }
 }
 

@@ -38,7 +38,7 @@ impl StreamHandler for Echo {
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
-        let sent = io.write(input);
+        let sent = io.write_buf(input);
         input.clear();
         if sent == Sent::Full {
             io.pause(io.id());

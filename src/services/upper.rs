@@ -35,7 +35,7 @@ impl StreamHandler for Upper {
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         input.make_ascii_uppercase();
-        let sent = io.write(input);
+        let sent = io.write_buf(input);
         input.clear();
         if sent == Sent::Full {
             io.pause(io.id());
