@@ -260,14 +260,15 @@ fn input(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new("shown and taken", size), |b| {
             b.iter(|| {
-                input.show(black_box(size));
-                black_box(input.shown()).clear();
+                input.land(black_box(size));
+                black_box(input.show_from(0)).clear();
                 input.leftover()
             });
         });
         group.bench_function(BenchmarkId::new("shown and left", size), |b| {
             b.iter(|| {
-                input.show(black_box(size));
+                input.land(black_box(size));
+                input.show_from(0);
                 input.leftover()
             });
         });

@@ -41,6 +41,7 @@ pub enum AfterEof {
 /// One that the handler connected itself ([`Io::connect`]) begins with
 /// `connect_failed`, which is then the last call, or with `open`.
 ///
+/// - `data` may have a `borrowed` before it, which takes from it, or all of it.
 /// - `verify` that refuses, and `open` that fails, are the last call: without
 ///   a session there is no `close`.
 /// - `close` comes **exactly once** for every session that was opened, after
@@ -92,6 +93,33 @@ pub trait StreamHandler: 'static {
         session: &mut Self::Session,
         input: &mut BytesMut,
     ) -> Result<(), BoxError>;
+
+    /// New input as it lies in the read buffer, before it is copied for
+    /// [`data`](Self::data): for a handler that writes it to a file, hashes it
+    /// or counts it, and needs no more than to look at it. Returns how many
+    /// bytes, from the first on, are taken. By default none are.
+    ///
+    /// With what is not taken `data` is called at once, even if this has closed
+    /// or paused the connection. It is not called while something is left from
+    /// before: that, and what comes behind it, is for `data`.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection, and none of `input` is taken.
+    ///
+    /// # Panics
+    ///
+    /// The caller does, as though the handler had, if it is told more bytes than
+    /// there are.
+    fn borrowed(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Self::Session,
+        input: &[u8],
+    ) -> Result<usize, BoxError> {
+        let _ = (io, session, input);
+        Ok(0)
+    }
 
     /// The peer has ended its side; `rest` is what `data` had left. By
     /// default the connection ends once all output is written.

@@ -12,6 +12,8 @@ use bytes::{Buf, BytesMut};
 #[derive(Debug)]
 pub(crate) struct Input {
     landing: BytesMut,
+    /// How many bytes of it the last read has filled.
+    count: usize,
     shown: BytesMut,
 }
 
@@ -33,7 +35,7 @@ impl Input {
         let place = [PAGE / 2, PAGE / 4].map(place).into_iter().find(is_apart).unwrap_or_default();
         landing.advance(place);
         landing.truncate(size);
-        Self { landing, shown }
+        Self { landing, count: 0, shown }
     }
 
     /// The room for a read of at most `budget` bytes.
@@ -43,23 +45,35 @@ impl Input {
         &mut self.landing[..size]
     }
 
-    /// The first `count` bytes that the last read left in [`room`](Self::room).
+    /// The read has left so many bytes in [`room`](Self::room). None of them is
+    /// shown yet.
     #[inline]
-    pub(crate) fn landed(&self, count: usize) -> &[u8] {
-        &self.landing[..count]
-    }
-
-    /// Shows these bytes to a handler.
-    #[inline]
-    pub(crate) fn show(&mut self, count: usize) {
+    pub(crate) fn land(&mut self, count: usize) {
+        self.count = count;
         self.shown.clear();
-        self.shown.extend_from_slice(&self.landing[..count]);
     }
 
-    /// What the handler sees of a connection that has kept nothing.
+    /// What the last read has left.
     #[inline]
-    pub(crate) const fn shown(&mut self) -> &mut BytesMut {
+    pub(crate) fn landed(&self) -> &[u8] {
+        &self.landing[..self.count]
+    }
+
+    /// Shows that to a handler, but for the first bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    #[inline]
+    pub(crate) fn show_from(&mut self, first: usize) -> &mut BytesMut {
+        self.shown.extend_from_slice(&self.landing[first..self.count]);
         &mut self.shown
+    }
+
+    /// True when the handler has taken all that it was shown.
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.shown.is_empty()
     }
 
     /// Copies what the handler left untaken, so that the buffer is free for
@@ -83,13 +97,26 @@ mod tests {
     fn what_is_left_is_kept_and_in_front_of_what_comes() {
         let mut input = Input::new(8, 0);
         input.room(100)[..3].copy_from_slice(b"abc");
-        input.show(3);
-        let _taken = input.shown().split_to(1);
+        input.land(3);
+        let _taken = input.show_from(0).split_to(1);
+        assert!(!input.is_taken());
         let kept = input.leftover().expect("two bytes were left");
-        assert!(input.shown().is_empty());
+        assert!(input.is_taken());
         assert_eq!(input.room(2).len(), 2);
         input.room(2).copy_from_slice(b"de");
-        assert_eq!((&kept[..], input.landed(2)), (&b"bc"[..], &b"de"[..]));
+        input.land(2);
+        assert_eq!((&kept[..], input.landed()), (&b"bc"[..], &b"de"[..]));
+    }
+
+    #[test]
+    fn what_was_taken_as_it_landed_is_not_shown() {
+        let mut input = Input::new(8, 0);
+        input.room(100)[..3].copy_from_slice(b"abc");
+        input.land(3);
+        assert_eq!((input.landed(), input.is_taken()), (&b"abc"[..], true));
+        assert_eq!(&input.show_from(2)[..], b"c");
+        input.land(1);
+        assert_eq!(&input.show_from(1)[..], b"");
     }
 
     #[test]
@@ -97,8 +124,8 @@ mod tests {
         let mut input = Input::new(8, 0);
         for round in 0..100_u8 {
             input.room(8).fill(round);
-            input.show(8);
-            let taken = input.shown().split().freeze();
+            input.land(8);
+            let taken = input.show_from(0).split().freeze();
             assert!(input.leftover().is_none());
             assert_eq!(&taken[..], &[round; 8]);
         }

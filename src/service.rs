@@ -12,6 +12,7 @@ use crate::close::Close;
 use crate::error::BoxError;
 use crate::handler::{AfterEof, StreamHandler};
 use crate::id::{ChildId, ListenerId, TimerId};
+use crate::input::Input;
 use crate::io::Io;
 use crate::link::{Link, Peer};
 use crate::process::Exit;
@@ -26,6 +27,9 @@ pub(crate) trait Serve {
     }
     fn verify(&mut self, peer: &Peer) -> bool;
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError>;
+    /// Input that is new, of a connection that has kept nothing.
+    fn arrived(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
+    /// Input behind what was kept, and that.
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError>;
     fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError>;
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
@@ -66,6 +70,17 @@ impl<S: StreamHandler> Serve for Streams<S> {
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError> {
         let session = self.handler.open(io, link)?;
         Ok(u32::try_from(self.sessions.insert(session))?)
+    }
+
+    fn arrived(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError> {
+        let session = &mut self.sessions[session as usize];
+        let new = input.landed();
+        // What is resumed may have nothing new.
+        let taken = if new.is_empty() { 0 } else { self.handler.borrowed(io, session, new)? };
+        if taken > 0 && taken == new.len() {
+            return Ok(());
+        }
+        self.handler.data(io, session, input.show_from(taken))
     }
 
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError> {

@@ -112,13 +112,13 @@ impl<D: Driver> Reactor<D> {
             core.hand.open(limits.high_mark);
         }
         core.taken_ahead = 0;
-        input.show(count);
-        if let Err(why) = stage.run(service, id, |serve, io| serve.data(io, session, input.shown())) {
+        input.land(count);
+        if let Err(why) = stage.run(service, id, |serve, io| serve.arrived(io, session, input)) {
             return self.failed(service, id, count, why);
         }
         let took = took(driver, &mut self.clock, self.slow_after);
         let core = &mut stage.core;
-        let is_plain = input.shown().is_empty() && core.taken_ahead == 0 && core.hand.is_open();
+        let is_plain = input.is_taken() && core.taken_ahead == 0 && core.hand.is_open();
         let more = if took > 0 || !is_plain {
             self.warn_if_slow(service, id, "data", took);
             self.handed_over(id, count, 0, false)
@@ -234,10 +234,10 @@ impl<D: Driver> Reactor<D> {
             return self.hand_over_behind(id, delivery);
         }
         let Delivery { service, session, taken_ahead, count, is_first_frame, .. } = delivery;
-        self.input.show(count);
+        self.input.land(count);
         self.stage.core.taken_ahead = 0;
-        let shown = self.input.shown();
-        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, shown));
+        let input = &mut self.input;
+        let outcome = self.stage.run(service, id, |serve, io| serve.arrived(io, session, input));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
@@ -248,7 +248,7 @@ impl<D: Driver> Reactor<D> {
     /// What follows when the handler was shown the read buffer.
     #[inline(never)]
     fn handed_over(&mut self, id: ConnId, count: usize, taken_ahead: u32, is_first_frame: bool) -> bool {
-        if !self.input.shown().is_empty() || self.stage.core.taken_ahead > 0 {
+        if !self.input.is_taken() || self.stage.core.taken_ahead > 0 {
             let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
             self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
         }
@@ -260,7 +260,8 @@ impl<D: Driver> Reactor<D> {
     fn hand_over_behind(&mut self, id: ConnId, delivery: Delivery) -> bool {
         let Delivery { service, session, kept, taken_ahead, count, is_first_frame } = delivery;
         let mut kept = kept.unwrap_or_default();
-        kept.extend_from_slice(self.input.landed(count));
+        self.input.land(count);
+        kept.extend_from_slice(self.input.landed());
         let before = kept.len() + taken_ahead as usize;
         self.stage.core.taken_ahead = 0;
         let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, &mut kept));

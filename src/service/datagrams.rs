@@ -12,6 +12,7 @@ use crate::datagram::{DatagramHandler, SocketError};
 use crate::error::BoxError;
 use crate::handler::AfterEof;
 use crate::id::{ChildId, ListenerId, SocketId, TimerId};
+use crate::input::Input;
 use crate::io::Io;
 use crate::link::{Link, Peer};
 use crate::process::Exit;
@@ -100,6 +101,10 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
     }
 
     // What follows is for sessions, of which `open` makes none.
+
+    fn arrived(&mut self, _: &mut Io<'_>, _: u32, _: &mut Input) -> Result<(), BoxError> {
+        Ok(())
+    }
 
     fn data(&mut self, _: &mut Io<'_>, _: u32, _: &mut BytesMut) -> Result<(), BoxError> {
         Ok(())

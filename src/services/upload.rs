@@ -197,10 +197,13 @@ impl Upload {
         self
     }
 
-    /// The limits proposed for it: the defaults.
+    /// The limits proposed for it: the defaults, with four times the read
+    /// budget, so that a large file is not a wait for events between any two
+    /// reads.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits::default()
+        let default = Limits::default();
+        Limits { read_budget: 4 * default.read_budget, ..default }
     }
 
     /// Takes what has come: data of the file under way, the header of the next.
@@ -288,6 +291,18 @@ impl StreamHandler for Upload {
             Err(refusal) => self.refuse(io, client, &refusal),
         }
         self.watch(io, client)
+    }
+
+    /// Data of the file under way, but for its last piece: most of a large one.
+    fn borrowed(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &[u8]) -> Result<usize, BoxError> {
+        let is_within = |incoming: &&mut Incoming| incoming.left > input.len() as u64;
+        let Some(incoming) = client.incoming.as_mut().filter(is_within) else { return Ok(0) };
+        client.last_byte = io.now();
+        if let Err(refusal) = incoming.write(input) {
+            self.refuse(io, client, &refusal);
+            self.watch(io, client)?;
+        }
+        Ok(input.len())
     }
 
     fn eof(

@@ -397,6 +397,29 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         outcome
     }
 
+    fn borrowed(
+        &mut self,
+        io: &mut Io<'_>,
+        recorded: &mut Self::Session,
+        input: &[u8],
+    ) -> Result<usize, BoxError> {
+        self.begin(io, recorded.life, "borrowed");
+        let life = &self.lives[recorded.life];
+        if input.is_empty() || !life.left.is_empty() {
+            let (id, new, left) = (life.id, input.len(), life.left.len());
+            self.violations.push(format!("connection {id}: `borrowed` of {new} bytes behind {left}"));
+        }
+        let taken = self.handler.borrowed(io, &mut recorded.session, input)?;
+        if taken > 0 {
+            self.take_in(io, recorded.life, &input[..taken], "borrowed");
+            let life = &mut self.lives[recorded.life];
+            life.has_taken = true;
+            life.frame_since = None;
+        }
+        self.end(io);
+        Ok(taken)
+    }
+
     fn eof(
         &mut self,
         io: &mut Io<'_>,

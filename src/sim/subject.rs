@@ -444,11 +444,23 @@ impl StreamHandler for HesitantHandler {
         Ok(false)
     }
 
+    fn borrowed(&mut self, io: &mut Io<'_>, full: &mut bool, input: &[u8]) -> Result<usize, BoxError> {
+        // Every other part is left to `data`, and so is what lies behind a few.
+        let few = usize::from(input[0] % 128).saturating_sub(64).min(input.len());
+        if few > 0 {
+            *full = io.write(&input[..few]) == Sent::Full;
+            if *full {
+                io.pause(io.id());
+            }
+        }
+        Ok(few)
+    }
+
     fn data(&mut self, io: &mut Io<'_>, full: &mut bool, input: &mut BytesMut) -> Result<(), BoxError> {
         // By their own value, so that it is the same however they are cut.
         let few = input.first().map_or(0, |first| 1 + usize::from(first % 64));
         let sent = io.write(&input.split_to(few.min(input.len())));
-        *full = sent == Sent::Full;
+        *full |= sent == Sent::Full;
         if *full {
             io.pause(io.id());
         } else if !input.is_empty() {

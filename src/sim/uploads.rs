@@ -192,6 +192,10 @@ impl StreamHandler for UploadHandler {
         self.upload.data(io, session, input)
     }
 
+    fn borrowed(&mut self, io: &mut Io<'_>, session: &mut Uploader, input: &[u8]) -> Result<usize, BoxError> {
+        self.upload.borrowed(io, session, input)
+    }
+
     fn eof(
         &mut self,
         io: &mut Io<'_>,
