@@ -70,6 +70,21 @@ impl Input {
         &mut self.shown
     }
 
+    /// Shows what a connection has kept, and what has landed behind it; returns
+    /// how many bytes that are. The buffers are exchanged, until
+    /// [`take_back`](Self::take_back).
+    pub(crate) fn lend(&mut self, kept: &mut BytesMut) -> usize {
+        kept.extend_from_slice(self.landed());
+        self.count = 0;
+        std::mem::swap(&mut self.shown, kept);
+        self.shown.len()
+    }
+
+    /// Gives back what is left of what was [lent](Self::lend).
+    pub(crate) const fn take_back(&mut self, kept: &mut BytesMut) {
+        std::mem::swap(&mut self.shown, kept);
+    }
+
     /// True when the handler has taken all that it was shown.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
@@ -105,7 +120,12 @@ mod tests {
         assert_eq!(input.room(2).len(), 2);
         input.room(2).copy_from_slice(b"de");
         input.land(2);
-        assert_eq!((&kept[..], input.landed()), (&b"bc"[..], &b"de"[..]));
+        let mut kept = *kept;
+        assert_eq!(input.lend(&mut kept), 4);
+        assert_eq!((input.landed(), &kept[..]), (&b""[..], &b""[..]));
+        let _taken = input.show_from(0).split_to(3);
+        input.take_back(&mut kept);
+        assert_eq!((&kept[..], input.is_taken()), (&b"e"[..], true));
     }
 
     #[test]

@@ -27,10 +27,7 @@ pub(crate) trait Serve {
     }
     fn verify(&mut self, peer: &Peer) -> bool;
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError>;
-    /// Input that is new, of a connection that has kept nothing.
-    fn arrived(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
-    /// Input behind what was kept, and that.
-    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError>;
+    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
     fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError>;
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
@@ -72,19 +69,14 @@ impl<S: StreamHandler> Serve for Streams<S> {
         Ok(u32::try_from(self.sessions.insert(session))?)
     }
 
-    fn arrived(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError> {
+    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError> {
         let session = &mut self.sessions[session as usize];
         let new = input.landed();
-        // What is resumed may have nothing new.
         let taken = if new.is_empty() { 0 } else { self.handler.borrowed(io, session, new)? };
         if taken > 0 && taken == new.len() {
             return Ok(());
         }
         self.handler.data(io, session, input.show_from(taken))
-    }
-
-    fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut BytesMut) -> Result<(), BoxError> {
-        self.handler.data(io, &mut self.sessions[session as usize], input)
     }
 
     fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError> {

@@ -113,7 +113,7 @@ impl<D: Driver> Reactor<D> {
         }
         core.taken_ahead = 0;
         input.land(count);
-        if let Err(why) = stage.run(service, id, |serve, io| serve.arrived(io, session, input)) {
+        if let Err(why) = stage.run(service, id, |serve, io| serve.data(io, session, input)) {
             return self.failed(service, id, count, why);
         }
         let took = took(driver, &mut self.clock, self.slow_after);
@@ -237,7 +237,7 @@ impl<D: Driver> Reactor<D> {
         self.input.land(count);
         self.stage.core.taken_ahead = 0;
         let input = &mut self.input;
-        let outcome = self.stage.run(service, id, |serve, io| serve.arrived(io, session, input));
+        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, input));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
             self.stage.core.end(id, why);
@@ -260,11 +260,12 @@ impl<D: Driver> Reactor<D> {
     fn hand_over_behind(&mut self, id: ConnId, delivery: Delivery) -> bool {
         let Delivery { service, session, kept, taken_ahead, count, is_first_frame } = delivery;
         let mut kept = kept.unwrap_or_default();
-        self.input.land(count);
-        kept.extend_from_slice(self.input.landed());
-        let before = kept.len() + taken_ahead as usize;
+        let input = &mut self.input;
+        input.land(count);
+        let before = input.lend(&mut kept) + taken_ahead as usize;
         self.stage.core.taken_ahead = 0;
-        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, &mut kept));
+        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, input));
+        input.take_back(&mut kept);
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
             self.stage.core.end(id, why);

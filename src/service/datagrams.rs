@@ -102,11 +102,7 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
 
     // What follows is for sessions, of which `open` makes none.
 
-    fn arrived(&mut self, _: &mut Io<'_>, _: u32, _: &mut Input) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn data(&mut self, _: &mut Io<'_>, _: u32, _: &mut BytesMut) -> Result<(), BoxError> {
+    fn data(&mut self, _: &mut Io<'_>, _: u32, _: &mut Input) -> Result<(), BoxError> {
         Ok(())
     }
 
