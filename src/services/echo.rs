@@ -37,6 +37,13 @@ impl StreamHandler for Echo {
         Ok(())
     }
 
+    fn borrowed(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+        if io.write(input) == Sent::Full {
+            io.pause(io.id());
+        }
+        Ok(input.len())
+    }
+
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         let sent = io.write_buf(input);
         input.clear();
