@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -34,12 +35,24 @@ impl Network {
         self.delivered.iter().filter(move |(to, _)| to == peer).map(|(_, data)| data)
     }
 
-    pub(super) fn bind(&mut self, at: Endpoint, token: Token) -> io::Result<usize> {
+    /// A new socket: its place, and where it is bound indeed.
+    pub(super) fn bind(&mut self, at: &Endpoint, token: Token) -> io::Result<(usize, Endpoint)> {
+        let at = match at {
+            Endpoint::Udp(address) if address.port() == 0 => {
+                let port = u16::try_from(20_000 + self.mailboxes.len()).map_err(|_| Errno::ADDRINUSE)?;
+                Endpoint::Udp(SocketAddr::new(address.ip(), port))
+            }
+            Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => at.clone(),
+            Endpoint::Tcp(_) | Endpoint::Unix(_) => {
+                let message = "this is for datagrams; use udp:// or unixgram:";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+            }
+        };
         if self.mailboxes.iter().any(|mailbox| mailbox.token.is_some() && mailbox.at == at) {
             return Err(Errno::ADDRINUSE.into());
         }
         self.mailboxes.push(Mailbox {
-            at,
+            at: at.clone(),
             token: Some(token),
             waiting: VecDeque::new(),
             read_armed: true,
@@ -48,7 +61,7 @@ impl Network {
             write_edge: false,
             listed: false,
         });
-        Ok(self.mailboxes.len() - 1)
+        Ok((self.mailboxes.len() - 1, at))
     }
 
     /// Puts a datagram on its way: once, twice or not at all.
