@@ -7,10 +7,12 @@
 
 mod child;
 mod datagram;
+mod listener;
 mod mio;
 mod options;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod stream;
 mod unix_path;
 
 use std::io::{self, IoSlice};
@@ -20,8 +22,10 @@ use std::time::{Duration, Instant};
 
 pub use self::child::MioChild;
 pub use self::datagram::MioSocket;
-pub use self::mio::{MioDriver, MioListener, MioStream};
+pub use self::listener::MioListener;
+pub use self::mio::MioDriver;
 pub use self::options::{BindOptions, KeepAlive, ListenOptions, Multicast};
+pub use self::stream::MioStream;
 pub use crate::moment::Moment;
 
 use crate::endpoint::Endpoint;

@@ -1,0 +1,131 @@
+//! Listening sockets of the operating system: how they are made, and whom they
+//! accept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use mio::{Interest, Registry};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::ListenOptions;
+use super::stream::{MioStream, credentials, keep_alive};
+use super::unix_path::{self, OwnedPath};
+use crate::endpoint::Endpoint;
+use crate::link::Peer;
+
+/// A listening socket of [`MioDriver`](super::MioDriver).
+#[derive(Debug)]
+pub struct MioListener(Listening);
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(mio::net::TcpListener),
+    /// With its file, if that is ours to remove: first, while nobody else can
+    /// be given the same inode.
+    Unix(#[allow(dead_code, reason = "removes it when dropped")] Option<OwnedPath>, mio::net::UnixListener),
+}
+
+impl MioListener {
+    /// Listens, and tells where it does indeed.
+    pub(super) fn listen(at: &Endpoint, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
+        match at {
+            Endpoint::Tcp(address) => Self::listen_tcp(*address, options),
+            Endpoint::Unix(path) => Self::listen_unix(path, options),
+            Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {
+                let message = "this endpoint is for datagrams: bind it, or listen on tcp:// or unix:";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    fn listen_tcp(at: SocketAddr, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(options.reuse_address)?;
+        #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+        socket.set_reuse_port(options.reuse_port)?;
+        if at.is_ipv6() {
+            socket.set_only_v6(options.only_v6)?;
+        }
+        // Linux and the BSDs hand these on to what is accepted, so that an
+        // accepted socket costs no further call (tests/listeners.rs).
+        socket.set_tcp_nodelay(options.no_delay)?;
+        if let Some(keep_alive) = &options.keep_alive {
+            socket.set_tcp_keepalive(&self::keep_alive(keep_alive))?;
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if options.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(options.user_timeout)?;
+        }
+        socket.bind(&at.into())?;
+        socket.listen(backlog(options))?;
+        let listener = mio::net::TcpListener::from_std(socket.into());
+        let local = listener.local_addr()?;
+        Ok((Self(Listening::Tcp(listener)), Endpoint::Tcp(local)))
+    }
+
+    fn listen_unix(path: &Path, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
+        unix_path::make_free(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let owned = OwnedPath::of(path)?;
+        // Before listen, so that nobody connects under the wider permissions.
+        if let Some(mode) = options.mode {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        }
+        socket.listen(backlog(options))?;
+        let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+        Ok((Self(Listening::Unix(Some(owned), listener)), Endpoint::Unix(path.to_owned())))
+    }
+
+    /// See [`MioDriver::adopt_listener`](super::MioDriver::adopt_listener).
+    pub(super) fn adopt(socket: OwnedFd) -> io::Result<(Self, Endpoint)> {
+        let socket = Socket::from(socket);
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no stream socket that listens"));
+        }
+        let local = socket.local_addr()?;
+        socket.set_nonblocking(true)?;
+        if let Some(address) = local.as_socket() {
+            let listener = mio::net::TcpListener::from_std(socket.into());
+            Ok((Self(Listening::Tcp(listener)), Endpoint::Tcp(address)))
+        } else if local.is_unix() {
+            // One without a path is in no file system and shown as empty.
+            let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
+            let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+            Ok((Self(Listening::Unix(None, listener)), Endpoint::Unix(path)))
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is for neither TCP nor Unix sockets"))
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        match &mut self.0 {
+            Listening::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Listening::Unix(_, listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    pub(super) fn accept(&self) -> io::Result<(MioStream, Peer)> {
+        match &self.0 {
+            Listening::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((MioStream::tcp(stream), Peer::inet(address)))
+            }
+            Listening::Unix(_, listener) => {
+                let (stream, address) = listener.accept()?;
+                let stream = MioStream::unix(stream);
+                let peer = Peer::unix(address.as_pathname().map(Path::to_owned), credentials(&stream));
+                Ok((stream, peer))
+            }
+        }
+    }
+}
+
+fn backlog(options: &ListenOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}

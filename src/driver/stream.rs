@@ -1,0 +1,358 @@
+//! Connected sockets, pipes and files of the operating system: how they come
+//! about, and what their calls mean.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{Closing, KeepAlive};
+use crate::endpoint::Endpoint;
+use crate::link::{Credentials, Peer, Side};
+
+/// With urgent data where the system tells of it, for a read stops there.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// A connected socket of [`MioDriver`](super::MioDriver): its file descriptor,
+/// and of which kind it is.
+#[derive(Debug)]
+pub struct MioStream {
+    socket: OwnedFd,
+    kind: Kind,
+}
+
+/// What a stream is, as far as its calls differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    /// Its peer may pass descriptors along with bytes (unix(7)).
+    Unix,
+    /// A pipe or a terminal, to read.
+    Source,
+    /// A pipe or a terminal, to write.
+    Sink,
+    /// A file, which is always ready, and which epoll does not take (EPERM,
+    /// epoll_ctl(2)).
+    File,
+}
+
+impl AsFd for MioStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl MioStream {
+    pub(super) fn tcp(socket: impl Into<OwnedFd>) -> Self {
+        Self { socket: socket.into(), kind: Kind::Tcp }
+    }
+
+    pub(super) fn unix(socket: impl Into<OwnedFd>) -> Self {
+        Self { socket: socket.into(), kind: Kind::Unix }
+    }
+
+    /// A pipe or a terminal that does not block.
+    pub(super) fn pipe(socket: OwnedFd, side: Side) -> Self {
+        let kind = if side == Side::Output { Kind::Sink } else { Kind::Source };
+        Self { socket, kind }
+    }
+
+    /// See [`MioDriver::adopt`](super::MioDriver::adopt).
+    pub(super) fn adopt(socket: OwnedFd) -> io::Result<(Self, Peer)> {
+        let socket = Socket::from(socket);
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no stream socket"));
+        }
+        let address = socket.peer_addr()?;
+        socket.set_nonblocking(true)?;
+        Ok(match address.as_socket() {
+            Some(address) => (Self::tcp(socket), Peer::inet(address)),
+            None => {
+                let stream = Self::unix(socket);
+                let path = address.as_pathname().map(Path::to_owned);
+                let peer = Peer::unix(path, credentials(&stream));
+                (stream, peer)
+            }
+        })
+    }
+
+    /// See [`MioDriver::adopt_one_way`](super::MioDriver::adopt_one_way).
+    pub(super) fn adopt_one_way(descriptor: OwnedFd, side: Side) -> io::Result<Self> {
+        use rustix::fs::FileType;
+        let status = rustix::fs::fstat(&descriptor)?;
+        match FileType::from_raw_mode(status.st_mode) {
+            FileType::Directory => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a directory")),
+            FileType::RegularFile | FileType::BlockDevice => {
+                Ok(Self { socket: descriptor, kind: Kind::File })
+            }
+            FileType::Socket => {
+                let socket = Socket::from(descriptor);
+                socket.set_nonblocking(true)?;
+                let is_unix = socket.local_addr()?.is_unix();
+                Ok(if is_unix { Self::unix(socket) } else { Self::tcp(socket) })
+            }
+            _ => {
+                let socket = match reopen(&descriptor, side) {
+                    Ok(own) => own,
+                    Err(_) => {
+                        rustix::io::ioctl_fionbio(&descriptor, true)?;
+                        descriptor
+                    }
+                };
+                Ok(Self::pipe(socket, side))
+            }
+        }
+    }
+
+    /// Begins to connect.
+    pub(super) fn connect(to: &Endpoint) -> io::Result<Self> {
+        match to {
+            Endpoint::Tcp(address) => {
+                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_keepalive(&keep_alive(&KeepAlive::default()))?;
+                begin(socket.connect(&(*address).into()))?;
+                Ok(Self::tcp(socket))
+            }
+            Endpoint::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                // EAGAIN, a full backlog, is final here: no event would come
+                // of it (unix(7)).
+                begin(socket.connect(&SockAddr::unix(path)?))?;
+                Ok(Self::unix(socket))
+            }
+            Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {
+                let message = "a stream connects to tcp:// or unix:";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    /// Who is at the other end, once the connection has come about.
+    pub(super) fn connected(&self) -> io::Result<Option<Peer>> {
+        let socket = SockRef::from(&self.socket);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        let address = match socket.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(None),
+            address => address?,
+        };
+        let Some(address) = address.as_socket() else {
+            let path = address.as_pathname().map(Path::to_owned);
+            return Ok(Some(Peer::unix(path, credentials(self))));
+        };
+        // With nobody listening, the system may choose for us the very port
+        // that we connect to, and TCP lets a socket connect to itself.
+        if socket.local_addr()?.as_socket() == Some(address) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(Some(Peer::inet(address)))
+    }
+
+    /// A file stays out of the poll: it needs no event.
+    pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        let interest = match self.kind {
+            Kind::Tcp | Kind::Unix => BOTH,
+            Kind::Source => Interest::READABLE,
+            Kind::Sink => Interest::WRITABLE,
+            Kind::File => return Ok(()),
+        };
+        let mut source = SourceFd(&self.socket.as_raw_fd());
+        match registry.register(&mut source, token, interest) {
+            // `/dev/null` and its like.
+            Err(error) if interest != BOTH && error.kind() == io::ErrorKind::PermissionDenied => {
+                self.kind = Kind::File;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        if self.kind == Kind::Tcp {
+            // A tenth cheaper than read(2), whose way leads through the layer
+            // of files.
+            let (count, _) = rustix::net::recv(&self.socket, into, rustix::net::RecvFlags::empty())?;
+            Ok(count)
+        } else {
+            read_other(self, into)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self.kind, pieces) {
+            (Kind::Tcp | Kind::Unix, [piece]) => send(&self.socket, piece),
+            _ => write_pieces(self, pieces),
+        }
+    }
+
+    /// Whether nobody is at the other end any more, without a read.
+    pub(super) fn is_hung_up(&self) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let look = &mut [PollFd::new(&self.socket, PollFlags::empty())];
+        poll(look, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        let found = look[0].revents();
+        if found.contains(PollFlags::ERR) {
+            // What is no socket has no error of its own to tell.
+            let told = SockRef::from(&self.socket).take_error().ok().flatten();
+            return Err(told.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()));
+        }
+        Ok(found.contains(PollFlags::HUP))
+    }
+
+    /// How many bytes of a pipe are there to read.
+    pub(super) fn unread(&self) -> io::Result<usize> {
+        Ok(usize::try_from(rustix::io::ioctl_fionread(&self.socket)?).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn shutdown(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write)?)
+    }
+
+    pub(super) fn close(self, how: Closing) {
+        if how == Closing::Reset {
+            // socket(7): with a linger time of zero, close sends a reset.
+            // A Unix socket has no such thing and does not mind.
+            let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+        }
+        drop(self);
+    }
+}
+
+/// Whatever is no TCP, and so not the path that is hottest.
+#[inline(never)]
+fn read_other(stream: &MioStream, into: &mut [u8]) -> io::Result<usize> {
+    match stream.kind {
+        Kind::Unix => read_unix(&stream.socket, into),
+        _ => Ok(rustix::io::read(&stream.socket, into)?),
+    }
+}
+
+/// A read stops behind bytes that came with descriptors, so that those can be
+/// told apart; nobody here wants them, and the system closes them. It says
+/// that it did, and only then is it asked again, which keeps a short read the
+/// last.
+fn read_unix(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
+    use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
+    let mut count = 0;
+    loop {
+        let room = &mut [IoSliceMut::new(&mut into[count..])];
+        match recvmsg(socket, room, &mut RecvAncillaryBuffer::default(), RecvFlags::empty()) {
+            Ok(message) => {
+                count += message.bytes;
+                let stopped = message.flags.contains(ReturnFlags::CTRUNC) && message.bytes > 0;
+                if !stopped || count == into.len() {
+                    return Ok(count);
+                }
+            }
+            // WouldBlock; or a broken connection, whose hang-up is announced too.
+            Err(_) if count > 0 => return Ok(count),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Without SIGPIPE, whatever the program does about that signal.
+#[cfg(not(target_vendor = "apple"))]
+#[inline(always)]
+fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, piece, rustix::net::SendFlags::NOSIGNAL)?)
+}
+
+/// Sockets there have `SO_NOSIGPIPE` set by mio.
+#[cfg(target_vendor = "apple")]
+#[inline(always)]
+fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(socket, piece)?)
+}
+
+/// Whatever is not one piece to a socket, and so not the path that is hot.
+#[inline(never)]
+fn write_pieces(stream: &MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    match stream.kind {
+        #[cfg(not(target_vendor = "apple"))]
+        Kind::Tcp | Kind::Unix => {
+            use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+            let none = &mut SendAncillaryBuffer::default();
+            Ok(sendmsg(&stream.socket, pieces, none, SendFlags::NOSIGNAL)?)
+        }
+        #[cfg(target_vendor = "apple")]
+        Kind::Tcp | Kind::Unix => Ok(rustix::io::writev(&stream.socket, pieces)?),
+        Kind::Source | Kind::Sink => Ok(rustix::io::writev(&stream.socket, pieces)?),
+        Kind::File => write_file(&stream.socket, pieces),
+    }
+}
+
+/// All of it: no event would tell when a file takes the rest.
+#[cold]
+fn write_file(file: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut written = 0;
+    for piece in pieces {
+        let mut rest: &[u8] = piece;
+        while !rest.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::write(file, rest))?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[count..];
+            written += count;
+        }
+    }
+    Ok(written)
+}
+
+/// Opens what a descriptor stands for a second time, non-blocking: that is a
+/// property of what was opened, which other processes may share (open(2),
+/// "Open file descriptions").
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reopen(descriptor: &OwnedFd, side: Side) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let way = if side == Side::Output { OFlags::WRONLY } else { OFlags::RDONLY };
+    let flags = way.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reopen(_: &OwnedFd, _: Side) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn credentials(socket: &MioStream) -> Option<Credentials> {
+    let found = rustix::net::sockopt::socket_peercred(&socket.socket).ok()?;
+    Some(Credentials {
+        pid: u32::try_from(found.pid.as_raw_nonzero().get()).ok(),
+        uid: found.uid.as_raw(),
+        gid: found.gid.as_raw(),
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn credentials(_: &MioStream) -> Option<Credentials> {
+    None
+}
+
+pub(super) fn keep_alive(options: &KeepAlive) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(options.idle).with_interval(options.interval).with_retries(options.probes)
+}
+
+/// That a connection takes its time is no error.
+fn begin(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
+        outcome => outcome,
+    }
+}
