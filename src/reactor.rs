@@ -1,6 +1,7 @@
 //! The loop. See [`Reactor`].
 
 mod accept;
+mod adopt;
 #[cfg(feature = "sim")]
 mod check;
 mod children;
@@ -11,53 +12,33 @@ mod flush;
 mod listeners;
 mod read;
 mod reap;
+mod services;
 mod shutdown;
+mod single;
 mod sockets;
 mod stage;
 mod timers;
 mod wait;
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::listeners::{Listeners, Single};
+pub use self::services::Service;
+pub use self::single::Handled;
+
+use self::listeners::Listeners;
 use self::sockets::Ports;
 use self::stage::Stage;
 use crate::core::{Core, Ending};
-use crate::driver::{Driver, ListenOptions, MioDriver, Moment};
-use crate::endpoint::Endpoint;
+use crate::driver::{Driver, MioDriver, Moment};
 use crate::error::{Error, Result};
-use crate::handle::{Calls, Handle, Inbox};
-use crate::handler::StreamHandler;
-use crate::id::{Bound, ConnId, ListenerId};
+use crate::handle::{Calls, Inbox};
+use crate::id::ConnId;
 use crate::input::Input;
-use crate::limits::{Config, Limits};
-use crate::link::{Link, Peer, Side};
-use crate::service::{Serve, Streams};
+use crate::limits::Config;
 use crate::stats::Stats;
-
-/// A service that was added to a reactor: what [`Reactor::listen`],
-/// [`Reactor::handle`] and [`Reactor::get_mut`] are told.
-pub struct Service<S> {
-    index: u16,
-    home: Arc<Inbox>,
-    handler: PhantomData<fn(&mut S)>,
-}
-
-impl<S> Clone for Service<S> {
-    fn clone(&self) -> Self {
-        Self { index: self.index, home: Arc::clone(&self.home), handler: PhantomData }
-    }
-}
-
-impl<S> fmt::Debug for Service<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("index", &self.index).finish_non_exhaustive()
-    }
-}
 
 /// What one pass of the loop did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,22 +52,6 @@ pub struct Turn {
     pub finished: bool,
 }
 
-/// What became of [`Reactor::handle_request`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Handled {
-    /// One connection was accepted, and served until it was closed; or one
-    /// datagram was handed over, and what its handler sent has left.
-    Served,
-    /// One connection was accepted and turned away: by `verify`, by a failing
-    /// `open`, or at `max_connections`; or `verify` refused one datagram.
-    Refused,
-    /// Nobody connected in time.
-    TimedOut,
-    /// A shutdown was asked for meanwhile, and is complete.
-    Shutdown,
-}
-
 /// One thread, one readiness loop, many sockets.
 ///
 /// # A turn
@@ -97,7 +62,7 @@ pub enum Handled {
 /// 2. **accept** connections
 /// 3. **read** what is ready and hand it over, datagrams first
 /// 4. **timers** that are due
-/// 5. **calls** from [`Handle`]s
+/// 5. **calls** from [`Handle`](crate::Handle)s
 /// 6. **flush** what was queued, one write for each connection
 /// 7. **reap**: tell what drained and what closed, and free ids
 ///
@@ -112,7 +77,7 @@ pub enum Handled {
 /// may sleep.
 ///
 /// A reactor stays on the thread that made it (it is not `Send`, as handlers
-/// need not be); a [`Handle`] reaches it from the others.
+/// need not be); a [`Handle`](crate::Handle) reaches it from the others.
 ///
 /// ```
 /// use serve_forever::{Config, Limits, Reactor, services::Echo};
@@ -163,123 +128,6 @@ impl Reactor<MioDriver> {
         let driver = MioDriver::new(config.events_per_turn).map_err(Error::system("making the poll"))?;
         Self::with_driver(driver, config)
     }
-
-    /// Takes over a connected stream socket that the program made (TCP or
-    /// Unix), as a connection of `service`; [`StreamHandler::open`] is called
-    /// before this returns. It becomes non-blocking. The socket is closed if
-    /// this fails; if `open` does, the connection's end is told by its absence.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] at `max_connections`, [`Error::System`] if it is no
-    /// connected stream socket, [`Error::ForeignService`].
-    pub fn adopt<S: StreamHandler>(
-        &mut self,
-        service: &Service<S>,
-        socket: impl Into<OwnedFd>,
-    ) -> Result<ConnId> {
-        let index = self.index_of(service)?;
-        self.takes_connections(index).map_err(Error::system("adopting a socket"))?;
-        self.stage.core.room_for(index)?;
-        let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
-        // The last turn may be long ago.
-        self.read_clock();
-        self.admit(index, stream, &Link::Adopted { peer, side: Side::Both })
-            .map_err(Error::system("registering a socket"))
-    }
-}
-
-impl Reactor<MioDriver> {
-    /// Takes over something to read, such as the program's standard input:
-    /// a pipe, a terminal, a socket or a file, as a connection of `service`
-    /// that has input and takes no output ([`Side::Input`]). No deadline holds
-    /// for it. [`StreamHandler::open`] is called before this returns.
-    ///
-    /// ```
-    /// # use std::os::fd::AsFd;
-    /// # use serve_forever::{Config, Limits, Reactor, services::Echo};
-    /// # let mut reactor = Reactor::new(Config::default())?;
-    /// # let service = reactor.add(Echo::new(), Limits::default())?;
-    /// let stdin = std::io::stdin().as_fd().try_clone_to_owned().expect("a descriptor");
-    /// let operator = reactor.adopt_input(&service, stdin)?;
-    /// # Ok::<(), serve_forever::Error>(())
-    /// ```
-    ///
-    /// On Linux a pipe or a terminal is opened a second time, so that nobody
-    /// who shares it finds it non-blocking. Where that cannot be, and for a
-    /// socket, it becomes non-blocking for all who share it. **A file** (and
-    /// `/dev/null`) cannot be polled: it is read in turns, by its share of
-    /// each, and blocks the loop for as long as its disk takes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] at `max_connections`, [`Error::System`] if it can be
-    /// neither polled nor read as a file, [`Error::ForeignService`].
-    pub fn adopt_input<S: StreamHandler>(
-        &mut self,
-        service: &Service<S>,
-        source: impl Into<OwnedFd>,
-    ) -> Result<ConnId> {
-        self.adopt_one_way(service, source.into(), Side::Input)
-    }
-
-    /// Takes over something to write, such as the program's standard output:
-    /// the counterpart of [`adopt_input`](Self::adopt_input), a connection
-    /// that takes output and has no input ([`Side::Output`]). What is written
-    /// waits in its queue, under the marks of [`Limits`], for as long as
-    /// nobody reads.
-    ///
-    /// Writing to a pipe that nobody will read raises SIGPIPE, which Rust's
-    /// runtime ignores; a program without that runtime has to (signal(7)).
-    ///
-    /// # Errors
-    ///
-    /// As [`adopt_input`](Self::adopt_input).
-    pub fn adopt_output<S: StreamHandler>(
-        &mut self,
-        service: &Service<S>,
-        sink: impl Into<OwnedFd>,
-    ) -> Result<ConnId> {
-        self.adopt_one_way(service, sink.into(), Side::Output)
-    }
-
-    fn adopt_one_way<S>(&mut self, service: &Service<S>, descriptor: OwnedFd, side: Side) -> Result<ConnId> {
-        const WHAT: &str = "adopting a descriptor";
-        let index = self.index_of(service)?;
-        self.takes_connections(index).map_err(Error::system(WHAT))?;
-        self.stage.core.room_for(index)?;
-        let stream = self.driver.adopt_one_way(descriptor, side).map_err(Error::system(WHAT))?;
-        // The last turn may be long ago.
-        self.read_clock();
-        let id = self.stage.core.admit_one_way(index, side);
-        if let Err(error) = self.register(id, stream) {
-            self.stage.core.free(id);
-            return Err(Error::system(WHAT)(error));
-        }
-        self.open_one_way(id, &Link::Adopted { peer: Peer::pipe(), side });
-        Ok(id)
-    }
-
-    /// Takes over a listening socket that somebody else made (TCP or Unix
-    /// stream): one that a supervisor passed on, or that was bound before
-    /// privileges were dropped. It becomes non-blocking; its options stay as
-    /// they are, and so does its file, if it has one, when it closes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`] if it is no stream socket that listens;
-    /// [`Error::Full`] at [`Config::max_listeners`]; [`Error::ForeignService`].
-    pub fn adopt_listener<S: StreamHandler>(
-        &mut self,
-        service: &Service<S>,
-        socket: impl Into<OwnedFd>,
-    ) -> Result<ListenerId> {
-        let index = self.index_of(service)?;
-        let limit = self.stage.core.config.max_listeners;
-        let backlog = ListenOptions::default().backlog;
-        let make = |token| self.driver.adopt_listener(socket, token);
-        self.listeners.open(limit, index, backlog, &"a socket that was passed on", make)
-    }
 }
 
 impl<D: Driver> Reactor<D> {
@@ -317,110 +165,6 @@ impl<D: Driver> Reactor<D> {
         })
     }
 
-    /// Adds a service: a handler, and the limits for its connections. If the
-    /// handler is a [`DatagramHandler`](crate::DatagramHandler) too, the service
-    /// can [`bind`](Self::bind) as well as listen.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Limits`] if the limits contradict each other,
-    /// [`Error::Full`] with 65,535 services.
-    pub fn add<S: StreamHandler>(&mut self, handler: S, limits: Limits) -> Result<Service<S>> {
-        self.add_service(Box::new(Streams::new(handler)), limits)
-    }
-
-    fn add_service<S>(&mut self, service: Box<dyn Serve>, limits: Limits) -> Result<Service<S>> {
-        limits.check()?;
-        let index = self.stage.add(service, limits)?;
-        Ok(Service { index, home: Arc::clone(&self.inbox), handler: PhantomData })
-    }
-
-    /// Listens on an endpoint for a service, with [`ListenOptions::default`].
-    ///
-    /// # Errors
-    ///
-    /// As [`listen_with`](Self::listen_with).
-    pub fn listen<S: StreamHandler>(&mut self, service: &Service<S>, at: &Endpoint) -> Result<ListenerId> {
-        self.listen_with(service, at, &ListenOptions::default())
-    }
-
-    /// Listens on an endpoint for a service. A service may listen on any
-    /// number of endpoints, and a reactor have any number of services.
-    ///
-    /// At the path of a Unix socket, a stale socket (nobody listens there any
-    /// more) is replaced; a live one, and anything that is no socket, is
-    /// refused. The file is removed when the listener closes, if it is still
-    /// the one that was made.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`] with the system's reason: the address is in use, not
-    /// permitted, not there, or a datagram endpoint (which is for
-    /// [`bind`](Self::bind)). [`Error::Full`] at
-    /// [`Config::max_listeners`]. [`Error::ForeignService`].
-    pub fn listen_with<S: StreamHandler>(
-        &mut self,
-        service: &Service<S>,
-        at: &Endpoint,
-        options: &ListenOptions,
-    ) -> Result<ListenerId> {
-        let index = self.index_of(service)?;
-        if let Err(source) = self.takes_connections(index) {
-            return Err(Error::Listen { endpoint: at.to_string(), source });
-        }
-        let limit = self.stage.core.config.max_listeners;
-        let make = |token| self.driver.listen(at, options, token);
-        self.listeners.open(limit, index, options.backlog, at, make)
-    }
-
-    /// Where a listener listens or a datagram socket is bound, with the real
-    /// port; `None` if it is closed.
-    #[must_use]
-    pub fn local(&self, of: impl Into<Bound>) -> Option<&Endpoint> {
-        match of.into() {
-            Bound::Listener(listener) => self.listeners.local(listener),
-            Bound::Socket(socket) => self.socket_local(socket),
-        }
-    }
-
-    /// Closes a listener; connections that it accepted stay. `false` if it
-    /// was closed already.
-    pub fn close_listener(&mut self, listener: ListenerId) -> bool {
-        self.listeners.close(&mut self.driver, listener)
-    }
-
-    /// A handle to a service, for any thread.
-    ///
-    /// # Panics
-    ///
-    /// If the service belongs to another reactor.
-    #[must_use]
-    pub fn handle<S: 'static>(&self, service: &Service<S>) -> Handle<S> {
-        let index = self.index_of(service).expect("a service of this reactor");
-        Handle::new(Arc::clone(&self.inbox), index)
-    }
-
-    /// The handler of a service, between turns, to look at.
-    ///
-    /// # Panics
-    ///
-    /// If the service belongs to another reactor.
-    #[must_use]
-    pub fn get<S: StreamHandler>(&self, service: &Service<S>) -> &S {
-        let index = self.index_of(service).expect("a service of this reactor");
-        self.stage.handler_ref(index).downcast_ref().expect("its index was given out with its type")
-    }
-
-    /// The handler of a service, between turns.
-    ///
-    /// # Panics
-    ///
-    /// If the service belongs to another reactor.
-    pub fn get_mut<S: 'static>(&mut self, service: &Service<S>) -> &mut S {
-        let index = self.index_of(service).expect("a service of this reactor");
-        self.stage.handler(index).downcast_mut().expect("its index was given out with its type")
-    }
-
     /// The counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -451,9 +195,9 @@ impl<D: Driver> Reactor<D> {
         &mut self.driver
     }
 
-    /// Takes turns until a shutdown is complete, which a [`Handle`] or a
-    /// callback asks for. It then can be used again: listeners are closed,
-    /// services stay.
+    /// Takes turns until a shutdown is complete, which a
+    /// [`Handle`](crate::Handle) or a callback asks for. It then can be used
+    /// again: listeners are closed, services stay.
     ///
     /// # Errors
     ///
@@ -463,49 +207,6 @@ impl<D: Driver> Reactor<D> {
         self.clock = self.driver.now();
         while !self.pass(None)?.1 {}
         Ok(())
-    }
-
-    /// Accepts one connection and serves it until it is closed, or receives
-    /// one datagram, whichever comes first; other connections are served
-    /// meanwhile, further ones are not accepted, nor datagrams received.
-    /// Returns sooner if nothing has come within `timeout`; `None` waits
-    /// for as long as it takes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::System`] if waiting for events fails.
-    pub fn handle_request(&mut self, timeout: Option<Duration>) -> Result<Handled> {
-        let began = self.driver.now();
-        self.listeners.single = Some(Single::Awaited);
-        let outcome = self.serve_single(began, timeout);
-        self.listeners.single = None;
-        self.release_sockets();
-        outcome
-    }
-
-    fn serve_single(&mut self, began: Moment, timeout: Option<Duration>) -> Result<Handled> {
-        loop {
-            let left = match self.listeners.single {
-                Some(Single::Served(id)) if !self.stage.core.conns.contains(id.0) => {
-                    return Ok(Handled::Served);
-                }
-                Some(Single::Answered(id)) if !self.is_sending(id) => return Ok(Handled::Served),
-                Some(Single::Refused) => return Ok(Handled::Refused),
-                Some(Single::Awaited) => {
-                    let waited = self.driver.now().since(began);
-                    timeout.map(|timeout| timeout.saturating_sub(waited))
-                }
-                _ => None,
-            };
-            let turn = self.turn(left)?;
-            if turn.finished {
-                return Ok(Handled::Shutdown);
-            }
-            let nobody = self.listeners.single == Some(Single::Awaited);
-            if nobody && timeout.is_some_and(|timeout| self.clock.since(began) >= timeout) {
-                return Ok(Handled::TimedOut);
-            }
-        }
     }
 
     /// One pass of the loop: see the type. Waits for events for at most
@@ -602,19 +303,6 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn has_work(&self) -> bool {
         self.stage.core.listed || self.listeners.can_accept()
-    }
-
-    /// Whether a service can have any; if not, what would be right.
-    fn takes_connections(&self, service: u16) -> std::io::Result<()> {
-        if self.stage.takes_connections(service) {
-            return Ok(());
-        }
-        let message = "the service was added for datagrams alone; Reactor::add is for both";
-        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, message))
-    }
-
-    fn index_of<S>(&self, service: &Service<S>) -> Result<u16> {
-        if Arc::ptr_eq(&service.home, &self.inbox) { Ok(service.index) } else { Err(Error::ForeignService) }
     }
 }
 

@@ -1,0 +1,154 @@
+//! Services: how they are added and reached, and where they listen.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use super::Reactor;
+use crate::driver::{Driver, ListenOptions};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::handle::{Handle, Inbox};
+use crate::handler::StreamHandler;
+use crate::id::{Bound, ListenerId};
+use crate::limits::Limits;
+use crate::service::{Serve, Streams};
+
+/// A service that was added to a reactor: what [`Reactor::listen`],
+/// [`Reactor::handle`] and [`Reactor::get_mut`] are told.
+pub struct Service<S> {
+    index: u16,
+    home: Arc<Inbox>,
+    handler: PhantomData<fn(&mut S)>,
+}
+
+impl<S> Clone for Service<S> {
+    fn clone(&self) -> Self {
+        Self { index: self.index, home: Arc::clone(&self.home), handler: PhantomData }
+    }
+}
+
+impl<S> fmt::Debug for Service<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Adds a service: a handler, and the limits for its connections. If the
+    /// handler is a [`DatagramHandler`](crate::DatagramHandler) too, the service
+    /// can [`bind`](Self::bind) as well as listen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limits`] if the limits contradict each other,
+    /// [`Error::Full`] with 65,535 services.
+    pub fn add<S: StreamHandler>(&mut self, handler: S, limits: Limits) -> Result<Service<S>> {
+        self.add_service(Box::new(Streams::new(handler)), limits)
+    }
+
+    pub(super) fn add_service<S>(&mut self, service: Box<dyn Serve>, limits: Limits) -> Result<Service<S>> {
+        limits.check()?;
+        let index = self.stage.add(service, limits)?;
+        Ok(Service { index, home: Arc::clone(&self.inbox), handler: PhantomData })
+    }
+
+    /// Listens on an endpoint for a service, with [`ListenOptions::default`].
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_with`](Self::listen_with).
+    pub fn listen<S: StreamHandler>(&mut self, service: &Service<S>, at: &Endpoint) -> Result<ListenerId> {
+        self.listen_with(service, at, &ListenOptions::default())
+    }
+
+    /// Listens on an endpoint for a service. A service may listen on any
+    /// number of endpoints, and a reactor have any number of services.
+    ///
+    /// At the path of a Unix socket, a stale socket (nobody listens there any
+    /// more) is replaced; a live one, and anything that is no socket, is
+    /// refused. The file is removed when the listener closes, if it is still
+    /// the one that was made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] with the system's reason: the address is in use, not
+    /// permitted, not there, or a datagram endpoint (which is for
+    /// [`bind`](Self::bind)). [`Error::Full`] at
+    /// [`Config::max_listeners`](crate::Config::max_listeners). [`Error::ForeignService`].
+    pub fn listen_with<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        at: &Endpoint,
+        options: &ListenOptions,
+    ) -> Result<ListenerId> {
+        let index = self.index_of(service)?;
+        if let Err(source) = self.takes_connections(index) {
+            return Err(Error::Listen { endpoint: at.to_string(), source });
+        }
+        let limit = self.stage.core.config.max_listeners;
+        let make = |token| self.driver.listen(at, options, token);
+        self.listeners.open(limit, index, options.backlog, at, make)
+    }
+
+    /// Where a listener listens or a datagram socket is bound, with the real
+    /// port; `None` if it is closed.
+    #[must_use]
+    pub fn local(&self, of: impl Into<Bound>) -> Option<&Endpoint> {
+        match of.into() {
+            Bound::Listener(listener) => self.listeners.local(listener),
+            Bound::Socket(socket) => self.socket_local(socket),
+        }
+    }
+
+    /// Closes a listener; connections that it accepted stay. `false` if it
+    /// was closed already.
+    pub fn close_listener(&mut self, listener: ListenerId) -> bool {
+        self.listeners.close(&mut self.driver, listener)
+    }
+
+    /// A handle to a service, for any thread.
+    ///
+    /// # Panics
+    ///
+    /// If the service belongs to another reactor.
+    #[must_use]
+    pub fn handle<S: 'static>(&self, service: &Service<S>) -> Handle<S> {
+        let index = self.index_of(service).expect("a service of this reactor");
+        Handle::new(Arc::clone(&self.inbox), index)
+    }
+
+    /// The handler of a service, between turns, to look at.
+    ///
+    /// # Panics
+    ///
+    /// If the service belongs to another reactor.
+    #[must_use]
+    pub fn get<S: StreamHandler>(&self, service: &Service<S>) -> &S {
+        let index = self.index_of(service).expect("a service of this reactor");
+        self.stage.handler_ref(index).downcast_ref().expect("its index was given out with its type")
+    }
+
+    /// The handler of a service, between turns.
+    ///
+    /// # Panics
+    ///
+    /// If the service belongs to another reactor.
+    pub fn get_mut<S: 'static>(&mut self, service: &Service<S>) -> &mut S {
+        let index = self.index_of(service).expect("a service of this reactor");
+        self.stage.handler(index).downcast_mut().expect("its index was given out with its type")
+    }
+
+    /// Whether a service can have any; if not, what would be right.
+    pub(super) fn takes_connections(&self, service: u16) -> io::Result<()> {
+        if self.stage.takes_connections(service) {
+            return Ok(());
+        }
+        let message = "the service was added for datagrams alone; Reactor::add is for both";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+
+    pub(super) fn index_of<S>(&self, service: &Service<S>) -> Result<u16> {
+        if Arc::ptr_eq(&service.home, &self.inbox) { Ok(service.index) } else { Err(Error::ForeignService) }
+    }
+}

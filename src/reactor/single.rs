@@ -1,0 +1,70 @@
+//! One request, and then back to the program.
+
+use std::time::Duration;
+
+use super::Reactor;
+use super::listeners::Single;
+use crate::driver::Driver;
+use crate::error::Result;
+use crate::moment::Moment;
+
+/// What became of [`Reactor::handle_request`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Handled {
+    /// One connection was accepted, and served until it was closed; or one
+    /// datagram was handed over, and what its handler sent has left.
+    Served,
+    /// One connection was accepted and turned away: by `verify`, by a failing
+    /// `open`, or at `max_connections`; or `verify` refused one datagram.
+    Refused,
+    /// Nobody connected in time.
+    TimedOut,
+    /// A shutdown was asked for meanwhile, and is complete.
+    Shutdown,
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Accepts one connection and serves it until it is closed, or receives
+    /// one datagram, whichever comes first; other connections are served
+    /// meanwhile, further ones are not accepted, nor datagrams received.
+    /// Returns sooner if nothing has come within `timeout`; `None` waits
+    /// for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`](crate::Error::System) if waiting for events fails.
+    pub fn handle_request(&mut self, timeout: Option<Duration>) -> Result<Handled> {
+        let began = self.driver.now();
+        self.listeners.single = Some(Single::Awaited);
+        let outcome = self.serve_single(began, timeout);
+        self.listeners.single = None;
+        self.release_sockets();
+        outcome
+    }
+
+    fn serve_single(&mut self, began: Moment, timeout: Option<Duration>) -> Result<Handled> {
+        loop {
+            let left = match self.listeners.single {
+                Some(Single::Served(id)) if !self.stage.core.conns.contains(id.0) => {
+                    return Ok(Handled::Served);
+                }
+                Some(Single::Answered(id)) if !self.is_sending(id) => return Ok(Handled::Served),
+                Some(Single::Refused) => return Ok(Handled::Refused),
+                Some(Single::Awaited) => {
+                    let waited = self.driver.now().since(began);
+                    timeout.map(|timeout| timeout.saturating_sub(waited))
+                }
+                _ => None,
+            };
+            let turn = self.turn(left)?;
+            if turn.finished {
+                return Ok(Handled::Shutdown);
+            }
+            let nobody = self.listeners.single == Some(Single::Awaited);
+            if nobody && timeout.is_some_and(|timeout| self.clock.since(began) >= timeout) {
+                return Ok(Handled::TimedOut);
+            }
+        }
+    }
+}
