@@ -51,7 +51,7 @@ impl Obedient {
         let other = self.ids[pick % self.ids.len()];
         let size = pick * pick % 3000;
         let group = self.groups.get(pick % self.groups.len().max(1)).copied();
-        match order % 24 {
+        match order % 26 {
             0 => drop(io.write(&vec![argument; size])),
             1 => drop(io.write_bytes(vec![argument; size].into())),
             2 => drop(io.send(other, vec![argument; size])),
@@ -74,7 +74,10 @@ impl Obedient {
             19 => return Err("as ordered".into()),
             20 => self.refuses = !self.refuses,
             21 => io.pause(io.id()),
-            22 => drop((io.queued(other), io.is_paused(other))),
+            22 => drop(io.write_buf(&mut BytesMut::zeroed(size))),
+            // Of a queue that refers to the burst, and of several bursts.
+            23 => drop(group.map(|group| io.broadcast(group, &vec![argument; pick].into(), Some(other)))),
+            24 => drop((io.queued(other), io.is_paused(other))),
             _ => io.count_as_left(pick),
         }
         Ok(())
@@ -91,6 +94,13 @@ impl StreamHandler for Obedient {
     fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
         self.ids.push(io.id());
         Ok(())
+    }
+
+    fn borrowed(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+        match *input {
+            [order @ 128..=255, argument, ..] => self.obey(io, order, argument).map(|()| 2),
+            _ => Ok(0),
+        }
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
