@@ -89,7 +89,10 @@ impl OutQueue {
     fn copy_stretch(&mut self, burst: &Burst) {
         let stretch = std::mem::take(&mut self.stretch);
         self.len -= stretch.len();
-        self.push_copy(burst.bytes(stretch));
+        // In buffers of the usual size, which are free as soon as they are written.
+        for part in burst.bytes(stretch).chunks(FILL_TO) {
+            self.push_copy(part);
+        }
     }
 
     /// Appends a copy of `data`.

@@ -12,9 +12,14 @@ const KEEP: usize = 256 << 10;
 /// on, has a [`Stretch`] of it in its queue and no copy, and the system is given
 /// the same bytes again and again, from the cache. What a connection does not
 /// take at the flush is copied into its queue, so that a burst waits for nobody.
+///
+/// It is cleared by whoever empties the queues: at the flush, and at once if no
+/// queue has a part of it.
 #[derive(Debug)]
 pub(crate) struct Burst {
     bytes: Vec<u8>,
+    /// Some queue may have a part of it.
+    is_needed: bool,
 }
 
 /// A part of a burst.
@@ -67,7 +72,7 @@ impl Stretch {
 
 impl Burst {
     pub(crate) const fn new() -> Self {
-        Self { bytes: Vec::new() }
+        Self { bytes: Vec::new(), is_needed: false }
     }
 
     /// Takes a message in. `None` if it is empty, or there is no room for it.
@@ -81,6 +86,20 @@ impl Burst {
         Some(Stretch { from: from as u32, to: self.bytes.len() as u32 })
     }
 
+    /// A queue has a part of it, until the flush.
+    #[inline]
+    pub(crate) const fn need(&mut self) {
+        self.is_needed = true;
+    }
+
+    /// After a message for which there may have been nobody.
+    #[inline]
+    pub(crate) fn clear_unless_needed(&mut self) {
+        if !self.is_needed {
+            self.clear();
+        }
+    }
+
     /// The bytes of a part of it.
     #[inline]
     pub(crate) fn bytes(&self, stretch: Stretch) -> &[u8] {
@@ -90,10 +109,16 @@ impl Burst {
     /// Everybody has what there was.
     #[inline]
     pub(crate) fn clear(&mut self) {
+        self.is_needed = false;
         self.bytes.clear();
         if self.bytes.capacity() > KEEP {
             self.bytes = Vec::new();
         }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// It holds this part, for the checks of the simulation.
@@ -134,6 +159,22 @@ mod tests {
         let again = burst.add(b"again").expect("it is short");
         assert!(stretch.extend(again));
         assert_eq!(burst.bytes(stretch), b"again");
+    }
+
+    #[test]
+    fn a_message_for_nobody_is_not_kept_and_one_for_somebody_is() {
+        let mut burst = Burst::new();
+        burst.add(b"for nobody").expect("it is short");
+        burst.clear_unless_needed();
+        assert_eq!(burst.bytes.len(), 0);
+        let line = burst.add(b"for somebody").expect("it is short");
+        burst.need();
+        burst.add(b"for nobody").expect("it is short");
+        burst.clear_unless_needed();
+        assert_eq!(burst.bytes(line), b"for somebody");
+        burst.clear();
+        burst.clear_unless_needed();
+        assert_eq!(burst.bytes.len(), 0);
     }
 
     #[test]

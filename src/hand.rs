@@ -51,26 +51,30 @@ impl Hand {
         self.open_for > 0
     }
 
-    /// Takes `data` in, if the hand is open for so much.
+    /// Takes `data` in, if the hand is open for more than that.
     #[inline]
     pub(crate) fn takes(&mut self, data: &[u8]) -> bool {
-        let Some(left) = self.open_for.checked_sub(data.len()) else { return false };
-        self.open_for = left;
-        self.bytes.extend_from_slice(data);
-        true
+        let takes = data.len() < self.open_for;
+        if takes {
+            self.open_for -= data.len();
+            self.bytes.extend_from_slice(data);
+        }
+        takes
     }
 
-    /// Takes all of `data` in, if the hand is open for so much and empty: the two
-    /// trade their buffers.
+    /// Takes all of `data` in, if the hand is open for more than that and empty:
+    /// the two trade their buffers. Not if the other's is much the smaller: its
+    /// owner would have a large one from then on, and the hand a small one, or a
+    /// small view of somebody else's.
     #[inline]
     pub(crate) fn takes_all(&mut self, data: &mut BytesMut) -> bool {
-        let Some(left) = self.open_for.checked_sub(data.len()) else { return false };
-        let is_empty = self.bytes.is_empty();
-        if is_empty {
-            self.open_for = left;
+        let is_worth_it = data.capacity() >= self.bytes.capacity() / 2;
+        let takes = data.len() < self.open_for && self.bytes.is_empty() && is_worth_it;
+        if takes {
+            self.open_for -= data.len();
             std::mem::swap(&mut self.bytes, data);
         }
-        is_empty
+        takes
     }
 
     /// Takes `data` in, behind what is there, after a look at the connection.

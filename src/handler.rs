@@ -100,8 +100,9 @@ pub trait StreamHandler: 'static {
     /// bytes, from the first on, are taken. By default none are.
     ///
     /// With what is not taken `data` is called at once, even if this has closed
-    /// or paused the connection. It is not called while something is left from
-    /// before: that, and what comes behind it, is for `data`.
+    /// or paused the connection. It is not called while `data` has left something:
+    /// that, and what comes behind it, is for `data`. What is taken here and
+    /// not complete can be told as it is there ([`Io::count_as_left`]).
     ///
     /// # Errors
     ///

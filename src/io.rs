@@ -81,9 +81,9 @@ impl<'a> Io<'a> {
     /// [`write`](Self::write) does, and leaves `data` empty: what a handler does
     /// with input, or with output that it composes in a buffer of its own. Most
     /// often nothing is copied: if it is the first that this callback writes,
-    /// and nothing waits, the loop takes the buffer and leaves another one in
-    /// its place, of whichever capacity. What is [`Sent::Dropped`] or
-    /// [`Sent::Gone`] stays in `data`.
+    /// nothing waits, and the buffer is about as large as the loop's, the two
+    /// are exchanged, and `data` is another one, of another capacity. What is
+    /// [`Sent::Dropped`] or [`Sent::Gone`] stays in `data`.
     ///
     /// ```
     /// # use bytes::BytesMut;
@@ -173,9 +173,11 @@ impl<'a> Io<'a> {
     }
 
     /// Sends `data` to every member of a group, but for one who may be left
-    /// out. All of them share one copy of the payload, whatever its size, until
-    /// it has left; of a short one, who does not keep up gets a copy of the rest.
-    /// Each gets all that was sent to it in a turn with one write.
+    /// out. Of a long payload (1 KiB or more) all of them share one copy for as
+    /// long as it takes; of a short one until the end of the turn, as far as
+    /// they get the same messages, and who does not keep up, or gets others in
+    /// between, has a copy. Each gets what was sent to it in a turn with one
+    /// write, unless that is many long payloads.
     pub fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
         self.core.broadcast(group, data, except)
     }
@@ -291,13 +293,14 @@ impl<'a> Io<'a> {
         self.core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::PAUSED))
     }
 
-    /// Says, in [`data`](crate::StreamHandler::data), that `taken` bytes of
+    /// Says, in [`data`](crate::StreamHandler::data) or
+    /// [`borrowed`](crate::StreamHandler::borrowed), that `taken` bytes of
     /// what was taken, in this call or before, are of a frame that is not
     /// complete. They count as though they had been left: for its deadlines
     /// ([`Limits::first_frame`](crate::Limits::first_frame),
     /// [`frame`](crate::Limits::frame)), for
     /// [`Limits::max_input`](crate::Limits::max_input), and for a shutdown,
-    /// which waits for the rest. It holds until the next `data`, which says it
+    /// which waits for the rest. It holds until the next of these, which says it
     /// again; and after a pause that comes at [`resume`](Self::resume), with
     /// no new input if there is none.
     ///

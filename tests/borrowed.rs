@@ -88,6 +88,44 @@ fn what_comes_behind_something_that_was_left_is_not_lent() {
     assert_eq!(calls(&[("1a", "bd"), ("23", "d"), ("\n", "d"), ("4", "b")]), expected);
 }
 
+/// Takes its input where it lies, and says of it that it is not complete.
+struct Ahead;
+
+impl StreamHandler for Ahead {
+    type Session = usize;
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<usize, BoxError> {
+        Ok(0)
+    }
+
+    fn borrowed(&mut self, io: &mut Io<'_>, taken: &mut usize, input: &[u8]) -> Result<usize, BoxError> {
+        *taken += input.len();
+        io.count_as_left(*taken);
+        let _ = io.write(b"b");
+        Ok(input.len())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, _: &mut usize, _: &mut BytesMut) -> Result<(), BoxError> {
+        Err("nothing was left".into())
+    }
+}
+
+#[test]
+fn what_is_taken_ahead_where_it_lies_counts_as_left() {
+    let limits = Limits { max_input: 10, ..Limits::default() };
+    let server = Server::start(Ahead, limits);
+    let client = server.connect();
+    for _ in 0..2 {
+        client.send("12345");
+        client.expect("b");
+    }
+    client.send("6");
+    client.expect("b");
+    client.expect_eof();
+    drop(client);
+    server.until_connections(0);
+}
+
 #[track_caller]
 fn assert_ends(message: &str, end: impl FnOnce(&Client), why: &str) {
     let server = Server::start(Looker::default(), Limits::default());

@@ -172,6 +172,26 @@ fn messages_to_all_to_all_but_one_and_to_one_arrive_in_the_order_in_which_they_w
     }
 }
 
+/// Nobody gets it, so nothing of it may be kept for anybody.
+#[test]
+fn messages_to_nobody_are_nowhere_and_cost_the_next_ones_nothing() {
+    let (server, _events, group, members) = group_of(2, Limits::default());
+    let (alone, listener) = (members[0].0, members[1].0);
+    let data = Bytes::from(noise(1000));
+    server.ask(move |_, io| {
+        assert!(io.leave(group, listener));
+        for _ in 0..5000 {
+            assert_eq!(io.broadcast(group, &data, Some(alone)).queued, 0);
+        }
+        assert!(io.join(group, listener).expect("there is room"));
+        for line in ["one ", "two"] {
+            assert_eq!(io.broadcast(group, &line.into(), Some(alone)).queued, 1);
+        }
+    });
+    members[1].1.expect("one two");
+    members[0].1.assert_silent();
+}
+
 /// What a member's socket does not take of a burst stays in its own queue, while
 /// the next burst is on its way to everybody.
 #[test]

@@ -134,6 +134,58 @@ fn a_buffer_that_is_written_first_can_be_filled_again_at_once() {
     }
 }
 
+/// A buffer of one's own stays as large as it is made, whatever the loop has.
+#[test]
+fn a_small_buffer_is_not_exchanged_for_a_large_one() {
+    let (tell, told) = channel();
+    let mut own = BytesMut::with_capacity(100);
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if *call == Call::data("small") {
+            own.extend_from_slice(b"small");
+            assert_eq!(io.write_buf(&mut own), Sent::Queued);
+            tell.send(own.capacity())?;
+        } else if let Call::Data(_) = call {
+            let _ = io.write(&[b'x'; 60_000]);
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), Limits::default());
+    let client = server.connect();
+    for _ in 0..5 {
+        client.send("large");
+        client.expect([b'x'; 60_000]);
+        client.send("small");
+        client.expect("small");
+        let capacity = told.recv_timeout(util::PATIENCE).expect("it was written");
+        assert!((5..=100).contains(&capacity), "{capacity}");
+    }
+}
+
+/// Half of a buffer that is written leaves the other half where it is.
+#[test]
+fn a_part_of_a_buffer_is_written_and_the_rest_stays() {
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if let Call::Data(_) = call {
+            let mut whole = BytesMut::with_capacity(1 << 20);
+            whole.extend_from_slice(b"head and tail");
+            let mut head = whole.split_to(4);
+            let frozen = head.clone().freeze();
+            assert_eq!(io.write_buf(&mut head), Sent::Queued);
+            head.extend_from_slice(b" or ");
+            assert_eq!((&frozen[..], &whole[..]), (&b"head"[..], &b" and tail"[..]));
+            assert_eq!(io.write_buf(&mut head), Sent::Queued);
+            assert_eq!(io.write_buf(&mut whole), Sent::Queued);
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), Limits::default());
+    let client = server.connect();
+    for _ in 0..5 {
+        client.send("go");
+        client.expect("head or  and tail");
+    }
+}
+
 #[test]
 fn a_buffer_that_is_refused_keeps_what_is_in_it() {
     let limits = Limits { overflow: Overflow::DropNewest, ..Limits::default() };
@@ -147,6 +199,8 @@ fn a_buffer_that_is_refused_keeps_what_is_in_it() {
             io.finish(io.id());
             let mut buffer = BytesMut::from("late");
             assert_eq!((io.write_buf(&mut buffer), &buffer[..]), (Sent::Gone, &b"late"[..]));
+            assert_eq!(io.write_buf(&mut BytesMut::with_capacity(1 << 20)), Sent::Gone);
+            assert_eq!(io.write(b""), Sent::Gone);
         }
         Ok(())
     });

@@ -77,6 +77,7 @@ impl Core {
                 tally.count(self.send_piece(member, data, piece));
             }
         }
+        self.burst.clear_unless_needed();
         self.groups.give_back(group, members);
         tally
     }

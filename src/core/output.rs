@@ -92,7 +92,11 @@ impl Core {
         }
         let high_mark = self.services[conn.service as usize].limits.high_mark;
         let Some(queue) = &mut conn.out else { return false };
-        queue.len() + piece.len() <= high_mark && queue.refer(piece)
+        let adds = queue.len() + piece.len() <= high_mark && queue.refer(piece);
+        if adds {
+            self.burst.need();
+        }
+        adds
     }
 
     fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>) {
@@ -107,6 +111,7 @@ impl Core {
                     let is_next = settled(conn, &mut self.pool, &self.burst).refer(piece);
                     debug_assert!(is_next, "a queue without a stretch takes any");
                 }
+                self.burst.need();
             }
             _ => settled(conn, &mut self.pool, &self.burst).push_shared(data),
         }

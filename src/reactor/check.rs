@@ -36,6 +36,7 @@ impl<D: Driver> Reactor<D> {
             "something is in hand between turns"
         );
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
+        holds!(core.burst.is_empty() || !core.to_flush.is_empty(), "a burst is kept for nobody");
         holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
         for (key, conn) in core.conns.iter() {

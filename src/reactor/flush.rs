@@ -95,12 +95,10 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::DIRTY);
         let Some(queue) = &mut conn.out else { return self.end_output(id) };
-        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return };
-        // Without it, its edge will bring us back.
-        if !conn.flags.has(Flags::WRITABLE) || conn.phase == Phase::Dead {
-            queue.settle(&core.burst);
-            return;
-        }
+        let socket = self.sockets.get_mut(id.0.slot as usize).and_then(Option::as_mut);
+        // Without room, its edge will bring us back.
+        let is_written = conn.flags.has(Flags::WRITABLE) && conn.phase != Phase::Dead;
+        let Some(socket) = socket.filter(|_| is_written) else { return queue.settle(&core.burst) };
         let outcome = write(&mut self.driver, socket, queue, &core.burst);
         queue.advance(outcome.as_ref().map_or(0, |(written, _)| *written));
         queue.settle(&core.burst);

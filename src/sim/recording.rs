@@ -409,15 +409,15 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             let (id, new, left) = (life.id, input.len(), life.left.len());
             self.violations.push(format!("connection {id}: `borrowed` of {new} bytes behind {left}"));
         }
-        let taken = self.handler.borrowed(io, &mut recorded.session, input)?;
-        if taken > 0 {
+        let outcome = self.handler.borrowed(io, &mut recorded.session, input);
+        if let Ok(taken @ 1..) = outcome {
             self.take_in(io, recorded.life, &input[..taken], "borrowed");
             let life = &mut self.lives[recorded.life];
             life.has_taken = true;
             life.frame_since = None;
         }
         self.end(io);
-        Ok(taken)
+        outcome
     }
 
     fn eof(
