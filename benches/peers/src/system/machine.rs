@@ -100,12 +100,19 @@ fn commit() -> Option<String> {
     Some(if changed.is_empty() { commit } else { commit + ", with changes" })
 }
 
-/// The command line, as it would be typed.
-fn command(arguments: impl Iterator<Item = String>) -> String {
+/// The command line, as it would be typed elsewhere: without the folder for the
+/// profiles, which is a path of this machine and changes no figure.
+fn command(mut arguments: impl Iterator<Item = String>) -> String {
     let mut line = "cargo run --release --manifest-path benches/peers/Cargo.toml".to_owned();
-    for (place, argument) in arguments.enumerate() {
-        line += if place == 0 { " -- " } else { " " };
-        line += &argument;
+    let mut separator = " -- ";
+    while let Some(argument) = arguments.next() {
+        if argument == "--profiles" {
+            arguments.next();
+        } else if !argument.starts_with("--profiles=") {
+            line += separator;
+            line += &argument;
+            separator = " ";
+        }
     }
     line
 }
@@ -128,6 +135,16 @@ fn version(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_names_no_folder_of_this_machine() {
+        const BARE: &str = "cargo run --release --manifest-path benches/peers/Cargo.toml";
+        let of = |line: &str| command(line.split_whitespace().map(str::to_owned));
+        assert_eq!(of(""), BARE);
+        assert_eq!(of("--profiles here"), BARE);
+        assert_eq!(of("--rounds 9 --profiles here --smoke"), format!("{BARE} -- --rounds 9 --smoke"));
+        assert_eq!(of("--profiles=here --smoke"), format!("{BARE} -- --smoke"));
+    }
 
     #[test]
     fn every_peer_has_a_version() {
