@@ -34,6 +34,24 @@ fn write_around(limits: Limits, between: fn(&mut Io<'_>)) -> (Sent, Server<Recor
     (answer, server, client)
 }
 
+/// Has every callback with input `write`; the client gets what is expected, time
+/// after time.
+#[track_caller]
+fn assert_writes(expected: &str, write: fn(&mut Io<'_>)) {
+    let (recorder, _) = Recorder::new(move |io, call| {
+        if let Call::Data(_) = call {
+            write(io);
+        }
+        Ok(())
+    });
+    let server = Server::start(recorder.taking(Take::All), Limits::default());
+    let client = server.connect();
+    for _ in 0..10 {
+        client.send("go");
+        client.expect(expected);
+    }
+}
+
 #[test]
 fn messages_by_copy_and_by_reference_leave_in_the_order_of_their_calls() {
     let (answer, _server, client) = write_around(Limits::default(), |io| {
@@ -114,24 +132,15 @@ fn a_buffer_that_is_written_is_empty_afterwards_and_leaves_in_its_turn() {
 /// written into that one afterwards is something else.
 #[test]
 fn a_buffer_that_is_written_first_can_be_filled_again_at_once() {
-    let (recorder, _) = Recorder::new(move |io, call| {
-        if let Call::Data(_) = call {
-            let mut buffer = BytesMut::from("one ");
-            for text in ["two ", "three ", "four"] {
-                assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
-                buffer.extend_from_slice(text.as_bytes());
-            }
+    assert_writes("one two three four!", |io| {
+        let mut buffer = BytesMut::from("one ");
+        for text in ["two ", "three ", "four"] {
             assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
-            assert_eq!(io.write(b"!"), Sent::Queued);
+            buffer.extend_from_slice(text.as_bytes());
         }
-        Ok(())
+        assert_eq!(io.write_buf(&mut buffer), Sent::Queued);
+        assert_eq!(io.write(b"!"), Sent::Queued);
     });
-    let server = Server::start(recorder.taking(Take::All), Limits::default());
-    let client = server.connect();
-    for _ in 0..10 {
-        client.send("go");
-        client.expect("one two three four!");
-    }
 }
 
 /// A buffer of one's own stays as large as it is made, whatever the loop has.
@@ -164,26 +173,17 @@ fn a_small_buffer_is_not_exchanged_for_a_large_one() {
 /// Half of a buffer that is written leaves the other half where it is.
 #[test]
 fn a_part_of_a_buffer_is_written_and_the_rest_stays() {
-    let (recorder, _) = Recorder::new(move |io, call| {
-        if let Call::Data(_) = call {
-            let mut whole = BytesMut::with_capacity(1 << 20);
-            whole.extend_from_slice(b"head and tail");
-            let mut head = whole.split_to(4);
-            let frozen = head.clone().freeze();
-            assert_eq!(io.write_buf(&mut head), Sent::Queued);
-            head.extend_from_slice(b" or ");
-            assert_eq!((&frozen[..], &whole[..]), (&b"head"[..], &b" and tail"[..]));
-            assert_eq!(io.write_buf(&mut head), Sent::Queued);
-            assert_eq!(io.write_buf(&mut whole), Sent::Queued);
-        }
-        Ok(())
+    assert_writes("head or  and tail", |io| {
+        let mut whole = BytesMut::with_capacity(1 << 20);
+        whole.extend_from_slice(b"head and tail");
+        let mut head = whole.split_to(4);
+        let frozen = head.clone().freeze();
+        assert_eq!(io.write_buf(&mut head), Sent::Queued);
+        head.extend_from_slice(b" or ");
+        assert_eq!((&frozen[..], &whole[..]), (&b"head"[..], &b" and tail"[..]));
+        assert_eq!(io.write_buf(&mut head), Sent::Queued);
+        assert_eq!(io.write_buf(&mut whole), Sent::Queued);
     });
-    let server = Server::start(recorder.taking(Take::All), Limits::default());
-    let client = server.connect();
-    for _ in 0..5 {
-        client.send("go");
-        client.expect("head or  and tail");
-    }
 }
 
 #[test]

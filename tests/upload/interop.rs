@@ -1,30 +1,14 @@
 //! Clients that others have written, where the machine has them.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use serve_forever::Endpoint;
 use serve_forever::services::Framing;
 
 use crate::place::{Place, post};
-use crate::util::{have, noise};
+use crate::util::{have, noise, run_client};
 
-/// Runs a client with this input; what it prints.
+/// Runs a client with this input; the text that it prints.
 fn run(program: &str, args: &[&str], input: &[u8]) -> String {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it was found");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let input = input.to_vec();
-    // Not before its output is read: both pipes would fill up.
-    let writing = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().expect("it ends");
-    writing.join().expect("the writer lives").expect("the client reads its input");
-    assert!(output.status.success(), "{program} failed");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    String::from_utf8(run_client(program, args, input)).expect("UTF-8")
 }
 
 fn port(place: &Place) -> String {
