@@ -3,6 +3,7 @@
 use std::{fmt, io};
 
 use crate::error::BoxError;
+use crate::printable::Printable;
 
 /// Which deadline of [`Limits`](crate::Limits) a connection missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,9 +89,9 @@ impl fmt::Display for Close {
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
             Self::Overflow => f.write_str("too much output waiting for a slow reader"),
             Self::InputTooLong => f.write_str("a request is too long"),
-            Self::Failed(error) => write!(f, "failed: {error}"),
-            Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::Io(error) => write!(f, "broken: {error}"),
+            Self::Failed(error) => write!(f, "failed: {}", Printable(error)),
+            Self::Panicked(message) => write!(f, "panicked: {}", Printable(message)),
+            Self::Io(error) => write!(f, "broken: {}", Printable(error)),
             Self::Shutdown => f.write_str("the server shut down"),
         }
     }

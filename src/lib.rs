@@ -86,6 +86,7 @@ mod io;
 mod limits;
 mod link;
 mod moment;
+mod printable;
 pub mod process;
 mod reactor;
 mod serve;
@@ -115,6 +116,7 @@ pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, Timer
 pub use crate::io::Io;
 pub use crate::limits::{Config, DRAIN, Limits, Overflow};
 pub use crate::link::{Address, Credentials, Link, Peer, Side};
+pub use crate::printable::Printable;
 pub use crate::reactor::{Handled, Reactor, Service, Turn};
 pub use crate::serve::serve;
 #[cfg(feature = "signals")]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::endpoint::Endpoint;
 use crate::id::{ChildId, ListenerId};
+use crate::printable::write_path;
 use crate::process::Pipe;
 
 /// The address of a peer.
@@ -29,11 +30,16 @@ pub enum Address {
 }
 
 impl fmt::Display for Address {
-    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, `unix`, or `pipe`.
+    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, `unix`, or `pipe`. Paths
+    /// and names are the peer's to choose: what does not print is escaped
+    /// ([`Printable`](crate::Printable)).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => {
+                f.write_str("unix:")?;
+                write_path(path, f)
+            }
             Self::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Self::Unnamed => f.write_str("unix"),
             Self::Pipe => f.write_str("pipe"),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::printable::Printable;
+
 /// Makes the path free for a listener: a stale socket there, one that nobody
 /// listens on any more, is removed.
 ///
@@ -33,7 +35,7 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            log::info!("{}: replacing a stale socket", path.display());
+            log::info!("{}: replacing a stale socket", Printable(path.display()));
             fs::remove_file(path)
         }
         // It went in this very moment; or it is not for us to look at.
@@ -66,7 +68,8 @@ impl Drop for OwnedPath {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| metadata.dev() == self.device && metadata.ino() == self.inode);
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("{}: the socket's file cannot be removed: {error}", self.path.display());
+            let path = Printable(self.path.display());
+            log::warn!("{path}: the socket's file cannot be removed: {error}");
         }
     }
 }

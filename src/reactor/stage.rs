@@ -9,6 +9,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::id::ConnId;
 use crate::io::Io;
 use crate::limits::Limits;
+use crate::printable::Printable;
 use crate::service::Serve;
 
 /// The services, and the core that their callbacks act on.
@@ -100,9 +101,10 @@ impl Stage {
             std::mem::forget(again);
         }
         if here == NOBODY {
-            log::error!("{}: a callback panicked: {text}", self.name(service));
+            log::error!("{}: a callback panicked: {}", self.name(service), Printable(&text));
         } else {
-            log::error!("{}: a callback of connection {here} panicked: {text}", self.name(service));
+            let name = self.name(service);
+            log::error!("{name}: a callback of connection {here} panicked: {}", Printable(&text));
         }
         Close::Panicked(text)
     }

@@ -238,7 +238,7 @@ impl Upload {
     fn finish(&mut self, io: &mut Io<'_>, client: &mut Uploader) -> Result<Sent, Refusal> {
         let Some(incoming) = client.incoming.take() else { return Ok(Sent::Queued) };
         let Stored { name, size, path } = self.store.finish(incoming)?;
-        log::info!("{} sent {name:?}, {size} bytes", client.escaped());
+        log::info!("{} sent {name:?}, {size} bytes", client.peer);
         if let Some(on_file) = &mut self.on_file {
             on_file(&UploadedFile { peer: &client.peer, name: &name, path: &path, size });
         }
@@ -251,8 +251,8 @@ impl Upload {
     /// Says why, and takes nothing more.
     fn refuse(&self, io: &mut Io<'_>, client: &mut Uploader, refusal: &Refusal) {
         match refusal {
-            Refusal::Disk(error) => log::error!("cannot take a file of {}: {error}", client.escaped()),
-            _ => log::info!("refused a file of {}: {refusal}", client.escaped()),
+            Refusal::Disk(error) => log::error!("cannot take a file of {}: {error}", client.peer),
+            _ => log::info!("refused a file of {}: {refusal}", client.peer),
         }
         client.incoming = None;
         // A client that takes no output any more needs no reason either.
@@ -353,13 +353,8 @@ impl Uploader {
     fn give_up(&mut self, why: &dyn fmt::Display) {
         if let Some(Incoming { name, size, left, .. }) = self.incoming.take() {
             let came = size - left;
-            log::info!("{} sent {came} of {size} bytes of {name:?}: {why}", self.escaped());
+            log::info!("{} sent {came} of {size} bytes of {name:?}: {why}", self.peer);
         }
-    }
-
-    /// Who it is, for logs: a client may choose the path of its Unix socket.
-    fn escaped(&self) -> String {
-        self.peer.to_string().escape_debug().to_string()
     }
 }
 

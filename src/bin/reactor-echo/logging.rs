@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use log::{LevelFilter, Log, Metadata, Record};
+use serve_forever::Printable;
 use simple_logger::SimpleLogger;
 
 /// Whether to colour what goes to stderr: it is a terminal and nobody objects
@@ -44,7 +45,8 @@ pub(crate) fn init(verbose: u8, quiet: bool) {
 }
 
 /// A logger that outlives its stderr: `eprintln!`, which the inner one uses,
-/// panics when nobody reads that any more.
+/// panics when nobody reads that any more. A record is one line, whoever's
+/// text is in it.
 struct Undaunted(SimpleLogger);
 
 impl Log for Undaunted {
@@ -53,7 +55,12 @@ impl Log for Undaunted {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let _ = std::panic::catch_unwind(|| self.0.log(record));
+        let _ = std::panic::catch_unwind(|| {
+            let text = Printable(record.args());
+            let mut plain = Record::builder();
+            plain.metadata(record.metadata().clone()).module_path(record.module_path());
+            self.0.log(&plain.args(format_args!("{text}")).build());
+        });
     }
 
     fn flush(&self) {
