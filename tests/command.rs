@@ -439,6 +439,72 @@ fn without_the_token_nobody_gets_a_word() {
     assert_eq!(long.rest(), b"");
 }
 
+/// Sends this, and looks whether what stands behind it is run.
+#[track_caller]
+fn expect_nothing_is_run(server: &Server<Command>, pieces: &[&str]) {
+    let client = server.connect();
+    for piece in pieces {
+        let before = server.ask(|_, io| io.stats().bytes_in);
+        client.send(piece);
+        // It comes by itself; but where the connection has ended, not at all.
+        let length = piece.len() as u64;
+        eventually("it is taken", || {
+            let (now, clients) = server.ask(|command, io| (io.stats().bytes_in, format!("{command:?}")));
+            now >= before + length || clients.contains("clients: 0")
+        });
+    }
+    assert_eq!(client.rest(), b"", "{pieces:?}");
+}
+
+#[test]
+fn what_a_web_page_makes_a_browser_send_runs_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let owned = directory.path().join("owned");
+    let body = format!("\r\nHost: x\r\n\r\ntouch {}\r\n", owned.display());
+    let request = |line: &str| format!("{line}{body}");
+    let server = quiet(Command::shell());
+    let lines =
+        ["POST / HTTP/1.1", "GET /a HTTP/1.0", "touch /x HTTP/1.1", "\r\n\nput * HTTP/7", "PRI * HTTP/2.0"];
+    for line in lines {
+        expect_nothing_is_run(&server, &[&request(line)]);
+    }
+    expect_nothing_is_run(&server, &["POST / HT", &request("TP/1.1")]);
+    expect_nothing_is_run(&server, &["\x16\x03\x01", "x\r\n", &body]);
+    let chunks = quiet(Command::shell().framing(Framing::Chunk));
+    for line in lines {
+        expect_nothing_is_run(&chunks, &[&request(line)]);
+    }
+    // Behind the token too; and as the token it is none.
+    let server = quiet(Command::shell().token("secret").expect("it is not empty"));
+    expect_nothing_is_run(&server, &[&request("POST / HTTP/1.1")]);
+    expect_nothing_is_run(&server, &[&request("secret\n\nPOST / HTTP/1.1")]);
+    assert!(!owned.exists());
+}
+
+// The page decides how long the line is, and so where it is cut. What looks
+// like a command until then is run as one; nothing behind it is.
+#[test]
+fn a_first_line_of_http_that_comes_in_several_chunks_is_noticed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let owned = directory.path().join("owned");
+    let server = quiet(Command::shell().framing(Framing::Chunk).reply(Reply::Raw));
+    let client = server.connect();
+    client.send("false /a ");
+    client.expect("no output!");
+    client.send(format!("HTTP/1.1\r\n\r\ntouch {}\r\n", owned.display()));
+    assert_eq!(client.rest(), b"");
+    assert!(!owned.exists());
+}
+
+#[test]
+fn http_is_a_text_like_any_other_behind_the_first_request() {
+    let server = quiet(Command::allow(["echo"]));
+    let client = server.connect();
+    client.send("\necho GET / HTTP/1.1\necho / HTTP/1.1\n");
+    expect_reply(&client, "GET / HTTP/1.1\n", "0");
+    expect_reply(&client, "/ HTTP/1.1\n", "0");
+}
+
 #[test]
 fn a_token_that_does_not_come_in_time_closes_without_a_word() {
     let command = Command::shell().token("secret").expect("it is not empty");

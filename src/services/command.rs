@@ -49,6 +49,12 @@ const GREETING: &str = "欢迎登录";
 /// - **A command** has no input, leads a process group of its own, and inherits
 ///   descriptors 0, 1 and 2. It has 30 s and may write 1 MiB; with
 ///   [`Reply::Stream`], which holds nothing back, any amount.
+/// - **A web page** can make a browser connect to any port of its own machine.
+///   A first request that looks like the first line of an HTTP request, or like
+///   a handshake of TLS, ends the connection, with a warning in the log. In
+///   chunks, where the page decides how such a line is cut, what comes before
+///   the cut may be taken for a command: its first word is the page's then, a
+///   token without a slash (`GET`), and all behind it one word.
 /// - **A client's end of file** ends its requests: what it has asked for is
 ///   answered, then the connection closed. **A client that is gone** (a reset,
 ///   a closed Unix socket, a failed write) has its command terminated: SIGTERM,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::Peer;
+use crate::services::http_guard::HttpGuard;
 
 /// Requests that may wait behind the one that is answered.
 const WAITING: usize = 4;
@@ -15,6 +16,8 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     /// It has shown the token, or there is none.
     pub(super) is_admitted: bool,
+    /// What its first request looks like.
+    pub(super) guard: HttpGuard,
     /// Requests that wait behind the one that is answered.
     pub(super) queue: VecDeque<Request>,
     pub(super) doing: Doing,
@@ -54,6 +57,7 @@ impl Client {
         Self {
             peer,
             is_admitted,
+            guard: HttpGuard::default(),
             queue: VecDeque::new(),
             doing: Doing::Nothing,
             ends: false,

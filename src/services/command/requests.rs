@@ -10,6 +10,7 @@ use super::reply::{self, Reply, Status};
 use super::{Audit, Command, Job};
 use crate::process::Pipe;
 use crate::services::framing::{Framing, TOO_LONG};
+use crate::services::http_guard::HttpGuard;
 use crate::{ChildId, ConnId, Io, Sent};
 
 /// Requests of all clients that may wait for a child.
@@ -38,10 +39,19 @@ impl Command {
             let Some(client) = self.clients.get_mut(&id).filter(|client| client.wants_requests()) else {
                 return;
             };
+            // A chunk is all that came: its trailing space counts here.
+            let is_http = self.framing == Framing::Chunk && client.guard.is_http_chunk(input);
             let request = if at_end { self.framing.last(input) } else { self.framing.next(input) };
             match request {
                 Ok(None) => return,
-                Ok(Some(text)) => self.receive(io, id, text.freeze()),
+                Ok(Some(text)) => {
+                    if is_http || (self.framing == Framing::Lines && client.guard.is_http_line(&text)) {
+                        client.ends = true;
+                        log::warn!("{}: HTTP, of a web page perhaps: nothing is run for it", client.peer);
+                        return io.close(id);
+                    }
+                    self.receive(io, id, text.freeze());
+                }
                 Err(_) if client.is_admitted => {
                     client.queue.push_back(Request::TooLong);
                     client.ends = true;
@@ -68,6 +78,8 @@ impl Command {
                     return io.close(id);
                 }
                 client.is_admitted = true;
+                // Nor may what follows be that.
+                client.guard = HttpGuard::default();
                 self.greet(io, id);
             }
             _ if text.is_empty() => {}
