@@ -72,6 +72,16 @@ impl Socket {
         self.waiting.len()
     }
 
+    /// The bytes of those that wait to be sent.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// It is on the list to send from.
+    pub(crate) const fn sends_later(&self) -> bool {
+        self.in_send_list
+    }
+
     /// Counts one more that is sent in this turn; false if its share is spent.
     pub(crate) fn may_send(&mut self, turn: u64, share: usize) -> bool {
         if self.sent.0 != turn {

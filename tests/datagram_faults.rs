@@ -330,6 +330,101 @@ fn what_cannot_leave_for_too_long_is_lost_and_told_and_the_socket_goes_on() {
     stand.expect_numbers([0]);
 }
 
+/// Sixty seconds of patience, which the clock of the test can be put beyond.
+fn patient() -> Stand {
+    Stand::new(Limits { write_stall: Some(Duration::from_secs(60)), ..Limits::default() })
+}
+
+impl Stand {
+    /// So long after the start, with this to say to the next sends once there
+    /// is an edge.
+    fn at(&mut self, seconds: u64, sends: impl Into<VecDeque<Option<Errno>>>) {
+        let driver = self.driver();
+        driver.ahead = Duration::from_secs(seconds);
+        driver.sends = sends.into();
+        driver.report(false, true);
+        self.turn();
+    }
+}
+
+#[test]
+fn who_waits_behind_one_that_was_taken_has_its_time_anew() {
+    let mut stand = patient();
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(3);
+    stand.at(40, [None, Some(Errno::AGAIN)]);
+    stand.expect_numbers([0]);
+    stand.driver().ahead = Duration::from_secs(90);
+    stand.turn();
+    assert_eq!(stand.heard(), [], "the last left 50 s ago");
+    stand.driver().ahead = Duration::from_secs(101);
+    stand.turn();
+    assert!(matches!(stand.heard()[..], [Heard::Send(_, 10, None), Heard::Send(_, 10, None)]));
+}
+
+#[test]
+fn an_edge_after_which_none_is_taken_gives_no_more_time() {
+    for lost in [Errno::AGAIN, Errno::INTR] {
+        let mut stand = patient();
+        stand.driver().sends = [Some(Errno::AGAIN)].into();
+        stand.send(2);
+        stand.at(40, [Some(lost), Some(Errno::AGAIN)]);
+        stand.turn();
+        stand.driver().ahead = Duration::from_secs(61);
+        stand.turn();
+        assert!(matches!(stand.heard()[..], [Heard::Send(_, 10, None), Heard::Send(_, 10, None)]));
+    }
+}
+
+#[test]
+fn a_queue_that_was_empty_or_given_up_has_its_whole_time_again() {
+    let mut stand = patient();
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(1);
+    stand.at(40, []);
+    stand.expect_numbers([0]);
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(1);
+    stand.driver().ahead = Duration::from_secs(99);
+    stand.turn();
+    assert_eq!(stand.heard(), [], "it has waited for 59 s");
+    stand.driver().ahead = Duration::from_secs(101);
+    stand.turn();
+    assert_eq!(stand.heard().len(), 1);
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(1);
+    stand.driver().ahead = Duration::from_secs(160);
+    stand.turn();
+    assert_eq!(stand.heard(), [], "it has waited for 59 s");
+    stand.driver().ahead = Duration::from_secs(162);
+    stand.turn();
+    assert_eq!(stand.heard().len(), 1);
+}
+
+#[test]
+fn a_socket_that_closes_offers_all_that_waits_once_more() {
+    let mut stand = Stand::new(Limits { datagrams_per_turn: 4, ..Limits::default() });
+    stand.send(20);
+    stand.driver().sends =
+        [None, Some(Errno::INTR), Some(Errno::INTR), Some(Errno::PERM), None, Some(Errno::NOBUFS)].into();
+    assert!(stand.reactor.close_socket(stand.socket));
+    // The share of the turn, and of the rest all but what is refused for good.
+    stand.expect_numbers((0..5).chain([6]).chain(8..20));
+    let stats = stand.reactor.stats();
+    assert_eq!((stats.datagrams_out, stats.datagrams_unsent), (18, 2));
+
+    // It had no room before; how that is now only another try can tell.
+    let mut stand = Stand::new(Limits::default());
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(4);
+    stand.driver().sends = [None, None, Some(Errno::AGAIN)].into();
+    assert!(stand.reactor.close_socket(stand.socket));
+    stand.expect_numbers([0, 1]);
+    let stats = stand.reactor.stats();
+    assert_eq!((stats.datagrams_out, stats.datagrams_unsent), (2, 2));
+    assert_eq!(stand.heard(), []);
+}
+
 #[test]
 fn an_error_of_receiving_is_told_and_what_lies_behind_it_is_received() {
     let mut stand = Stand::new(Limits::default());

@@ -2,11 +2,14 @@
 #![cfg(feature = "sim")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
-use serve_forever::driver::sim::{Rng, SimDriver, Weather};
+use serve_forever::driver::sim::{Odds, Rng, SimDriver, Weather};
 use serve_forever::services::Upper;
-use serve_forever::{Config, Endpoint, Peer, Reactor};
+use serve_forever::{
+    BoxError, Config, DatagramHandler, Endpoint, Io, Limits, Peer, Reactor, SocketError, SocketId,
+};
 
 fn endpoint(text: &str) -> Endpoint {
     text.parse().expect("a good endpoint")
@@ -81,4 +84,75 @@ fn losses_doublings_and_interruptions_do_nothing_worse() {
     for seed in 0..500 {
         answers(seed, Weather::seeded(&mut Rng::new(seed)));
     }
+}
+
+/// Sends ten for each that comes, notes when, and when it is told that one could
+/// not leave for too long.
+#[derive(Default)]
+struct Talker {
+    began: Option<Instant>,
+    given_up: Vec<Instant>,
+}
+
+impl DatagramHandler for Talker {
+    fn datagram(&mut self, io: &mut Io<'_>, on: SocketId, from: &Peer, data: &[u8]) -> Result<(), BoxError> {
+        self.began = Some(io.now());
+        for _ in 0..10 {
+            let _ = io.send_to(on, from, data);
+        }
+        Ok(())
+    }
+
+    fn error(&mut self, io: &mut Io<'_>, _: SocketId, error: &SocketError<'_>) {
+        if let SocketError::Send { error, .. } = error
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            self.given_up.push(io.now());
+        }
+    }
+}
+
+/// A system that is slow to take datagrams: what waits behind one that it took
+/// is given the whole time, and no more than that.
+#[test]
+fn who_waits_is_given_up_when_none_was_taken_for_so_long_and_not_before() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let (mut given_up, mut taken) = (0, 0);
+    for seed in 0..200 {
+        let weather = Weather { would_block: Odds::one_in(2), ..Weather::calm() };
+        let mut reactor = Reactor::with_driver(SimDriver::<false>::new(seed, weather), Config::default())
+            .expect("a good configuration");
+        let limits = Limits { write_stall: Some(PATIENCE), ..Limits::default() };
+        let talker = reactor.add_datagram(Talker::default(), limits).expect("good limits");
+        let at = endpoint("udp://127.0.0.1:53");
+        reactor.bind(&talker, &at).expect("it is free");
+        reactor.driver_mut().net_mut().send_datagram(&sender(1), &at, "go on");
+        let mut taken_at = Duration::ZERO;
+        for _ in 0..200 {
+            let turn = reactor.turn(Some(Duration::from_secs(5))).expect("the loop turns");
+            reactor.check_invariants().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+            // Once it has come, an edge takes half of the patience, or more.
+            reactor.driver_mut().net_mut().weather_mut().latency =
+                (Duration::from_secs(25), Duration::from_secs(45));
+            let start = reactor.driver().start();
+            let began = reactor.get_mut(&talker).began.map_or(Duration::ZERO, |began| began - start);
+            for at in std::mem::take(&mut reactor.get_mut(&talker).given_up) {
+                let waited = at.duration_since(start).saturating_sub(taken_at.max(began));
+                // A turn has one time, and the calls in it take some.
+                assert!(
+                    waited + Duration::from_millis(1) >= PATIENCE,
+                    "seed {seed}: given up {waited:?} after the last was taken"
+                );
+                assert!(waited <= PATIENCE * 2, "seed {seed}: given up {waited:?} after the last was taken");
+                given_up += 1;
+            }
+            let net = reactor.driver().net();
+            taken_at = net.last_taken(&at).map_or(taken_at, |at| Duration::from_nanos(at.as_nanos()));
+            if net.is_quiet() && !turn.more {
+                break;
+            }
+        }
+        taken += reactor.stats().datagrams_out;
+    }
+    assert!(given_up > 100 && taken > 100, "{given_up} were given up, {taken} taken");
 }

@@ -7,8 +7,9 @@ use crate::children::{Child, Stage};
 use crate::conn::{Conn, Flags, NO_LOOK, NO_SESSION, Phase};
 use crate::core::{Core, NOBODY, Purpose};
 use crate::driver::Driver;
-use crate::id::{ChildId, ConnId};
+use crate::id::{ChildId, ConnId, SocketId};
 use crate::moment::Moment;
+use crate::socket::Socket;
 
 /// Fails with what should hold, and of what.
 macro_rules! holds {
@@ -71,6 +72,9 @@ impl<D: Driver> Reactor<D> {
         for (place, listener) in self.listeners.table.iter() {
             let listed = self.listeners.ready.iter().filter(|ready| ready.0 == place).count();
             holds!(listed == usize::from(listener.ready), "listener {place} is listed {listed} times");
+        }
+        for (key, socket) in core.sockets.table.iter() {
+            check_socket(core, SocketId(key), socket)?;
         }
         check_counts(core, self.listeners.paused.is_some())
     }
@@ -284,6 +288,27 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
             holds!(waits, "child {id} was told of, and will not be reaped");
         }
     }
+    Ok(())
+}
+
+/// No datagram is forgotten: it is on the list to be sent, or the system has no
+/// room and does not have all the time there is.
+fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String> {
+    let limits = &core.services[usize::from(socket.service)].limits;
+    let (waiting, bytes) = (socket.waiting(), socket.bytes());
+    holds!(waiting <= limits.max_datagrams, "{waiting} datagrams wait on socket {id}");
+    holds!(bytes <= limits.hard_mark, "{bytes} bytes wait on socket {id}");
+    let listed = core.sockets.to_send.iter().filter(|listed| **listed == id).count();
+    holds!(listed == usize::from(socket.sends_later()), "socket {id} is {listed} times in the list to send");
+    let stalled = socket.stalled.and_then(|timer| core.timers.moment(timer));
+    holds!(stalled.is_none() || waiting > 0, "socket {id} is stalled with nothing to send");
+    if waiting > 0 && listed == 0 {
+        holds!(!socket.writable, "socket {id} has room, and what waits is forgotten");
+        let watched = stalled.is_some() || limits.write_stall.is_none();
+        holds!(watched, "socket {id} may have no room for ever");
+    }
+    let longest = limits.write_stall.map(|patience| core.moment.plus(patience));
+    holds!(stalled <= longest, "socket {id} has more time than it is given");
     Ok(())
 }
 

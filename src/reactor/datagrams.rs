@@ -79,11 +79,12 @@ impl<D: Driver> Reactor<D> {
         Ok(id)
     }
 
-    /// Closes a datagram socket. What waits to be sent is offered to the
-    /// system once more, and what that does not take is dropped. `false` if it
-    /// was closed already.
+    /// Closes a datagram socket. All that waits to be sent is offered to the
+    /// system once more, in order, until it has no room; what it does not take
+    /// is dropped and counted, and no handler is told. `false` if it was
+    /// closed already.
     pub fn close_socket(&mut self, socket: SocketId) -> bool {
-        self.send_waiting(socket, false);
+        self.offer_once_more(socket);
         let core = &mut self.stage.core;
         let Some(state) = core.sockets.table.remove(socket.0) else { return false };
         core.stats.datagrams_unsent += state.waiting() as u64;
@@ -201,7 +202,7 @@ impl<D: Driver> Reactor<D> {
         if self.listeners.single == Some(Single::Awaited) {
             self.listeners.single = Some(if handed_over { Single::Answered(id) } else { Single::Refused });
         }
-        self.send_waiting(id, true);
+        self.send_waiting(id);
         Received::Datagram
     }
 
@@ -233,15 +234,14 @@ impl<D: Driver> Reactor<D> {
         for place in 0..listed {
             let id = self.stage.core.sockets.to_send[place];
             self.stage.core.sockets.sends_now(id);
-            self.send_waiting(id, true);
+            self.send_waiting(id);
         }
         self.stage.core.sockets.to_send.drain(..listed);
     }
 
     /// Sends what waits on one socket, as much as the system takes and its
-    /// share of the turn allows. What the system refuses is told, if anybody
-    /// is to be `told`.
-    pub(super) fn send_waiting(&mut self, id: SocketId, told: bool) {
+    /// share of the turn allows.
+    pub(super) fn send_waiting(&mut self, id: SocketId) {
         loop {
             let Self { driver, ports, stage, .. } = self;
             let core = &mut stage.core;
@@ -263,25 +263,48 @@ impl<D: Driver> Reactor<D> {
                     core.stats.datagrams_out += 1;
                     core.stats.bytes_out += letter.data.len() as u64;
                     core.took_one(id);
-                    self.drop_first(id, None, told);
+                    self.drop_first(id, None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return core.send_later(id),
-                Err(error) => self.drop_first(id, Some(&error), told),
+                Err(error) => self.drop_first(id, Some(&error)),
             }
         }
     }
 
+    /// Offers all that waits on a socket which closes: what the system said of
+    /// it before may be over, and no share of a turn counts any more.
+    fn offer_once_more(&mut self, id: SocketId) {
+        let Self { driver, ports, stage, .. } = self;
+        let core = &mut stage.core;
+        let Some(port) = ports.get_mut(id) else { return };
+        let mut interruptions = 0;
+        while let Some(letter) = core.sockets.get_mut(id).and_then(|socket| socket.first()) {
+            match driver.send_to(&mut port.socket, &letter.to, &letter.data) {
+                Ok(()) => {
+                    core.stats.datagrams_out += 1;
+                    core.stats.bytes_out += letter.data.len() as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && interruptions < FAILURES => {
+                    interruptions += 1;
+                    continue;
+                }
+                Err(_) => core.stats.datagrams_unsent += 1,
+            }
+            interruptions = 0;
+            core.sockets.take_first(id);
+        }
+    }
+
     /// The first that waits has left, or is lost.
-    fn drop_first(&mut self, id: SocketId, error: Option<&io::Error>, told: bool) {
+    fn drop_first(&mut self, id: SocketId, error: Option<&io::Error>) {
         let core = &mut self.stage.core;
         let Some(letter) = core.sockets.take_first(id) else { return };
         core.after_sending(id);
         if let Some(error) = error {
             core.stats.datagrams_unsent += 1;
-            if told {
-                self.tell(id, &SocketError::Send { to: &letter.to, len: letter.data.len(), error });
-            }
+            self.tell(id, &SocketError::Send { to: &letter.to, len: letter.data.len(), error });
         }
         self.stage.core.sockets.reuse(letter);
     }
@@ -293,7 +316,7 @@ impl<D: Driver> Reactor<D> {
         // It is asked again for what comes next, whether or not it has told.
         socket.writable = true;
         for _ in 0..socket.waiting() {
-            self.drop_first(id, Some(&io::ErrorKind::TimedOut.into()), true);
+            self.drop_first(id, Some(&io::ErrorKind::TimedOut.into()));
         }
     }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::network::{Due, Network, Source};
 use super::post::{Mail, Mailbox};
 use super::trace::What;
-use crate::driver::{Event, Token};
+use crate::driver::{Event, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::link::Peer;
 
@@ -35,6 +35,14 @@ impl Network {
         self.delivered.iter().filter(move |(to, _)| to == peer).map(|(_, data)| data)
     }
 
+    /// When the network last took a datagram that the server sent on the socket
+    /// which is, or was, bound there.
+    #[must_use]
+    pub fn last_taken(&self, on: &Endpoint) -> Option<Moment> {
+        let mailbox = self.mailboxes.iter().rfind(|mailbox| mailbox.at == *on)?;
+        mailbox.taken.map(Moment::from_nanos)
+    }
+
     /// A new socket: its place, and where it is bound indeed.
     pub(super) fn bind(&mut self, at: &Endpoint, token: Token) -> io::Result<(usize, Endpoint)> {
         let at = match at {
@@ -55,6 +63,7 @@ impl Network {
             at: at.clone(),
             token: Some(token),
             waiting: VecDeque::new(),
+            taken: None,
             read_armed: true,
             write_armed: false,
             read_edge: false,
@@ -162,6 +171,7 @@ impl Network {
             self.after(latency, Due::MailboxEdge(place));
             return Err(Errno::AGAIN.into());
         }
+        self.mailboxes[place].taken = Some(self.now);
         self.trace.note(self.now, None, What::SendTo, data.len() as u64);
         self.trace.bytes(data);
         self.mail(|| Mail::Down(to.clone(), Bytes::copy_from_slice(data)));

@@ -15,6 +15,8 @@ pub(super) struct Mailbox {
     /// `None` once it is closed.
     pub(super) token: Option<Token>,
     pub(super) waiting: VecDeque<(Peer, Bytes)>,
+    /// When the last datagram was taken from the server.
+    pub(super) taken: Option<u64>,
     /// The last edge is used up: the next change makes another.
     pub(super) read_armed: bool,
     /// A send was told to wait for an edge.
