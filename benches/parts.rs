@@ -34,6 +34,9 @@ mod buffer;
 #[path = "../src/burst.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod burst;
+#[path = "../src/contain.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod contain;
 #[path = "../src/groups.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod groups;
@@ -49,6 +52,9 @@ mod input;
 #[path = "../src/moment.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it, and drivers too")]
 mod moment;
+#[path = "../src/printable.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it")]
+mod printable;
 #[path = "../src/timers.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod timers;

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use crate::burst::{Burst, Stretch};
+use crate::contain::discard;
 
 /// From this size on, shared bytes are queued by reference; smaller ones are
 /// copied into the buffer that is being filled, for a copy of so few bytes
@@ -30,14 +31,24 @@ pub(crate) const PIECES: usize = 32;
 enum Segment {
     Copied(Vec<u8>),
     /// Bytes that others may hold as well.
-    Shared(Bytes),
+    Shared(Shared),
+}
+
+/// Shared bytes, whose owner ([`Bytes::from_owner`]) may be dropped with them.
+#[derive(Debug)]
+struct Shared(Bytes);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        discard("what owned shared bytes", std::mem::take(&mut self.0));
+    }
 }
 
 impl Segment {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Shared(bytes) => &bytes.0,
         }
     }
 }
@@ -141,7 +152,7 @@ impl OutQueue {
         debug_assert!(!data.is_empty(), "no segment is empty");
         debug_assert!(self.stretch.is_empty(), "a stretch is the end of a queue");
         self.len += data.len();
-        self.more.push_back(Segment::Shared(data));
+        self.more.push_back(Segment::Shared(Shared(data)));
     }
 
     /// All of it, if it is one piece.
@@ -195,7 +206,7 @@ impl OutQueue {
             let left = segment.bytes().len();
             match segment {
                 Segment::Shared(bytes) if count < left => {
-                    bytes.advance(count);
+                    bytes.0.advance(count);
                     return;
                 }
                 // Its rest becomes the front, which is empty.
@@ -312,7 +323,7 @@ mod tests {
         queue.push_copy(b"end");
         assert_eq!((queue.len(), queue.only_piece(&burst), queue.more.len()), (1011 + SHARE_FROM, None, 2));
         let Some(Segment::Shared(held)) = queue.more.front() else { panic!("not shared") };
-        assert_eq!(held.as_ptr(), large.as_ptr(), "shared, not copied");
+        assert_eq!(held.0.as_ptr(), large.as_ptr(), "shared, not copied");
     }
 
     #[test]

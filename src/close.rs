@@ -1,7 +1,9 @@
 //! Why a connection ended, and what became of a message.
 
+use std::fmt::Write as _;
 use std::{fmt, io};
 
+use crate::contain::{caught, discard, message};
 use crate::error::BoxError;
 use crate::printable::Printable;
 
@@ -89,13 +91,48 @@ impl fmt::Display for Close {
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
             Self::Overflow => f.write_str("too much output waiting for a slow reader"),
             Self::InputTooLong => f.write_str("a request is too long"),
-            Self::Failed(error) => write!(f, "failed: {}", Printable(error)),
+            Self::Failed(error) => fmt_failed(f, error),
             Self::Panicked(message) => write!(f, "panicked: {}", Printable(message)),
             Self::Io(error) => write!(f, "broken: {}", Printable(error)),
             Self::Shutdown => f.write_str("the server shut down"),
         }
     }
 }
+
+/// An error is the handler's own, and so is the code that prints it: if that
+/// panics or fails, which makes others panic, this says so instead.
+fn fmt_failed(f: &mut fmt::Formatter<'_>, error: &BoxError) -> fmt::Result {
+    let mut text = String::new();
+    match caught(|| write!(text, "{error}")) {
+        Ok(Ok(())) => write!(f, "failed: {}", Printable(&text)),
+        Ok(Err(fmt::Error)) => f.write_str("failed, with an error that cannot be printed"),
+        Err(payload) => {
+            write!(f, "failed, with an error whose printing panicked: {}", Printable(message(payload)))
+        }
+    }
+}
+
+impl Drop for Close {
+    /// The same of the code that drops it: a panic there is logged, and ends
+    /// nothing.
+    fn drop(&mut self) {
+        if let Self::Failed(error) = self {
+            discard("an error", std::mem::replace(error, Box::new(Gone)));
+        }
+    }
+}
+
+/// In place of an error that is dropped; of no size, so that it costs nothing.
+#[derive(Debug)]
+struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error that is gone")
+    }
+}
+
+impl std::error::Error for Gone {}
 
 /// What became of a message that a handler wrote or sent.
 #[must_use = "a handler that writes on while the answer is Full has its connection ended at the hard mark"]

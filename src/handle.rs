@@ -9,10 +9,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::contain::discard;
 use crate::io::Io;
 
-/// A call that waits for its turn.
-pub(crate) type Call = Box<dyn FnOnce(&mut dyn Any, &mut Io<'_>) + Send>;
+type Run = dyn FnOnce(&mut dyn Any, &mut Io<'_>) + Send;
+
+/// A call that waits for its turn; dropped without it, it harms nobody.
+pub(crate) struct Call(Option<Box<Run>>);
+
+impl Call {
+    pub(crate) fn run(mut self, handler: &mut dyn Any, io: &mut Io<'_>) {
+        if let Some(run) = self.0.take() {
+            run(handler, io);
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(run) = self.0.take() {
+            discard("a call that was not run", run);
+        }
+    }
+}
 
 /// Calls that wait, each with its service.
 pub(crate) type Calls = VecDeque<(u16, Call)>;
@@ -176,7 +195,7 @@ impl<S: 'static> Handle<S> {
         let call = move |handler: &mut dyn Any, io: &mut Io<'_>| {
             f(handler.downcast_mut().expect("the reactor made this handle for a service of this type"), io);
         };
-        self.inbox.call(self.service, Box::new(call))
+        self.inbox.call(self.service, Call(Some(Box::new(call))))
     }
 
     /// Asks for a shutdown: listeners close, what is under way is finished

@@ -57,6 +57,18 @@ pub enum AfterEof {
 /// and a TCP peer sees a reset. Where a callback belongs to no connection
 /// (`verify`, `tick`, `draining`, `listener_failed`), a panic is counted and
 /// logged, and the service goes on; `verify` then refuses.
+///
+/// Code of the program runs outside of callbacks too: the `Display` and `Drop`
+/// of an error, and the `Drop` of what owns shared bytes
+/// ([`Bytes::from_owner`](bytes::Bytes::from_owner)), of a call from a
+/// [`Handle`](crate::Handle) that was not run, of sessions and handlers when the
+/// reactor is dropped. A panic there is logged and ends nothing, whatever
+/// [`Config::catch_panics`](crate::Config::catch_panics) says.
+///
+/// Not promised: what the program's logger, its panic hook or a
+/// [`Driver`](crate::driver::Driver) of its own panic with comes out of the
+/// loop. A `Drop` that panics while a panic unwinds ends the process, by the
+/// rules of the language.
 pub trait StreamHandler: 'static {
     /// The state of one connection.
     type Session: 'static;

@@ -70,6 +70,7 @@ mod close;
 #[cfg(feature = "codec")]
 pub mod codec;
 mod conn;
+mod contain;
 mod core;
 mod datagram;
 pub mod driver;

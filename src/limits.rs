@@ -219,8 +219,9 @@ pub struct Config {
     /// Catch a panic in a callback, end that connection alone with
     /// [`Close::Panicked`](crate::Close::Panicked), and count it. `false`
     /// lets it propagate out of the loop, in the middle of a turn: what that
-    /// turn had still to do may be lost, so drop the reactor then. Default
-    /// `true`.
+    /// turn had still to do may be lost, so drop the reactor then. What of the
+    /// program's panics outside of a callback is caught in any case: see
+    /// [`StreamHandler`](crate::StreamHandler). Default `true`.
     pub catch_panics: bool,
 }
 

@@ -22,6 +22,7 @@ mod wait;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use self::single::Handled;
 use self::listeners::Listeners;
 use self::sockets::Ports;
 use self::stage::Stage;
+use crate::contain::caught;
 use crate::core::{Core, Ending};
 use crate::driver::{Driver, MioDriver, Moment};
 use crate::error::{Error, Result};
@@ -313,12 +315,18 @@ impl<D: Driver> Drop for Reactor<D> {
     /// process: then children are ended, and nobody is told.
     fn drop(&mut self) {
         self.inbox.close();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            return self.end_processes();
+        }
+        let told = caught(|| {
             self.read_clock();
             self.drop_everything();
             self.bury_children();
-        } else {
+        });
+        if let Err(payload) = told {
+            // Of a callback, and `catch_panics` is off.
             self.end_processes();
+            resume_unwind(payload);
         }
     }
 }

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use slab::Slab;
 
 use crate::close::Close;
+use crate::contain::discard;
 use crate::error::BoxError;
 use crate::handler::{AfterEof, StreamHandler};
 use crate::id::{ChildId, ListenerId, TimerId};
@@ -56,6 +57,15 @@ pub(crate) struct Streams<S: StreamHandler> {
 impl<S: StreamHandler> Streams<S> {
     pub(crate) const fn new(handler: S) -> Self {
         Self { handler, sessions: Slab::new() }
+    }
+}
+
+impl<S: StreamHandler> Drop for Streams<S> {
+    /// Sessions are left here only when a panic has dropped the reactor.
+    fn drop(&mut self) {
+        for session in self.sessions.drain() {
+            discard("a session", session);
+        }
     }
 }
 

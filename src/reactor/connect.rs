@@ -102,8 +102,8 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::OWES_ANSWER);
         let (service, tag) = (conn.service, conn.extras().tag);
-        let error = match conn.why.take().map(|why| *why) {
-            Some(Close::Io(error)) => error,
+        let error = match conn.why.take().as_deref_mut() {
+            Some(Close::Io(error)) => std::mem::replace(error, io::ErrorKind::Other.into()),
             Some(Close::TimedOut(Deadline::Connect)) => io::ErrorKind::TimedOut.into(),
             _ => io::ErrorKind::ConnectionAborted.into(),
         };

@@ -1,9 +1,10 @@
-//! The only place from which user code is called.
+//! The only place from which callbacks are called.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 use crate::close::Close;
+use crate::contain::{caught, discard, message};
 use crate::core::{Core, NOBODY, ServiceState};
 use crate::error::{BoxError, Error, Result};
 use crate::id::ConnId;
@@ -68,7 +69,7 @@ impl Stage {
         let catches = core.config.catch_panics;
         let serve = &mut *services[service as usize];
         let io = &mut Io::new(core, service);
-        let outcome = catch_unwind(AssertUnwindSafe(|| callback(serve, io)));
+        let outcome = caught(|| callback(serve, io));
         core.here = NOBODY;
         match outcome {
             Ok(Ok(value)) => Ok(value),
@@ -91,15 +92,7 @@ impl Stage {
     #[cold]
     fn panic(&mut self, service: u16, here: ConnId, payload: Box<dyn Any + Send>) -> Close {
         self.core.stats.panicked += 1;
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        let text = text.unwrap_or_else(|| "of no text".into());
-        // Dropping a payload runs user code, which may panic in its turn.
-        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(again);
-        }
+        let text = message(payload);
         if here == NOBODY {
             log::error!("{}: a callback panicked: {}", self.name(service), Printable(&text));
         } else {
@@ -107,5 +100,14 @@ impl Stage {
             log::error!("{name}: a callback of connection {here} panicked: {}", Printable(&text));
         }
         Close::Panicked(text)
+    }
+}
+
+impl Drop for Stage {
+    /// Drops the handlers one by one: each with its own panic, if it has one.
+    fn drop(&mut self) {
+        for service in self.services.drain(..) {
+            discard("a handler", service);
+        }
     }
 }

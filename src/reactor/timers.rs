@@ -86,7 +86,7 @@ impl<D: Driver> Reactor<D> {
         }
         for (service, call) in calls.drain(..) {
             self.stage.core.stats.calls += 1;
-            self.with_service(service, "a call from a handle", |serve, io| call(serve.handler(), io));
+            self.with_service(service, "a call from a handle", |serve, io| call.run(serve.handler(), io));
         }
         self.calls = calls;
     }
