@@ -1,6 +1,7 @@
 //! An echo on every core: a reactor for each on a thread of its own, all with
 //! a listener on the same port (`SO_REUSEPORT`, socket(7)), among which the
-//! kernel divides who connects. They share nothing; SIGINT or SIGTERM ends all.
+//! kernel divides who connects. They share nothing; a signal (SIGINT, SIGTERM or
+//! SIGHUP) ends all.
 //!
 //! ```text
 //! cargo run --release --features signals --example multicore -- 127.0.0.1:7007 [THREADS]

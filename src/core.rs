@@ -176,6 +176,8 @@ pub(crate) struct Core {
     /// The end of a shutdown drops everything: nothing new is begun, or a
     /// handler that begins everything anew would keep it from its end.
     pub(crate) is_over: bool,
+    /// A shutdown has begun, and is not complete.
+    pub(crate) is_ending: bool,
 }
 
 impl Core {
@@ -210,6 +212,7 @@ impl Core {
             children: Children::new(),
             wish: Ending::Running,
             is_over: false,
+            is_ending: false,
             config,
         }
     }

@@ -398,9 +398,11 @@ impl<'a> Io<'a> {
         self.core.set_idle(id, idle);
     }
 
-    /// Sets a connection apart from those that a shutdown is about: it is not
-    /// waited for, and it stays until all others are closed. For what serves
-    /// the program itself, such as a connection that signals arrive on.
+    /// Sets a connection apart from those that a shutdown is about: it is
+    /// neither waited for nor closed, and is there when the reactor is used
+    /// again; it ends with the reactor at the latest. For what serves the
+    /// program itself, such as a connection that signals arrive on. A pipe of
+    /// a child goes with the child all the same.
     pub fn set_background(&mut self, id: ConnId, background: bool) {
         if let Some(conn) = self.core.conns.get_mut(id.0) {
             if background {
@@ -418,8 +420,15 @@ impl<'a> Io<'a> {
         self.core.wish(Ending::Draining(at));
     }
 
+    /// True once a shutdown is wished for or has begun, until it is complete.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.core.is_ending || self.core.wish != Ending::Running
+    }
+
     /// Ends the loop with this turn: every connection is dropped with
-    /// [`Close::Shutdown`].
+    /// [`Close::Shutdown`], but for those in the
+    /// [background](Self::set_background).
     pub fn stop(&mut self) {
         self.core.wish(Ending::Stopping);
     }

@@ -199,7 +199,8 @@ impl<D: Driver> Reactor<D> {
 
     /// Takes turns until a shutdown is complete, which a
     /// [`Handle`](crate::Handle) or a callback asks for. It then can be used
-    /// again: listeners are closed, services stay.
+    /// again: listeners are closed, services stay, and so do connections in
+    /// the [background](crate::Io::set_background).
     ///
     /// # Errors
     ///
@@ -320,7 +321,7 @@ impl<D: Driver> Drop for Reactor<D> {
         }
         let told = caught(|| {
             self.read_clock();
-            self.drop_everything();
+            self.drop_everything(false);
             self.bury_children();
         });
         if let Err(payload) = told {

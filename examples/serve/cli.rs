@@ -17,8 +17,8 @@ Examples:
   serve --dir /srv/in --max-upload 100000000 upload=127.0.0.1:8898
 
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
-SIGINT and SIGTERM end it: what has arrived is answered, within 10 s; a second
-one ends it at once.
+SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within 10 s; a
+second one, a second or more later, ends it at once.
 
 Exit status: 0, or 128 + N after a second signal N; 2 when the arguments make
 no sense or an endpoint cannot be served.";

@@ -5,6 +5,8 @@
 //! ```
 
 mod cli;
+#[path = "../common/inherited.rs"]
+mod inherited;
 #[path = "../../src/bin/reactor-echo/logging.rs"]
 mod logging;
 
@@ -197,6 +199,7 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     let max_connections = arguments.max_connections.map(|most| most.saturating_add(own));
     let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
     let signals = Signals::watch(&mut reactor, DRAIN)?;
+    inherited::keep_from_children()?;
     let listening = vec![None; arguments.served.len()];
     let mut server = Server { reactor, arguments, listening, operated: None };
     for (place, served) in arguments.served.iter().enumerate() {

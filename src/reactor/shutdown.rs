@@ -24,6 +24,7 @@ impl<D: Driver> Reactor<D> {
         let wish = std::mem::replace(&mut self.stage.core.wish, Ending::Running);
         let was_running = self.ending == Ending::Running;
         self.ending.hasten(wish);
+        self.stage.core.is_ending = self.ending != Ending::Running;
         match self.ending {
             Ending::Running => return false,
             Ending::Draining(_) if was_running => self.begin_draining(),
@@ -33,21 +34,22 @@ impl<D: Driver> Reactor<D> {
                     // What it takes until then (a child that is killed may
                     // take its time to die) is waited for, and not spun on.
                     self.ending = Ending::Stopping;
-                    self.drop_everything();
+                    self.drop_everything(true);
                 } else {
                     self.close_the_quiet();
                 }
             }
-            Ending::Stopping => self.drop_everything(),
+            Ending::Stopping => self.drop_everything(true),
         }
         let core = &self.stage.core;
-        let finished = core.conns.is_empty()
+        let finished = core.conns.iter().all(|(_, conn)| outlives_shutdown(conn))
             && self.listeners.is_empty()
             && core.sockets.table.is_empty()
             && core.children.table.is_empty();
         if finished {
             self.ending = Ending::Running;
             self.stage.core.is_over = false;
+            self.stage.core.is_ending = false;
             // What was wished for while it ended has come about with it.
             self.stage.core.wish = Ending::Running;
         }
@@ -117,8 +119,9 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes everything at once; every session is told.
-    pub(super) fn drop_everything(&mut self) {
+    /// Closes everything at once, or everything but what a shutdown spares;
+    /// every session is told.
+    pub(super) fn drop_everything(&mut self, spares: bool) {
         self.stage.core.is_over = true;
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
@@ -127,8 +130,15 @@ impl<D: Driver> Reactor<D> {
         self.resume_accepting();
         self.kill_children();
         for key in self.stage.core.conns.keys() {
-            self.stage.core.kill(ConnId(key), Close::Shutdown);
+            if !spares || !self.stage.core.conns.get(key).is_some_and(outlives_shutdown) {
+                self.stage.core.kill(ConnId(key), Close::Shutdown);
+            }
         }
         self.reap();
     }
+}
+
+/// The program's own, and whole.
+fn outlives_shutdown(conn: &Conn) -> bool {
+    conn.has(Flags::BACKGROUND) && conn.is_live() && conn.child().is_none()
 }

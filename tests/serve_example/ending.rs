@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::util::program::{Serve, Signal, is_gone, wait_until};
+use crate::util::program::{Program, Serve, Signal, example, is_gone, wait_until};
 use crate::util::{Client, DatagramClient, noise};
 
 /// Does something while the program stands still: all of it has arrived when
@@ -66,7 +67,7 @@ impl Waiting {
 
 #[test]
 fn what_has_arrived_is_answered_and_nothing_remains() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().display();
         let arguments = [
@@ -194,6 +195,8 @@ fn a_second_signal_ends_it_at_once_and_socket_files_are_gone() {
         let pids = waiting.pids();
         serve.program.signal(first);
         wait_until("it listens no more", || Client::try_connect(serve.at(0)).is_err());
+        // Within a second it is the first one, doubled.
+        std::thread::sleep(Duration::from_millis(1100));
         let ended = serve.program.end_by(second);
         assert_eq!(ended.status, status);
         assert!(ended.stderr.contains("no more waiting"), "{}", ended.stderr);
@@ -208,21 +211,83 @@ fn a_second_signal_ends_it_at_once_and_socket_files_are_gone() {
     }
 }
 
+// As timeout(1) does, which signals its child and then the group.
 #[test]
-fn two_signals_that_come_together_end_it_too() {
-    let waiting = Waiting::new();
-    let serve = Serve::start(&["--shell", "--greeting=", "command=127.0.0.1:0"]);
-    let command = serve.connect(0);
-    command.send(waiting.line());
-    let pids = waiting.pids();
-    while_it_stands_still(&serve, || {
-        serve.program.signal(Signal::INT);
-        serve.program.signal(Signal::TERM);
-    });
-    let status = serve.program.wait().status;
-    assert!(status == 130 || status == 143, "{status}");
-    command.assert_closed();
-    for pid in pids {
-        wait_until("the group is gone", || is_gone(pid));
+fn signals_that_come_together_are_one() {
+    for held in [false, true] {
+        let waiting = Waiting::new();
+        let serve = Serve::start(&["--shell", "--greeting=", "command=127.0.0.1:0"]);
+        let command = serve.connect(0);
+        command.send(waiting.line());
+        let pids = waiting.pids();
+        let together = || {
+            serve.program.signal(Signal::INT);
+            serve.program.signal(Signal::TERM);
+        };
+        if held {
+            while_it_stands_still(&serve, || {
+                together();
+                // However long it is before it sees them.
+                std::thread::sleep(Duration::from_millis(1200));
+            });
+        } else {
+            together();
+        }
+        wait_until("it listens no more", || Client::try_connect(serve.at(0)).is_err());
+        waiting.go_on();
+        command.expect("info|8|0\nwent on\n");
+        command.expect_eof();
+        let ended = serve.program.wait();
+        assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+        assert!(pids.iter().all(|pid| is_gone(*pid)));
     }
+}
+
+/// Starts `serve` by env(1), which changes what it inherits of signals.
+fn serve_inheriting(options: &[&str], arguments: &[&str]) -> Serve {
+    let mut command = std::process::Command::new("env");
+    command.args(options).arg(example("serve")).args(arguments);
+    Serve::listen(Program::start(&mut command), arguments)
+}
+
+#[test]
+fn a_blocked_signal_is_heard() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let option = format!("--block-signal={signal}");
+        let serve = serve_inheriting(&[&option], &["echo=127.0.0.1:0"]);
+        let number = match signal {
+            "INT" => Signal::INT,
+            "TERM" => Signal::TERM,
+            _ => Signal::HUP,
+        };
+        let ended = serve.program.end_by(number);
+        assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    }
+}
+
+// As nohup(1) and a shell's `&` have it.
+#[test]
+fn what_is_ignored_by_inheritance_stays_ignored_but_for_sigterm() {
+    let serve = serve_inheriting(&["--ignore-signal=INT,HUP,TERM"], &["echo=127.0.0.1:0"]);
+    for signal in [Signal::INT, Signal::HUP] {
+        serve.program.signal(signal);
+        let client = serve.connect(0);
+        client.send("still there");
+        client.expect("still there");
+    }
+    let ended = serve.program.end_by(Signal::TERM);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_command_inherits_nothing_of_signals() {
+    let options = ["--block-signal=USR1,TERM,HUP", "--ignore-signal=INT,QUIT,HUP"];
+    let arguments = ["--allow=grep", "--greeting=", "command=127.0.0.1:0"];
+    let serve = serve_inheriting(&options, &arguments);
+    let command = serve.connect(0);
+    command.send("grep -E Sig(Blk|Ign) /proc/self/status\n");
+    command.expect("info|50|0\nSigBlk:\t0000000000000000\nSigIgn:\t");
+    let ignored = u64::from_str_radix(command.line().trim_end(), 16).expect("proc(5)");
+    assert_eq!(ignored & 0x7fff_ffff, 0, "of those that have a name: {ignored:x}");
+    serve.stop();
 }

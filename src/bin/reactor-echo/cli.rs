@@ -20,7 +20,7 @@ Examples:
   reactor-echo -c 200 -p 16 -n 1000000 --output json
       a million messages, 16 in flight on each connection, as JSON
   reactor-echo serve 127.0.0.1:7000 unix:/tmp/echo.sock
-      an echo server on two endpoints until SIGINT or SIGTERM
+      an echo server on two endpoints until a signal
   reactor-echo bench --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
       any echo server at a fixed rate, with a chart
 
@@ -89,7 +89,7 @@ impl Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve until SIGINT or SIGTERM, then let the connections drain
+    /// Serve until SIGINT, SIGTERM or SIGHUP, then let the connections drain
     Serve(ServeArgs),
     /// Load any echo server and check every byte that comes back
     #[command(

@@ -1,0 +1,83 @@
+//! Signals that end a reactor, in processes of their own.
+#![cfg(feature = "signals")]
+
+mod util;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+use serve_forever::services::Echo;
+use serve_forever::{Config, Reactor, Signals};
+
+use util::alone;
+
+/// Ends this process, of which nobody hears, after a while.
+fn bound() {
+    thread::spawn(|| {
+        thread::sleep(util::PATIENCE);
+        std::process::abort();
+    });
+}
+
+fn raise(signal: Signal) {
+    kill_process(getpid(), signal).expect("it is this process");
+}
+
+#[test]
+fn a_reactor_that_is_used_again_hears_them_again() {
+    alone("a_reactor_that_is_used_again_hears_them_again", || {
+        bound();
+        let mut reactor = Reactor::new(Config::default()).expect("descriptors");
+        let signals = Signals::watch(&mut reactor, Duration::from_secs(60)).expect("descriptors");
+        let echo = reactor.add(Echo::new(), Echo::limits()).expect("room for it");
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::TERM] {
+            reactor.listen(&echo, &"127.0.0.1:0".parse().expect("an endpoint")).expect("a free port");
+            // Within a second of the one before it would be that one, doubled.
+            let heard = Arc::new(AtomicBool::new(false));
+            let sender = thread::spawn({
+                let heard = Arc::clone(&heard);
+                move || {
+                    while !heard.load(Ordering::Relaxed) {
+                        raise(signal);
+                        thread::sleep(Duration::from_millis(300));
+                    }
+                }
+            });
+            reactor.serve_forever().expect("it can wait");
+            heard.store(true, Ordering::Relaxed);
+            sender.join().expect("it only sends");
+            assert_eq!(reactor.get(&signals).forced(), None);
+            assert_eq!(reactor.connections(), Signals::CONNECTIONS);
+        }
+    });
+}
+
+#[test]
+fn what_came_between_two_uses_is_heard_by_the_second() {
+    alone("what_came_between_two_uses_is_heard_by_the_second", || {
+        bound();
+        let mut reactor = Reactor::new(Config::default()).expect("descriptors");
+        let signals = Signals::watch(&mut reactor, Duration::from_secs(60)).expect("descriptors");
+        reactor.drain(Duration::ZERO); // nothing of a signal
+        reactor.serve_forever().expect("it can wait");
+        raise(Signal::TERM);
+        reactor.serve_forever().expect("it can wait");
+        assert_eq!(reactor.get(&signals).forced(), None);
+    });
+}
+
+#[test]
+fn with_the_reactor_goes_what_watched() {
+    alone("with_the_reactor_goes_what_watched", || {
+        let before = util::open_files();
+        for _ in 0..3 {
+            let mut reactor = Reactor::new(Config::default()).expect("descriptors");
+            Signals::watch(&mut reactor, Duration::ZERO).expect("descriptors");
+        }
+        raise(Signal::TERM); // nobody minds
+        assert_eq!(util::open_files(), before);
+    });
+}
