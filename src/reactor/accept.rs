@@ -73,6 +73,10 @@ impl<D: Driver> Reactor<D> {
             self.accept_from(*id, share);
         }
         ready.retain(|id| self.listeners.table.get(id.0).is_some_and(|listener| listener.ready));
+        // Where there is room for a few only, each of them is first in its turn.
+        if ready.len() > 1 {
+            ready.rotate_left(1);
+        }
         // A callback can open no listener, so nothing came onto it meanwhile.
         self.listeners.ready = ready;
     }

@@ -27,6 +27,20 @@ fn out_of_descriptors_clients_are_served_and_accepting_resumes_by_itself() {
     assert_eq!(world.client(late).received(), b"c", "with no new event of the listener");
 }
 
+// Each descriptor that is free again goes to one of them.
+#[test]
+fn out_of_descriptors_no_listener_takes_all_that_are_free_again() {
+    // Each has it for a second.
+    let mut world = calm(Echo::new(), Limits { idle: Some(Duration::from_secs(1)), ..Echo::limits() });
+    world.net_mut().limit_descriptors(Some(1));
+    let many: Vec<_> = (0..40).map(|_| world.play(Script::new().send("a"))).collect();
+    let few: Vec<_> = (0..5).map(|_| world.play_unix(Script::new().send("a"))).collect();
+    world.run_for(Duration::from_secs(13)).expect("it keeps its promises");
+    let served = |clients: &[_]| clients.iter().filter(|it| world.client(**it).received() == b"a").count();
+    assert!(served(&few) == 5 && served(&many) > 5, "{} and {}", served(&few), served(&many));
+    run(&mut world);
+}
+
 #[test]
 fn no_descriptor_and_no_memory_pause_accepting_for_a_while() {
     for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
