@@ -11,6 +11,7 @@ use crate::core::{Core, Ending, Purpose};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
+use crate::limits::Limits;
 use crate::link::Peer;
 use crate::process::{Command, ExitCause, Pipe};
 use crate::stats::Stats;
@@ -49,6 +50,12 @@ impl<'a> Io<'a> {
     #[must_use]
     pub const fn id(&self) -> ConnId {
         self.core.here
+    }
+
+    /// The limits of the service whose callback this is.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.core.services[self.service as usize].limits
     }
 
     /// The counters of the whole reactor. Its [`Stats::system`] is as of the

@@ -7,6 +7,9 @@
 mod accepting;
 #[path = "simulated/chat.rs"]
 mod chat;
+#[cfg(feature = "command")]
+#[path = "simulated/command.rs"]
+mod command;
 #[path = "simulated/console.rs"]
 mod console;
 #[path = "simulated/deadlines.rs"]

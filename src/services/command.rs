@@ -4,6 +4,7 @@ mod client;
 mod policy;
 mod reply;
 mod requests;
+mod rest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use self::client::{Client, Doing};
 use self::policy::{Policy, Token};
 pub use self::reply::{Reply, Status};
+use self::rest::Rests;
 use super::framing::Framing;
 use crate::process::{Exit, Pipe};
 use crate::{
@@ -44,8 +46,9 @@ const GREETING: &str = "欢迎登录";
 ///
 /// - **Order:** the requests of one client are answered in their order, one
 ///   command at a time; 4 more wait, and then it is not read on. 32 commands
-///   run at once, of all clients; 256 requests more may wait for that, and then
-///   the answer is `busy`. Empty requests are ignored.
+///   run at once, of all clients; the next is that of the client which has
+///   waited for longest since its last one. 256 may wait so, and then the answer
+///   is `busy`. Empty requests are ignored.
 /// - **A command** has no input, leads a process group of its own, and inherits
 ///   descriptors 0, 1 and 2. It has 30 s and may write 1 MiB; with
 ///   [`Reply::Stream`], which holds nothing back, any amount.
@@ -72,6 +75,7 @@ pub struct Command {
     gap: Duration,
     awaits_ack: bool,
     max_children: usize,
+    max_held: usize,
     audit: Option<Auditor>,
     clients: BTreeMap<ConnId, Client>,
     jobs: BTreeMap<u64, Job>,
@@ -79,7 +83,7 @@ pub struct Command {
     /// Those whose next command waits for another one to end.
     waiting: VecDeque<ConnId>,
     /// Replies whose second part comes later.
-    gaps: BTreeMap<TimerId, ConnId>,
+    rests: Rests,
 }
 
 type Auditor = Box<dyn FnMut(&Audit<'_>) + Send>;
@@ -137,6 +141,7 @@ impl fmt::Debug for Command {
             .field("clients", &self.clients.len())
             .field("running", &self.jobs.len())
             .field("waiting", &self.waiting.len())
+            .field("held", &self.rests.bytes())
             .finish_non_exhaustive()
     }
 }
@@ -170,12 +175,13 @@ impl Command {
             gap: Duration::from_millis(10),
             awaits_ack: false,
             max_children: 32,
+            max_held: 32 << 20,
             audit: None,
             clients: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             waiting: VecDeque::new(),
-            gaps: BTreeMap::new(),
+            rests: Rests::default(),
         }
     }
 
@@ -241,18 +247,30 @@ impl Command {
     }
 
     /// Of framed replies to chunks: the payload waits for one chunk from the
-    /// client, whatever it says, in place of the gap. Default off.
+    /// client, whatever it says, in place of the gap. Who says nothing within
+    /// [`Limits::frame`], or [`Limits::idle`] if that is less, is closed, and so
+    /// is who ends its side in place of that word, before or after. Default off.
     #[must_use]
     pub const fn await_ack(mut self, awaits_ack: bool) -> Self {
         self.awaits_ack = awaits_ack;
         self
     }
 
-    /// How many commands run at once, of all clients. Default 32;
+    /// How many bytes of payloads may wait for their gap or for the word of
+    /// their client, of all clients; one may be larger. Beyond that who has
+    /// waited for longest makes room: its gap is over, or it is closed. Default
+    /// 32 MiB.
+    #[must_use]
+    pub const fn max_held(mut self, bytes: usize) -> Self {
+        self.max_held = bytes;
+        self
+    }
+
+    /// How many commands run at once, of all clients, at least 1. Default 32;
     /// [`Config::max_children`](crate::Config::max_children) holds beside it.
     #[must_use]
     pub const fn max_children(mut self, count: usize) -> Self {
-        self.max_children = count;
+        self.max_children = if count == 0 { 1 } else { count };
         self
     }
 
@@ -348,18 +366,14 @@ impl StreamHandler for Command {
             return Ok(AfterEof::Finish);
         }
         let id = io.id();
-        let awaits_ack =
-            self.clients.get(&id).is_some_and(|client| matches!(client.doing, Doing::AwaitsAck(_)));
-        if !awaits_ack {
-            self.take(io, id, rest, true);
+        if self.clients.get(&id).is_some_and(|client| matches!(client.doing, Doing::AwaitsAck(_))) {
+            self.let_go(io, id);
+            return Ok(AfterEof::Stay);
         }
+        self.take(io, id, rest, true);
         if let Some(client) = self.clients.get_mut(&id) {
             client.ends = true;
-            if awaits_ack {
-                io.close(id);
-            } else {
-                self.advance(io, id);
-            }
+            self.advance(io, id);
         }
         Ok(AfterEof::Stay)
     }
@@ -380,12 +394,8 @@ impl StreamHandler for Command {
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
-        let Some(id) = self.gaps.remove(&timer) else { return };
-        if let Some(client) = self.clients.get_mut(&id)
-            && let Doing::AwaitsGap(payload) = std::mem::take(&mut client.doing)
-        {
-            self.say(io, id, payload);
-            self.advance(io, id);
+        if let Some(id) = self.rests.of(timer) {
+            self.end_wait(io, id);
         }
     }
 
@@ -404,15 +414,8 @@ impl StreamHandler for Command {
                 }
             }
             Doing::Waits(_) => self.waiting.retain(|waiting| *waiting != id),
-            Doing::AwaitsGap(_) => {
-                self.gaps.retain(|timer, of| {
-                    if *of == id {
-                        io.cancel(*timer);
-                    }
-                    *of != id
-                });
-            }
-            Doing::Nothing | Doing::AwaitsAck(_) => {}
+            Doing::AwaitsGap(rest) | Doing::AwaitsAck(rest) => drop(self.rests.take(io, rest)),
+            Doing::Nothing => {}
         }
     }
 

@@ -46,10 +46,10 @@ pub(super) enum Doing {
     Waits(Bytes),
     /// The command of this number runs.
     Runs(u64),
-    /// The rest of the reply waits for its time.
-    AwaitsGap(Bytes),
-    /// The rest of the reply waits for a word of the client.
-    AwaitsAck(Bytes),
+    /// The rest of the reply, of this number, waits for its time.
+    AwaitsGap(u64),
+    /// The rest of the reply, of this number, waits for a word of the client.
+    AwaitsAck(u64),
 }
 
 impl Client {

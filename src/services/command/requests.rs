@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::client::{Doing, Request};
+use super::client::{Client, Doing, Request};
 use super::policy::Denial;
 use super::reply::{self, Reply, Status};
 use super::{Audit, Command, Job};
@@ -65,10 +65,8 @@ impl Command {
     /// One request of a client.
     pub(super) fn receive(&mut self, io: &mut Io<'_>, id: ConnId, text: Bytes) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Doing::AwaitsAck(payload) = &mut client.doing {
-            let payload = std::mem::take(payload);
-            client.doing = Doing::Nothing;
-            return self.say(io, id, payload);
+        if let Doing::AwaitsAck(_) = client.doing {
+            return self.pay(io, id);
         }
         match &self.token {
             Some(token) if !client.is_admitted => {
@@ -114,7 +112,10 @@ impl Command {
 
     pub(super) fn begin(&mut self, io: &mut Io<'_>, id: ConnId, line: Bytes) {
         match self.policy.program(&line) {
-            Ok(_) if self.jobs.len() < self.max_children => self.run(io, id, line),
+            // Whoever waits has waited for longer.
+            Ok(_) if self.jobs.len() < self.max_children && self.waiting.is_empty() => {
+                self.run(io, id, line);
+            }
             Ok(_) if self.waiting.len() < WAITING => {
                 self.waiting.push_back(id);
                 if let Some(client) = self.clients.get_mut(&id) {
@@ -185,29 +186,89 @@ impl Command {
             (Reply::Stream, _) => reply::end_of_stream(status, &payload),
             (Reply::Framed, Framing::Lines) => reply::framed(status, &payload),
             (Reply::Framed, Framing::Chunk) => {
-                let announcement = reply::announcement(&payload);
-                self.pay_later(io, id, payload.into());
-                announcement
+                self.say(io, id, reply::announcement(&payload));
+                return self.pay_later(io, id, payload);
             }
         };
         self.say(io, id, reply);
     }
 
     /// The second part of a reply, which must not arrive with the first.
-    pub(super) fn pay_later(&mut self, io: &mut Io<'_>, id: ConnId, payload: Bytes) {
-        let timer = if self.awaits_ack { None } else { io.tick_after(self.gap).ok() };
+    fn pay_later(&mut self, io: &mut Io<'_>, id: ConnId, mut payload: Vec<u8>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.doing = match timer {
-            Some(timer) => {
-                self.gaps.insert(timer, id);
-                Doing::AwaitsGap(payload)
-            }
-            None => Doing::AwaitsAck(payload),
-        };
+        if self.awaits_ack && client.ends {
+            return self.let_go(io, id);
+        }
+        // What is counted is what is kept.
+        payload.shrink_to_fit();
+        let limits = io.limits();
+        let ack = [limits.frame, limits.idle].into_iter().flatten().min();
+        let time = if self.awaits_ack { ack } else { Some(self.gap) };
+        let timer = time.map(|time| io.tick_after(time)).transpose();
+        let has_no_timer = timer.is_err();
+        let rest = self.rests.put(id, payload.into(), timer.unwrap_or(None));
+        client.doing = if self.awaits_ack { Doing::AwaitsAck(rest) } else { Doing::AwaitsGap(rest) };
+        if has_no_timer {
+            // It would wait for ever.
+            self.end_wait(io, id);
+        }
+        while let Some(oldest) = self.rests.too_much(self.max_held) {
+            self.make_room(io, oldest);
+        }
     }
 
-    /// A command has ended, or was not started: lets the next one that waits
-    /// begin.
+    /// Has a client wait no longer, as others need the room. What it asks for
+    /// next is looked at in the next turn: that may need room in its turn.
+    fn make_room(&mut self, io: &mut Io<'_>, id: ConnId) {
+        let awaits_gap = |client: &Client| matches!(client.doing, Doing::AwaitsGap(_));
+        if !self.clients.get(&id).is_some_and(awaits_gap) {
+            return self.end_wait(io, id);
+        }
+        self.pay(io, id);
+        let Ok(timer) = io.tick_after(Duration::ZERO) else { return io.close(id) };
+        let nothing = self.rests.put(id, Bytes::new(), Some(timer));
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.doing = Doing::AwaitsGap(nothing);
+        }
+    }
+
+    /// Sends the second part of a reply.
+    fn pay(&mut self, io: &mut Io<'_>, id: ConnId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Doing::AwaitsGap(rest) | Doing::AwaitsAck(rest) = client.doing {
+            client.doing = Doing::Nothing;
+            if let Some(payload) = self.rests.take(io, rest) {
+                self.say(io, id, payload);
+            }
+        }
+    }
+
+    /// The second part of a reply has waited for long enough.
+    pub(super) fn end_wait(&mut self, io: &mut Io<'_>, id: ConnId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if let Doing::AwaitsAck(_) = client.doing {
+            log::debug!("{}: it does not ask for what it was promised, and is closed", client.peer);
+            self.let_go(io, id);
+        } else {
+            self.pay(io, id);
+            self.advance(io, id);
+        }
+    }
+
+    /// Closes a client that has not asked for what it was promised, and does
+    /// nothing more for it.
+    pub(super) fn let_go(&mut self, io: &mut Io<'_>, id: ConnId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.ends = true;
+        client.queue.clear();
+        if let Doing::AwaitsAck(rest) = std::mem::take(&mut client.doing) {
+            self.rests.take(io, rest);
+        }
+        io.close(id);
+    }
+
+    /// A command has ended, or was not started: lets those that wait for
+    /// longest begin. What its own client asks for next comes behind them.
     pub(super) fn end(&mut self, io: &mut Io<'_>, job: Job, status: Status, payload: Vec<u8>) {
         let Job { client, is_awaited, peer, request, began, bytes, .. } = job;
         let time = io.now().saturating_duration_since(began);
