@@ -332,9 +332,10 @@ impl<D: Driver> Drop for Reactor<D> {
     }
 }
 
-impl AsFd for Reactor<MioDriver> {
+impl<D: Driver + AsFd> AsFd for Reactor<D> {
     /// The descriptor to nest the reactor in another loop: readable while
-    /// there are events.
+    /// there are events. There is none where the driver has none, as over
+    /// poll(2).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.driver.as_fd()
     }

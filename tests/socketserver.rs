@@ -8,13 +8,11 @@ mod util;
 
 use std::io;
 use std::net::Ipv6Addr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serve_forever::process::{Command, Exit};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
@@ -273,8 +271,13 @@ fn serve_forever_does_not_poll() {
     assert!(turns < 20, "{turns} turns for a connection, a message and the end");
 }
 
+#[cfg(not(mio_unsupported_force_poll_poll))]
 #[test]
 fn fileno_is_readable_when_there_is_something_to_do() {
+    use std::os::fd::AsFd;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     let is_readable = |reactor: &Reactor, wait: Duration| {
         let wait = Timespec::try_from(wait).expect("a short time");
         poll(&mut [PollFd::new(&reactor.as_fd(), PollFlags::IN)], Some(&wait)).expect("it is open") == 1

@@ -5,12 +5,9 @@ mod util;
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
     AfterEof, BindOptions, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, ListenOptions,
@@ -313,8 +310,14 @@ fn setsockopt_is_a_field_of_the_options() {
     assert_eq!(bound.ttl_v4().expect("an option"), 5);
 }
 
+#[cfg(not(mio_unsupported_force_poll_poll))]
 #[test]
 fn fileno_is_one_for_all_sockets() {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     let upper = reactor.add(Upper::new(), Upper::limits()).expect("good limits");
     let listener = reactor.listen(&upper, &listen_anywhere()).expect("a free port");

@@ -1,12 +1,14 @@
 //! Child processes of the operating system.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
 
+use mio::{Interest, Registry};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 
+use super::source::Source;
 use crate::process::{Command, Fate, Pipe, Signal, Wiring};
 
 /// A child process of [`MioDriver`](super::MioDriver).
@@ -16,7 +18,7 @@ pub struct MioChild {
     /// Its own number, and that of the process group that it leads.
     pid: Pid,
     /// Becomes readable when it exits (pidfd_open(2)).
-    exit: Option<OwnedFd>,
+    exit: Option<Source>,
     /// Something else has waited for it: its number may be another's by now.
     is_lost: bool,
 }
@@ -37,7 +39,7 @@ impl MioChild {
             output.or_else(|| child.stdout.take().map(OwnedFd::from)),
             child.stderr.take().map(OwnedFd::from),
         ];
-        let exit = exit_descriptor(pid);
+        let exit = exit_descriptor(pid).map(Source::new);
         let mut child = Self { child, pid, exit, is_lost: false };
         for pipe in pipes.iter().flatten() {
             if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
@@ -55,9 +57,11 @@ impl MioChild {
         self.child.id()
     }
 
-    /// The descriptor that becomes readable when it exits, where there is one.
-    pub(super) fn exit(&self) -> Option<BorrowedFd<'_>> {
-        self.exit.as_ref().map(OwnedFd::as_fd)
+    /// Has its exit reported, where there is a descriptor for it. False if it
+    /// will not be.
+    pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> bool {
+        let Some(exit) = &mut self.exit else { return false };
+        exit.register(registry, token, Interest::READABLE).is_ok()
     }
 
     pub(super) fn fate(&mut self) -> io::Result<Fate> {
@@ -69,7 +73,10 @@ impl MioChild {
             outcome => outcome,
         };
         match outcome {
-            Ok(None) => Ok(Fate::Running),
+            Ok(None) => {
+                self.await_exit();
+                Ok(Fate::Running)
+            }
             Ok(Some(status)) => Ok(Fate::Exited(Some(exit_status(&status)))),
             Err(rustix::io::Errno::CHILD) => {
                 self.is_lost = true;
@@ -79,11 +86,18 @@ impl MioChild {
         }
     }
 
+    /// An event that came too soon is used up.
+    fn await_exit(&mut self) {
+        if let Some(exit) = &mut self.exit {
+            let _ = exit.input(|_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
     /// What to wait for: by its descriptor where there is one, which names it
     /// even when its number is another's.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn wait_id(&self) -> WaitId<'_> {
-        self.exit().map_or(WaitId::Pid(self.pid), WaitId::PidFd)
+        self.exit.as_ref().map_or(WaitId::Pid(self.pid), |exit| WaitId::PidFd(std::os::fd::AsFd::as_fd(exit)))
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

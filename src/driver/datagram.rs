@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use mio::{Interest, Registry};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, RecvMsg, ReturnFlags, SendFlags, SocketAddrAny,
@@ -15,6 +16,7 @@ use rustix::net::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::options::{BindOptions, Multicast};
+use super::source::Source;
 use super::unix_path::{self, OwnedPath};
 use crate::endpoint::Endpoint;
 use crate::link::{Address, Peer};
@@ -22,7 +24,7 @@ use crate::link::{Address, Peer};
 /// A datagram socket of [`MioDriver`](super::MioDriver).
 #[derive(Debug)]
 pub struct MioSocket {
-    socket: OwnedFd,
+    socket: Source,
     is_unix: bool,
     #[allow(dead_code, reason = "removes the file when dropped")]
     path: Option<OwnedPath>,
@@ -78,7 +80,7 @@ impl MioSocket {
             }
         }
         let local = socket.local_addr()?.as_socket().unwrap_or(at);
-        Ok((Self { socket: socket.into(), is_unix: false, path: None }, Endpoint::Udp(local)))
+        Ok((Self { socket: Source::new(socket.into()), is_unix: false, path: None }, Endpoint::Udp(local)))
     }
 
     fn bind_unix(path: &Path, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
@@ -89,19 +91,24 @@ impl MioSocket {
         if let Some(mode) = options.mode {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
-        let socket = Self { socket: socket.into(), is_unix: true, path: Some(owned) };
+        let socket = Self { socket: Source::new(socket.into()), is_unix: true, path: Some(owned) };
         Ok((socket, Endpoint::UnixDatagram(path.to_owned())))
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        self.socket.register(registry, token, Interest::READABLE.add(Interest::WRITABLE))
     }
 
     /// Receives one datagram: its length, which is more than `into` holds if
     /// it was cut off.
     #[inline]
-    pub(super) fn receive(&self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
         let room = into.len();
         let pieces = &mut [io::IoSliceMut::new(into)];
         // Descriptors that a peer passes are closed by the system.
-        let message =
-            rustix::net::recvmsg(&self.socket, pieces, &mut RecvAncillaryBuffer::default(), RECEIVE)?;
+        let message = self.socket.input(|socket| {
+            Ok(rustix::net::recvmsg(socket, pieces, &mut RecvAncillaryBuffer::default(), RECEIVE)?)
+        })?;
         assign(from, self.is_unix, &message);
         let cut_off = message.flags.contains(ReturnFlags::TRUNC);
         Ok(if cut_off { message.bytes.max(room + 1) } else { message.bytes })
@@ -109,51 +116,51 @@ impl MioSocket {
 
     /// Sends one datagram, whole.
     #[inline]
-    pub(super) fn send_to(&self, to: &Peer, data: &[u8]) -> io::Result<()> {
-        match &to.address {
-            Address::Inet(address) => self.send(data, address),
-            Address::Unix(path) => self.send_unix(data, &SocketAddrUnix::new(path)?),
+    pub(super) fn send_to(&mut self, to: &Peer, data: &[u8]) -> io::Result<()> {
+        self.socket.output(|socket| match &to.address {
+            Address::Inet(address) => send(socket, data, address),
+            Address::Unix(path) => send_unix(socket, data, &SocketAddrUnix::new(path)?),
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Address::Abstract(name) => self.send_unix(data, &SocketAddrUnix::new_abstract_name(name)?),
+            Address::Abstract(name) => send_unix(socket, data, &SocketAddrUnix::new_abstract_name(name)?),
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Address::Abstract(_) => Err(Errno::AFNOSUPPORT.into()),
             Address::Unnamed | Address::Pipe => Err(Errno::DESTADDRREQ.into()),
-        }
+        })
     }
+}
 
-    #[inline]
-    fn send(&self, data: &[u8], to: &impl rustix::net::addr::SocketAddrArg) -> io::Result<()> {
-        rustix::net::sendto(&self.socket, data, SEND, to)?;
-        Ok(())
-    }
+#[inline]
+fn send(socket: &OwnedFd, data: &[u8], to: &impl rustix::net::addr::SocketAddrArg) -> io::Result<()> {
+    rustix::net::sendto(socket, data, SEND, to)?;
+    Ok(())
+}
 
-    /// To a Unix socket there are two kinds of EAGAIN. If our own buffer is
-    /// full, there will be an edge when it is not. If the *receiver's* queue
-    /// is full, there will be none, ever: a socket that is not connected to it
-    /// is writable all the time. Whoever waits for an edge then, hangs; so that
-    /// one datagram is refused, for want of room at the receiver.
-    fn send_unix(&self, data: &[u8], to: &SocketAddrUnix) -> io::Result<()> {
-        match self.send(data, to) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.has_room() => {}
-            outcome => return outcome,
-        }
-        // The room may have come only since.
-        match self.send(data, to) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.has_room() => {
-                Err(Errno::NOBUFS.into())
-            }
-            outcome => outcome,
-        }
+/// To a Unix socket there are two kinds of EAGAIN. If our own buffer is
+/// full, there will be an edge when it is not. If the *receiver's* queue
+/// is full, there will be none, ever: a socket that is not connected to it
+/// is writable all the time. Whoever waits for an edge then, hangs; so that
+/// one datagram is refused, for want of room at the receiver.
+fn send_unix(socket: &OwnedFd, data: &[u8], to: &SocketAddrUnix) -> io::Result<()> {
+    match send(socket, data, to) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_room(socket) => {}
+        outcome => return outcome,
     }
+    // The room may have come only since.
+    match send(socket, data, to) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_room(socket) => {
+            Err(Errno::NOBUFS.into())
+        }
+        outcome => outcome,
+    }
+}
 
-    /// The socket's own buffer has room, says the system.
-    #[cold]
-    fn has_room(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
-    }
+/// The socket's own buffer has room, says the system.
+#[cold]
+fn has_room(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
 }
 
 /// A socket with what concerns all kinds of them.

@@ -3,14 +3,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Poll};
 
 use super::child::MioChild;
 use super::datagram::MioSocket;
@@ -29,7 +28,8 @@ compile_error!("a token is 64 bits wide, and so must be mio's, which is a usize"
 const WAKER: mio::Token = mio::Token(0);
 
 /// The operating system, through mio: epoll on Linux and Android, kqueue on
-/// the BSDs and macOS.
+/// the BSDs and macOS, and poll(2) where there is neither or mio is built with
+/// `--cfg mio_unsupported_force_poll_poll`.
 pub struct MioDriver {
     poll: Poll,
     events: Events,
@@ -47,9 +47,18 @@ impl fmt::Debug for MioDriver {
     }
 }
 
-impl AsFd for MioDriver {
+/// Not where mio has poll(2) alone, which has no descriptor.
+#[cfg(not(any(
+    mio_unsupported_force_poll_poll,
+    target_os = "aix",
+    target_os = "cygwin",
+    target_os = "haiku",
+    target_os = "hurd",
+    target_os = "nto",
+)))]
+impl std::os::fd::AsFd for MioDriver {
     /// The descriptor of epoll or kqueue: readable while there are events.
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
 }
@@ -117,8 +126,11 @@ impl Driver for MioDriver {
     type Socket = MioSocket;
     type Child = MioChild;
 
-    const SHORT_MEANS_BLOCKED: bool =
-        cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"));
+    // Over poll(2) only the call that says `WouldBlock` has mio watch again.
+    const SHORT_MEANS_BLOCKED: bool = cfg!(all(
+        any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"),
+        not(mio_unsupported_force_poll_poll)
+    ));
 
     fn epoch(&self) -> Instant {
         self.epoch
@@ -227,10 +239,8 @@ impl Driver for MioDriver {
         options: &BindOptions,
         token: Token,
     ) -> io::Result<(MioSocket, Endpoint)> {
-        let (socket, local) = MioSocket::bind(at, options)?;
-        let fd = socket.as_fd().as_raw_fd();
-        let both = Interest::READABLE.add(Interest::WRITABLE);
-        self.poll.registry().register(&mut SourceFd(&fd), mio_token(token), both)?;
+        let (mut socket, local) = MioSocket::bind(at, options)?;
+        socket.register(self.poll.registry(), mio_token(token))?;
         self.calls.register += 1;
         Ok((socket, local))
     }
@@ -254,12 +264,9 @@ impl Driver for MioDriver {
 
     fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<MioChild, MioStream>> {
         self.calls.child += 1;
-        let (child, pipes) = MioChild::spawn(command)?;
-        let has_events = child.exit().is_some_and(|exit| {
-            let mut source = SourceFd(&exit.as_raw_fd());
-            self.calls.register += 1;
-            self.poll.registry().register(&mut source, mio_token(token), Interest::READABLE).is_ok()
-        });
+        let (mut child, pipes) = MioChild::spawn(command)?;
+        let has_events = child.register(self.poll.registry(), mio_token(token));
+        self.calls.register += u64::from(has_events);
         let sides = [Side::Output, Side::Input, Side::Input];
         let mut pipes = pipes.into_iter().zip(sides).map(|(pipe, side)| Some(MioStream::pipe(pipe?, side)));
         let pipes = std::array::from_fn(|_| pipes.next().flatten());

@@ -12,6 +12,7 @@ mod mio;
 mod options;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod source;
 mod stream;
 mod unix_path;
 

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::source::Source;
 use super::{Closing, KeepAlive};
 use crate::endpoint::Endpoint;
 use crate::link::{Credentials, Peer, Side};
@@ -24,7 +24,7 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// and of which kind it is.
 #[derive(Debug)]
 pub struct MioStream {
-    socket: OwnedFd,
+    socket: Source,
     kind: Kind,
 }
 
@@ -50,18 +50,22 @@ impl AsFd for MioStream {
 }
 
 impl MioStream {
+    fn new(socket: OwnedFd, kind: Kind) -> Self {
+        Self { socket: Source::new(socket), kind }
+    }
+
     pub(super) fn tcp(socket: impl Into<OwnedFd>) -> Self {
-        Self { socket: socket.into(), kind: Kind::Tcp }
+        Self::new(socket.into(), Kind::Tcp)
     }
 
     pub(super) fn unix(socket: impl Into<OwnedFd>) -> Self {
-        Self { socket: socket.into(), kind: Kind::Unix }
+        Self::new(socket.into(), Kind::Unix)
     }
 
     /// A pipe or a terminal that does not block.
     pub(super) fn pipe(socket: OwnedFd, side: Side) -> Self {
         let kind = if side == Side::Output { Kind::Sink } else { Kind::Source };
-        Self { socket, kind }
+        Self::new(socket, kind)
     }
 
     /// See [`MioDriver::adopt`](super::MioDriver::adopt).
@@ -89,9 +93,7 @@ impl MioStream {
         let status = rustix::fs::fstat(&descriptor)?;
         match FileType::from_raw_mode(status.st_mode) {
             FileType::Directory => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a directory")),
-            FileType::RegularFile | FileType::BlockDevice => {
-                Ok(Self { socket: descriptor, kind: Kind::File })
-            }
+            FileType::RegularFile | FileType::BlockDevice => Ok(Self::new(descriptor, Kind::File)),
             FileType::Socket => {
                 let socket = Socket::from(descriptor);
                 socket.set_nonblocking(true)?;
@@ -138,14 +140,20 @@ impl MioStream {
     }
 
     /// Who is at the other end, once the connection has come about.
-    pub(super) fn connected(&self) -> io::Result<Option<Peer>> {
-        let socket = SockRef::from(&self.socket);
-        if let Some(error) = socket.take_error()? {
+    pub(super) fn connected(&mut self) -> io::Result<Option<Peer>> {
+        if let Some(error) = SockRef::from(&self.socket).take_error()? {
             return Err(error);
         }
-        let address = match socket.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(None),
-            address => address?,
+        let address = self.socket.output(|socket| match SockRef::from(socket).peer_addr() {
+            // Another event is to tell.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            outcome => outcome,
+        });
+        let address = match address {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            outcome => outcome?,
         };
         let Some(address) = address.as_socket() else {
             let path = address.as_pathname().map(Path::to_owned);
@@ -153,7 +161,7 @@ impl MioStream {
         };
         // With nobody listening, the system may choose for us the very port
         // that we connect to, and TCP lets a socket connect to itself.
-        if socket.local_addr()?.as_socket() == Some(address) {
+        if SockRef::from(&self.socket).local_addr()?.as_socket() == Some(address) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         Ok(Some(Peer::inet(address)))
@@ -167,8 +175,7 @@ impl MioStream {
             Kind::Sink => Interest::WRITABLE,
             Kind::File => return Ok(()),
         };
-        let mut source = SourceFd(&self.socket.as_raw_fd());
-        match registry.register(&mut source, token, interest) {
+        match self.socket.register(registry, token, interest) {
             // `/dev/null` and its like.
             Err(error) if interest != BOTH && error.kind() == io::ErrorKind::PermissionDenied => {
                 self.kind = Kind::File;
@@ -179,21 +186,23 @@ impl MioStream {
     }
 
     #[inline(always)]
-    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.kind == Kind::Tcp {
             // A tenth cheaper than read(2), whose way leads through the layer
             // of files.
-            let (count, _) = rustix::net::recv(&self.socket, into, rustix::net::RecvFlags::empty())?;
-            Ok(count)
+            self.socket.input(|socket| {
+                let (count, _) = rustix::net::recv(socket, into, rustix::net::RecvFlags::empty())?;
+                Ok(count)
+            })
         } else {
             read_other(self, into)
         }
     }
 
     #[inline(always)]
-    pub(super) fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self.kind, pieces) {
-            (Kind::Tcp | Kind::Unix, [piece]) => send(&self.socket, piece),
+            (Kind::Tcp | Kind::Unix, [piece]) => self.socket.output(|socket| send(socket, piece)),
             _ => write_pieces(self, pieces),
         }
     }
@@ -233,11 +242,11 @@ impl MioStream {
 
 /// Whatever is no TCP, and so not the path that is hottest.
 #[inline(never)]
-fn read_other(stream: &MioStream, into: &mut [u8]) -> io::Result<usize> {
-    match stream.kind {
-        Kind::Unix => read_unix(&stream.socket, into),
-        _ => Ok(rustix::io::read(&stream.socket, into)?),
-    }
+fn read_other(stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
+    stream.socket.input(|source| match stream.kind {
+        Kind::Unix => read_unix(source, into),
+        _ => Ok(rustix::io::read(source, into)?),
+    })
 }
 
 /// A read stops behind bytes that came with descriptors, so that those can be
@@ -280,19 +289,19 @@ fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
 
 /// Whatever is not one piece to a socket, and so not the path that is hot.
 #[inline(never)]
-fn write_pieces(stream: &MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    match stream.kind {
+fn write_pieces(stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    stream.socket.output(|sink| match stream.kind {
         #[cfg(not(target_vendor = "apple"))]
         Kind::Tcp | Kind::Unix => {
             use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
             let none = &mut SendAncillaryBuffer::default();
-            Ok(sendmsg(&stream.socket, pieces, none, SendFlags::NOSIGNAL)?)
+            Ok(sendmsg(sink, pieces, none, SendFlags::NOSIGNAL)?)
         }
         #[cfg(target_vendor = "apple")]
-        Kind::Tcp | Kind::Unix => Ok(rustix::io::writev(&stream.socket, pieces)?),
-        Kind::Source | Kind::Sink => Ok(rustix::io::writev(&stream.socket, pieces)?),
-        Kind::File => write_file(&stream.socket, pieces),
-    }
+        Kind::Tcp | Kind::Unix => Ok(rustix::io::writev(sink, pieces)?),
+        Kind::Source | Kind::Sink => Ok(rustix::io::writev(sink, pieces)?),
+        Kind::File => write_file(sink, pieces),
+    })
 }
 
 /// All of it: no event would tell when a file takes the rest.

@@ -1,0 +1,194 @@
+//! Descriptors whose readiness is watched, and what keeps their events coming.
+//!
+//! epoll and kqueue report every change. Where mio has to make do with
+//! poll(2), or with the event ports of Solaris, what an event reports is no
+//! longer watched afterwards, and all of it ends with a hang-up or an error.
+//! mio's own sockets have it watched again once a call has said `WouldBlock`
+//! (`try_io`). [`Source`] does the same for any descriptor, in the one
+//! direction that the call was about: the other would be reported again at
+//! once.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+/// An event uses up what it reports.
+const IS_USED_UP: bool = cfg!(any(
+    mio_unsupported_force_poll_poll,
+    target_os = "aix",
+    target_os = "cygwin",
+    target_os = "haiku",
+    target_os = "hurd",
+    target_os = "nto",
+    target_os = "solaris",
+));
+
+/// A descriptor, and its registration.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Ends before the descriptor is closed: poll(2) minds those that are not
+    /// open (`POLLNVAL`).
+    watch: <Events<IS_USED_UP> as Watched>::Watch,
+    descriptor: OwnedFd,
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Source {
+    pub(super) fn new(descriptor: OwnedFd) -> Self {
+        Self { watch: Default::default(), descriptor }
+    }
+
+    /// Has its events reported.
+    pub(super) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.watch.register(self.descriptor.as_raw_fd(), registry, token, interest)
+    }
+
+    /// Every call that takes input: it may say `WouldBlock`.
+    #[inline(always)]
+    pub(super) fn input<R>(&mut self, call: impl FnOnce(&OwnedFd) -> io::Result<R>) -> io::Result<R> {
+        let outcome = call(&self.descriptor);
+        self.watch.after(&outcome, Interest::READABLE)?;
+        outcome
+    }
+
+    /// Every call that gives output.
+    #[inline(always)]
+    pub(super) fn output<R>(&mut self, call: impl FnOnce(&OwnedFd) -> io::Result<R>) -> io::Result<R> {
+        let outcome = call(&self.descriptor);
+        self.watch.after(&outcome, Interest::WRITABLE)?;
+        outcome
+    }
+}
+
+/// How a descriptor is watched.
+trait Watch: Default + fmt::Debug {
+    fn register(
+        &mut self,
+        fd: RawFd,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()>;
+
+    /// After a call in one direction.
+    fn after<R>(&mut self, outcome: &io::Result<R>, direction: Interest) -> io::Result<()>;
+}
+
+/// Picks that, by whether an event uses up what it reports.
+#[derive(Debug)]
+struct Events<const ARE_USED_UP: bool>;
+
+trait Watched {
+    type Watch: Watch;
+}
+
+impl Watched for Events<false> {
+    type Watch = ForGood;
+}
+
+impl Watched for Events<true> {
+    type Watch = UntilReported;
+}
+
+/// By the system, until the descriptor is closed.
+#[derive(Debug, Default)]
+struct ForGood;
+
+impl Watch for ForGood {
+    fn register(
+        &mut self,
+        fd: RawFd,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        registry.register(&mut SourceFd(&fd), token, interest)
+    }
+
+    #[inline(always)]
+    fn after<R>(&mut self, _: &io::Result<R>, _: Interest) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// By mio, until an event has come.
+#[derive(Debug, Default)]
+struct UntilReported(Option<Box<Registration>>);
+
+#[derive(Debug)]
+struct Registration {
+    registry: Registry,
+    fd: RawFd,
+    token: Token,
+    interest: Interest,
+    /// What only an event will tell of: no call has gone well since.
+    awaited: Option<Interest>,
+}
+
+impl Watch for UntilReported {
+    fn register(
+        &mut self,
+        fd: RawFd,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let own = registry.try_clone()?;
+        registry.register(&mut SourceFd(&fd), token, interest)?;
+        let awaited = Some(interest);
+        self.0 = Some(Box::new(Registration { registry: own, fd, token, interest, awaited }));
+        Ok(())
+    }
+
+    fn after<R>(&mut self, outcome: &io::Result<R>, direction: Interest) -> io::Result<()> {
+        // A file is not registered.
+        let Some(registration) = &mut self.0 else { return Ok(()) };
+        match outcome {
+            Ok(_) => {
+                registration.awaited = registration.awaited.and_then(|awaited| awaited.remove(direction));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => registration.await_again(direction),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Registration {
+    fn await_again(&mut self, direction: Interest) -> io::Result<()> {
+        // Urgent data goes with the input.
+        let input = direction.is_readable().then(|| self.interest.remove(Interest::WRITABLE)).flatten();
+        let again = input.unwrap_or(direction);
+        let interest = self.awaited.map_or(again, |awaited| awaited.add(again));
+        self.awaited = Some(interest);
+        let mut source = SourceFd(&self.fd);
+        match self.registry.reregister(&mut source, self.token, interest) {
+            // A hang-up or an error was the end of it, but not of what there
+            // is to report: a named pipe can be opened again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.registry.register(&mut source, self.token, interest)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.registry.deregister(&mut SourceFd(&self.fd));
+    }
+}
