@@ -64,6 +64,10 @@ pub trait DatagramHandler: 'static {
 
     /// A datagram has come: all of it, and nothing but it; it may be empty.
     ///
+    /// On a wildcard (`0.0.0.0`, `[::]`) the sender comes with the address of
+    /// ours that it has asked ([`Peer::asked`]): what is sent to it, now or
+    /// later, comes from there.
+    ///
     /// A sender on a Unix socket that is bound to nothing has no address
     /// ([`Address::Unnamed`](crate::Address::Unnamed)) and cannot be answered.
     /// On UDP anybody may have written any address as the sender's: who

@@ -125,7 +125,8 @@ impl<'a> Io<'a> {
     }
 
     /// Sends `data` as one datagram on a socket of this reactor, of whichever
-    /// service.
+    /// service; on a socket that has several addresses, from the one that `to`
+    /// has asked ([`Peer::asked`]).
     ///
     /// One that would pass [`Limits::hard_mark`](crate::Limits::hard_mark) or
     /// [`Limits::max_datagrams`](crate::Limits::max_datagrams) is

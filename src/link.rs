@@ -68,30 +68,37 @@ pub struct Peer {
     pub address: Address,
     /// Who runs it: on Unix sockets, where the system tells.
     pub credentials: Option<Credentials>,
+    /// Which address of ours a datagram was sent to, if the socket is bound to
+    /// an unspecified one (`0.0.0.0`, `[::]`) and so has several; on Linux.
+    /// [`Io::send_to`](crate::Io::send_to) this peer then sends from there, as
+    /// who asks it expects. Of a broadcast it is the address that received it;
+    /// of a multicast it is the group, from which nothing is sent.
+    pub asked: Option<SocketAddr>,
 }
 
 impl Peer {
     /// A peer at an IP address.
     #[must_use]
     pub const fn inet(address: SocketAddr) -> Self {
-        Self { address: Address::Inet(address), credentials: None }
+        Self { address: Address::Inet(address), credentials: None, asked: None }
     }
 
     /// A peer on a Unix socket.
     #[must_use]
     pub fn unix(path: Option<PathBuf>, credentials: Option<Credentials>) -> Self {
-        Self { address: path.map_or(Address::Unnamed, Address::Unix), credentials }
+        Self { address: path.map_or(Address::Unnamed, Address::Unix), credentials, asked: None }
     }
 
     /// The other end of a pipe, a terminal or a file.
     #[must_use]
     pub const fn pipe() -> Self {
-        Self { address: Address::Pipe, credentials: None }
+        Self { address: Address::Pipe, credentials: None, asked: None }
     }
 
     /// Makes it equal to `other`, in the buffer that it has.
     pub(crate) fn assign(&mut self, other: &Self) {
         self.credentials = other.credentials;
+        self.asked = other.asked;
         match (&mut self.address, &other.address) {
             (Address::Unix(mine), Address::Unix(theirs)) => mine.clone_from(theirs),
             (Address::Abstract(mine), Address::Abstract(theirs)) => mine.clone_from(theirs),
@@ -102,6 +109,7 @@ impl Peer {
     /// Makes it the peer of this abstract name, in the buffer that it has.
     pub(crate) fn assign_abstract(&mut self, name: &[u8]) {
         self.credentials = None;
+        self.asked = None;
         if let Address::Abstract(mine) = &mut self.address {
             mine.clear();
             mine.extend_from_slice(name);
@@ -113,6 +121,7 @@ impl Peer {
     /// Makes it the peer at this path, in the buffer that it has.
     pub(crate) fn assign_path(&mut self, path: &[u8]) {
         self.credentials = None;
+        self.asked = None;
         let path = OsStr::from_bytes(path);
         if let Address::Unix(mine) = &mut self.address {
             let mine = mine.as_mut_os_string();

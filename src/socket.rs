@@ -73,11 +73,13 @@ impl Socket {
     }
 
     /// The bytes of those that wait to be sent.
+    #[cfg(feature = "sim")]
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// It is on the list to send from.
+    #[cfg(feature = "sim")]
     pub(crate) const fn sends_later(&self) -> bool {
         self.in_send_list
     }

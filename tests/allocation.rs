@@ -219,6 +219,9 @@ fn steady_datagrams<S: DatagramHandler>(handler: S, at: &Endpoint, len: usize, c
 fn ten_thousand_datagrams_over_udp_allocate_nothing() {
     assert_eq!(steady_datagrams(Echo::new(), &bind_anywhere(), 64, 1), 0);
     assert_eq!(steady_datagrams(Echo::new(), &bind_anywhere(), 9000, 20), 0);
+    // With the address that is asked, and answers, told in each call.
+    assert_eq!(steady_datagrams(Echo::new(), &"udp://0.0.0.0:0".parse().expect("a good endpoint"), 64, 3), 0);
+    assert_eq!(steady_datagrams(Echo::new(), &"udp://[::]:0".parse().expect("a good endpoint"), 64, 3), 0);
 }
 
 #[test]

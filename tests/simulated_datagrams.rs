@@ -29,7 +29,14 @@ fn answers(seed: u64, weather: Weather) {
     let driver = SimDriver::<false>::new(seed, weather);
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
     let upper = reactor.add(Upper::new(), Upper::limits()).expect("good limits");
-    let at = endpoint(if seed.is_multiple_of(2) { "udp://127.0.0.1:53" } else { "unixgram:/upper" });
+    let at = endpoint(["udp://127.0.0.1:53", "unixgram:/upper", "udp://0.0.0.0:53"][seed as usize % 3]);
+    // Each sender has an address of a wildcard for itself.
+    let asked = |number: u16| match &at {
+        Endpoint::Udp(at) if at.ip().is_unspecified() => {
+            Endpoint::Udp(([10, 0, 1, number as u8], at.port()).into())
+        }
+        at => at.clone(),
+    };
     let mut attempts = 0;
     while let Err(error) = reactor.bind(&upper, &at) {
         attempts += 1;
@@ -38,7 +45,7 @@ fn answers(seed: u64, weather: Weather) {
     for round in 0..EACH {
         for number in 1..=SENDERS {
             let text = format!("round {round} of {number}");
-            reactor.driver_mut().net_mut().send_datagram(&sender(number), &at, text);
+            reactor.driver_mut().net_mut().send_datagram(&sender(number), &asked(number), text);
         }
     }
     loop {
@@ -55,7 +62,13 @@ fn answers(seed: u64, weather: Weather) {
     for number in 1..=SENDERS {
         let peer = sender(number);
         let mut times: BTreeMap<String, u64> = BTreeMap::new();
-        for reply in net.datagrams_to(&peer) {
+        let server = asked(number);
+        assert_eq!(
+            net.datagrams_to(&peer).count(),
+            net.datagrams_from(&server, &peer).count(),
+            "seed {seed}: an answer came from where nobody had asked"
+        );
+        for reply in net.datagrams_from(&server, &peer) {
             *times.entry(String::from_utf8(reply.to_vec()).expect("UTF-8")).or_default() += 1;
         }
         for (reply, times) in &times {

@@ -16,6 +16,7 @@ use rustix::net::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::options::{BindOptions, Multicast};
+use super::pktinfo::PacketInfo;
 use super::source::Source;
 use super::unix_path::{self, OwnedPath};
 use crate::endpoint::Endpoint;
@@ -26,6 +27,8 @@ use crate::link::{Address, Peer};
 pub struct MioSocket {
     socket: Source,
     is_unix: bool,
+    /// For UDP on an unspecified address.
+    info: Option<Box<PacketInfo>>,
     #[allow(dead_code, reason = "removes the file when dropped")]
     path: Option<OwnedPath>,
 }
@@ -71,7 +74,12 @@ impl MioSocket {
             IpAddr::V4(_) => set_up_v4(&socket, options)?,
             IpAddr::V6(_) => set_up_v6(&socket, options)?,
         }
+        let mut info = PacketInfo::of(&socket, at, options.only_v6)?;
         socket.bind(&at.into())?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(at);
+        if let Some(info) = &mut info {
+            info.set_port(local.port());
+        }
         // Once it is bound, so that no datagram of somebody else's port comes.
         for group in &options.multicast {
             match group {
@@ -79,8 +87,8 @@ impl MioSocket {
                 Multicast::V6 { group, interface } => socket.join_multicast_v6(group, *interface)?,
             }
         }
-        let local = socket.local_addr()?.as_socket().unwrap_or(at);
-        Ok((Self { socket: Source::new(socket.into()), is_unix: false, path: None }, Endpoint::Udp(local)))
+        let socket = Self { socket: Source::new(socket.into()), is_unix: false, info, path: None };
+        Ok((socket, Endpoint::Udp(local)))
     }
 
     fn bind_unix(path: &Path, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
@@ -91,7 +99,8 @@ impl MioSocket {
         if let Some(mode) = options.mode {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
-        let socket = Self { socket: Source::new(socket.into()), is_unix: true, path: Some(owned) };
+        let socket = Source::new(socket.into());
+        let socket = Self { socket, is_unix: true, info: None, path: Some(owned) };
         Ok((socket, Endpoint::UnixDatagram(path.to_owned())))
     }
 
@@ -104,6 +113,10 @@ impl MioSocket {
     #[inline]
     pub(super) fn receive(&mut self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
         let room = into.len();
+        if let Some(info) = &mut self.info {
+            let (len, cut_off) = self.socket.input(|socket| info.receive(socket, into, from))?;
+            return Ok(if cut_off { len.max(room + 1) } else { len });
+        }
         let pieces = &mut [io::IoSliceMut::new(into)];
         // Descriptors that a peer passes are closed by the system.
         let message = self.socket.input(|socket| {
@@ -117,8 +130,14 @@ impl MioSocket {
     /// Sends one datagram, whole.
     #[inline]
     pub(super) fn send_to(&mut self, to: &Peer, data: &[u8]) -> io::Result<()> {
+        let info = self.info.as_deref_mut();
         self.socket.output(|socket| match &to.address {
-            Address::Inet(address) => send(socket, data, address),
+            Address::Inet(address) => match (info, to.asked) {
+                (Some(info), Some(ours)) if info.sends_from(&ours) => {
+                    info.send(socket, *address, &ours, data)
+                }
+                _ => send(socket, data, address),
+            },
             Address::Unix(path) => send_unix(socket, data, &SocketAddrUnix::new(path)?),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Address::Abstract(name) => send_unix(socket, data, &SocketAddrUnix::new_abstract_name(name)?),

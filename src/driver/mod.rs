@@ -10,6 +10,7 @@ mod datagram;
 mod listener;
 mod mio;
 mod options;
+mod pktinfo;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod source;
@@ -287,7 +288,8 @@ pub trait Driver {
     ) -> io::Result<(Self::Socket, Endpoint)>;
 
     /// Receives one datagram into `into`, and who sent it into `from`, which
-    /// holds an earlier sender, for its buffer. Returns the datagram's length:
+    /// holds an earlier sender, for its buffer; with the address that was asked
+    /// ([`Peer::asked`]), if the socket has more than one. Returns the datagram's length:
     /// if `into` does not hold all of it, the rest is lost, and the length is
     /// more than that of `into` (by one at least, where the system does not
     /// tell).
@@ -298,7 +300,8 @@ pub trait Driver {
     /// concerns one datagram and not the socket.
     fn receive(&mut self, socket: &mut Self::Socket, into: &mut [u8], from: &mut Peer) -> io::Result<usize>;
 
-    /// Sends one datagram, whole or not at all.
+    /// Sends one datagram, whole or not at all; from the address that `to` has
+    /// asked, if the socket has more than one.
     ///
     /// # Errors
     ///

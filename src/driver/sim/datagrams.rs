@@ -24,15 +24,36 @@ impl Network {
     /// as each has a latency of its own.
     pub fn send_datagram(&mut self, from: &Peer, to: &Endpoint, data: impl Into<Bytes>) {
         let data = data.into();
-        let is_there = |mailbox: &Mailbox| mailbox.token.is_some() && mailbox.at == *to;
-        if let Some(place) = self.mailboxes.iter().position(is_there) {
+        if let Some(place) = self.mailbox_of(to) {
+            let mut from = from.clone();
+            from.asked = self.mailboxes[place].asked(to);
             self.mail(|| Mail::Up(place, from.clone(), data.clone()));
         }
     }
 
+    /// The socket that gets what is sent to an endpoint: one that is bound
+    /// there before one on a wildcard.
+    fn mailbox_of(&self, to: &Endpoint) -> Option<usize> {
+        let exactly = |mailbox: &Mailbox| mailbox.at == *to && mailbox.takes(to);
+        let any = || self.mailboxes.iter().position(|mailbox| mailbox.takes(to));
+        self.mailboxes.iter().position(exactly).or_else(any)
+    }
+
     /// What has arrived of the datagrams that the server sent to a peer.
     pub fn datagrams_to<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Bytes> {
-        self.delivered.iter().filter(move |(to, _)| to == peer).map(|(_, data)| data)
+        self.delivered.iter().filter(move |(_, to, _)| to.address == peer.address).map(|(.., data)| data)
+    }
+
+    /// What has arrived at a peer that takes datagrams from this endpoint of
+    /// the server alone, as a socket does that is connected to it.
+    pub fn datagrams_from<'a>(
+        &'a self,
+        server: &'a Endpoint,
+        peer: &'a Peer,
+    ) -> impl Iterator<Item = &'a Bytes> {
+        let hears =
+            move |(from, to, _): &&(Endpoint, Peer, Bytes)| from == server && to.address == peer.address;
+        self.delivered.iter().filter(hears).map(|(.., data)| data)
     }
 
     /// When the network last took a datagram that the server sent on the socket
@@ -90,7 +111,7 @@ impl Network {
 
     pub(super) fn deliver(&mut self, place: usize) {
         match self.post[place].take() {
-            Some(Mail::Down(to, data)) => self.delivered.push((to, data)),
+            Some(Mail::Down(from, to, data)) => self.delivered.push((from, to, data)),
             Some(Mail::Up(place, from, data)) => {
                 let room = self.weather.buffer.max(MOST);
                 let mailbox = &mut self.mailboxes[place];
@@ -174,7 +195,8 @@ impl Network {
         self.mailboxes[place].taken = Some(self.now);
         self.trace.note(self.now, None, What::SendTo, data.len() as u64);
         self.trace.bytes(data);
-        self.mail(|| Mail::Down(to.clone(), Bytes::copy_from_slice(data)));
+        let from = self.mailboxes[place].source(to);
+        self.mail(|| Mail::Down(from.clone(), to.clone(), Bytes::copy_from_slice(data)));
         Ok(())
     }
 }

@@ -110,8 +110,8 @@ pub struct Network {
     pub(super) mailboxes: Vec<Mailbox>,
     /// Datagrams on their way.
     pub(super) post: Vec<Option<Mail>>,
-    /// What the server sent, as it arrived.
-    pub(super) delivered: Vec<(Peer, Bytes)>,
+    /// What the server sent, as it arrived, and from which of its endpoints.
+    pub(super) delivered: Vec<(Endpoint, Peer, Bytes)>,
     acts: Vec<Option<Act>>,
     pub(super) programs: Programs,
     pub(super) processes: Vec<Process>,

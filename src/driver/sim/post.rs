@@ -1,6 +1,7 @@
 //! Simulated datagrams, and where they wait.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -26,11 +27,45 @@ pub(super) struct Mailbox {
     pub(super) listed: bool,
 }
 
+impl Mailbox {
+    /// It gets what is sent to this endpoint.
+    pub(super) fn takes(&self, sent_to: &Endpoint) -> bool {
+        let fits = match (&self.at, sent_to) {
+            (Endpoint::Udp(at), Endpoint::Udp(to)) if at.ip().is_unspecified() => {
+                at.port() == to.port() && at.is_ipv4() == to.is_ipv4()
+            }
+            (at, to) => at == to,
+        };
+        fits && self.token.is_some()
+    }
+
+    /// Which of its addresses this is; `None` if it has but one.
+    pub(super) fn asked(&self, sent_to: &Endpoint) -> Option<SocketAddr> {
+        match (&self.at, sent_to) {
+            (Endpoint::Udp(at), Endpoint::Udp(to)) if at.ip().is_unspecified() => Some(*to),
+            _ => None,
+        }
+    }
+
+    /// Where a datagram comes from that is sent by this socket.
+    pub(super) fn source(&self, to: &Peer) -> Endpoint {
+        match (&self.at, to.asked) {
+            (Endpoint::Udp(at), asked) if at.ip().is_unspecified() => {
+                let chosen: IpAddr =
+                    if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+                let ours = asked.map(|asked| asked.ip()).filter(|ours| ours.is_ipv4() == at.is_ipv4());
+                Endpoint::Udp(SocketAddr::new(ours.unwrap_or(chosen), at.port()))
+            }
+            (at, _) => at.clone(),
+        }
+    }
+}
+
 /// A datagram on its way.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// To this mailbox of the server.
     Up(usize, Peer, Bytes),
-    /// From the server.
-    Down(Peer, Bytes),
+    /// From the server, and from which of its endpoints.
+    Down(Endpoint, Peer, Bytes),
 }
