@@ -314,6 +314,10 @@ impl<D: Driver> Drop for Reactor<D> {
     /// [`Close::Shutdown`](crate::Close::Shutdown), and every child is ended;
     /// unless a panic is what drops the reactor, for a second one would end the
     /// process: then children are ended, and nobody is told.
+    ///
+    /// In a fork of the process that made the reactor, sockets, files and
+    /// children stay as they are for that process; handlers are told all the
+    /// same, of their copies of the sessions.
     fn drop(&mut self) {
         self.inbox.close();
         if std::thread::panicking() {

@@ -36,6 +36,8 @@ pub struct MioDriver {
     calls: SystemCalls,
     epoch: Instant,
     epoch_nanos: u64,
+    /// The process that made it. Its sockets may be open in a fork of it too.
+    maker: u32,
 }
 
 impl fmt::Debug for MioDriver {
@@ -76,6 +78,7 @@ impl MioDriver {
             calls: SystemCalls::default(),
             epoch: Instant::now(),
             epoch_nanos: monotonic(),
+            maker: std::process::id(),
         })
     }
 
@@ -230,7 +233,10 @@ impl Driver for MioDriver {
 
     fn close(&mut self, stream: MioStream, how: Closing) {
         self.calls.close += 1;
-        stream.close(how);
+        // What a fork of this process lets go of is open here, and a linger
+        // time is the socket's: it would be reset when it is closed in order.
+        let is_fork = how == Closing::Reset && self.maker != std::process::id();
+        stream.close(if is_fork { Closing::InOrder } else { how });
     }
 
     fn bind(

@@ -53,19 +53,24 @@ pub(super) struct OwnedPath {
     device: u64,
     inode: u64,
 }
+    /// The process that made it.
+    maker: u32,
 
 impl OwnedPath {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
         // A later change of directory must not make us miss it.
         let path = std::path::absolute(path)?;
-        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), maker: std::process::id() })
     }
 }
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
+        if self.maker != std::process::id() {
+            return;
+        }
             .is_ok_and(|metadata| metadata.dev() == self.device && metadata.ino() == self.inode);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             let path = Printable(self.path.display());
@@ -110,3 +115,16 @@ mod tests {
         drop(first);
     }
 }
+
+    // A fork would take `unsafe`; to the file it is a process of another number.
+    #[test]
+    fn a_file_stays_when_a_child_of_its_maker_lets_go_of_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let _listener = UnixListener::bind(&path).expect("the path is free");
+        let mut copy = OwnedPath::of(&path).expect("it was just made");
+        assert_eq!(copy.maker, std::process::id());
+        copy.maker -= 1;
+        drop(copy);
+        assert!(path.exists(), "its maker still listens there");
+    }
