@@ -26,7 +26,9 @@ pub enum Deadline {
 /// Why a connection ended.
 ///
 /// Unless a variant says otherwise, what was queued when the connection ended
-/// was still written, followed by FIN.
+/// was still written, followed by FIN. Where what was queued is dropped, a TCP
+/// peer sees a reset, and the peer on a Unix socket or a pipe, which have none,
+/// an end like any other.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Close {

@@ -11,7 +11,8 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// The connection ends at once with [`Close::Overflow`](crate::Close::Overflow);
-    /// a TCP peer sees a reset, so that it cannot take what it got for the whole.
+    /// a TCP peer sees a reset, so that it cannot take what it got for the
+    /// whole. A Unix socket has no reset: its peer sees an ordinary end.
     #[default]
     Close,
     /// The new message is dropped, whole, and the callback is told

@@ -120,7 +120,9 @@ pub struct Event {
 pub enum Closing {
     /// The system delivers what it has accepted, then FIN.
     InOrder,
-    /// The peer is to notice that something is missing: a reset, on TCP.
+    /// The peer is to notice that something is missing: a reset, on TCP. There
+    /// is none on a Unix socket, where it looks as [`InOrder`](Self::InOrder)
+    /// does.
     Reset,
 }
 
