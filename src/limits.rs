@@ -76,7 +76,10 @@ pub struct Limits {
     /// Above this many waiting bytes a write answers
     /// [`Sent::Full`](crate::Sent::Full). Default 256 KiB.
     pub high_mark: usize,
-    /// Waiting output never exceeds this many bytes. Default 1 MiB.
+    /// Waiting output never exceeds this many bytes; what the system has taken
+    /// waits no more here, but in its own buffer, which comes on top
+    /// ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)).
+    /// Default 1 MiB.
     pub hard_mark: usize,
     /// What becomes of output that would. Default: the connection ends. (A
     /// datagram socket never ends for it: the newest datagram is dropped.)

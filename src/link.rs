@@ -51,8 +51,10 @@ impl fmt::Display for Address {
 /// connected (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credentials {
-    /// The process, where the system tells. It may have ended since and its
-    /// number been given to another: do not base a permission on it.
+    /// The process; `None` if it has no number in our PID namespace
+    /// (pid_namespaces(7)), as one outside of the container has none. It may
+    /// have ended since and its number been given to another: do not base a
+    /// permission on it.
     pub pid: Option<u32>,
     /// The effective user.
     pub uid: u32,

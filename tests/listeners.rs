@@ -112,6 +112,58 @@ fn what_is_accepted_inherits_the_options_of_its_listener() {
 }
 
 #[test]
+fn the_kernels_buffers_of_what_is_accepted_are_as_the_listener_says() {
+    let (mut reactor, echo) = reactor();
+    // Below every system's cap, so that what comes of it is certain.
+    let (send, receive) = (40_000, 30_000);
+    let options =
+        ListenOptions { send_buffer: Some(send), receive_buffer: Some(receive), ..ListenOptions::default() };
+    let listener = reactor.listen_with(&echo, &listen_anywhere(), &options).expect("a free port");
+    let client = Client::connect(&local(&reactor, listener));
+    turn_until(&mut reactor, 1);
+    let accepted = the_accepted(&client);
+    assert_eq!(accepted.send_buffer_size().expect("a socket"), 2 * send, "Linux doubles it");
+    assert_eq!(accepted.recv_buffer_size().expect("a socket"), 2 * receive, "Linux doubles it");
+    // More than an `int` says is as much as there is, and not what is left of it.
+    let options = ListenOptions { send_buffer: Some(1 << 32), ..ListenOptions::default() };
+    let listener = reactor.listen_with(&echo, &listen_anywhere(), &options).expect("a free port");
+    let client = Client::connect(&local(&reactor, listener));
+    turn_until(&mut reactor, 2);
+    assert!(the_accepted(&client).send_buffer_size().expect("a socket") > 100_000);
+}
+
+/// Nothing hands it on there: each is told.
+#[test]
+fn a_unix_peer_that_does_not_read_takes_what_its_buffer_holds() {
+    struct Flood;
+    impl StreamHandler for Flood {
+        type Session = ();
+        fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+            assert!(io.write(&[0; 1_000_000]).is_queued());
+            Ok(())
+        }
+        fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut bytes::BytesMut) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = |name: &str, send_buffer| {
+        let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+        let service = reactor.add(Flood, Limits::default()).expect("good limits");
+        let at = Endpoint::Unix(directory.path().join(name));
+        let options = ListenOptions { send_buffer, ..ListenOptions::default() };
+        reactor.listen_with(&service, &at, &options).expect("a free path");
+        let _client = Client::connect(&at);
+        turn_until(&mut reactor, 1);
+        while reactor.turn(Some(Duration::ZERO)).expect("the loop turns").more {}
+        reactor.stats().bytes_out
+    };
+    let (small, usual) = (taken("small", Some(8 << 10)), taken("usual", None));
+    assert!(0 < small && small <= 32 << 10, "{small} bytes");
+    assert!(usual > 64 << 10, "{usual} bytes");
+}
+
+#[test]
 fn options_that_are_off_are_off() {
     let (mut reactor, echo) = reactor();
     let options = ListenOptions { keep_alive: None, no_delay: false, ..ListenOptions::default() };
@@ -250,6 +302,51 @@ fn a_peer_is_known_by_its_address_or_its_credentials() {
         gid: rustix::process::getegid().as_raw(),
     };
     assert_eq!(String::from_utf8_lossy(&told), format!("unix {:?} at {unix}", Some(ours)));
+}
+
+/// The kernel has no number for it here, and says 0.
+#[test]
+fn a_peer_of_another_pid_namespace_has_a_user_and_a_group() {
+    const TEST: &str = "a_peer_of_another_pid_namespace_has_a_user_and_a_group";
+    const AT: &str = "SERVE_FOREVER_TEST_SOCKET";
+    if util::role().as_deref() == Some(TEST) {
+        let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+        let service = reactor.add(WhoIsThere, Limits::default()).expect("good limits");
+        let to = Endpoint::Unix(std::env::var_os(AT).expect("it was set").into());
+        reactor.connect(&service, &to, 0).expect("there is room");
+        while !reactor.turn(Some(util::PATIENCE)).expect("the loop runs").finished {}
+        return;
+    }
+    let within = ["unshare", "--map-root-user", "--pid", "--fork"];
+    let may = util::have(within[0])
+        .then(|| std::process::Command::new(within[0]).args(&within[1..]).arg("true").output());
+    if !may.is_some_and(|may| may.is_ok_and(|output| output.status.success())) {
+        return eprintln!("skipped: no PID namespace can be had here");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a free path");
+    let output = util::run_self(TEST, TEST, &within).env(AT, &path).output().expect("this program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected = serve_forever::Credentials { pid: None, uid: 0, gid: 0 };
+    assert!(text.contains(&format!("it is {:?}", Some(expected))), "{text}");
+}
+
+/// Says who is at the other end, and ends.
+struct WhoIsThere;
+
+impl StreamHandler for WhoIsThere {
+    type Session = ();
+
+    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
+        println!("it is {:?}", link.peer().credentials);
+        io.drain(Duration::ZERO);
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut bytes::BytesMut) -> Result<(), BoxError> {
+        Ok(())
+    }
 }
 
 #[test]

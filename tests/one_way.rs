@@ -246,16 +246,98 @@ fn what_can_be_neither_polled_nor_read_is_refused() {
 }
 
 #[test]
-fn a_terminal_is_read_line_by_line_until_its_end() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+fn the_wrong_end_of_a_pipe_is_refused_and_the_right_one_named() {
     let mut desk = Desk::new();
+    let (source, sink) = io::pipe().expect("a pipe");
+    let error = desk.reactor.adopt_input(&desk.service, sink).expect_err("it is written to").to_string();
+    assert!(error.contains("pipe") && error.contains("adopt_output"), "{error}");
+    let error = desk.reactor.adopt_output(&desk.service, source).expect_err("it is read from").to_string();
+    assert!(error.contains("pipe") && error.contains("adopt_input"), "{error}");
+    let null = |options: &mut fs::OpenOptions| options.open("/dev/null").expect("it is there");
+    let (reads, writes) = (null(File::options().read(true)), null(File::options().write(true)));
+    let error = desk.reactor.adopt_output(&desk.service, reads).expect_err("it is read from").to_string();
+    assert!(error.contains("reading alone"), "{error}");
+    let error = desk.reactor.adopt_input(&desk.service, writes).expect_err("it is written to").to_string();
+    assert!(error.contains("writing alone"), "{error}");
+    let named = rustix::fs::open("/dev/null", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+    let error = desk.reactor.adopt_input(&desk.service, named.expect("it is there")).expect_err("a name");
+    assert!(error.to_string().contains("O_PATH"), "{error}");
+    assert_eq!(desk.reactor.connections(), 0);
+}
+
+#[test]
+fn a_socket_that_is_no_connected_stream_is_refused() {
+    let mut desk = Desk::new();
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let error = desk.reactor.adopt_input(&desk.service, datagrams).expect_err("it is no stream");
+    assert!(error.to_string().contains("messages"), "{error}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let error = desk.reactor.adopt_output(&desk.service, listener).expect_err("it is no connection");
+    assert!(error.to_string().contains("adopt_listener"), "{error}");
+}
+
+/// It was opened again, for reading alone: with the descriptor that was given
+/// the last writer went, and that was its end.
+#[test]
+fn a_fifo_that_is_open_for_both_stays_what_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
+    let mut desk = Desk::new();
+    let both = File::options().read(true).write(true).open(&path).expect("it is there");
+    desk.read(both);
+    for _ in 0..3 {
+        desk.reactor.turn(Some(Duration::ZERO)).expect("the loop runs");
+    }
+    assert!(!desk.notes().eof, "its own descriptor is a writer");
+    for text in ["one", "two"] {
+        fs::write(&path, text).expect("there is room");
+    }
+    desk.until("both are read", |desk| desk.notes().input == b"onetwo");
+    assert!(!desk.notes().eof, "writers come and go");
+}
+
+/// It was opened again: what was written went to another terminal, which
+/// nobody had.
+#[test]
+fn the_main_end_of_a_terminal_stays_with_its_terminal() {
+    let mut desk = Desk::new();
+    let (main, mut terminal) = terminal();
+    desk.read(main.try_clone().expect("a descriptor"));
+    assert_eq!(desk.write(main, b"typed\n".to_vec()), Sent::Queued);
+    desk.until("it has left", |desk| !desk.notes().closed.is_empty());
+    let mut line = [0; 6];
+    terminal.read_exact(&mut line).expect("it is the same terminal");
+    assert_eq!(&line, b"typed\n");
+    terminal.write_all(b"shown\n").expect("there is room");
+    desk.until("it is read", |desk| desk.notes().input.ends_with(b"shown\r\n"));
+}
+
+#[test]
+fn a_terminal_that_others_share_stays_as_it_was_for_them() {
+    let mut desk = Desk::new();
+    let (_main, terminal) = terminal();
+    desk.read(terminal.try_clone().expect("a descriptor"));
+    let flags = rustix::fs::fcntl_getfl(&terminal).expect("flags");
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+}
+
+/// Both ends of a terminal of its own.
+fn terminal() -> (File, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&main).expect("it is ours");
     unlockpt(&main).expect("it is ours");
     let name = ptsname(&main, Vec::new()).expect("it has a name").into_string().expect("of ASCII");
     let terminal = File::options().read(true).write(true).open(name).expect("it is there");
+    (main.into(), terminal)
+}
+
+#[test]
+fn a_terminal_is_read_line_by_line_until_its_end() {
+    let mut desk = Desk::new();
+    let (mut main, terminal) = terminal();
     desk.read(terminal.try_clone().expect("a descriptor"));
-    let mut main = File::from(main);
     main.write_all(b"half a li").expect("there is room");
     for _ in 0..3 {
         desk.reactor.turn(Some(Duration::ZERO)).expect("the loop runs");

@@ -15,9 +15,10 @@ use rustix::net::{
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::options::{BindOptions, Multicast};
+use super::options::{BindOptions, Multicast, set_buffers};
 use super::pktinfo::PacketInfo;
 use super::source::Source;
+use super::unix;
 use super::unix_path::{self, OwnedPath};
 use crate::endpoint::Endpoint;
 use crate::link::{Address, Peer};
@@ -184,14 +185,13 @@ fn has_room(socket: &OwnedFd) -> bool {
 
 /// A socket with what concerns all kinds of them.
 fn prepare(domain: Domain, options: &BindOptions) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::DGRAM, None)?;
+    let socket = if domain == Domain::UNIX {
+        unix::socket(Type::DGRAM)?
+    } else {
+        Socket::new(domain, Type::DGRAM, None)?
+    };
     socket.set_nonblocking(true)?;
-    if let Some(size) = options.receive_buffer {
-        socket.set_recv_buffer_size(size)?;
-    }
-    if let Some(size) = options.send_buffer {
-        socket.set_send_buffer_size(size)?;
-    }
+    set_buffers(&socket, options.receive_buffer, options.send_buffer)?;
     Ok(socket)
 }
 

@@ -8,11 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use mio::{Interest, Registry};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::ListenOptions;
-use super::stream::{MioStream, credentials, keep_alive};
+use super::options::set_buffers;
+use super::stream::{MioStream, keep_alive};
 use super::unix_path::{self, OwnedPath};
+use super::{ListenOptions, unix};
 use crate::endpoint::Endpoint;
 use crate::link::Peer;
 
@@ -23,9 +24,18 @@ pub struct MioListener(Listening);
 #[derive(Debug)]
 enum Listening {
     Tcp(mio::net::TcpListener),
-    /// With its file, if that is ours to remove: first, while nobody else can
-    /// be given the same inode.
-    Unix(#[allow(dead_code, reason = "removes it when dropped")] Option<OwnedPath>, mio::net::UnixListener),
+    Unix(UnixListener),
+}
+
+#[derive(Debug)]
+struct UnixListener {
+    /// Its file, if that is ours to remove: first, while nobody else can be
+    /// given the same inode.
+    #[allow(dead_code, reason = "removes it when dropped")]
+    path: Option<OwnedPath>,
+    socket: mio::net::UnixListener,
+    /// Of each connection: nothing hands it on.
+    send_buffer: Option<usize>,
 }
 
 impl MioListener {
@@ -60,6 +70,9 @@ impl MioListener {
         if options.user_timeout.is_some() {
             socket.set_tcp_user_timeout(options.user_timeout)?;
         }
+        // Before listen, which settles what windows a receive buffer allows
+        // (tcp(7)); handed on in the same way.
+        set_buffers(&socket, options.receive_buffer, options.send_buffer)?;
         socket.bind(&at.into())?;
         socket.listen(backlog(options))?;
         let listener = mio::net::TcpListener::from_std(socket.into());
@@ -69,8 +82,8 @@ impl MioListener {
 
     fn listen_unix(path: &Path, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
         unix_path::make_free(path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
+        // As it is, so is what it accepts.
+        let socket = unix::socket(Type::STREAM)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let owned = OwnedPath::of(path)?;
         // Before listen, so that nobody connects under the wider permissions.
@@ -78,8 +91,9 @@ impl MioListener {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
         socket.listen(backlog(options))?;
-        let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
-        Ok((Self(Listening::Unix(Some(owned), listener)), Endpoint::Unix(path.to_owned())))
+        let socket = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+        let listener = UnixListener { path: Some(owned), socket, send_buffer: options.send_buffer };
+        Ok((Self(Listening::Unix(listener)), Endpoint::Unix(path.to_owned())))
     }
 
     /// See [`MioDriver::adopt_listener`](super::MioDriver::adopt_listener).
@@ -94,10 +108,12 @@ impl MioListener {
             let listener = mio::net::TcpListener::from_std(socket.into());
             Ok((Self(Listening::Tcp(listener)), Endpoint::Tcp(address)))
         } else if local.is_unix() {
+            unix::refuse_descriptors(&socket);
             // One without a path is in no file system and shown as empty.
             let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
-            let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
-            Ok((Self(Listening::Unix(None, listener)), Endpoint::Unix(path)))
+            let socket = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+            let listener = UnixListener { path: None, socket, send_buffer: None };
+            Ok((Self(Listening::Unix(listener)), Endpoint::Unix(path)))
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is for neither TCP nor Unix sockets"))
         }
@@ -106,7 +122,7 @@ impl MioListener {
     pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
         match &mut self.0 {
             Listening::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Listening::Unix(_, listener) => registry.register(listener, token, Interest::READABLE),
+            Listening::Unix(listener) => registry.register(&mut listener.socket, token, Interest::READABLE),
         }
     }
 
@@ -116,11 +132,14 @@ impl MioListener {
                 let (stream, address) = listener.accept()?;
                 Ok((MioStream::tcp(stream), Peer::inet(address)))
             }
-            Listening::Unix(_, listener) => {
-                let (stream, address) = listener.accept()?;
-                let stream = MioStream::unix(stream);
-                let peer = Peer::unix(address.as_pathname().map(Path::to_owned), credentials(&stream));
-                Ok((stream, peer))
+            Listening::Unix(listener) => {
+                let (stream, address) = listener.socket.accept()?;
+                if listener.send_buffer.is_some() {
+                    // It is no reason to lose the connection.
+                    let _ = set_buffers(&SockRef::from(&stream), None, listener.send_buffer);
+                }
+                let peer = Peer::unix(address.as_pathname().map(Path::to_owned), unix::credentials(&stream));
+                Ok((MioStream::unix(stream), peer))
             }
         }
     }

@@ -98,7 +98,8 @@ impl MioDriver {
     ///
     /// # Errors
     ///
-    /// What the system says; `InvalidInput` if it is a directory.
+    /// What the system says; `InvalidInput` if it is a directory, a socket that
+    /// is no connected stream, or goes the other way.
     pub fn adopt_one_way(&mut self, descriptor: OwnedFd, side: Side) -> io::Result<MioStream> {
         MioStream::adopt_one_way(descriptor, side)
     }

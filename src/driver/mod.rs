@@ -7,6 +7,7 @@
 
 mod child;
 mod datagram;
+mod descriptor;
 mod listener;
 mod mio;
 mod options;
@@ -15,6 +16,7 @@ mod pktinfo;
 pub mod sim;
 mod source;
 mod stream;
+mod unix;
 mod unix_path;
 
 use std::io::{self, IoSlice};

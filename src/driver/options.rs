@@ -1,7 +1,10 @@
 //! How a listener, and what it accepts, is set up; and a datagram socket.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
+
+use socket2::Socket;
 
 /// Probes of an idle TCP connection (tcp(7)), so that a peer which vanished
 /// without a FIN is noticed.
@@ -48,6 +51,26 @@ pub struct ListenOptions {
     /// this long, in whole milliseconds (`TCP_USER_TIMEOUT`, tcp(7); Linux
     /// only). Default: the system's, which is many minutes.
     pub user_timeout: Option<Duration>,
+    /// The kernel's send buffer of each connection, in bytes (`SO_SNDBUF`,
+    /// socket(7)): what it holds of our output that the peer has not
+    /// acknowledged, or on a Unix socket not read. It comes **on top** of the
+    /// marks of [`Limits`](crate::Limits): a peer that does not read is worth
+    /// [`hard_mark`](crate::Limits::hard_mark) here and this there.
+    ///
+    /// Linux doubles the number, for what it needs beside the bytes, and
+    /// caps it at `net.core.wmem_max`. A TCP connection whose buffer is set is
+    /// not tuned any more; without, it begins with 16 KiB and grows with what
+    /// the peer takes, up to 4 MiB (`tcp_wmem`, tcp(7)). A number below what is
+    /// under way on the network (rate × round trip) makes a fast peer slow.
+    /// A Unix connection costs one call more for it. Default: the system's.
+    pub send_buffer: Option<usize>,
+    /// TCP: the kernel's receive buffer of each connection, in bytes
+    /// (`SO_RCVBUF`, socket(7)): what it holds of input that was not read, of a
+    /// connection that is paused above all. Doubled, capped
+    /// (`net.core.rmem_max`) and not tuned any more in the same way; without, up
+    /// to 6 MiB (`tcp_rmem`, tcp(7)). On a Unix socket the sender's buffer is
+    /// what counts. Default: the system's.
+    pub receive_buffer: Option<usize>,
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
     pub mode: Option<u32>,
@@ -63,9 +86,24 @@ impl Default for ListenOptions {
             no_delay: true,
             keep_alive: Some(KeepAlive::default()),
             user_timeout: None,
+            send_buffer: None,
+            receive_buffer: None,
             mode: None,
         }
     }
+}
+
+/// Sets the kernel's buffers of a socket, where that is asked for: as large as
+/// an `int` can say, and not a number that has lost its upper half.
+pub(super) fn set_buffers(socket: &Socket, receive: Option<usize>, send: Option<usize>) -> io::Result<()> {
+    const MOST: usize = i32::MAX as usize;
+    if let Some(size) = receive {
+        socket.set_recv_buffer_size(size.min(MOST))?;
+    }
+    if let Some(size) = send {
+        socket.set_send_buffer_size(size.min(MOST))?;
+    }
+    Ok(())
 }
 
 /// A multicast group to join (ip(7), ipv6(7)).

@@ -2,17 +2,18 @@
 //! about, and what their calls mean.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use mio::{Interest, Registry};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::descriptor::{self, Handed};
 use super::source::Source;
-use super::{Closing, KeepAlive};
+use super::{Closing, KeepAlive, unix};
 use crate::endpoint::Endpoint;
-use crate::link::{Credentials, Peer, Side};
+use crate::link::{Peer, Side};
 
 /// With urgent data where the system tells of it, for a read stops there.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -79,38 +80,25 @@ impl MioStream {
         Ok(match address.as_socket() {
             Some(address) => (Self::tcp(socket), Peer::inet(address)),
             None => {
-                let stream = Self::unix(socket);
+                unix::refuse_descriptors(&socket);
                 let path = address.as_pathname().map(Path::to_owned);
-                let peer = Peer::unix(path, credentials(&stream));
-                (stream, peer)
+                let peer = Peer::unix(path, unix::credentials(&socket));
+                (Self::unix(socket), peer)
             }
         })
     }
 
     /// See [`MioDriver::adopt_one_way`](super::MioDriver::adopt_one_way).
     pub(super) fn adopt_one_way(descriptor: OwnedFd, side: Side) -> io::Result<Self> {
-        use rustix::fs::FileType;
-        let status = rustix::fs::fstat(&descriptor)?;
-        match FileType::from_raw_mode(status.st_mode) {
-            FileType::Directory => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a directory")),
-            FileType::RegularFile | FileType::BlockDevice => Ok(Self::new(descriptor, Kind::File)),
-            FileType::Socket => {
-                let socket = Socket::from(descriptor);
-                socket.set_nonblocking(true)?;
-                let is_unix = socket.local_addr()?.is_unix();
-                Ok(if is_unix { Self::unix(socket) } else { Self::tcp(socket) })
+        Ok(match descriptor::take(descriptor, side)? {
+            Handed::File(file) => Self::new(file, Kind::File),
+            Handed::Pipe(pipe) => Self::pipe(pipe, side),
+            Handed::Socket(socket) if socket.local_addr()?.is_unix() => {
+                unix::refuse_descriptors(&socket);
+                Self::unix(socket)
             }
-            _ => {
-                let socket = match reopen(&descriptor, side) {
-                    Ok(own) => own,
-                    Err(_) => {
-                        rustix::io::ioctl_fionbio(&descriptor, true)?;
-                        descriptor
-                    }
-                };
-                Ok(Self::pipe(socket, side))
-            }
-        }
+            Handed::Socket(socket) => Self::tcp(socket),
+        })
     }
 
     /// Begins to connect.
@@ -125,8 +113,7 @@ impl MioStream {
                 Ok(Self::tcp(socket))
             }
             Endpoint::Unix(path) => {
-                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                socket.set_nonblocking(true)?;
+                let socket = unix::socket(Type::STREAM)?;
                 // EAGAIN, a full backlog, is final here: no event would come
                 // of it (unix(7)).
                 begin(socket.connect(&SockAddr::unix(path)?))?;
@@ -157,7 +144,7 @@ impl MioStream {
         };
         let Some(address) = address.as_socket() else {
             let path = address.as_pathname().map(Path::to_owned);
-            return Ok(Some(Peer::unix(path, credentials(self))));
+            return Ok(Some(Peer::unix(path, unix::credentials(self))));
         };
         // With nobody listening, the system may choose for us the very port
         // that we connect to, and TCP lets a socket connect to itself.
@@ -320,38 +307,6 @@ fn write_file(file: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         }
     }
     Ok(written)
-}
-
-/// Opens what a descriptor stands for a second time, non-blocking: that is a
-/// property of what was opened, which other processes may share (open(2),
-/// "Open file descriptions").
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn reopen(descriptor: &OwnedFd, side: Side) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    let way = if side == Side::Output { OFlags::WRONLY } else { OFlags::RDONLY };
-    let flags = way.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn reopen(_: &OwnedFd, _: Side) -> io::Result<OwnedFd> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn credentials(socket: &MioStream) -> Option<Credentials> {
-    let found = rustix::net::sockopt::socket_peercred(&socket.socket).ok()?;
-    Some(Credentials {
-        pid: u32::try_from(found.pid.as_raw_nonzero().get()).ok(),
-        uid: found.uid.as_raw(),
-        gid: found.gid.as_raw(),
-    })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn credentials(_: &MioStream) -> Option<Credentials> {
-    None
 }
 
 pub(super) fn keep_alive(options: &KeepAlive) -> TcpKeepalive {

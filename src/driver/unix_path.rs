@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Type};
+
+use super::unix;
 
 use crate::printable::Printable;
 
@@ -29,10 +31,9 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
         let message = "something that is no socket is there; remove it or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A live socket whose backlog is full would block us, and answers EAGAIN
     // this way; one that is live but no stream answers EPROTOTYPE.
-    probe.set_nonblocking(true)?;
+    let probe = unix::socket(Type::STREAM)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("{}: replacing a stale socket", Printable(path.display()));
@@ -46,15 +47,15 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
 }
 
 /// A socket's file, as it was made. Removed when dropped, if it is still that
-/// one.
+/// one, and by the process that made it: what a fork of it drops is a copy.
 #[derive(Debug)]
 pub(super) struct OwnedPath {
     path: PathBuf,
     device: u64,
     inode: u64,
-}
     /// The process that made it.
     maker: u32,
+}
 
 impl OwnedPath {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
@@ -67,10 +68,10 @@ impl OwnedPath {
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
         if self.maker != std::process::id() {
             return;
         }
+        let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| metadata.dev() == self.device && metadata.ino() == self.inode);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             let path = Printable(self.path.display());
@@ -114,7 +115,6 @@ mod tests {
         assert!(!path.exists());
         drop(first);
     }
-}
 
     // A fork would take `unsafe`; to the file it is a process of another number.
     #[test]
@@ -128,3 +128,4 @@ mod tests {
         drop(copy);
         assert!(path.exists(), "its maker still listens there");
     }
+}

@@ -50,16 +50,26 @@ impl Reactor<MioDriver> {
     /// # Ok::<(), serve_forever::Error>(())
     /// ```
     ///
-    /// On Linux a pipe or a terminal is opened a second time, so that nobody
-    /// who shares it finds it non-blocking. Where that cannot be, and for a
-    /// socket, it becomes non-blocking for all who share it. **A file** (and
-    /// `/dev/null`) cannot be polled: it is read in turns, by its share of
-    /// each, and blocks the loop for as long as its disk takes.
+    /// **Whoever shares it** may notice: that a descriptor does not block is a
+    /// property of its open file description (open(2)), which the shell that
+    /// started the program has too, or a child that it starts. So on Linux an
+    /// anonymous pipe and a terminal (a virtual console, or the end of a
+    /// pseudoterminal that programs run on) are opened a second time, and stay
+    /// as they were for all others; where the system does not let us (it is
+    /// another user's), and with everything else, for which opening it again
+    /// may give something else (a FIFO, the other end of a pseudoterminal, a
+    /// socket, a device), what was given is used, and becomes non-blocking for
+    /// all who share it. It stays so: somebody else may count on it by then.
+    ///
+    /// **A file** (and `/dev/null`) cannot be polled: it is read in turns, by
+    /// its share of each, and blocks the loop for as long as its disk takes.
     ///
     /// # Errors
     ///
     /// [`Error::Full`] at `max_connections`, [`Error::System`] if it can be
-    /// neither polled nor read as a file, [`Error::ForeignService`].
+    /// neither polled nor read as a file, goes the other way (the end of a
+    /// pipe that is written to), or is a socket for messages or for listening;
+    /// [`Error::ForeignService`].
     pub fn adopt_input<S: StreamHandler>(
         &mut self,
         service: &Service<S>,
