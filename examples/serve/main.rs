@@ -4,11 +4,15 @@
 //! cargo run --features cli --example serve -- echo=127.0.0.1:7007 chat=127.0.0.1:8098
 //! ```
 
+#[path = "../../src/bin/reactor-echo/backlog.rs"]
+mod backlog;
 mod cli;
 #[path = "../common/inherited.rs"]
 mod inherited;
 #[path = "../../src/bin/reactor-echo/logging.rs"]
 mod logging;
+#[path = "../../src/bin/reactor-echo/standing.rs"]
+mod standing;
 
 use std::fs;
 use std::io::{self, Write};
@@ -82,11 +86,10 @@ impl Server<'_> {
 
     /// Says where it listens.
     fn tell(&self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        for (served, local) in self.arguments.served.iter().zip(self.listening.iter().flatten()) {
-            writeln!(stdout, "listening {} {local}", served.kind.name())?;
-        }
-        stdout.flush()
+        let listening = self.arguments.served.iter().zip(self.listening.iter().flatten());
+        standing::say(
+            listening.map(|(served, local)| format!("listening {} {local}\n", served.kind.name())).collect(),
+        )
     }
 
     /// Adds a service, and opens its endpoints.
@@ -219,14 +222,16 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::init(arguments.verbose, arguments.quiet);
-    match run(&arguments) {
+    let mut backlog = logging::init(arguments.verbose, arguments.quiet);
+    let status = match run(&arguments) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         Err(error) => {
             // Whether anybody reads it changes nothing.
-            let _ = writeln!(io::stderr(), "serve: {error}");
+            let _ = backlog.write_all(format!("serve: {error}\n").as_bytes());
             ExitCode::from(USAGE)
         }
-    }
+    };
+    backlog.end();
+    status
 }

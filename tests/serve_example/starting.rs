@@ -1,6 +1,7 @@
 //! What it says once it is up, and what it is then.
 
 use std::fs;
+use std::io::Write;
 use std::process::Stdio;
 
 use serve_forever::Endpoint;
@@ -114,6 +115,48 @@ fn all_endpoints_of_one_service_share_one_instance() {
     members[0].expect("<guest3> hello\n");
     members[1].expect("<guest3> hello\n");
     serve.stop();
+}
+
+#[test]
+fn nobody_waits_for_a_log_that_is_not_read() {
+    let (reader, writer) = std::io::pipe().expect("two descriptors");
+    let arguments = ["-vv", "echo=127.0.0.1:0"];
+    let mut command = command("serve", &arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+    let program = Program::with_stderr(&mut command, tempfile::tempfile().expect("a file"));
+    drop(command);
+    let (_, at) = listening(&program.line());
+    // Each is several lines; the pipe holds 64 KiB (pipe(7)).
+    for _ in 0..1500 {
+        let client = Client::connect(&at);
+        client.send("still there");
+        client.expect("still there");
+    }
+    assert_eq!(program.end_by(Signal::TERM).status, 0);
+    drop(reader);
+}
+
+#[test]
+fn a_stdout_that_is_not_read_delays_neither_service_nor_end() {
+    let (reader, mut writer) = std::io::pipe().expect("two descriptors");
+    rustix::io::ioctl_fionbio(&writer, true).expect("a pipe");
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("a pipe");
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = format!("unix:{}/echo", directory.path().display());
+    let mut command = command("serve", &[&format!("echo={at}")]);
+    let errors = tempfile::tempfile().expect("a file");
+    command.stdin(Stdio::null()).stdout(writer).stderr(errors.try_clone().expect("a descriptor"));
+    let program = Program::with_stderr(&mut command, errors);
+    drop(command);
+    wait_until("it listens", || directory.path().join("echo").exists());
+    let client = Client::connect(&at.parse().expect("an endpoint"));
+    client.send("still there");
+    client.expect("still there");
+    let ended = program.end_by(Signal::TERM);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("nobody reads standard output"), "{}", ended.stderr);
+    drop(reader);
 }
 
 // Survival 58.

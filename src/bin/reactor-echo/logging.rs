@@ -1,10 +1,11 @@
 //! Logs, on stderr, so that stdout holds results and nothing else.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
-use log::{LevelFilter, Log, Metadata, Record};
-use serve_forever::Printable;
-use simple_logger::SimpleLogger;
+use env_logger::{Builder, Target, WriteStyle};
+use log::LevelFilter;
+
+use crate::backlog::Backlog;
 
 /// Whether to colour what goes to stderr: it is a terminal and nobody objects
 /// (<https://no-color.org>).
@@ -13,11 +14,12 @@ pub(crate) fn colours() -> bool {
     !refused && io::stderr().is_terminal()
 }
 
-/// Starts logging.
+/// Starts logging; the program goes on whether anybody reads it or not.
 ///
 /// `-v` and `--quiet` are what the user typed now and win over `RUST_LOG`,
 /// which stands in the environment; without either, warnings are shown.
-pub(crate) fn init(verbose: u8, quiet: bool) {
+/// What is returned is to be [ended](Backlog::end) with the program.
+pub(crate) fn init(verbose: u8, quiet: bool) -> Backlog {
     let mut directives = Directives::default();
     if quiet {
         directives.level = LevelFilter::Error;
@@ -31,41 +33,26 @@ pub(crate) fn init(verbose: u8, quiet: bool) {
         directives = Directives::parse(&text);
     }
 
-    let mut logger = SimpleLogger::new().with_level(directives.level).with_colors(colours());
+    let backlog = Backlog::new(io::stderr);
+    let mut builder = Builder::new();
+    builder.filter_level(directives.level);
     for (target, level) in &directives.targets {
-        logger = logger.with_module_level(target, *level);
+        builder.filter_module(target, *level);
     }
-    log::set_max_level(logger.max_level());
+    let style = if colours() { WriteStyle::Always } else { WriteStyle::Never };
+    builder.write_style(style).target(Target::Pipe(Box::new(backlog.clone())));
+    builder.format(|line, record| {
+        let (time, level) = (line.timestamp_millis(), record.level());
+        let style = line.default_level_style(level);
+        writeln!(line, "{time} {style}{level:<5}{style:#} [{}] {}", record.target(), record.args())
+    });
     // It fails only when a logger is set already, and then that one serves.
-    let _ = log::set_boxed_logger(Box::new(Undaunted(logger)));
+    let _ = builder.try_init();
 
     for text in &directives.unknown {
         log::warn!("RUST_LOG: {text:?} is neither LEVEL nor TARGET=LEVEL");
     }
-}
-
-/// A logger that outlives its stderr: `eprintln!`, which the inner one uses,
-/// panics when nobody reads that any more. A record is one line, whoever's
-/// text is in it.
-struct Undaunted(SimpleLogger);
-
-impl Log for Undaunted {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let _ = std::panic::catch_unwind(|| {
-            let text = Printable(record.args());
-            let mut plain = Record::builder();
-            plain.metadata(record.metadata().clone()).module_path(record.module_path());
-            self.0.log(&plain.args(format_args!("{text}")).build());
-        });
-    }
-
-    fn flush(&self) {
-        self.0.flush();
-    }
+    backlog
 }
 
 /// What `RUST_LOG` asks for: the subset of its usual language without regular

@@ -3,6 +3,7 @@
 //! The load it makes is code of its own, without the reactor this package is
 //! about, so that the two can check each other.
 
+mod backlog;
 mod chart;
 mod cli;
 mod endpoint;
@@ -15,24 +16,35 @@ mod report;
 mod run;
 mod serve;
 mod server;
+mod standing;
 mod units;
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use crate::backlog::Backlog;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::from_env();
-    logging::init(cli.talk.verbose, cli.talk.quiet);
+    let mut backlog = logging::init(cli.talk.verbose, cli.talk.quiet);
+    let status = run(&cli, &mut backlog);
+    backlog.end();
+    status
+}
+
+/// Runs it; errors go where logs go.
+fn run(cli: &Cli, errors: &mut Backlog) -> ExitCode {
     let result = match &cli.command {
-        None => run::standalone(&cli),
+        None => run::standalone(cli),
         Some(Command::Bench(args)) => run::bench(args, cli.talk.quiet),
-        Some(Command::Serve(args)) => return serve::run(args),
+        Some(Command::Serve(args)) => return serve::run(args, errors),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("reactor-echo: {error}");
+            // Whether anybody reads it changes nothing.
+            let _ = errors.write_all(format!("reactor-echo: {error}\n").as_bytes());
             ExitCode::FAILURE
         }
     }

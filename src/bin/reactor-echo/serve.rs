@@ -1,18 +1,20 @@
 //! `serve`: the library's echo or upper, until a signal comes.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{Bound, BoxError, Config, DatagramHandler, Limits, Reactor, Signals, StreamHandler};
 
+use crate::backlog::Backlog;
 use crate::cli::{ServeArgs, Served};
+use crate::standing;
 
 /// What was asked for cannot be done: a bad address, one in use.
 const USAGE: u8 = 2;
 
 /// Serves until a signal comes, and gives the exit status.
-pub(crate) fn run(args: &ServeArgs) -> ExitCode {
+pub(crate) fn run(args: &ServeArgs, errors: &mut Backlog) -> ExitCode {
     let served = match args.service {
         Served::Echo => serve(args, "echo", Echo::new()),
         Served::Upper => serve(args, "upper", Upper::new()),
@@ -21,7 +23,8 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(status)) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("reactor-echo: {error}");
+            // Whether anybody reads it changes nothing.
+            let _ = errors.write_all(format!("reactor-echo: {error}\n").as_bytes());
             ExitCode::from(USAGE)
         }
     }
@@ -44,6 +47,7 @@ where
     limits.max_connections = most.unwrap_or(limits.max_connections);
     limits.idle = args.idle.or(limits.idle).filter(|idle| !idle.is_zero());
     let service = reactor.add(handler, limits)?;
+    let mut listening = String::new();
     for endpoint in &args.endpoints {
         let bound: Bound = if endpoint.is_datagram() {
             reactor.bind(&service, endpoint)?.into()
@@ -51,8 +55,9 @@ where
             reactor.listen(&service, endpoint)?.into()
         };
         let local = reactor.local(bound).expect("it was just opened");
-        writeln!(io::stdout(), "listening {name} {local}")?;
+        listening += &format!("listening {name} {local}\n");
     }
+    standing::say(listening).map_err(|error| format!("standard output: {error}"))?;
     reactor.serve_forever()?;
     Ok(reactor.get(&signals).forced().and_then(|signal| u8::try_from(128 + signal).ok()))
 }
