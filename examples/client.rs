@@ -8,6 +8,8 @@
 
 #[path = "common/address.rs"]
 mod address;
+#[path = "../src/bin/reactor-echo/streams.rs"]
+mod streams;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -16,8 +18,10 @@ use std::process::ExitCode;
 use bytes::BytesMut;
 use clap::Parser;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, Side, StreamHandler,
+    AfterEof, BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Side, StreamHandler,
 };
+
+use self::address::Address;
 
 /// Connects standard input and output to a server.
 ///
@@ -28,14 +32,15 @@ use serve_forever::{
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of a name, the
+    /// first that can be connected to
     #[arg(value_parser = address::resolve)]
-    endpoint: Endpoint,
+    endpoint: Address,
 }
 
 /// The three connections; each is known once it is open.
-#[derive(Default)]
 struct Client {
+    to: Address,
     server: Option<ConnId>,
     input: Option<ConnId>,
     output: Option<ConnId>,
@@ -72,13 +77,18 @@ impl StreamHandler for Client {
         Ok(match link {
             Link::Adopted { side: Side::Input, .. } => {
                 self.input = Some(io.id());
+                // Until it is known which address of the server it goes to.
+                io.pause(io.id());
                 End::Input
             }
             Link::Adopted { .. } => {
                 self.output = Some(io.id());
                 End::Output
             }
-            _ => End::Server,
+            _ => {
+                self.input.into_iter().for_each(|input| io.resume(input));
+                End::Server
+            }
         })
     }
 
@@ -126,35 +136,47 @@ impl StreamHandler for Client {
             }
             (End::Server, Close::Finished | Close::Closed | Close::Shutdown) => {}
             (End::Server, _) => {
-                self.fail(why.to_string());
+                self.fail(format!("{}: {why}", self.to));
                 self.output.into_iter().for_each(|output| io.close(output));
             }
         }
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
-        self.fail(error.to_string());
-        io.stop();
+        let next = self.to.failed(error);
+        match next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
+            Ok(server) => self.server = Some(server),
+            Err(why) => {
+                self.fail(why);
+                io.stop();
+            }
+        }
     }
 }
 
-fn run(to: &Endpoint) -> Result<Option<String>, BoxError> {
+fn run(to: Address) -> Result<Option<String>, BoxError> {
     let mut reactor = Reactor::new(Config::default())?;
     let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
-    let client = reactor.add(Client::default(), limits)?;
-    let server = reactor.connect(&client, to, 0)?;
+    let endpoint = to.endpoint().clone();
+    let client = Client { to, server: None, input: None, output: None, failure: None };
+    let client = reactor.add(client, limits)?;
+    let server = reactor.connect(&client, &endpoint, 0)?;
     reactor.get_mut(&client).server = Some(server);
     reactor.adopt_output(&client, io::stdout().as_fd().try_clone_to_owned()?)?;
     reactor.adopt_input(&client, io::stdin().as_fd().try_clone_to_owned()?)?;
     reactor.serve_forever()?;
-    Ok(reactor.get_mut(&client).failure.take())
+    let failure = reactor.get_mut(&client).failure.take();
+    if failure.is_none() {
+        streams::all_is_written().map_err(|error| format!("standard output: {error}"))?;
+    }
+    Ok(failure)
 }
 
 fn main() -> ExitCode {
-    let Arguments { endpoint } = Arguments::parse();
-    let message = match run(&endpoint) {
+    let Arguments { endpoint } = Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error));
+    let message = match run(endpoint) {
         Ok(None) => return ExitCode::SUCCESS,
-        Ok(Some(failure)) => format!("{endpoint}: {failure}"),
+        Ok(Some(failure)) => failure,
         Err(error) => error.to_string(),
     };
     // Whether anybody reads it changes nothing.

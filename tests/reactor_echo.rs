@@ -3,8 +3,9 @@
 
 #![cfg(feature = "cli")]
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -399,6 +400,30 @@ fn a_port_nobody_listens_on_is_refused() {
 
     let output = bench("unix:/nonexistent/echo.sock", "-n 10 -c 1");
     assert_failed(&output, &["No such file"]);
+}
+
+#[test]
+fn each_address_of_a_name_is_tried_and_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let output = bench(&format!("localhost:{port}"), "-n 10 -c 2");
+    for address in ("localhost", port).to_socket_addrs().expect("every system knows it") {
+        assert_failed(&output, &[&format!("{address}"), "Connection refused"]);
+    }
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let load = ["-c", "1", "-n", "1", "--warmup", "0", "--quiet"];
+    for output in ["text", "json", "csv"] {
+        let full = File::options().write(true).open("/dev/full").expect("it is there");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reactor-echo"));
+        command.args(load).args(["--output", output]).stdin(Stdio::null()).stdout(full);
+        assert_failed(&command.output().expect("the program starts"), &["standard output: No space left"]);
+    }
+    let output = run(&[&load[..], &["--svg", "/dev/full"]].concat());
+    assert_failed(&output, &["/dev/full: No space left"]);
 }
 
 #[test]

@@ -160,6 +160,66 @@ fn in_chunks_files_are_sent_as_well() {
     assert!(began.elapsed() >= Duration::from_millis(3 * 50), "three headers were alone for their time");
     assert_ended(&output, 1, &["a: refused: exists", "large: refused: too large"]);
     place.assert_there([("a", b"before"), ("b", b"last"), ("big", &big), ("empty", b"")]);
+    // One, and one more after each refusal.
+    assert_eq!(place.server.stats().accepted, 3);
+}
+
+/// Serves as classic servers do: a header is what one `recv` returns, and what
+/// follows is read to its size. Returns the files once the client has ended.
+fn classic(mut socket: &TcpStream) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    loop {
+        let mut header = [0; 1024];
+        let count = socket.read(&mut header).expect("the client is there");
+        if count == 0 {
+            return files;
+        }
+        let header = String::from_utf8(header[..count].to_vec()).expect("a header, and nothing of the file");
+        let mut parts = header.splitn(3, '|').skip(1);
+        let size: usize = parts.next().expect("a size").parse().expect("a number");
+        let mut content = vec![0; size];
+        socket.read_exact(&mut content).expect("the client sends it");
+        files.push((parts.next().expect("a name").to_owned(), content));
+    }
+}
+
+#[test]
+fn a_classic_server_gets_all_files_over_one_connection_and_need_not_close_it() {
+    let place = Place::new(|upload| upload);
+    let files = [place.file("a", "first"), place.file("empty", ""), place.file("b", "post|9|x")];
+    let (tell, told) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let at = server(move |socket| {
+        tell.send(classic(&socket)).expect("the test waits");
+        let _ = wait.recv(); // it never closes
+    });
+    let mut arguments = vec!["--framing=chunk", &at];
+    arguments.extend(files.iter().map(String::as_str));
+    assert_ended(&run(arguments), 0, &[]);
+    let expected = [("a", &b"first"[..]), ("empty", b""), ("b", b"post|9|x")];
+    let came = told.recv_timeout(PATIENCE).expect("the client has ended its side");
+    assert_eq!(came, expected.map(|(name, content)| (name.to_owned(), content.to_vec())));
+    drop(go);
+}
+
+// proc(5): they say that they have 0 bytes, or 4,096.
+#[test]
+fn files_of_another_size_than_they_say_are_sent_as_they_are() {
+    let files = ["/proc/cpuinfo", "/proc/self/maps", "/sys/kernel/mm/transparent_hugepage/enabled"];
+    for framing in [Framing::Lines, Framing::Chunk] {
+        let place = Place::new(|upload| upload.framing(framing));
+        let framing = if framing == Framing::Lines { "lines" } else { "chunk" };
+        let at = place.server.at().to_string();
+        for file in files.into_iter().filter(|file| Path::new(file).exists()) {
+            assert_ended(&run(vec!["--framing", framing, &at, file]), 0, &[]);
+            let name = Path::new(file).file_name().and_then(|name| name.to_str()).expect("UTF-8");
+            let came = fs::read(place.there(name)).expect("it is there");
+            assert!(!came.is_empty(), "{file}");
+            if file.starts_with("/sys") {
+                assert_eq!(came, fs::read(file).expect("it can be read"));
+            }
+        }
+    }
 }
 
 #[test]
@@ -305,11 +365,16 @@ fn arguments_that_make_no_sense_send_nothing() {
         (vec![&*at, &*good, &*directory], "it is no regular file"),
         (vec![&*at, &*good, &*control], "a\\nb: its name has control characters"),
         (vec!["--framing", "chunk", &*at, &*space], "its name ends with a space"),
-        (vec!["udp://127.0.0.1:1", &*good], "is for datagrams"),
     ] {
         assert_ended(&run(arguments), 2, &[says]);
     }
-    for arguments in [vec![&*at], vec!["nowhere", &*good], vec!["--framing", "x", &*at, &*good], vec![]] {
+    for arguments in [
+        vec![&*at],
+        vec!["udp://127.0.0.1:1", &*good],
+        vec!["nowhere", &*good],
+        vec!["--framing", "x", &*at, &*good],
+        vec![],
+    ] {
         assert_eq!(run(arguments).status.code(), Some(2));
     }
     place.assert_there([]);

@@ -9,6 +9,8 @@
 #[path = "../common/address.rs"]
 mod address;
 mod reply;
+#[path = "../../src/bin/reactor-echo/streams.rs"]
+mod streams;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -19,10 +21,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use clap::{Parser, ValueEnum};
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, Side,
-    StreamHandler, TimerId,
+    AfterEof, BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Side, StreamHandler, TimerId,
 };
 
+use self::address::Address;
 use self::reply::{Part, Reader, Stream};
 
 /// How long a server in chunks that has no greeting is waited for, and given
@@ -51,9 +53,10 @@ struct Arguments {
     /// A file with the token that the server asks for first
     #[arg(long = "token-file", value_name = "FILE", value_parser = token)]
     token: Option<Bytes>,
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of a name, the
+    /// first that can be connected to
     #[arg(value_parser = address::resolve)]
-    endpoint: Endpoint,
+    endpoint: Address,
     /// What to run; each argument is one command
     #[arg(value_name = "COMMAND", value_parser = command)]
     commands: Vec<String>,
@@ -108,6 +111,7 @@ enum Waits {
 }
 
 struct Client {
+    to: Address,
     framing: Framing,
     token: Option<Bytes>,
     commands: VecDeque<Bytes>,
@@ -205,7 +209,10 @@ impl Client {
                 }
             }
             Part::Output(stream, bytes) => self.show(io, stream, bytes),
-            Part::End(status) => {
+            Part::End(status, cut) => {
+                if let Some(why) = cut {
+                    self.show(io, Stream::Errors, format!("command_client: {why}\n").into());
+                }
                 self.outcome.status = status;
                 self.waits = Waits::Command;
                 self.go_on(io);
@@ -299,7 +306,7 @@ impl StreamHandler for Client {
                 self.reads_commands = false;
                 self.go_on(io);
             }
-            End::Server => self.fail(io, "the server has closed the connection".into()),
+            End::Server => self.fail(io, format!("{}: the server has closed the connection", self.to)),
             End::Output | End::Errors => {}
         }
         Ok(AfterEof::Finish)
@@ -321,12 +328,18 @@ impl StreamHandler for Client {
 
     fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
         match of {
-            End::Server => self.fail(io, why.to_string()),
+            End::Server => self.fail(io, format!("{}: {why}", self.to)),
             End::Commands if matches!(why, Close::Io(_)) => {
                 self.fail(io, format!("standard input: {why}"));
             }
             End::Output | End::Errors if matches!(why, Close::Io(_)) => {
-                self.fail(io, format!("what came cannot be shown: {why}"));
+                // Also when all else went well: it is not known to have been shown.
+                let stream = if of == End::Output { "standard output" } else { "standard error" };
+                let failure = format!("{stream}: what came cannot be shown: {why}");
+                if self.outcome.failure.is_none() {
+                    self.outcome = Outcome { status: BROKEN, failure: Some(failure) };
+                }
+                self.waits = Waits::Nothing;
                 io.stop();
             }
             _ => {}
@@ -334,14 +347,20 @@ impl StreamHandler for Client {
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
-        self.fail(io, error.to_string());
+        let next = self.to.failed(error);
+        match next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
+            Ok(server) => self.server = Some(server),
+            Err(why) => self.fail(io, why),
+        }
     }
 }
 
 fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
     let Arguments { framing, token, endpoint, commands } = arguments;
     let reads_commands = commands.is_empty();
+    let first = endpoint.endpoint().clone();
     let client = Client {
+        to: endpoint,
         framing,
         token,
         commands: commands.into_iter().map(Bytes::from).collect(),
@@ -364,19 +383,23 @@ fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
     if reads_commands {
         reactor.adopt_input(&service, io::stdin().as_fd().try_clone_to_owned()?)?;
     }
-    let server = reactor.connect(&service, &endpoint, 0)?;
+    let server = reactor.connect(&service, &first, 0)?;
     reactor.get_mut(&service).server = Some(server);
     reactor.serve_forever()?;
-    Ok(std::mem::take(&mut reactor.get_mut(&service).outcome))
+    let mut outcome = std::mem::take(&mut reactor.get_mut(&service).outcome);
+    if outcome.failure.is_none()
+        && let Err(error) = streams::all_is_written()
+    {
+        outcome = Outcome { status: BROKEN, failure: Some(format!("standard output: {error}")) };
+    }
+    Ok(outcome)
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let endpoint = arguments.endpoint.to_string();
-    match run(arguments) {
+    match run(Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error))) {
         Ok(Outcome { status, failure }) => {
             if let Some(failure) = failure {
-                complain(&format!("{endpoint}: {failure}"));
+                complain(&failure);
             }
             ExitCode::from(status)
         }

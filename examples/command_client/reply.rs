@@ -27,8 +27,9 @@ pub(crate) enum Part {
         empty: bool,
     },
     Output(Stream, Bytes),
-    /// The reply is whole, and its command ended with this status.
-    End(u8),
+    /// The reply is whole, and its command ended with this status; why that
+    /// is not all that it would have written, if so.
+    End(u8, Option<&'static str>),
 }
 
 #[derive(Debug)]
@@ -40,9 +41,12 @@ enum State {
     Body {
         left: usize,
         to: Stream,
-        then: Option<u8>,
+        then: Option<End>,
     },
 }
+
+/// The exit status that stands for how a command ended, and what to say of it.
+type End = (u8, Option<&'static str>);
 
 /// The state of the conversation.
 #[derive(Debug)]
@@ -65,9 +69,9 @@ impl Reader {
 
     /// Takes the next part off `input`; `None` if it has not come.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, String> {
-        if let State::Body { left: 0, then: Some(status), .. } = self.state {
+        if let State::Body { left: 0, then: Some((status, cut)), .. } = self.state {
             self.state = State::Header;
-            return Ok(Some(Part::End(status)));
+            return Ok(Some(Part::End(status, cut)));
         }
         if input.is_empty() {
             return Ok(None);
@@ -105,11 +109,11 @@ impl Reader {
         let number = |part: Option<&[u8]>| std::str::from_utf8(part?).ok()?.parse::<usize>().ok();
         match (kind, number(first), second) {
             (b"info", Some(left), Some(status)) => {
-                self.state = State::Body { left, to: Stream::Output, then: Some(exit_code(status)) };
+                self.state = State::Body { left, to: Stream::Output, then: Some(end(status)) };
             }
             (b"info", Some(left), None) if self.framing == Framing::Chunk => {
                 // Its status is not told.
-                let then = (left > 0).then_some(0);
+                let then = (left > 0).then_some((0, None));
                 self.state =
                     if left > 0 { State::Body { left, to: Stream::Output, then } } else { State::Header };
                 return Ok(Some(Part::Announced { empty: left == 0 }));
@@ -118,7 +122,8 @@ impl Reader {
             (b"err", Some(left), None) => self.state = State::Body { left, to: Stream::Errors, then: None },
             (b"exit", _, None) if first.is_some() => {
                 self.state = State::Header;
-                return Ok(Some(Part::End(exit_code(first.unwrap_or_default()))));
+                let (status, cut) = end(first.unwrap_or_default());
+                return Ok(Some(Part::End(status, cut)));
             }
             _ if matches!(self.state, State::Before) => return Ok(Some(Part::Greeting(line.freeze()))),
             _ => return Err(no_reply(text)),
@@ -137,13 +142,17 @@ fn no_reply(came: &[u8]) -> String {
     format!("no reply: {}", came[..came.len().min(LONGEST_HEADER)].escape_ascii())
 }
 
-/// The exit status that stands for how a command ended.
-fn exit_code(status: &[u8]) -> u8 {
+fn end(status: &[u8]) -> End {
     const TIMED_OUT: u8 = 124;
     let text = std::str::from_utf8(status).unwrap_or_default();
-    match text.strip_prefix("signal:") {
-        Some(number) => number.parse::<u8>().map_or(super::BROKEN, |number| number.saturating_add(128)),
-        None if text == "timeout" => TIMED_OUT,
-        None => text.parse().unwrap_or(super::BROKEN),
+    match (text.strip_prefix("signal:"), text) {
+        (Some(number), _) => {
+            (number.parse::<u8>().map_or(super::BROKEN, |number| number.saturating_add(128)), None)
+        }
+        (None, "timeout") => (TIMED_OUT, Some("the command was over its time, and the server has ended it")),
+        (None, "truncated") => {
+            (super::BROKEN, Some("the output is cut off at the server's limit, and the command ended there"))
+        }
+        (None, text) => (text.parse().unwrap_or(super::BROKEN), None),
     }
 }

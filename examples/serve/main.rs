@@ -13,6 +13,8 @@ mod inherited;
 mod logging;
 #[path = "../../src/bin/reactor-echo/standing.rs"]
 mod standing;
+#[path = "../../src/bin/reactor-echo/streams.rs"]
+mod streams;
 
 use std::fs;
 use std::io::{self, Write};
@@ -221,7 +223,7 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error));
     let mut backlog = logging::init(arguments.verbose, arguments.quiet);
     let status = match run(&arguments) {
         Ok(None) => ExitCode::SUCCESS,

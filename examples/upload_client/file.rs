@@ -1,10 +1,21 @@
 //! What is sent: files, read piece by piece.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use tempfile::SpooledTempFile;
+
 use crate::Framing;
+
+/// Files that say to be larger are taken at their word. The rest is read before
+/// its size is announced: what is in /proc and /sys has another one than it
+/// says (proc(5)).
+const SMALL: u64 = 1 << 20;
+
+/// How much of a file that says to be small is read, in memory as far as it is,
+/// beyond that into a temporary file.
+const MOST: u64 = 1 << 30;
 
 /// A file that is to be sent.
 #[derive(Debug)]
@@ -42,9 +53,24 @@ impl Source {
 
     /// Opens it, with the size that it has now.
     pub(crate) fn open(&self) -> Result<Reading, String> {
-        let opened = File::open(&self.path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (size, file) = opened.map_err(|error| error.to_string())?;
-        Ok(Reading { file, size, left: size })
+        let open = || {
+            let file = File::open(&self.path)?;
+            let size = file.metadata()?.len();
+            if size > SMALL {
+                return Ok((size, Content::File(file)));
+            }
+            let mut copy = SpooledTempFile::new(SMALL as usize);
+            let size = io::copy(&mut file.take(MOST + 1), &mut copy)?;
+            copy.rewind()?;
+            Ok((size, Content::Copy(copy)))
+        };
+        match open() {
+            Ok((size, Content::Copy(_))) if size > MOST => {
+                Err(format!("it says to be small, and has more than {MOST} bytes to be read"))
+            }
+            Ok((size, content)) => Ok(Reading { content, size, left: size }),
+            Err(error) => Err(io::Error::to_string(&error)),
+        }
     }
 
     /// What it is called on this side, fit for a terminal.
@@ -60,9 +86,16 @@ fn shown(path: &Path) -> String {
 /// A file on its way.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    file: File,
+    content: Content,
     pub(crate) size: u64,
     left: u64,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(File),
+    /// All of it, as it was at one time.
+    Copy(SpooledTempFile),
 }
 
 impl Reading {
@@ -76,20 +109,32 @@ impl Reading {
     pub(crate) fn piece<'a>(&mut self, buffer: &'a mut [u8]) -> Result<&'a [u8], String> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let piece = &mut buffer[..wanted];
-        self.file.read_exact(piece).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => self.changed(),
+        let read = match &mut self.content {
+            Content::File(file) => file.read_exact(piece),
+            Content::Copy(copy) => copy.read_exact(piece),
+        };
+        read.map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof if self.size_now() != self.size => self.changed(),
+            ErrorKind::UnexpectedEof => {
+                format!("it ended before the {} bytes that it says to have", self.size)
+            }
             _ => error.to_string(),
         })?;
         self.left -= wanted as u64;
-        let now = self.file.metadata().map_or(self.size, |now| now.len());
-        if self.is_done() && now != self.size {
+        if self.is_done() && self.size_now() != self.size {
             return Err(self.changed());
         }
         Ok(piece)
     }
 
+    fn size_now(&self) -> u64 {
+        match &self.content {
+            Content::File(file) => file.metadata().map_or(self.size, |now| now.len()),
+            Content::Copy(_) => self.size,
+        }
+    }
+
     fn changed(&self) -> String {
-        let now = self.file.metadata().map_or_else(|error| error.to_string(), |now| now.len().to_string());
-        format!("its size changed from {} to {now} bytes while it was sent", self.size)
+        format!("its size changed from {} to {} bytes while it was sent", self.size, self.size_now())
     }
 }

@@ -8,17 +8,22 @@
 //! `file.rs` reads, `sender.rs` is the handler, `report.rs` says what becomes
 //! of each file.
 
+#[path = "../common/address.rs"]
+mod address;
 mod file;
 mod report;
 mod sender;
+#[path = "../../src/bin/reactor-echo/streams.rs"]
+mod streams;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use serve_forever::{Config, Endpoint, Limits, Reactor};
+use serve_forever::{Config, Limits, Reactor};
 
+use crate::address::Address;
 use crate::file::Source;
 use crate::report::Report;
 use crate::sender::Sender;
@@ -33,19 +38,21 @@ Each file is stored under its own name, without its directory. Where one is
 refused, the others are still sent.
 
 Exit status: 0 when all files are there, 1 when one was refused, changed its
-size while it was sent, or did not arrive, 2 when the arguments make no sense
+size while it was sent, or did not arrive, or when standard output is full; 2 when the arguments make no sense
 (then nothing was sent).")]
 struct Options {
     /// How the server tells a header from what follows. In `chunk` it answers
-    /// nothing to a file that it takes; each file has a connection of its own,
-    /// and 50 ms pass between its header and its data
+    /// nothing to a file that it takes; 50 ms pass before each header, and
+    /// between a header and its data
     #[arg(long, value_enum, default_value_t = Framing::Lines)]
     framing: Framing,
     /// No progress bar, and no line for each file that is there
     #[arg(short, long)]
     quiet: bool,
-    /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH
-    endpoint: Endpoint,
+    /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of
+    /// a name, the first that can be connected to
+    #[arg(value_parser = address::resolve)]
+    endpoint: Address,
     /// What to send
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -61,15 +68,12 @@ enum Framing {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::try_parse().unwrap_or_else(|error| streams::leave(&error));
     let sources = options.files.iter().map(|path| Source::new(path, options.framing)).collect();
     let sources: Vec<Source> = match sources {
         Ok(sources) => sources,
         Err(error) => return fail(USAGE, &error),
     };
-    if options.endpoint.is_datagram() {
-        return fail(USAGE, &format!("{} is for datagrams; files need a stream", options.endpoint));
-    }
     match send(&options, sources) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -93,9 +97,11 @@ fn send(options: &Options, sources: Vec<Source>) -> serve_forever::Result<bool> 
     let limits = Limits { max_input: 4096, ..Limits::without_frames() };
     let report = Report::new(&sources, options.quiet);
     let mut reactor = Reactor::new(Config::default())?;
-    let sender = Sender::new(options.endpoint.clone(), options.framing, sources, report);
+    let linger = limits.linger;
+    let sender = Sender::new(options.endpoint.clone(), options.framing, linger, sources, report);
     let service = reactor.add(sender, limits)?;
-    reactor.connect(&service, &options.endpoint, 0)?;
+    reactor.connect(&service, options.endpoint.endpoint(), 0)?;
     reactor.serve_forever()?;
-    Ok(reactor.get(&service).report().all_are_there())
+    let report = reactor.get_mut(&service).report_mut();
+    Ok(report.all_are_there() && report.all_are_told())
 }

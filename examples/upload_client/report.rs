@@ -1,11 +1,11 @@
 //! What becomes of each file, and how far all of it is.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::complain;
 use crate::file::Source;
+use crate::{complain, streams};
 
 /// See the module.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Report {
     /// Only where stderr is a terminal.
     bar: Option<ProgressBar>,
     failed: bool,
+    /// What standard output said first.
+    untold: Option<io::Error>,
     /// For each file, whether it is known what became of it.
     settled: Vec<bool>,
 }
@@ -22,7 +24,7 @@ impl Report {
     pub(crate) fn new(sources: &[Source], quiet: bool) -> Self {
         let total = sources.iter().map(|source| source.size).sum();
         let bar = (!quiet && io::stderr().is_terminal()).then(|| bar(total));
-        Self { quiet, bar, failed: false, settled: vec![false; sources.len()] }
+        Self { quiet, bar, failed: false, untold: None, settled: vec![false; sources.len()] }
     }
 
     /// The first file from this place on that is still to be sent.
@@ -43,10 +45,32 @@ impl Report {
     pub(crate) fn taken(&mut self, place: usize, source: &Source, size: u64) {
         self.settled[place] = true;
         if !self.quiet {
-            // A reader who has left is not interested.
-            self.beside_the_bar(|| {
-                let _ = writeln!(io::stdout(), "{}: {size} bytes", source.shown());
-            });
+            let mut written = Ok(());
+            self.beside_the_bar(|| written = writeln!(io::stdout(), "{}: {size} bytes", source.shown()));
+            self.note(written);
+        }
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        // A reader who has left is not interested.
+        if let Some(error) = written.err().filter(|error| error.kind() != ErrorKind::BrokenPipe) {
+            self.untold.get_or_insert(error);
+        }
+    }
+
+    /// True when standard output has taken each line.
+    pub(crate) fn all_are_told(&mut self) -> bool {
+        self.note(streams::all_is_written());
+        if let Some(error) = &self.untold {
+            complain(&format!("standard output: {error}"));
+        }
+        self.untold.is_none()
+    }
+
+    /// A file has another size than was thought.
+    pub(crate) fn resize(&self, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
         }
     }
 

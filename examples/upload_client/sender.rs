@@ -1,26 +1,35 @@
 //! The handler: sends files, and listens to what becomes of them.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use serve_forever::{AfterEof, BoxError, Close, Endpoint, Io, Link, Sent, StreamHandler, TimerId};
+use serve_forever::{AfterEof, BoxError, Close, Io, Link, Sent, StreamHandler, TimerId};
 
 use crate::Framing;
+use crate::address::Address;
 use crate::file::{Reading, Source};
 use crate::report::Report;
 
 /// How much of a file is in hand at once.
 const PIECE: usize = 64 << 10;
 
-/// In chunks: how long a header is alone on its way.
+/// In chunks: how long there is silence before a header and after it, at least.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// And at most, where the way is so long that a refusal could come behind the
+/// next header.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Sends files, over a connection for as long as the server keeps it: having
 /// refused a file it closes, and the rest is sent over a new one.
 pub(crate) struct Sender {
-    to: Endpoint,
+    to: Address,
     framing: Framing,
+    /// In chunks: how long the end of a server that has it all is waited for.
+    linger: Duration,
+    /// When the connection was asked for, if it was.
+    began: Option<Instant>,
     sources: Vec<Source>,
     report: Report,
     buffer: Vec<u8>,
@@ -34,8 +43,14 @@ pub(crate) struct Connection {
     current: Option<(usize, Reading)>,
     /// What was sent, whole or in part, and not answered: place and size.
     unanswered: VecDeque<(usize, u64)>,
-    /// In chunks: when the header has been alone for long enough.
+    /// In chunks: when there has been silence for long enough.
     pause: Option<TimerId>,
+    /// How long that is.
+    silence: Duration,
+    /// It was, and the next header may go.
+    may_begin: bool,
+    /// In chunks: when the server's end is waited for no longer.
+    end: Option<TimerId>,
     /// Bytes of files, of those before this connection as well.
     sent: u64,
     /// Nothing more is to be sent over it.
@@ -54,12 +69,18 @@ impl Connection {
 }
 
 impl Sender {
-    pub(crate) fn new(to: Endpoint, framing: Framing, sources: Vec<Source>, report: Report) -> Self {
-        Self { to, framing, sources, report, buffer: vec![0; PIECE] }
+    pub(crate) fn new(
+        to: Address,
+        framing: Framing,
+        linger: Duration,
+        sources: Vec<Source>,
+        report: Report,
+    ) -> Self {
+        Self { to, framing, linger, began: Some(Instant::now()), sources, report, buffer: vec![0; PIECE] }
     }
 
-    pub(crate) const fn report(&self) -> &Report {
-        &self.report
+    pub(crate) const fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
     }
 
     /// Sends until the connection is full, or pauses, or has it all.
@@ -70,9 +91,7 @@ impl Sender {
                 None => self.begin(io, connection)?,
                 Some((_, reading)) if reading.is_done() => {
                     connection.current = None;
-                    if self.framing == Framing::Chunk {
-                        connection.end(io); // the server's own end is all the answer there is
-                    }
+                    connection.may_begin = self.framing == Framing::Lines;
                     Sent::Queued
                 }
                 Some((place, reading)) => match reading.piece(&mut self.buffer) {
@@ -84,7 +103,7 @@ impl Sender {
                         self.report.failed(*place, &self.sources[*place], &why);
                         // Nothing remains of what is cut off; what was sent
                         // before it is still answered.
-                        connection.end(io);
+                        self.end(io, connection)?;
                         Sent::Queued
                     }
                 },
@@ -101,11 +120,19 @@ impl Sender {
     /// Sends the header of the next file.
     fn begin(&mut self, io: &mut Io<'_>, connection: &mut Connection) -> Result<Sent, BoxError> {
         let Some(place) = self.report.next(connection.next) else {
-            connection.is_over = true; // what is left are answers
+            match self.framing {
+                Framing::Lines => connection.is_over = true, // what is left are answers
+                // The server's own end is all the answer there is.
+                Framing::Chunk => self.end(io, connection)?,
+            }
             return Ok(Sent::Queued);
         };
+        if !connection.may_begin {
+            connection.pause = Some(io.after(connection.silence)?);
+            return Ok(Sent::Queued);
+        }
         connection.next = place + 1;
-        let source = &self.sources[place];
+        let source = &mut self.sources[place];
         let reading = match source.open() {
             Ok(reading) => reading,
             Err(why) => {
@@ -113,14 +140,45 @@ impl Sender {
                 return Ok(Sent::Queued);
             }
         };
+        if source.size != reading.size {
+            source.size = reading.size;
+            self.report.resize(self.sources.iter().map(|source| source.size).sum());
+        }
+        let source = &self.sources[place];
         let mut header = format!("post|{}|{}", reading.size, source.name);
         match self.framing {
             Framing::Lines => header.push('\n'),
-            Framing::Chunk => connection.pause = Some(io.after(PAUSE)?),
+            Framing::Chunk => connection.pause = Some(io.after(connection.silence)?),
         }
         connection.unanswered.push_back((place, reading.size));
         connection.current = Some((place, reading));
         Ok(io.write(header.as_bytes()))
+    }
+
+    /// Ends our side. In chunks, a server that does not end its own has it all
+    /// none the less.
+    fn end(&self, io: &mut Io<'_>, connection: &mut Connection) -> Result<(), BoxError> {
+        connection.end(io);
+        if self.framing == Framing::Chunk {
+            connection.end = Some(io.after(self.linger)?);
+        }
+        Ok(())
+    }
+
+    /// In chunks: what becomes of the files when the server has said all that
+    /// it says.
+    fn conclude(&mut self, connection: &mut Connection, refusal: &[u8]) {
+        let mut sent = std::mem::take(&mut connection.unanswered);
+        // It refuses a header as it comes, and reads none behind it.
+        let refused = if refusal.is_empty() { None } else { sent.pop_back() };
+        for (place, size) in sent {
+            if !self.report.is_settled(place) {
+                self.report.taken(place, &self.sources[place], size);
+            }
+        }
+        if let Some((place, _)) = refused.filter(|(place, _)| !self.report.is_settled(*place)) {
+            self.report.failed(place, &self.sources[place], &reason(&String::from_utf8_lossy(refusal)));
+        }
     }
 
     /// An answer in lines.
@@ -169,12 +227,17 @@ impl StreamHandler for Sender {
     type Session = Connection;
 
     fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Connection, BoxError> {
+        // It took one way there and back, and whatever the server took.
+        let silence = self.began.map_or(PAUSE, |began| 2 * io.now().saturating_duration_since(began));
         let settled = self.sources.iter().enumerate().filter(|(place, _)| self.report.is_settled(*place));
         let mut connection = Connection {
             next: 0,
             current: None,
             unanswered: VecDeque::new(),
             pause: None,
+            silence: silence.clamp(PAUSE, LONGEST_PAUSE),
+            may_begin: self.framing == Framing::Lines,
+            end: None,
             sent: settled.map(|(_, source)| source.size).sum(),
             is_over: false,
             is_done: false,
@@ -187,8 +250,31 @@ impl StreamHandler for Sender {
         self.go_on(io, connection)
     }
 
-    fn timer(&mut self, io: &mut Io<'_>, connection: &mut Connection, _: TimerId) -> Result<(), BoxError> {
+    fn timer(
+        &mut self,
+        io: &mut Io<'_>,
+        connection: &mut Connection,
+        timer: TimerId,
+    ) -> Result<(), BoxError> {
+        if connection.end == Some(timer) {
+            if io.queued(io.id()).is_some_and(|waiting| waiting > 0) {
+                connection.end = Some(io.after(self.linger)?); // it still reads
+                return Ok(());
+            }
+            self.conclude(connection, b"");
+            connection.is_done = true;
+            io.close(io.id());
+            return Ok(());
+        }
+        if connection.pause != Some(timer) {
+            return Ok(());
+        }
+        if io.queued(io.id()).is_some_and(|waiting| waiting > 0) {
+            connection.pause = Some(io.after(connection.silence)?); // it has not been silent
+            return Ok(());
+        }
         connection.pause = None;
+        connection.may_begin |= connection.current.is_none();
         self.go_on(io, connection)
     }
 
@@ -200,7 +286,9 @@ impl StreamHandler for Sender {
     ) -> Result<(), BoxError> {
         if self.framing == Framing::Chunk {
             // A refusal, which is complete when the server has ended its side.
-            connection.end(io);
+            if !connection.is_over {
+                self.end(io, connection)?;
+            }
             return Ok(());
         }
         while !connection.is_done
@@ -219,18 +307,9 @@ impl StreamHandler for Sender {
         connection: &mut Connection,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
-        if self.framing == Framing::Chunk
-            && let Some((place, size)) = connection.unanswered.pop_front()
-            && !self.report.is_settled(place)
-        {
-            let source = &self.sources[place];
-            if !rest.is_empty() {
-                self.report.failed(place, source, &reason(&String::from_utf8_lossy(rest)));
-            } else if connection.is_over && io.queued(io.id()).is_none_or(|waiting| waiting == 0) {
-                self.report.taken(place, source, size);
-            } else {
-                connection.unanswered.push_front((place, size));
-            }
+        let all_has_left = connection.is_over && io.queued(io.id()).is_none_or(|waiting| waiting == 0);
+        if self.framing == Framing::Chunk && (all_has_left || !rest.is_empty()) {
+            self.conclude(connection, rest);
         }
         connection.is_done = self.owes_nothing(connection) && connection.is_over;
         // There is nobody to take what may still wait.
@@ -248,12 +327,19 @@ impl StreamHandler for Sender {
         if self.report.next(0).is_none() {
             self.report.end();
             io.stop();
-        } else if let Err(error) = io.connect(&self.to, 0) {
-            self.give_up(io, &error.to_string());
+        } else {
+            self.began = Some(io.now());
+            if let Err(error) = io.connect(self.to.endpoint(), 0) {
+                self.give_up(io, &error.to_string());
+            }
         }
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &std::io::Error) {
-        self.give_up(io, &format!("cannot connect to {}: {error}", self.to));
+        self.began = Some(io.now());
+        let next = self.to.failed(error);
+        if let Err(why) = next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
+            self.give_up(io, &why);
+        }
     }
 }

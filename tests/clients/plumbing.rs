@@ -2,8 +2,11 @@
 //! that make no sense.
 
 use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serve_forever::Endpoint;
 use tempfile::TempDir;
 
 use crate::util::program::{Program, Serve, command, example, run};
@@ -119,14 +122,18 @@ fn a_stdout_that_is_full_is_told() {
     let file = File::open(place.file()).expect("it is there");
     let mut client = place.client();
     client.stdin(file);
-    for (mut client, status) in [(client, 1), (place.command_client(&["yes"]), 125)] {
+    let commands = [&["yes"][..], &["echo important"], &["true", "printf x"]];
+    let commands = commands.map(|commands| (place.command_client(commands), 125));
+    // Whether all is there hangs on nothing; whether it was told does.
+    let more = [(client, 1), (place.upload_client(), 1)];
+    let help =
+        ["client", "command_client", "upload_client", "serve"].map(|name| (command(name, &["--help"]), 1));
+    for (mut client, status) in commands.into_iter().chain(more).chain(help) {
         let output = client.stdout(full()).output().expect("it can be started");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{stderr}");
-        assert!(stderr.contains("No space left"), "{stderr}");
+        assert!(stderr.contains("standard output: ") && stderr.contains("No space left"), "{stderr}");
     }
-    let output = place.upload_client().stdout(full()).output().expect("it can be started");
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
     place.serve.stop();
 }
 
@@ -153,6 +160,82 @@ fn a_stderr_that_is_full_or_unread_changes_no_exit_status() {
         assert_eq!(ended.expect("it can be started").code(), Some(status), "{name} {arguments:?}");
     }
     place.serve.stop();
+}
+
+/// Starts a program where `both` is a name of two addresses (hosts(5)), one of
+/// each kind; skips the test by `None` where that cannot be had.
+fn where_both_is_known(directory: &TempDir, program: &Path, arguments: &[&str]) -> Option<Command> {
+    let hosts = directory.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n::1 both\n127.0.0.1 both\n").expect("a file");
+    let within = |script: &str| {
+        let mut command = Command::new("unshare");
+        let script = format!("mount --bind \"$0\" /etc/hosts && {script}");
+        command.args(["-r", "-m", "sh", "-c", &script]).arg(&hosts);
+        command
+    };
+    let known = within("getent ahosts both").output();
+    if !known.is_ok_and(|known| String::from_utf8_lossy(&known.stdout).contains("::1")) {
+        eprintln!("skipped: no program can be given names of its own here");
+        return None;
+    }
+    let mut command = within("exec \"$@\"");
+    command.arg(program).args(arguments).stdin(Stdio::null());
+    Some(command)
+}
+
+/// Each client, with what it needs behind the address, and its exit status if
+/// it cannot connect.
+fn clients(file: &str) -> [(PathBuf, &str, Vec<&str>, Vec<&str>, i32); 4] {
+    let bench = Path::new(env!("CARGO_BIN_EXE_reactor-echo")).to_owned();
+    [
+        (example("client"), "echo", vec![], vec![], 1),
+        (example("command_client"), "command", vec![], vec!["true"], 125),
+        (example("upload_client"), "upload", vec![], vec![file], 1),
+        (bench, "echo", vec!["bench", "-n1", "-c1", "--warmup=0", "--connect"], vec![], 1),
+    ]
+}
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, "content\n").expect("a file");
+    let there = format!("--dir={}", directory.path().display());
+    for host in ["127.0.0.1", "[::1]", "localhost"] {
+        for (program, service, before, after, _) in clients(file.to_str().expect("UTF-8")) {
+            let at = format!("{service}={host}:0");
+            let serve = Serve::start(&["--shell", "--greeting=", "--overwrite", &there, &at]);
+            let Endpoint::Tcp(bound) = serve.at(0) else { panic!("it is TCP") };
+            let name = if host == "localhost" { host } else { "both" };
+            let at = format!("{name}:{}", bound.port());
+            let arguments = [before, vec![&at], after].concat();
+            if let Some(mut command) = where_both_is_known(&directory, &program, &arguments) {
+                let ended = run(&mut command);
+                assert_eq!((ended.status, ended.stderr.as_str()), (0, ""), "{} {host}", program.display());
+            }
+            serve.stop();
+        }
+    }
+}
+
+#[test]
+fn each_address_that_was_tried_is_named() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, "content\n").expect("a file");
+    let at = format!("tcp://both:{port}");
+    for (program, _, before, after, status) in clients(file.to_str().expect("UTF-8")) {
+        let arguments = [before, vec![&at], after].concat();
+        let Some(mut command) = where_both_is_known(&directory, &program, &arguments) else { return };
+        let ended = run(&mut command);
+        assert_eq!(ended.status, status, "{}: {}", program.display(), ended.stderr);
+        for address in [format!("[::1]:{port}"), format!("127.0.0.1:{port}")] {
+            let says = format!("tcp://{address}: Connection refused");
+            assert!(ended.stderr.contains(&says), "{}: {}", program.display(), ended.stderr);
+        }
+    }
 }
 
 #[test]

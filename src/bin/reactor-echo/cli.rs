@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::endpoint::Endpoint;
 use crate::load::{LoadOptions, Pace, Window};
 use crate::report::FIELDS;
+use crate::streams;
 use crate::units::{parse_positive_time, parse_rate, parse_size, parse_time};
 
 const EXAMPLES: &str = "\
@@ -64,7 +65,7 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads the command line, or ends the process with what is wrong with it.
     pub(crate) fn from_env() -> Self {
-        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+        Self::read(std::env::args_os()).unwrap_or_else(|error| streams::leave(&error))
     }
 
     fn read<T: Into<OsString> + Clone>(line: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {

@@ -17,6 +17,7 @@ mod run;
 mod serve;
 mod server;
 mod standing;
+mod streams;
 mod units;
 
 use std::io::Write;

@@ -1,15 +1,16 @@
 //! The commands which run a load: the default one and `bench`.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::cli::{BenchArgs, Cli, Output, ReportArgs};
 use crate::load::{self, LoadOptions, LoadReport, Observer};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::server::{Embedded, ServerSample};
-use crate::{chart, limits, pin, units};
+use crate::{chart, limits, pin, streams, units};
 
 /// Loads an embedded server.
 pub(crate) fn standalone(cli: &Cli) -> Result<(), Box<dyn Error>> {
@@ -62,7 +63,8 @@ fn report(
         Output::Json => report.json(),
         Output::Csv => report.csv(),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let written = io::stdout().lock().write_all(text.as_bytes()).and_then(|()| streams::all_is_written());
+    written.map_err(|error| format!("standard output: {error}"))?;
 
     // Said before the chart fails for want of latencies, which it may explain.
     if let Some(complaint) = report.complaint() {
@@ -70,9 +72,16 @@ fn report(
     }
     if let Some(path) = &args.svg {
         let svg = chart::svg(&load.latency, &report.load_in_words())?;
-        fs::write(path, svg).map_err(|error| format!("{}: {error}", path.display()))?;
+        write(path, &svg).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// Some file systems tell only at the end that a file is not there (close(2)).
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(nix::unistd::close(file)?)
 }
 
 /// Shows progress and takes the server's samples at the window's marks.

@@ -35,6 +35,8 @@ pub(super) struct Connector<'a> {
     addresses: Vec<Address>,
     /// The address in use: the next one is tried while nothing stands.
     chosen: usize,
+    /// What those before it said.
+    refusals: Vec<String>,
     /// One for each connection that was tried.
     slots: Vec<Slot>,
     /// Connections on their way.
@@ -77,6 +79,7 @@ impl<'a> Connector<'a> {
             poll,
             addresses: Address::resolve(&options.endpoint)?,
             chosen: 0,
+            refusals: Vec::new(),
             slots: Vec::with_capacity(options.connections + options.idle),
             pending: 0,
             batch: 0,
@@ -135,7 +138,7 @@ impl<'a> Connector<'a> {
             }
             // Not after every wait, as it looks at every connection.
             if now >= next_tick {
-                self.expire(now, options.timeout);
+                self.expire(now, options.timeout)?;
                 observer.connecting(self.established, wanted);
                 next_tick = now + nanos(TICK.min(options.timeout));
             }
@@ -157,7 +160,8 @@ impl<'a> Connector<'a> {
                 Err(error) if limits::is_reached(&error) => return Err(limits::explain(error)),
                 Err(error) => {
                     if !self.other_address(address, &error) {
-                        self.failures.add(index, error.into());
+                        let failure = self.after_all(error).into();
+                        self.failures.add(index, failure);
                         return Ok(Some(Slot::Failed));
                     }
                 }
@@ -183,14 +187,28 @@ impl<'a> Connector<'a> {
                 self.pending -= 1;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if self.other_address(address, &error) => {
-                let again = self.open(index, now)?;
-                self.pending -= usize::from(!matches!(again, Some(Slot::Pending { .. })));
-                self.slots[index] = again.unwrap_or(Slot::Failed);
+            Err(error) if self.other_address(address, &error) => self.open_again(index, now)?,
+            Err(error) => {
+                let failure = self.after_all(error).into();
+                self.fail(index, failure);
             }
-            Err(error) => self.fail(index, error.into()),
         }
         Ok(())
+    }
+
+    /// One that was on its way sets out once more.
+    fn open_again(&mut self, index: usize, now: u64) -> io::Result<()> {
+        let again = self.open(index, now)?;
+        self.pending -= usize::from(!matches!(again, Some(Slot::Pending { .. })));
+        self.slots[index] = again.unwrap_or(Slot::Failed);
+        Ok(())
+    }
+
+    /// What is wrong with the last address, behind what was with each before.
+    fn after_all(&self, error: io::Error) -> io::Error {
+        let last = format!("{}: {error}", self.addresses[self.chosen]);
+        let each: Vec<&str> = self.refusals.iter().map(String::as_str).chain([last.as_str()]).collect();
+        io::Error::new(error.kind(), each.join("; "))
     }
 
     /// After a failure at `address`: whether there is another to try.
@@ -200,25 +218,35 @@ impl<'a> Connector<'a> {
         }
         let another = self.established == 0 && self.chosen + 1 < self.addresses.len();
         if another {
-            log::debug!("{:?}: {error}; trying the next address", self.addresses[address]);
+            let refusal = format!("{}: {error}", self.addresses[address]);
+            log::debug!("{refusal}; trying the next address");
+            self.refusals.push(refusal);
             self.chosen += 1;
         }
         another
     }
 
-    /// Gives up on those that have been on their way for too long.
-    fn expire(&mut self, now: u64, timeout: Duration) {
+    /// Gives up on those that have been on their way for too long, or tries
+    /// another address.
+    fn expire(&mut self, now: u64, timeout: Duration) -> io::Result<()> {
         if self.pending == 0 {
-            return;
+            return Ok(());
         }
         for index in 0..self.slots.len() {
-            if let Slot::Pending { since, .. } = self.slots[index]
+            if let Slot::Pending { since, address, .. } = self.slots[index]
                 && now.saturating_sub(since) >= nanos(timeout)
             {
                 let message = format!("no answer to connecting for {timeout:?}");
-                self.fail(index, Failure::new(Kind::Stalled, message));
+                let error = io::Error::new(io::ErrorKind::TimedOut, message);
+                if self.other_address(address, &error) {
+                    self.open_again(index, now)?;
+                } else {
+                    let failure = self.after_all(error).into();
+                    self.fail(index, failure);
+                }
             }
         }
+        Ok(())
     }
 
     fn fail(&mut self, index: usize, failure: Failure) {

@@ -1,5 +1,7 @@
 //! TCP and Unix streams as one type.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -34,11 +36,13 @@ impl Address {
     pub(super) fn resolve(endpoint: &Endpoint) -> io::Result<Vec<Self>> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
-                let addresses: Vec<_> = (host.as_str(), *port)
+                let mut addresses: Vec<_> = (host.as_str(), *port)
                     .to_socket_addrs()
                     .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?
-                    .map(Self::Tcp)
                     .collect();
+                let mut seen = HashSet::new();
+                addresses.retain(|address| seen.insert(*address));
+                let addresses: Vec<_> = addresses.into_iter().map(Self::Tcp).collect();
                 if addresses.is_empty() {
                     let message = format!("{host} resolves to no address");
                     return Err(io::Error::new(io::ErrorKind::NotFound, message));
@@ -46,6 +50,15 @@ impl Address {
                 Ok(addresses)
             }
             Endpoint::Unix(path) => Ok(vec![Self::Unix(path.clone())]),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
