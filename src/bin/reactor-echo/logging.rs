@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use env_logger::{Builder, Target, WriteStyle};
 use log::LevelFilter;
 
-use crate::backlog::Backlog;
+use super::backlog::Backlog;
 
 /// Whether to colour what goes to stderr: it is a terminal and nobody objects
 /// (<https://no-color.org>).
