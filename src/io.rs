@@ -282,6 +282,15 @@ impl<'a> Io<'a> {
         self.core.queued(id)
     }
 
+    /// True while more waits to be written to a connection than it should: from
+    /// the first [`Sent::Full`] or [`Sent::Dropped`] until
+    /// [`drained`](crate::StreamHandler::drained). `false` if it is gone or
+    /// closing.
+    #[must_use]
+    pub fn is_full(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH))
+    }
+
     /// Stops reading a connection, until [`resume`](Self::resume). The end of
     /// its input is not seen meanwhile either; a reset is, and ends it, unless
     /// the handler has left input untaken.

@@ -370,6 +370,63 @@ fn a_burst_of_short_lines_drops_nobody_who_reads() {
     second.expect(format!("* {name}, guest2, guest3\n"));
 }
 
+// More of it in tests/simulated/bursts.rs. On a Unix socket, where the system
+// itself holds little.
+#[test]
+fn long_lines_of_many_at_one_moment_drop_nobody_who_reads() {
+    const SPEAKERS: usize = 60;
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = Endpoint::Unix(directory.path().join("socket"));
+    let server = Server::start_with(Config::default(), Chat::new(), Chat::limits(), &[at]);
+    let first = enter(server.at(), "guest1");
+    let speakers: Vec<_> = (0..SPEAKERS)
+        .map(|number| {
+            let speaker = enter(server.at(), &format!("guest{}", number + 2));
+            first.expect(format!("* guest{} joined\n", number + 2));
+            speaker
+        })
+        .collect();
+    let listeners: Vec<_> = (0..5)
+        .map(|number| {
+            let listener = enter(server.at(), &format!("guest{}", number + SPEAKERS + 2));
+            first.expect(format!("* guest{} joined\n", number + SPEAKERS + 2));
+            listener
+        })
+        .collect();
+    let line = "x".repeat(65_000);
+    // They need not read what they say themselves, but they do.
+    let readers: Vec<_> = speakers
+        .iter()
+        .map(Client::share)
+        .map(|speaker| std::thread::spawn(move || speaker.rest()))
+        .collect();
+    // The loop stands still until all of it has come.
+    let senders: Vec<_> = server.ask({
+        let speakers: Vec<_> = speakers.iter().map(Client::share).collect();
+        move |_, _| {
+            let senders = speakers.into_iter().map(|speaker| {
+                let line = format!("{line}\n");
+                std::thread::spawn(move || speaker.send(line))
+            });
+            let senders: Vec<_> = senders.collect();
+            senders.into_iter().map(|sender| sender.join().expect("it fits into the socket")).collect()
+        }
+    });
+    assert_eq!(senders.len(), SPEAKERS);
+    let said: usize = (0..SPEAKERS).map(|number| format!("<guest{}> \n", number + 2).len() + 65_000).sum();
+    std::thread::scope(|scope| {
+        for (place, listener) in listeners.iter().enumerate() {
+            let later: usize = (place + 1..5).map(|_| "* guest62 joined\n".len()).sum();
+            scope.spawn(move || listener.take(later + said));
+        }
+        scope.spawn(|| first.take(said));
+    });
+    assert_eq!(server.stats().overflowed, 0);
+    drop(speakers);
+    drop(server);
+    readers.into_iter().for_each(|reader| drop(reader.join().expect("it reads to the end")));
+}
+
 #[test]
 fn a_member_that_asks_and_does_not_read_is_not_read_from_either() {
     let server = server();

@@ -5,6 +5,8 @@
 
 #[path = "simulated/accepting.rs"]
 mod accepting;
+#[path = "simulated/bursts.rs"]
+mod bursts;
 #[path = "simulated/chat.rs"]
 mod chat;
 #[cfg(feature = "command")]

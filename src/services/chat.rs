@@ -2,18 +2,23 @@
 
 mod command;
 mod event;
+mod floor;
+mod laggards;
 mod names;
 mod pace;
 mod room;
+mod turns;
 
 use std::fmt;
-use std::num::NonZeroU32;
-use std::time::Duration;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use self::command::{Command, HELP, USAGE_OF_MSG};
 pub use self::event::ChatEvent;
+use self::floor::{Floor, Said, Waiting};
+use self::laggards::Laggards;
 use self::pace::Pace;
 use self::room::{NoName, Room};
 use super::framing::{Framing, LineTooLong, TOO_LONG};
@@ -34,7 +39,7 @@ use crate::{
 /// dropped, before anything else is looked at.
 ///
 /// ```
-/// use std::num::NonZeroU32;
+/// use std::num::{NonZeroU32, NonZeroUsize};
 /// use serve_forever::{Config, Reactor, services::Chat};
 ///
 /// let mut reactor = Reactor::new(Config::default())?;
@@ -55,15 +60,21 @@ use crate::{
 /// - A line has at most [`Framing::MAX_LINE`] bytes. Who sends a longer one is
 ///   told `! line too long`, and is out.
 /// - A name has at most 32 characters.
-/// - Nobody waits for a member who does not read: it is dropped, with a reset,
-///   once more than [`Limits::hard_mark`] would wait for it.
+/// - What the whole room says in one turn of the loop is
+///   [`bytes_per_turn`](Self::bytes_per_turn) and one line at most, and 100,000
+///   messages. Who has more to say waits for the next turn, first come, first
+///   served. Answers and private messages count too, and notices of who comes
+///   are said at once: 64 for each listener, of which 20 bytes go to each member.
+/// - Above [`Limits::high_mark`] of a member's unread output the room says
+///   nothing more until it has read, for as long as it takes 16 KiB in each
+///   second, or a sixteenth of what waits. So no burst, of however many members,
+///   drops one who reads like that, while all do.
+/// - A member who does not read, or more slowly, is waited for one second, and
+///   then nobody more for ten: it is dropped, with a reset, once more than
+///   [`Limits::hard_mark`] would wait for it.
 /// - A member whose own answers wait unread is not read from either.
-/// - What one member says in one turn of the loop is about 64 KiB at most, or
-///   100,000 messages; the rest of it waits for the next turn, so that a burst
-///   pushes nobody over the hard mark who reads.
 /// - An answer to `/who` ends at 256 KiB with `, … and N more`.
-/// - [`lines_per_second`](Self::lines_per_second): no limit unless set. Without
-///   it, a flood drops whoever cannot read as fast as that.
+/// - [`lines_per_second`](Self::lines_per_second): no limit unless set.
 ///
 /// A shutdown delivers what has arrived, without that limit.
 pub struct Chat {
@@ -72,6 +83,8 @@ pub struct Chat {
     room: Room,
     /// Everybody in the room, from the first on.
     everybody: Option<GroupId>,
+    floor: Floor,
+    laggards: Laggards,
     /// A shutdown has begun: what has arrived is delivered at once.
     draining: bool,
 }
@@ -88,6 +101,11 @@ pub struct ChatSession {
     waits: bool,
     /// What it was answered is above its high mark: not read until it drains.
     full: bool,
+    /// Its place among those who wait for the floor: not read until it is woken.
+    place: Option<u64>,
+    /// The turn in which it was woken and had the floor, and what it said.
+    turn: Option<Instant>,
+    said: Said,
 }
 
 impl Default for Chat {
@@ -109,7 +127,30 @@ impl Chat {
     /// An empty room.
     #[must_use]
     pub fn new() -> Self {
-        Self { lines_per_second: None, observer: None, room: Room::new(), everybody: None, draining: false }
+        Self {
+            lines_per_second: None,
+            observer: None,
+            room: Room::new(),
+            everybody: None,
+            floor: Floor::new(Self::BYTES_PER_TURN),
+            laggards: Laggards::default(),
+            draining: false,
+        }
+    }
+
+    /// The default of [`bytes_per_turn`](Self::bytes_per_turn): it fits many
+    /// times beneath the hard mark of [`limits`](Self::limits).
+    pub const BYTES_PER_TURN: usize = 64 << 10;
+
+    /// Lets all members together say so many bytes in one turn of the loop; the
+    /// line that passes it is the last of the turn. It and
+    /// [`Framing::MAX_LINE`] should fit between the high mark and the hard mark
+    /// of the [`Limits`], or a member may be dropped that reads. Default:
+    /// [`BYTES_PER_TURN`](Self::BYTES_PER_TURN), 64 KiB.
+    #[must_use]
+    pub const fn bytes_per_turn(mut self, bytes: NonZeroUsize) -> Self {
+        self.floor.set_share(bytes.get());
+        self
     }
 
     /// Takes at most so many lines of each member in a second, empty ones and
@@ -142,7 +183,8 @@ impl Chat {
         Limits { idle: None, hard_mark: 1 << 20, overflow: Overflow::Close, ..Limits::without_frames() }
     }
 
-    /// Who is in the room, in order of joining: connection and name.
+    /// Who is in the room, in order of joining: connection and name. Of those
+    /// who leave in a burst some are there until the others are told of it.
     pub fn members(&self) -> impl ExactSizeIterator<Item = (ConnId, &str)> {
         self.room.members().map(|member| (member.id, member.name.as_str()))
     }
@@ -151,12 +193,26 @@ impl Chat {
     /// somebody out, [`Io::close`] or [`Io::abort`] its connection.
     pub fn announce(&mut self, io: &mut Io<'_>, text: &str) -> Tally {
         let text = clean(text.as_bytes());
-        self.to_all(io, format!("* {text}\n"), None)
+        self.say_to_all(io, format!("* {text}\n"), None)
     }
 
-    fn to_all(&self, io: &mut Io<'_>, message: String, except: Option<ConnId>) -> Tally {
+    fn say_to_all(&mut self, io: &mut Io<'_>, message: String, except: Option<ConnId>) -> Tally {
         let message = Bytes::from(message);
-        self.everybody.map_or_else(Tally::default, |everybody| io.broadcast(everybody, &message, except))
+        let Some(everybody) = self.everybody else { return Tally::default() };
+        let tally = io.broadcast(everybody, &message, except);
+        self.floor.count(io.now(), message.len(), tally.queued);
+        if self.laggards.are_fewer_than(tally.full, except) {
+            self.laggards.find(io, self.room.members().map(|member| member.id));
+        }
+        tally
+    }
+
+    /// Says something to one member, and whether it should be asked for
+    /// nothing more until it has read.
+    fn answer(&mut self, io: &mut Io<'_>, id: ConnId, text: impl Into<Bytes>) -> bool {
+        let text = text.into();
+        self.floor.count(io.now(), text.len(), 1);
+        matches!(io.send(id, text), Sent::Full | Sent::Dropped)
     }
 
     fn observe(&mut self, event: &ChatEvent<'_>) {
@@ -165,67 +221,76 @@ impl Chat {
         }
     }
 
-    /// Carries out one line of a member.
-    fn line(&mut self, io: &mut Io<'_>, session: &mut ChatSession, line: &[u8]) {
+    /// Carries out one line of a member. True if what it was answered is more
+    /// than it reads.
+    fn line(&mut self, io: &mut Io<'_>, number: u64, line: &[u8]) -> bool {
         let line = clean(line);
-        let Some(number) = session.number else { return };
+        let Some(id) = self.room.member(number).map(|member| member.id) else { return false };
         match Command::parse(&line) {
             Command::Nothing => {}
-            Command::Say(text) => self.say(io, session, number, text),
-            Command::Nick(name) => self.rename(io, session, number, name),
-            Command::Who => session.answer(io, self.room.who()),
-            Command::Msg { to, text } => self.whisper(io, session, number, to, text),
-            Command::BadMsg => session.answer(io, USAGE_OF_MSG),
+            Command::Say(text) => self.say(io, number, text),
+            Command::Nick(name) => return self.rename(io, id, number, name),
+            Command::Who => return self.answer(io, id, self.room.who()),
+            Command::Msg { to, text } => return self.whisper(io, number, to, text),
+            Command::BadMsg => return self.answer(io, id, USAGE_OF_MSG),
             Command::Quit(text) => {
-                self.leave(io, session, text);
-                io.close(io.id());
+                self.leave(io, number, text);
+                io.close(id);
             }
-            Command::Help => session.answer(io, HELP),
-            Command::Unknown(word) => session.answer(io, format!("! unknown command {word}\n")),
+            Command::Help => return self.answer(io, id, HELP),
+            Command::Unknown(word) => return self.answer(io, id, format!("! unknown command {word}\n")),
         }
+        false
     }
 
-    fn say(&mut self, io: &mut Io<'_>, session: &mut ChatSession, number: u64, text: &str) {
+    fn say(&mut self, io: &mut Io<'_>, number: u64, text: &str) {
         let Some(member) = self.room.member(number) else { return };
-        let message = format!("<{}> {text}\n", member.name);
-        let bytes = message.len();
-        let tally = self.to_all(io, message, Some(member.id));
-        session.pace.count_message(io.now(), bytes, tally.queued);
-        if let Some(observer) = &mut self.observer {
-            observer(&ChatEvent::Said { id: member.id, name: &member.name, text });
+        let (id, message) = (member.id, format!("<{}> {text}\n", member.name));
+        self.say_to_all(io, message, Some(id));
+        if let (Some(observer), Some(member)) = (&mut self.observer, self.room.member(number)) {
+            observer(&ChatEvent::Said { id, name: &member.name, text });
         }
     }
 
-    fn rename(&mut self, io: &mut Io<'_>, session: &mut ChatSession, number: u64, name: &str) {
+    fn rename(&mut self, io: &mut Io<'_>, id: ConnId, number: u64, name: &str) -> bool {
         let old = match self.room.rename(number, name) {
-            Ok(None) => return,
+            Ok(None) => return false,
             Ok(Some(old)) => old,
-            Err(NoName::Bad) => return session.answer(io, "! bad name\n"),
-            Err(NoName::Taken) => return session.answer(io, "! name taken\n"),
+            Err(NoName::Bad) => return self.answer(io, id, "! bad name\n"),
+            Err(NoName::Taken) => return self.answer(io, id, "! name taken\n"),
         };
-        let message = format!("* {old} is now {name}\n");
-        let bytes = message.len();
-        let tally = self.to_all(io, message, None);
-        session.pace.count_message(io.now(), bytes, tally.queued);
-        self.observe(&ChatEvent::Renamed { id: io.id(), from: &old, to: name });
+        self.say_to_all(io, format!("* {old} is now {name}\n"), None);
+        self.observe(&ChatEvent::Renamed { id, from: &old, to: name });
+        false
     }
 
-    fn whisper(&self, io: &mut Io<'_>, session: &mut ChatSession, number: u64, to: &str, text: &str) {
-        let Some(member) = self.room.member(number) else { return };
-        let message = format!("[{}] {text}\n", member.name);
-        session.pace.count_message(io.now(), message.len(), 1);
+    fn whisper(&mut self, io: &mut Io<'_>, number: u64, to: &str, text: &str) -> bool {
+        let Some(member) = self.room.member(number) else { return false };
+        let (id, message) = (member.id, format!("[{}] {text}\n", member.name));
         match self.room.find(to).map(|to| to.id) {
-            Some(id) if id == member.id => session.answer(io, message),
-            // One who is about to leave is not there any more.
-            Some(id) if io.send(id, message) != Sent::Gone => {}
-            _ => session.answer(io, format!("! no such name {to}\n")),
+            Some(to) if to == id => return self.answer(io, id, message),
+            Some(to) => {
+                self.floor.count(io.now(), message.len(), 1);
+                match io.send(to, message) {
+                    // One who is about to leave is not there any more.
+                    Sent::Gone => {}
+                    sent => {
+                        if sent == Sent::Full {
+                            self.laggards.find(io, std::iter::once(to));
+                        }
+                        return false;
+                    }
+                }
+            }
+            None => {}
         }
+        self.answer(io, id, format!("! no such name {to}\n"))
     }
 
     /// Takes a member out of the room, and tells the others; the second time,
     /// nothing happens.
-    fn leave(&mut self, io: &mut Io<'_>, session: &mut ChatSession, text: Option<&str>) {
-        let Some(member) = session.number.take().and_then(|number| self.room.exit(number)) else { return };
+    fn leave(&mut self, io: &mut Io<'_>, number: u64, text: Option<&str>) {
+        let Some(member) = self.room.exit(number) else { return };
         if self.room.is_empty() {
             self.draining = false; // should there be a next time
         }
@@ -237,39 +302,46 @@ impl Chat {
         if let Some(everybody) = self.everybody {
             io.leave(everybody, member.id);
         }
-        self.to_all(io, message, None);
+        self.say_to_all(io, message, None);
         self.observe(&ChatEvent::Left { id: member.id, name, text });
     }
 
+    /// Takes a member out of the room that has nothing more to say: at once,
+    /// if the others can be told.
+    fn depart(&mut self, io: &mut Io<'_>, id: ConnId, number: u64) {
+        if self.room.member(number).is_none() {
+            return;
+        }
+        if let Some(everybody) = self.everybody {
+            io.leave(everybody, id);
+        }
+        let at_once = self.draining || (self.is_free(io) && self.floor.nobody_waits());
+        if at_once || self.floor.queue(io, Waiting::Leaving(number)).is_err() {
+            self.leave(io, number, None);
+        }
+    }
+
     fn too_long(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
-        self.leave(io, session, None);
-        session.answer(io, TOO_LONG);
+        if let Some(number) = session.number.take() {
+            self.depart(io, io.id(), number);
+        }
+        self.answer(io, io.id(), TOO_LONG);
         io.close(io.id());
     }
 
-    /// Whether a member has to wait before its next line, for how long, and
-    /// what to tell it of that.
-    fn has_to_wait(&self, io: &Io<'_>, session: &mut ChatSession, input: &[u8]) -> Option<(Duration, bool)> {
-        let now = io.now();
-        if session.pace.is_enough_for_now(now) {
-            return Some((Duration::ZERO, false));
-        }
+    /// Time that a member has to wait before its next line, if any, and whether
+    /// to tell it of that.
+    fn is_too_soon(&self, io: &Io<'_>, session: &mut ChatSession) -> Option<(Duration, bool)> {
         let limit = self.lines_per_second.filter(|_| !self.draining)?;
-        let wait = session.pace.too_soon(now, limit)?;
-        // It is over the limit once there is one line more.
-        input.contains(&b'\n').then(|| (wait, session.pace.is_news()))
+        let wait = session.pace.too_soon(io.now(), limit)?;
+        Some((wait, session.pace.is_news()))
     }
 }
 
 impl ChatSession {
-    /// Says something to the member itself.
-    fn answer(&mut self, io: &mut Io<'_>, text: impl AsRef<[u8]>) {
-        self.full |= matches!(io.write(text.as_ref()), Sent::Full | Sent::Dropped);
-    }
-
     /// Reads the member again, if nothing is in the way any more.
     fn go_on(&self, io: &mut Io<'_>) {
-        if !self.waits && !self.full {
+        if !self.waits && !self.full && self.place.is_none() {
             io.resume(io.id());
         }
     }
@@ -290,11 +362,11 @@ impl StreamHandler for Chat {
         // `close` to take it out again.
         self.observe(&ChatEvent::Joined { id, name: &name, peer: link.peer() });
         let joined = format!("* {name} joined\n");
-        let mut session = ChatSession { number: None, pace: Pace::default(), waits: false, full: false };
-        session.answer(io, format!("* you are {name}\n"));
-        session.number = Some(self.room.enter(id, name));
-        self.to_all(io, joined, Some(id));
-        Ok(session)
+        let full = self.answer(io, id, format!("* you are {name}\n"));
+        let number = Some(self.room.enter(id, name));
+        self.say_to_all(io, joined, Some(id));
+        let pace = Pace::default();
+        Ok(ChatSession { number, pace, waits: false, full, place: None, turn: None, said: Said::default() })
     }
 
     fn data(
@@ -303,25 +375,37 @@ impl StreamHandler for Chat {
         session: &mut ChatSession,
         input: &mut BytesMut,
     ) -> Result<(), BoxError> {
-        while session.number.is_some() {
+        while let Some(number) = session.number {
             // A shutdown resumes those too who have to read first.
             if session.full {
                 io.pause(io.id());
                 return Ok(());
             }
-            if let Some((wait, tell)) = self.has_to_wait(io, session, input) {
+            // To wait for anything, there has to be one line more.
+            let has_line = || input.contains(&b'\n') || input.len() > Framing::MAX_LINE;
+            if let Some((wait, tell)) = has_line().then(|| self.is_too_soon(io, session)).flatten() {
+                if let Some(place) = session.place.take() {
+                    self.floor.take(place);
+                }
                 if tell {
-                    session.answer(io, "! slow down\n");
+                    session.full |= self.answer(io, io.id(), "! slow down\n");
                 }
                 io.after(wait)?;
                 session.waits = true;
                 io.pause(io.id());
                 return Ok(());
             }
+            if !self.has_floor(io, session) && has_line() {
+                if session.place.is_none() {
+                    session.place = Some(self.floor.queue(io, Waiting::Speaker(io.id()))?);
+                }
+                io.pause(io.id());
+                return Ok(());
+            }
             match Framing::Lines.next(input) {
                 Ok(Some(line)) => {
                     session.pace.count_line();
-                    self.line(io, session, &line);
+                    self.speak(io, session, number, &line);
                 }
                 Ok(None) => return Ok(()),
                 Err(LineTooLong) => self.too_long(io, session),
@@ -337,18 +421,33 @@ impl StreamHandler for Chat {
         session: &mut ChatSession,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
+        let Some(number) = session.number else { return Ok(AfterEof::Finish) };
         match Framing::Lines.last(rest) {
-            Ok(Some(line)) => self.line(io, session, &line),
+            Ok(Some(line)) if self.has_floor(io, session) => self.speak(io, session, number, &line),
+            Ok(Some(line)) => {
+                let last = Waiting::LastLine { number, id: io.id(), line };
+                match session.place {
+                    Some(place) => self.floor.replace(place, last),
+                    None => session.place = Some(self.floor.queue(io, last)?),
+                }
+                io.set_busy(io.id(), true);
+                return Ok(AfterEof::Stay);
+            }
             Ok(None) => {}
             Err(LineTooLong) => self.too_long(io, session),
         }
-        self.leave(io, session, None);
+        if let Some(number) = session.number.take() {
+            self.depart(io, io.id(), number);
+        }
         Ok(AfterEof::Finish)
     }
 
     fn drained(&mut self, io: &mut Io<'_>, session: &mut ChatSession) -> Result<(), BoxError> {
         session.full = false;
         session.go_on(io);
+        if self.laggards.forget(io.id()) {
+            self.go_on(io);
+        }
         Ok(())
     }
 
@@ -358,8 +457,29 @@ impl StreamHandler for Chat {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, mut session: ChatSession, _: &Close) {
-        self.leave(io, &mut session, None);
+    fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
+        if self.floor.is_tick(timer) {
+            self.laggards.look(io);
+            self.go_on(io);
+        }
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &Close) {
+        let has_read = self.laggards.forget(io.id());
+        let waits = session.place.and_then(|place| self.floor.at(place));
+        // A last line is still said, and then that its member has left.
+        if !matches!(waits, Some(Waiting::LastLine { .. })) {
+            if let Some(place) = session.place {
+                self.floor.take(place);
+            }
+            if let Some(number) = session.number {
+                self.depart(io, io.id(), number);
+            }
+        }
+        if has_read {
+            self.go_on(io);
+        }
+        self.clear_out(io);
     }
 
     fn draining(&mut self, io: &mut Io<'_>) {

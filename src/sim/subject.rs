@@ -70,6 +70,17 @@ pub trait Subject {
         false
     }
 
+    /// Whether nothing that others write to a client ends its connection as long
+    /// as it reads, and all others do, over a network that keeps up.
+    fn keeps_readers(&self) -> bool {
+        false
+    }
+
+    /// How far apart high mark and hard mark have to be, for what it promises.
+    fn headroom(&self) -> usize {
+        0
+    }
+
     /// Whether that is a deadline of the handler's own, which ends as others do
     /// a client that may miss them. `why` is as in [`Life::closed`].
     fn is_time_out(&self, why: &str) -> bool {

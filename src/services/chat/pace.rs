@@ -1,17 +1,9 @@
-//! How much of one member's lines is taken, and when.
+//! How many of one member's lines are taken in a second.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What one member may say to others in one turn of the loop, in bytes: so
-/// much fits beneath the hard mark of everybody who keeps up, many times.
-const BYTES: usize = 64 << 10;
-
-/// And how often that may be queued for somebody: in a large room, time runs
-/// out before bytes do.
-const COPIES: usize = 100_000;
 
 /// How much a member has said.
 #[derive(Debug, Default)]
@@ -23,30 +15,12 @@ pub(super) struct Pace {
     over: bool,
     /// It was told so, and has not kept to it for a second since.
     told: bool,
-    /// The turn that is counted in, and what was said in it.
-    turn: Option<Instant>,
-    bytes: usize,
-    copies: usize,
 }
 
 impl Pace {
     /// A line has come.
     pub(super) const fn count_line(&mut self) {
         self.lines = self.lines.saturating_add(1);
-    }
-
-    /// A message of so many bytes went to so many.
-    pub(super) fn count_message(&mut self, now: Instant, bytes: usize, copies: usize) {
-        if self.turn != Some(now) {
-            (self.turn, self.bytes, self.copies) = (Some(now), 0, 0);
-        }
-        self.bytes += bytes;
-        self.copies += copies;
-    }
-
-    /// True if others need a turn to send what this member has said.
-    pub(super) fn is_enough_for_now(&self, now: Instant) -> bool {
-        self.turn == Some(now) && (self.bytes >= BYTES || self.copies >= COPIES)
     }
 
     /// Time until one more line is within the limit; `None`: it is.
@@ -116,18 +90,5 @@ mod tests {
         }
         assert!(!takes(&mut pace, after(start, 4000)));
         assert!(pace.is_news());
-    }
-
-    #[test]
-    fn the_share_of_a_turn_is_for_that_turn() {
-        let start = Instant::now();
-        let mut pace = Pace::default();
-        pace.count_message(start, BYTES - 1, 5);
-        assert!(!pace.is_enough_for_now(start));
-        pace.count_message(start, 1, 5);
-        assert!(pace.is_enough_for_now(start));
-        assert!(!pace.is_enough_for_now(after(start, 1)));
-        pace.count_message(after(start, 1), 1, COPIES);
-        assert!(pace.is_enough_for_now(after(start, 1)));
     }
 }

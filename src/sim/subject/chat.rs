@@ -2,7 +2,7 @@
 //! who is, once and in order.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::Subject;
@@ -18,11 +18,17 @@ pub struct Chat {
     pub lines_per_second: Option<NonZeroU32>,
 }
 
+/// What the room says in a turn, so that it is often too much.
+const BYTES_PER_TURN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// That, a line, an answer, and notices of everybody who comes and goes.
+const HEADROOM: usize = 2048;
+
 impl Subject for Chat {
     type Handler = services::Chat;
 
     fn handler(&self) -> services::Chat {
-        let chat = services::Chat::new();
+        let chat = services::Chat::new().bytes_per_turn(BYTES_PER_TURN);
         match self.lines_per_second {
             Some(lines) => chat.lines_per_second(lines),
             None => chat,
@@ -107,6 +113,14 @@ impl Subject for Chat {
 
     fn may_overflow(&self) -> bool {
         true
+    }
+
+    fn keeps_readers(&self) -> bool {
+        true
+    }
+
+    fn headroom(&self) -> usize {
+        HEADROOM
     }
 }
 
