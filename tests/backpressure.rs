@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler};
+use serve_forever::{BoxError, Config, ConnId, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler};
 use util::{Call, Client, Recorder, SOON, Server, alone, noise, resident_bytes};
 
 const MEGABYTE: usize = 1 << 20;
@@ -15,6 +15,7 @@ const MEGABYTE: usize = 1 << 20;
 #[derive(Default)]
 struct WatchedEcho {
     inner: Echo,
+    who: Option<ConnId>,
     most_queued: usize,
     pauses: usize,
 }
@@ -23,6 +24,7 @@ impl StreamHandler for WatchedEcho {
     type Session = ();
 
     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
+        self.who = Some(io.id());
         self.inner.open(io, link)
     }
 
@@ -57,13 +59,15 @@ fn an_echo_of_a_quarter_gigabyte_waits_for_a_slow_reader() {
             }
             sender.finish();
         });
-        // It has stopped reading when nothing comes in between two questions,
-        // while the sender, who is far from done, is stuck.
+        // It has stopped reading when it has paused and nothing comes in
+        // between two questions, while the sender, who is far from done, is
+        // stuck.
         let mut read = 0;
         util::eventually("the server stops reading", || {
             server.settle();
+            let is_paused = server.ask(|echo, io| echo.who.is_some_and(|who| io.is_paused(who)));
             let now = server.stats().bytes_in;
-            let stopped = now == read && now > MEGABYTE as u64;
+            let stopped = is_paused && now == read;
             read = now;
             stopped
         });
