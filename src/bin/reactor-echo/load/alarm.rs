@@ -1,9 +1,8 @@
 //! Wakes the poller at a time finer than its own timeout.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 
-use mio::unix::SourceFd;
+use mio::unix::pipe::Receiver;
 use mio::{Interest, Registry, Token};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -17,8 +16,9 @@ use rustix::time::{
 /// lateness as the server's.
 #[derive(Debug)]
 pub(super) struct Alarm {
-    /// The timer; its expiry is never read, as setting it anew clears it.
-    timer: OwnedFd,
+    /// The timer; its expiry is never read, as setting it anew clears it. mio
+    /// knows it as something to receive from, which a pipe is too.
+    timer: Receiver,
     /// The time it is set to.
     armed: Option<u64>,
 }
@@ -28,7 +28,8 @@ impl Alarm {
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
+        let mut timer = Receiver::from(timer);
+        registry.register(&mut timer, token, Interest::READABLE)?;
         Ok(Self { timer, armed: None })
     }
 
@@ -44,6 +45,8 @@ impl Alarm {
         let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         self.armed = Some(time);
+        // Over poll(2) its last event has used it up.
+        let _ = self.timer.try_io(|| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         Ok(())
     }
 }

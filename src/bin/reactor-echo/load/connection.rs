@@ -13,6 +13,11 @@ use super::stream::Stream;
 /// way.
 const STEPS_PER_TURN: usize = 16;
 
+/// A short read has emptied the socket, and a short write has filled it: on
+/// Linux what comes next makes an event of its own (epoll(7), question 9). Over
+/// poll(2) mio waits for it only once a call has said `WouldBlock`.
+const SHORT_MEANS_BLOCKED: bool = cfg!(not(mio_unsupported_force_poll_poll));
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -216,11 +221,9 @@ impl Connection {
         match self.stream.read(&mut wire.buffer) {
             Ok(0) => Err(self.closed_early()),
             Ok(len) => {
-                // A short read has emptied the socket, and on Linux what comes
-                // next makes an event of its own (epoll(7), question 9): this
-                // saves every message a read that returns nothing. Only the end
-                // of the stream may have its event behind it already.
-                self.readable = len == wire.buffer.len() || self.closing;
+                // This saves every message a read that returns nothing. Only
+                // the end of the stream may have its event behind it already.
+                self.readable = !SHORT_MEANS_BLOCKED || len == wire.buffer.len() || self.closing;
                 phase.now = wire.clock.now();
                 self.accept(len, wire, phase)
             }
@@ -279,8 +282,7 @@ impl Connection {
         let piece = wire.pattern.piece(self.write_at, self.begun - self.sent);
         match self.stream.write(piece) {
             Ok(len) => {
-                // A short write has filled the socket; room makes an event.
-                self.writable = len == piece.len();
+                self.writable = !SHORT_MEANS_BLOCKED || len == piece.len();
                 self.write_at.advance(len);
                 self.sent += len as u64;
                 self.moved = now;

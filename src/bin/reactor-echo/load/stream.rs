@@ -87,18 +87,16 @@ impl Stream {
 
     /// Whether it is connected: `WouldBlock` is not yet.
     pub(super) fn finish(&self) -> io::Result<()> {
-        let (error, peer) = match self {
-            Self::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
-            Self::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error()?,
+            Self::Unix(stream) => stream.take_error()?,
         };
         if let Some(error) = error {
             return Err(error);
         }
-        match peer {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            peer => peer,
+        match self {
+            Self::Tcp(stream) => stream.try_io(|| connected(stream.peer_addr())),
+            Self::Unix(stream) => stream.try_io(|| connected(stream.peer_addr())),
         }
     }
 
@@ -133,6 +131,14 @@ impl Stream {
             Self::Unix(stream) => stream,
         };
         registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+/// Whether there is anybody at the other end.
+fn connected<A>(peer: io::Result<A>) -> io::Result<()> {
+    match peer {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+        peer => peer.map(drop),
     }
 }
 
