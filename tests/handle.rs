@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, Handle, Io, Limits, Link, Reactor, Refused, Service, StreamHandler};
-use util::{Server, listen_anywhere};
+use serve_forever::{
+    BoxError, Close, Config, Handle, Io, Limits, Link, Reactor, Refused, Service, StreamHandler, TimerId,
+};
+use util::{PATIENCE, SOON, Server, listen_anywhere};
 
 /// A handler that can be on no other thread than its own.
 #[derive(Default)]
@@ -196,4 +198,49 @@ fn no_call_is_left_behind_by_a_loop_that_goes_to_sleep() {
     }
     caller.join().expect("every call was taken");
     assert!(server.stop().calls >= 4000);
+}
+
+/// Lets somebody call while a connection is being closed.
+struct Closing {
+    begun: mpsc::Sender<()>,
+    called: mpsc::Receiver<()>,
+}
+
+impl StreamHandler for Closing {
+    type Session = ();
+
+    // After a turn that a timer has begun, the loop sleeps for as long as it may.
+    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        io.after(SOON)?;
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut BytesMut) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn timer(&mut self, io: &mut Io<'_>, (): &mut (), _: TimerId) -> Result<(), BoxError> {
+        io.abort(io.id());
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {
+        self.begun.send(()).expect("the test waits for it");
+        self.called.recv().expect("the test calls");
+    }
+}
+
+// Closing a socket changes what the loop waits for: mio's own waker loses a
+// wake that came just before over poll(2), and this would hang.
+#[test]
+fn a_call_is_heard_that_comes_while_a_connection_is_closed() {
+    let (begun, closing) = mpsc::channel();
+    let (call, called) = mpsc::channel();
+    let server = Server::start(Closing { begun, called }, Limits::default());
+    let _client = server.connect();
+    closing.recv().expect("it is closed");
+    let (tell, told) = mpsc::channel();
+    server.handle.call(move |_, _| tell.send(()).expect("the test waits")).expect("there is room");
+    call.send(()).expect("the handler waits");
+    told.recv_timeout(PATIENCE).expect("the call is heard");
 }

@@ -5,8 +5,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -14,7 +13,9 @@ use mio::{Events, Poll};
 use super::child::MioChild;
 use super::datagram::MioSocket;
 use super::listener::MioListener;
+use super::source::IS_USED_UP;
 use super::stream::MioStream;
+use super::waker::{self, Bell};
 use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
 use crate::link::{Peer, Side};
@@ -33,6 +34,8 @@ const WAKER: mio::Token = mio::Token(0);
 pub struct MioDriver {
     poll: Poll,
     events: Events,
+    /// Where mio's own waker does not do.
+    bell: Option<Bell>,
     calls: SystemCalls,
     epoch: Instant,
     epoch_nanos: u64,
@@ -75,6 +78,7 @@ impl MioDriver {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_wait),
+            bell: None,
             calls: SystemCalls::default(),
             epoch: Instant::now(),
             epoch_nanos: monotonic(),
@@ -147,9 +151,15 @@ impl Driver for MioDriver {
     }
 
     fn waker(&mut self) -> io::Result<Waker> {
-        let waker = mio::Waker::new(self.poll.registry(), WAKER)?;
         self.calls.register += 1;
-        Ok(Arc::new(PollWaker(waker)).into())
+        if !IS_USED_UP {
+            return waker::of_the_system(self.poll.registry(), WAKER);
+        }
+        let bell = match self.bell.take() {
+            Some(bell) => bell,
+            None => Bell::new(self.poll.registry(), WAKER)?,
+        };
+        Ok(self.bell.insert(bell).waker())
     }
 
     #[inline(always)]
@@ -168,6 +178,8 @@ impl Driver for MioDriver {
                     writable: event.is_writable() || event.is_write_closed(),
                     hangup: event.is_read_closed() || event.is_error() || event.is_priority(),
                 });
+            } else if IS_USED_UP && let Some(bell) = &mut self.bell {
+                bell.hear();
             }
         }
         Ok(reported)
@@ -329,19 +341,4 @@ fn monotonic() -> u64 {
 #[allow(clippy::cast_possible_truncation, reason = "usize is 64 bits wide, as checked above")]
 const fn mio_token(token: Token) -> mio::Token {
     mio::Token(token.to_bits() as usize)
-}
-
-/// mio's waker as the standard library's.
-struct PollWaker(mio::Waker);
-
-impl Wake for PollWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if let Err(error) = self.0.wake() {
-            log::error!("the loop cannot be woken: {error}");
-        }
-    }
 }

@@ -18,6 +18,7 @@ mod source;
 mod stream;
 mod unix;
 mod unix_path;
+mod waker;
 
 use std::io::{self, IoSlice};
 use std::process::ExitStatus;

@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 /// An event uses up what it reports.
-const IS_USED_UP: bool = cfg!(any(
+pub(super) const IS_USED_UP: bool = cfg!(any(
     mio_unsupported_force_poll_poll,
     target_os = "aix",
     target_os = "cygwin",
@@ -161,7 +161,10 @@ impl Watch for UntilReported {
                 registration.awaited = registration.awaited.and_then(|awaited| awaited.remove(direction));
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => registration.await_again(direction),
+            // Whatever input fails with, it may come, and be told of, yet.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || direction.is_readable() => {
+                registration.await_again(direction)
+            }
             Err(_) => Ok(()),
         }
     }
