@@ -157,6 +157,30 @@ fn what_is_behind_urgent_data_is_read() {
     client.expect("beforebehind");
 }
 
+/// Urgent data that nobody has asked for is no event again and again.
+#[test]
+fn urgent_data_lets_the_loop_sleep() {
+    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+    let listener = reactor.listen(&echo, &listen_anywhere()).expect("a free port");
+    let over_tcp = Client::connect(reactor.local(listener).expect("it was just made"));
+    let (over_unix, socket) = Client::pair();
+    reactor.adopt(&echo, socket).expect("a connected socket");
+    for client in [&over_tcp, &over_unix] {
+        let before = reactor.stats().bytes_out;
+        client.send("before");
+        // Unix sockets have known of it since Linux 5.15.
+        let _ = send(client.0.as_fd(), b"!", SendFlags::OOB);
+        turn_until_echoed(&mut reactor, before + 6);
+        client.expect("before");
+        for _ in 0..20 {
+            reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        }
+        let turn = reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        assert_eq!((turn.events, turn.more), (0, false));
+    }
+}
+
 /// A read from a Unix socket stops behind bytes that came with a descriptor,
 /// with the same consequence.
 #[test]
