@@ -26,6 +26,8 @@ pub(crate) enum Stage {
 pub(crate) struct Child {
     pub(crate) service: u16,
     pub(crate) tag: u64,
+    /// The number of its process, once it has one.
+    pub(crate) pid: Option<u32>,
     pub(crate) stage: Stage,
     pub(crate) cause: ExitCause,
     /// The connections that its pipes are, in the order of [`Pipe::ALL`];
@@ -37,9 +39,11 @@ pub(crate) struct Child {
     pub(crate) kill_at: Moment,
     /// When its pipes are not read any longer.
     pub(crate) pipes_until: Moment,
+    /// When it is not waited for any longer, though it was killed.
+    pub(crate) give_up_at: Moment,
     /// When to look at it, where no event tells of its exit.
     pub(crate) look_at: Moment,
-    /// That time is over: each of them ends when what the child itself had
+    /// The time of `pipes_until` is over: each of them ends when what the child itself had
     /// written is handed over, and it is not paused.
     pub(crate) grace_is_over: bool,
     /// SIGKILL was sent.
@@ -67,12 +71,14 @@ impl Child {
         Self {
             service,
             tag,
+            pid: None,
             stage: Stage::Asked(Box::new(command)),
             cause: ExitCause::Itself,
             pipes,
             timeout_at: Moment::NEVER,
             kill_at: Moment::NEVER,
             pipes_until: Moment::NEVER,
+            give_up_at: Moment::NEVER,
             look_at: Moment::NEVER,
             grace_is_over: false,
             killed: false,
@@ -83,7 +89,7 @@ impl Child {
 
     /// The first moment at which something is to be done about it.
     pub(crate) fn first_due(&self) -> Moment {
-        self.timeout_at.min(self.kill_at).min(self.pipes_until).min(self.look_at)
+        self.timeout_at.min(self.kill_at).min(self.pipes_until).min(self.look_at).min(self.give_up_at)
     }
 
     pub(crate) const fn pipe(&self, pipe: Pipe) -> Option<ConnId> {

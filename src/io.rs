@@ -254,10 +254,17 @@ impl<'a> Io<'a> {
         self.core.children.under_way()
     }
 
+    /// The numbers of the processes that are children, of all services: of each
+    /// until it is reaped, which may be after it was told of.
+    pub fn child_pids(&self) -> impl Iterator<Item = u32> {
+        self.core.children.table.iter().filter_map(|(_, child)| child.pid)
+    }
+
     /// Asks a child to end: SIGTERM to its process group, and SIGKILL after
     /// [`Command::kill_after`](crate::process::Command::kill_after), which
-    /// reaches what it has started even if it has exited meanwhile. `false`
-    /// if it is gone.
+    /// reaches what it has started even if it has exited meanwhile. A child
+    /// that has left its group gets them too, but not what it has started since.
+    /// `false` if it is gone.
     pub fn terminate(&mut self, child: ChildId) -> bool {
         self.core.terminate(child, ExitCause::Killed)
     }

@@ -214,6 +214,11 @@ pub struct Config {
     /// Programs started in one turn: each blocks the loop for as long as the
     /// system needs to load it, a millisecond or so. Default 1.
     pub spawns_per_turn: usize,
+    /// How long the end of the reactor, by a shutdown or by dropping it, waits
+    /// for children that it has killed. Such a signal need not end them: they
+    /// wait for a disk, or have become another user's. Then they are let go of,
+    /// which is logged, and told of without a status. Default 1 s.
+    pub reap_within: Duration,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,
     /// A callback that takes at least this long is named in a warning: it
@@ -246,6 +251,7 @@ impl Default for Config {
             max_groups: 1 << 16,
             max_children: 256,
             spawns_per_turn: 1,
+            reap_within: Duration::from_secs(1),
             max_groups_per_connection: 1024,
             slow_callback: Some(Duration::from_millis(100)),
             catch_panics: true,

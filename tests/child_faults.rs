@@ -150,8 +150,8 @@ impl Driver for Faulty {
         }
     }
 
-    fn reap(&mut self, child: SimChild) -> Option<ExitStatus> {
-        self.inner.reap(child)
+    fn reap(&mut self, child: SimChild, within: Duration) -> Option<ExitStatus> {
+        self.inner.reap(child, within)
     }
 
     fn max_streams(&self) -> Option<usize> {

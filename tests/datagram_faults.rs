@@ -170,8 +170,8 @@ impl Driver for Faulty {
         self.inner.signal(child, signal)
     }
 
-    fn reap(&mut self, child: MioChild) -> Option<ExitStatus> {
-        self.inner.reap(child)
+    fn reap(&mut self, child: MioChild, within: Duration) -> Option<ExitStatus> {
+        self.inner.reap(child, within)
     }
 
     fn max_streams(&self) -> Option<usize> {

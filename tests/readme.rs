@@ -97,6 +97,7 @@ fn the_configuration_is_that_of_the_table() {
         max_groups,
         max_children,
         spawns_per_turn,
+        reap_within,
         max_groups_per_connection,
         slow_callback,
         catch_panics,
@@ -118,6 +119,7 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::max_groups_per_connection", count(max_groups_per_connection));
     assert_says("Config::max_children", count(max_children));
     assert_says("Config::spawns_per_turn", count(spawns_per_turn));
+    assert_says("Config::reap_within", time(reap_within));
     assert_says("Config::slow_callback", time(slow_callback));
     assert!(catch_panics);
     assert_says("Config::catch_panics", "on");

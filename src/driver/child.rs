@@ -4,12 +4,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use mio::{Interest, Registry};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::source::Source;
+use crate::contain::{caught, message};
 use crate::process::{Command, Fate, Pipe, Signal, Wiring};
+
+/// How long is waited at most for a child that was ended as it had begun.
+const AT_START: Duration = Duration::from_secs(1);
+
+/// How often a child is looked at that is waited for; less than a second.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// A child process of [`MioDriver`](super::MioDriver).
 #[derive(Debug)]
@@ -45,7 +53,7 @@ impl MioChild {
             if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
                 // It is not to go on without anybody who knows of it.
                 if child.signal(Signal::Kill).is_ok() {
-                    child.reap();
+                    child.reap(AT_START);
                 }
                 return Err(error.into());
             }
@@ -106,28 +114,73 @@ impl MioChild {
     }
 
     pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        let fate = self.fate();
         // Whether it is still its number: somebody may have taken it just now.
-        if self.is_lost || matches!(self.fate(), Ok(Fate::Exited(None))) {
+        if self.is_lost || matches!(fate, Ok(Fate::Exited(None))) {
             return Ok(());
         }
         let signal = match signal {
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
         };
-        match rustix::process::kill_process_group(self.pid, signal) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
-            outcome => Ok(outcome?),
+        let group = rustix::process::kill_process_group(self.pid, signal);
+        // It may have gone over into another group of its session (setpgid(2)),
+        // ours if it likes, which is not to be ended with it.
+        let has_left = rustix::process::getpgid(Some(self.pid)) != Ok(self.pid);
+        let itself = match fate {
+            Ok(Fate::Exited(_)) => Ok(()),
+            _ if has_left => self.signal_alone(signal),
+            _ => Ok(()),
+        };
+        for outcome in [group, itself] {
+            match outcome {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Signals the process and no group: by its descriptor where that can be.
+    fn signal_alone(&self, signal: rustix::process::Signal) -> rustix::io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(exit) = &self.exit {
+            match rustix::process::pidfd_send_signal(exit, signal) {
+                // Linux 5.3, which is the first with such descriptors, has both.
+                Err(rustix::io::Errno::NOSYS) => {}
+                outcome => return outcome,
+            }
+        }
+        rustix::process::kill_process(self.pid, signal)
+    }
+
+    pub(super) fn reap(&mut self, within: Duration) -> Option<ExitStatus> {
+        let mut left = within;
+        loop {
+            match self.fate() {
+                // To wait for a number that is another child's by now would be
+                // to wait for that one, and to take its status.
+                _ if self.is_lost => return None,
+                Ok(Fate::Exited(None)) => return None,
+                // The standard library tries again after a signal (EINTR).
+                Ok(Fate::Exited(Some(_))) => return self.child.wait().ok(),
+                _ if left.is_zero() => return None,
+                _ => {}
+            }
+            let time = left.min(BETWEEN_LOOKS);
+            left -= time;
+            self.wait_for_exit(time);
         }
     }
 
-    pub(super) fn reap(&mut self) -> Option<ExitStatus> {
-        // To wait for a number that is another child's by now would be to wait
-        // for that one, and to take its status.
-        if self.is_lost || matches!(self.fate(), Ok(Fate::Exited(None))) {
-            return None;
-        }
-        // The standard library tries again after a signal (EINTR).
-        self.child.wait().ok()
+    /// Waits for so long, or until it has exited, where that shows.
+    fn wait_for_exit(&self, time: Duration) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut exit: Vec<PollFd<'_>> =
+            self.exit.iter().map(|exit| PollFd::new(exit, PollFlags::IN)).collect();
+        let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        // A signal (EINTR) makes it a shorter wait.
+        let _ = poll(&mut exit, Some(&time));
     }
 }
 
@@ -160,7 +213,17 @@ fn start(command: &Command) -> io::Result<(std::process::Child, Option<OwnedFd>)
         both = Some(ours.into());
     }
     // With `system` go our copies of its ends.
-    Ok((system.spawn()?, both))
+    Ok((spawn(&mut system)?, both))
+}
+
+/// Starts it. Where the standard library takes fork(2), it waits for the child
+/// that could not become the program, and panics if that is lost, as it is
+/// while SIGCHLD is ignored.
+fn spawn(system: &mut std::process::Command) -> io::Result<std::process::Child> {
+    caught(|| system.spawn()).unwrap_or_else(|payload| {
+        log::debug!("the standard library panicked: {}", message(payload));
+        Err(io::Error::other("it could not be started, and the reason is lost: is SIGCHLD ignored?"))
+    })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

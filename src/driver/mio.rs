@@ -307,9 +307,9 @@ impl Driver for MioDriver {
         child.signal(signal)
     }
 
-    fn reap(&mut self, mut child: MioChild) -> Option<ExitStatus> {
+    fn reap(&mut self, mut child: MioChild, within: Duration) -> Option<ExitStatus> {
         self.calls.child += 1;
-        child.reap()
+        child.reap(within)
     }
 
     fn max_streams(&self) -> Option<usize> {

@@ -347,16 +347,19 @@ pub trait Driver {
         Ok(0)
     }
 
-    /// Sends a signal to the process group of a child. That nobody is left in
-    /// it is no error.
+    /// Sends a signal to the process group that a child began with, and to the
+    /// child itself where it has left that. That nobody is left in it is no
+    /// error.
     ///
     /// # Errors
     ///
     /// What the system says.
     fn signal(&mut self, child: &mut Self::Child, signal: Signal) -> io::Result<()>;
 
-    /// Reaps a child that has exited, or waits until it has.
-    fn reap(&mut self, child: Self::Child) -> Option<ExitStatus>;
+    /// Reaps a child that has exited, or waits until it has for as long as
+    /// `within`. Then it is let go of: a signal need not have ended it (it waits
+    /// for a disk, or has become another user's), and nobody waits for ever.
+    fn reap(&mut self, child: Self::Child, within: Duration) -> Option<ExitStatus>;
 
     /// How many connections the system allows the process, for the default of
     /// [`Config::max_connections`](crate::Config::max_connections); `None` if

@@ -375,11 +375,11 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(())
     }
 
-    fn reap(&mut self, child: SimChild) -> Option<ExitStatus> {
+    fn reap(&mut self, child: SimChild, within: Duration) -> Option<ExitStatus> {
         self.calls.child += 1;
         // A wait that is interrupted goes on.
         let _ = self.net.call();
-        self.net.reap(child.0)
+        self.net.reap(child.0, within)
     }
 
     fn max_streams(&self) -> Option<usize> {

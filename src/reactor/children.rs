@@ -64,12 +64,16 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// It is not ours to end, having become somebody else's (EPERM, kill(2)):
-    /// nobody waits for what may never come.
+    /// It is not ours to end, having become somebody else's (EPERM, kill(2)), or
+    /// was ended in vain: nobody waits for what may never come.
     fn give_up(&mut self, id: ChildId) {
+        self.look_at_child(id);
         let Some(child) = self.stage.core.children.table.get(id.0) else { return };
         if child.stage == Stage::Running {
-            self.processes[id.0.slot as usize] = None;
+            log::error!("child process {id} is let go of: it has not ended, though it was killed");
+            if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
+                self.driver.reap(process, Duration::ZERO);
+            }
             self.child_exited(id, None);
         }
     }
@@ -132,7 +136,7 @@ impl<D: Driver> Reactor<D> {
         }
         if let Err(error) = outcome {
             if self.driver.signal(&mut child, Signal::Kill).is_ok() {
-                self.driver.reap(child);
+                self.driver.reap(child, self.stage.core.config.reap_within);
             }
             return Err(error);
         }
@@ -141,6 +145,9 @@ impl<D: Driver> Reactor<D> {
             self.processes.resize_with(slot + 1, || None);
         }
         self.processes[slot] = Some(child);
+        if let Some(child) = self.stage.core.children.table.get_mut(id.0) {
+            child.pid = Some(pid);
+        }
         log::debug!("child process {id} started, its pid is {pid}");
         Ok(has_events)
     }
@@ -206,7 +213,15 @@ impl<D: Driver> Reactor<D> {
         let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
         match self.driver.fate(process) {
             Ok(Fate::Running) => {}
-            Ok(Fate::Exited(status)) => self.child_exited(id, status),
+            Ok(Fate::Exited(status)) => {
+                if status.is_none() {
+                    log::warn!(
+                        "child process {id} has exited, and nobody knows how: something else in the process \
+                         has waited for it, or SIGCHLD is ignored (waitid(2), ECHILD)"
+                    );
+                }
+                self.child_exited(id, status);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.stage.core.children.to_look.push(id);
                 self.stage.core.listed = true;
@@ -227,6 +242,7 @@ impl<D: Driver> Reactor<D> {
         child.stage = Stage::Exited(status);
         child.timeout_at = Moment::NEVER;
         child.look_at = Moment::NEVER;
+        child.give_up_at = Moment::NEVER;
         child.pipes_until = now.plus(child.times.pipe_grace);
         let (stdin, outputs) = (child.pipe(Pipe::Stdin), child.outputs());
         core.watch_child(id);
@@ -266,8 +282,17 @@ impl<D: Driver> Reactor<D> {
 
     /// Phase 4: something is due of a child.
     pub(super) fn child_is_due(&mut self, id: ChildId) {
+        let now = self.stage.core.moment;
+        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
+        let gives_up = child.give_up_at <= now;
+        if child.timeout_at <= now {
+            // It may have exited in time, of which the event is still to come.
+            self.look_at_child(id);
+        }
+        if gives_up {
+            self.give_up(id);
+        }
         let core = &mut self.stage.core;
-        let now = core.moment;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if child.timeout_at <= now {
             child.timeout_at = Moment::NEVER;
@@ -353,7 +378,8 @@ impl<D: Driver> Reactor<D> {
 
     fn reap_child(&mut self, id: ChildId) {
         if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
-            self.driver.reap(process);
+            // It has exited.
+            self.driver.reap(process, Duration::ZERO);
         }
         self.stage.core.free_child(id);
     }
@@ -374,17 +400,27 @@ impl<D: Driver> Reactor<D> {
             let core = &mut self.stage.core;
             core.kill_child(ChildId(key), ExitCause::Shutdown);
             core.tell_later(ChildId(key));
+            let give_up_at = core.moment.plus(core.config.reap_within);
+            if let Some(child) = core.children.table.get_mut(key)
+                && child.stage == Stage::Running
+                && child.give_up_at == Moment::NEVER
+            {
+                child.give_up_at = give_up_at;
+                core.watch_child(ChildId(key));
+            }
         }
         self.serve_children();
     }
 
-    /// When the reactor is dropped: waits for those that it has ended, and
-    /// tells of them.
+    /// When the reactor is dropped: waits for those that it has ended, for a
+    /// while, and tells of them.
     pub(super) fn bury_children(&mut self) {
+        let until = self.driver.now().plus(self.stage.core.config.reap_within);
         for key in self.stage.core.children.table.keys() {
             let id = ChildId(key);
             let process = self.processes.get_mut(key.slot as usize).and_then(Option::take);
-            let status = process.and_then(|process| self.driver.reap(process));
+            let within = until.since(self.driver.now());
+            let status = process.and_then(|process| self.driver.reap(process, within));
             if let Some(child) = self.stage.core.children.table.get_mut(key)
                 && child.stage == Stage::Running
             {
@@ -397,9 +433,11 @@ impl<D: Driver> Reactor<D> {
 
     /// When a panic drops the reactor: ends and reaps them, and tells nobody.
     pub(super) fn end_processes(&mut self) {
+        let until = self.driver.now().plus(self.stage.core.config.reap_within);
         for mut process in std::mem::take(&mut self.processes).into_iter().flatten() {
             if self.driver.signal(&mut process, Signal::Kill).is_ok() {
-                self.driver.reap(process);
+                let within = until.since(self.driver.now());
+                self.driver.reap(process, within);
             }
         }
     }

@@ -28,12 +28,15 @@ const MISSING: u8 = b'm';
 const NOISY: u8 = b'n';
 const NOISE: u8 = b'~';
 /// It is ended by a signal.
-const STAYING: [u8; 3] = [b's', b't', b'u'];
+const STAYING: [u8; 5] = [b's', b't', b'u', b'v', b'w'];
+/// It writes to its errors too, and leaves something behind that holds both for
+/// ever.
+const COMPLAINING: u8 = b'x';
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Every program, by the letter that is its name.
-fn programs() -> [(u8, Program); 13] {
+fn programs() -> [(u8, Program); 16] {
     let echo = || Program::new().write_arguments();
     [
         (b'a', echo()),
@@ -52,6 +55,10 @@ fn programs() -> [(u8, Program); 13] {
             STAYING[2],
             echo().stay().cleaning_up(MILLISECOND, 1).leaving(Grandchild::for_ever().in_its_own_group()),
         ),
+        (STAYING[3], echo().stay().leaving_its_group().leaving(Grandchild::living(2 * MILLISECOND))),
+        // For longer than the end of a reactor waits for it.
+        (STAYING[4], echo().stay().ignoring_terminate().slow_to_die(3000 * MILLISECOND)),
+        (COMPLAINING, echo().write_error("!".repeat(600)).leaving(Grandchild::for_ever())),
     ]
 }
 
@@ -178,10 +185,12 @@ impl CommandsHandler {
             let (name, text) = (&line[..line.len().min(1)], String::from_utf8_lossy(&line).into_owned());
             let mut command = Command::new(String::from_utf8_lossy(name).as_ref())
                 .arg(text)
-                .null_stderr()
                 .timeout(Duration::from_secs(2))
                 .kill_after(20 * MILLISECOND)
                 .pipe_grace(5 * MILLISECOND);
+            if name != [COMPLAINING] {
+                command = command.null_stderr();
+            }
             if name == [CAT] {
                 command = command.piped_stdin();
             } else if name == [DEAF] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::recording::{Life, Recording, Told};
 use crate::driver::sim::{Client, ClientId, Network, Process, Script, SimDriver, Weather};
-use crate::process::{Fate, Pipe};
+use crate::process::{ExitCause, Fate, Pipe, Signal};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
 
 /// So many turns in a row may achieve nothing before that is called spinning.
@@ -305,7 +305,12 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let (connections, sockets) = (self.reactor.connections(), self.net().open_sockets());
         let sessions = self.recording().sessions();
         let children = self.reactor.children();
-        let unreaped = self.net().processes().iter().filter(|process| !process.is_reaped()).count();
+        let unreaped = self
+            .net()
+            .processes()
+            .iter()
+            .filter(|process| !(process.is_reaped() || process.is_let_go()))
+            .count();
         if (connections, sockets, sessions, children, unreaped) == (0, 0, 0, 0, 0) {
             return Ok(());
         }
@@ -497,7 +502,10 @@ fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> 
         (Ok(_), None) => return Err(format!("child {child} has ended, and was never started")),
         (Err(_), Some(_)) => return Err(format!("child {child} was started, and is said not to be")),
     };
-    if process.fate() != Fate::Exited(exit.status) {
+    let killed = process.signals().any(|(_, signal)| signal == Signal::Kill);
+    let was_let_go =
+        process.is_let_go() && killed && exit.cause == ExitCause::Shutdown && exit.status.is_none();
+    if process.fate() != Fate::Exited(exit.status) && !was_let_go {
         return Err(format!("child {child} is said to have ended with {exit:?}, not {:?}", process.fate()));
     }
     for (pipe, life) in lives.iter().filter_map(|life| Some((life.pipe()?, life))) {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serve_forever::Config;
 use serve_forever::driver::sim::{Grandchild, Odds, Program, Weather};
 use serve_forever::process::{Command, ExitCause};
 
@@ -86,13 +87,53 @@ fn a_shutdown_ends_a_child_at_its_deadline() {
 }
 
 #[test]
-fn a_shutdown_does_not_spin_while_it_waits_for_a_kill_to_work() {
-    for (_, mut shop) in shops(0..20) {
-        shop.net_mut().install("disk", Program::new().stay().slow_to_die(3600 * SECOND));
-        spawn(&mut shop, Command::new("disk"), 0);
-        let turns = shop.turns();
-        assert!(drain(&mut shop, SECOND) > 3600 * SECOND);
-        assert!(shop.turns() - turns < 500, "{} turns", shop.turns() - turns);
+fn a_shutdown_lets_go_of_what_even_a_kill_does_not_end_and_does_not_spin_until_then() {
+    for slow in [3600 * SECOND, Duration::MAX] {
+        for (seed, mut shop) in shops(0..20) {
+            shop.net_mut().install("disk", Program::new().write("x").stay().slow_to_die(slow));
+            shop.net_mut().install("job", Program::new().stay());
+            spawn(&mut shop, Command::new("disk").piped_stdin(), 0);
+            spawn(&mut shop, Command::new("job"), 1);
+            shop.run_for(SECOND).expect("it keeps its promises");
+            let turns = shop.turns();
+            let took = drain(&mut shop, SECOND);
+            assert!(took >= 2 * SECOND && took < 4 * SECOND, "seed {seed}: {took:?}");
+            assert!(shop.turns() - turns < 500, "{} turns", shop.turns() - turns);
+            let mut exits: Vec<_> = shop
+                .recording()
+                .told()
+                .iter()
+                .map(|told| how(told.outcome().expect("it was started")))
+                .collect();
+            exits.sort_by_key(|(_, signal, _)| *signal);
+            assert_eq!(exits, [(None, None, ExitCause::Shutdown), (None, Some(9), ExitCause::Shutdown)]);
+            assert!(process(&shop, 0).is_let_go() && process(&shop, 1).is_reaped());
+        }
+    }
+}
+
+#[test]
+fn one_that_ends_just_before_it_would_be_let_go_of_is_reaped() {
+    let config = Config { reap_within: 10 * SECOND, ..Config::default() };
+    let mut shop = shop_with(1, Weather::calm(), config);
+    shop.net_mut().install("disk", Program::new().stay().slow_to_die(9 * SECOND));
+    spawn(&mut shop, Command::new("disk"), 0);
+    assert!(drain(&mut shop, SECOND) >= 10 * SECOND);
+    assert_eq!(how(only(&shop).outcome().expect("it was started")), (None, Some(9), ExitCause::Shutdown));
+}
+
+/// Its event is late; it was not.
+#[test]
+fn one_that_exits_in_time_has_not_run_out_of_it() {
+    for latency in [1, 5, 20] {
+        let latency = Duration::from_millis(latency);
+        let weather = Weather { partial: Odds::one_in(1), latency: (latency, latency), ..Weather::calm() };
+        let mut shop = shop(weather);
+        shop.net_mut().install("job", Program::new().after(SECOND).exit(5));
+        // Between its exit and the event of it.
+        let command = Command::new("job").timeout(SECOND + latency + latency / 2);
+        assert_eq!(how(run(&mut shop, command)), exited(5));
+        assert_eq!(process(&shop, 0).signals().len(), 0);
     }
 }
 
@@ -152,12 +193,14 @@ fn dropping_the_reactor_ends_and_reaps_its_children_and_tells_of_them() {
         };
         shop.handler().when_told = Some(count(&told));
         shop.handler().when_failed = Some(count(&told));
-        shop.net_mut().install("job", Program::new().stay().ignoring_terminate().slow_to_die(SECOND));
+        shop.net_mut().install("job", Program::new().stay().ignoring_terminate().slow_to_die(SECOND / 2));
         shop.net_mut().install("left", Program::new().leaving(Grandchild::for_ever()));
         for tag in 0..3 {
             spawn(&mut shop, Command::new("job"), tag);
         }
+        shop.net_mut().install("disk", Program::new().stay().slow_to_die(Duration::MAX));
         spawn(&mut shop, Command::new("left").pipe_grace(DAY), 3);
+        spawn(&mut shop, Command::new("disk"), 5);
         shop.run_for(SECOND).expect("it keeps its promises");
         // One that never begins.
         let service = shop.service().clone();
@@ -167,6 +210,6 @@ fn dropping_the_reactor_ends_and_reaps_its_children_and_tells_of_them() {
         };
         reactor.handle(&service).call(late).expect("there is room");
         drop(shop);
-        assert_eq!(told.get(), 4, "seed {seed}: the call was never made");
+        assert_eq!(told.get(), 5, "seed {seed}: the call was never made");
     }
 }

@@ -208,17 +208,20 @@ fn a_grandchild_that_holds_the_pipes_for_ever_is_given_the_grace() {
     }
 }
 
-/// However little of it is read at a time, and however much others write.
+/// However little of it is read at a time, and however much others write; its
+/// output and its errors.
 #[test]
 fn what_a_child_had_written_is_handed_over_whole_though_its_pipes_do_not_end() {
     for sips in [None, Some(SECOND)] {
         for (seed, mut shop) in shops(0..30) {
             let own = noise(shop.net_mut().weather_mut().buffer.min(300));
             let holder = Grandchild::for_ever().writing("more and more", Duration::from_micros(50));
-            shop.net_mut().install("job", Program::new().write(own.clone()).leaving(holder));
+            let program = Program::new().write(own.clone()).write_error(own.clone()).leaving(holder);
+            shop.net_mut().install("job", program);
             shop.handler().sips = sips;
             assert_eq!(how(run(&mut shop, Command::new("job").pipe_grace(Duration::ZERO))), exited(0));
             assert!(shop.handler().runs[&0].out.starts_with(&own), "seed {seed}");
+            assert_eq!(shop.handler().runs[&0].err, own, "seed {seed}");
         }
     }
 }

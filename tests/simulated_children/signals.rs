@@ -94,6 +94,17 @@ fn one_that_has_left_the_group_is_not_reached_and_not_waited_for() {
 }
 
 #[test]
+fn one_that_leaves_its_group_is_found_by_every_signal_and_alone() {
+    for (seed, mut shop) in shops(0..20) {
+        let program = Program::new().stay().leaving_its_group().leaving(Grandchild::for_ever());
+        shop.net_mut().install("job", program);
+        let exit = run(&mut shop, Command::new("job").timeout(100 * SECOND));
+        assert_eq!(how(exit), (None, Some(15), ExitCause::TimedOut), "seed {seed}");
+        assert!(process(&shop, 0).has_grandchild() && told_at(&shop) < 103 * SECOND);
+    }
+}
+
+#[test]
 fn no_signal_is_lost_to_another_one_that_interrupts_it() {
     for seed in 0..50 {
         let weather = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -94,7 +95,11 @@ impl Network {
         let latency = self.latency();
         let process = &mut self.processes[place];
         process.signals.push((self.now, signal));
-        let reaches = |ignores: bool, own_group: bool| !own_group && (signal == Signal::Kill || !ignores);
+        // One that has left its group has taken what it started with it; the
+        // signal finds it by itself.
+        let has_left = process.program.leaves_group;
+        let reaches =
+            |ignores: bool, own_group: bool| !own_group && !has_left && (signal == Signal::Kill || !ignores);
         let grandchild = process.program.leaves.as_ref();
         if grandchild.is_some_and(|it| reaches(it.ignores_terminate, it.has_own_group)) {
             if process.left == Left::Lives {
@@ -111,7 +116,9 @@ impl Network {
         match (signal, process.program.on_terminate) {
             (Signal::Kill, _) => {
                 let time = latency.max(process.program.slow_to_die);
-                self.after(time, Due::Dies(place, SIGKILL));
+                if nanos(time) != u64::MAX {
+                    self.after(time, Due::Dies(place, SIGKILL));
+                }
             }
             (Signal::Terminate, OnTerminate::Dies) => self.after(latency, Due::Dies(place, SIGTERM)),
             (Signal::Terminate, OnTerminate::Ignores) => {}
@@ -123,10 +130,16 @@ impl Network {
         }
     }
 
-    /// Waits for it, as long as it takes.
-    pub(super) fn reap(&mut self, place: usize) -> Option<ExitStatus> {
+    /// Waits for it, and then lets go of it.
+    pub(super) fn reap(&mut self, place: usize, within: Duration) -> Option<ExitStatus> {
+        let until = self.now.saturating_add(nanos(within));
         while self.processes[place].ended.is_none() {
-            let due = self.next_due().expect("a child that is waited for is going to end");
+            let Some(due) = self.next_due().filter(|due| *due <= until) else {
+                self.pass(until);
+                self.trace.note(self.now, None, What::LetsGo, place as u64);
+                self.processes[place].let_go = true;
+                return None;
+            };
             self.pass(due);
         }
         self.trace.note(self.now, None, What::Reap, place as u64);

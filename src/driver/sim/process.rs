@@ -55,6 +55,7 @@ pub struct Process {
     /// Somebody else waits for it.
     pub(super) stolen: bool,
     pub(super) reaped: bool,
+    pub(super) let_go: bool,
     pub(super) edge: bool,
     pub(super) listed: bool,
 }
@@ -84,6 +85,7 @@ impl Process {
             own: [0; 3],
             signals: Vec::new(),
             reaped: false,
+            let_go: false,
             edge: false,
             listed: false,
         }
@@ -150,6 +152,12 @@ impl Process {
     #[must_use]
     pub const fn is_reaped(&self) -> bool {
         self.reaped
+    }
+
+    /// The reactor has let go of it: it had not ended, though it was killed.
+    #[must_use]
+    pub const fn is_let_go(&self) -> bool {
+        self.let_go
     }
 
     /// What a wait for it says.

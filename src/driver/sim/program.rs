@@ -67,6 +67,7 @@ pub struct Program {
     pub(super) on_terminate: OnTerminate,
     /// How long SIGKILL takes to end it.
     pub(super) slow_to_die: Duration,
+    pub(super) leaves_group: bool,
     pub(super) ignores_broken_pipes: bool,
     pub(super) leaves: Option<Grandchild>,
     /// What starting it fails with.
@@ -90,6 +91,7 @@ impl Program {
             steps: Vec::new(),
             on_terminate: OnTerminate::Dies,
             slow_to_die: Duration::ZERO,
+            leaves_group: false,
             ignores_broken_pipes: false,
             leaves: None,
             failure: None,
@@ -206,7 +208,16 @@ impl Program {
         self
     }
 
+    /// It is no longer in the process group that it began with, and neither is
+    /// what it has started: a signal finds it alone.
+    #[must_use]
+    pub const fn leaving_its_group(mut self) -> Self {
+        self.leaves_group = true;
+        self
+    }
+
     /// So long it takes SIGKILL to end it: it waits for a disk, say.
+    /// [`Duration::MAX`]: it does not.
     #[must_use]
     pub const fn slow_to_die(mut self, time: Duration) -> Self {
         self.slow_to_die = time;

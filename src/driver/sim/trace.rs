@@ -55,6 +55,7 @@ pub enum What {
     Terminate,
     Kill,
     Reap,
+    LetsGo,
 }
 
 impl fmt::Display for What {
@@ -104,6 +105,7 @@ impl fmt::Display for What {
             Self::Terminate => "server sends SIGTERM to child",
             Self::Kill => "server sends SIGKILL to child",
             Self::Reap => "server reaps child",
+            Self::LetsGo => "server lets go of child",
         })
     }
 }
