@@ -94,6 +94,8 @@ mod serve;
 mod service;
 #[doc = include_str!("../docs/scale.md")]
 pub mod scale {}
+#[cfg(feature = "signals")]
+mod orphans;
 pub mod services;
 #[cfg(feature = "signals")]
 mod signals;
@@ -117,6 +119,8 @@ pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, Timer
 pub use crate::io::Io;
 pub use crate::limits::{Config, DRAIN, Limits, Overflow};
 pub use crate::link::{Address, Credentials, Link, Peer, Side};
+#[cfg(feature = "signals")]
+pub use crate::orphans::Orphans;
 pub use crate::printable::Printable;
 pub use crate::reactor::{Handled, Reactor, Service, Turn};
 pub use crate::serve::serve;

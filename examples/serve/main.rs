@@ -27,7 +27,8 @@ use bytes::BytesMut;
 use clap::Parser;
 use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper};
 use serve_forever::{
-    BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Reactor, Service, Signals, StreamHandler,
+    BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Orphans, Reactor, Service, Signals,
+    StreamHandler,
 };
 
 use self::cli::{Arguments, Kind};
@@ -200,10 +201,12 @@ fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {
 fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     // Beside the clients there are the program's own connections.
     let has_operator = arguments.served.iter().any(|served| served.kind == Kind::Console);
-    let own = Signals::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
+    let own = Signals::CONNECTIONS + Orphans::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
     let max_connections = arguments.max_connections.map(|most| most.saturating_add(own));
     let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
     let signals = Signals::watch(&mut reactor, DRAIN)?;
+    // Its children are commands, and it may be the first process of a container.
+    Orphans::watch(&mut reactor)?;
     inherited::keep_from_children()?;
     let listening = vec![None; arguments.served.len()];
     let mut server = Server { reactor, arguments, listening, operated: None };

@@ -26,6 +26,10 @@ use crate::{
 /// What is said to a client when it has come in, unless that is changed.
 const GREETING: &str = "欢迎登录";
 
+/// What is said behind the output of a command that has exited nobody knows
+/// how.
+const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or something else waits for it";
+
 /// Runs commands for its clients, without ever blocking the loop: each request
 /// is a command, its output the reply.
 ///
@@ -422,7 +426,13 @@ impl StreamHandler for Command {
     fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, tag: u64, exit: &Exit) {
         if let Some(mut job) = self.jobs.remove(&tag) {
             let status = Status::of(exit, job.truncated);
-            let held = std::mem::take(&mut job.held);
+            let mut held = std::mem::take(&mut job.held);
+            if status == Status::Failed {
+                if !held.is_empty() && !held.ends_with(b"\n") {
+                    held.push(b'\n');
+                }
+                held.extend_from_slice(LOST);
+            }
             self.end(io, job, status, held);
         }
     }

@@ -138,3 +138,55 @@ fn commands_that_find_no_descriptor_are_told_and_the_server_goes_on() {
     assert_eq!(reply(&last), ("1\n".into(), "0".into()));
     assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
 }
+
+/// A server of any command, started by another program.
+#[track_caller]
+fn with_shell(command: &mut Command) -> Serve {
+    let endpoint = ["command=127.0.0.1:0"];
+    Serve::listen(Program::start(command.args(["--shell", "--greeting="]).args(endpoint)), &endpoint)
+}
+
+// What it is started with is not what it has to live with.
+#[test]
+fn the_status_of_a_command_is_known_though_sigchld_was_ignored() {
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=CHLD");
+    if !command.arg("true").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=CHLD").arg(example("serve"));
+    let serve = with_shell(&mut command);
+    let client = serve.connect(0);
+    client.send("exit 3\ngrep -c 'SigIgn:.*1....$' /proc/self/status\n");
+    assert_eq!(reply(&client), (String::new(), "3".into()));
+    assert_eq!(reply(&client), ("0\n".into(), "1".into()));
+}
+
+// In a container it often is.
+#[test]
+fn as_the_first_process_of_its_namespace_it_reaps_what_commands_leave_behind() {
+    let unshare = |command: &mut Command| {
+        command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+    };
+    let mut command = Command::new("unshare");
+    unshare(&mut command);
+    if !command.arg("true").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    unshare(&mut command);
+    command.arg(example("serve"));
+    let serve = with_shell(&mut command);
+    let client = serve.connect(0);
+    client.send("echo $PPID\n");
+    assert_eq!(reply(&client), ("1\n".into(), "0".into()));
+    for _ in 0..5 {
+        client.send("sleep 0.01 >/dev/null & setsid sleep 0.01 >/dev/null & exit 7\n");
+        assert_eq!(reply(&client), (String::new(), "7".into()));
+    }
+    wait_until("nothing is left", || {
+        client.send("grep -l '^Name:.sleep' /proc/[0-9]*/status | wc -l\n");
+        reply(&client).0 == "0\n"
+    });
+}
