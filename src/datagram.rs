@@ -71,7 +71,16 @@ pub trait DatagramHandler: 'static {
     /// A sender on a Unix socket that is bound to nothing has no address
     /// ([`Address::Unnamed`](crate::Address::Unnamed)) and cannot be answered.
     /// On UDP anybody may have written any address as the sender's: who
-    /// answers with more than was asked is an amplifier.
+    /// answers with more than was asked is an amplifier. What comes from one of
+    /// our own sockets, or claims to, is not handed over
+    /// ([`BindOptions::from_own`](crate::BindOptions::from_own)); that two
+    /// servers are made to answer each other, only what is answered can
+    /// prevent.
+    ///
+    /// A sender on a Unix socket chooses the path that an answer goes to, with
+    /// the rights of this process: [`verify`](Self::verify) may refuse it, and
+    /// [`BindOptions::send_in`](crate::BindOptions::send_in) holds answers to
+    /// one directory.
     ///
     /// # Errors
     ///

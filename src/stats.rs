@@ -51,6 +51,9 @@ pub struct Stats {
     pub datagrams_refused: u64,
     /// Datagrams that were longer than `Limits::max_datagram`, and are lost.
     pub datagrams_too_long: u64,
+    /// Datagrams that came, or claimed to come, from a datagram socket of this
+    /// reactor, and were dropped ([`BindOptions::from_own`](crate::BindOptions::from_own)).
+    pub datagrams_from_own: u64,
     /// Datagrams sent; their bytes are in `bytes_out`.
     pub datagrams_out: u64,
     /// Datagrams that were queued, and that the system then refused.
@@ -77,7 +80,9 @@ pub struct Stats {
 pub struct SystemCalls {
     /// Waits for events (`epoll_wait`).
     pub wait: u64,
-    /// Reads, and receives of a datagram.
+    /// Reads, receives of a datagram, and looks at who sent it where that takes
+    /// a call: the path of each sender on a Unix socket, and who sends from the
+    /// port of a wildcard.
     pub read: u64,
     /// Writes, each of one or more pieces, and sends of a datagram.
     pub write: u64,

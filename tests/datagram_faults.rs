@@ -147,6 +147,10 @@ impl Driver for Faulty {
         }
     }
 
+    fn is_own(&mut self, peer: &Peer) -> bool {
+        self.inner.is_own(peer)
+    }
+
     fn send_to(&mut self, socket: &mut MioSocket, to: &Peer, data: &[u8]) -> io::Result<()> {
         match self.sends.pop_front().flatten() {
             Some(errno) => Err(errno.into()),

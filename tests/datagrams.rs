@@ -441,7 +441,7 @@ fn broadcasts_need_to_be_permitted() {
     assert_eq!(heard(&told), Heard::Send(everybody, 3, denied));
 
     let (watcher, told) = Watcher::new(|_, _, _| Ok(()));
-    let options = BindOptions { broadcast: true, ..BindOptions::default() };
+    let options = BindOptions { broadcast: true, from_own: true, ..BindOptions::default() };
     let wildcard = "udp://0.0.0.0:0".parse().expect("a good endpoint");
     let server = DatagramServer::start_with(watcher, Limits::default(), &[wildcard], &options);
     let on = server.sockets[0];

@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use serve_forever::driver::sim::{Odds, Rng, SimDriver, Weather};
-use serve_forever::services::Upper;
+use serve_forever::services::{Echo, Upper};
 use serve_forever::{
     BoxError, Config, DatagramHandler, Endpoint, Io, Limits, Peer, Reactor, SocketError, SocketId,
 };
@@ -168,4 +168,55 @@ fn who_waits_is_given_up_when_none_was_taken_for_so_long_and_not_before() {
         taken += reactor.stats().datagrams_out;
     }
     assert!(given_up > 100 && taken > 100, "{given_up} were given up, {taken} taken");
+}
+
+/// Echoes that are told they ask each other: nobody answers, in any weather.
+#[test]
+fn what_claims_to_come_from_one_of_our_own_sockets_is_dropped() {
+    for seed in 0..300 {
+        let weather = if seed < 20 { Weather::calm() } else { Weather::seeded(&mut Rng::new(seed)) };
+        let mut reactor = Reactor::with_driver(SimDriver::<true>::new(seed, weather), Config::default())
+            .expect("a good configuration");
+        let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+        let upper = reactor.add(Upper::new(), Upper::limits()).expect("good limits");
+        let (one, other) = (endpoint("udp://0.0.0.0:7"), endpoint("udp://127.0.0.1:9"));
+        let path = endpoint("unixgram:/upper");
+        let mut bind = |at: &Endpoint, is_echo: bool| {
+            while if is_echo { reactor.bind(&echo, at) } else { reactor.bind(&upper, at) }.is_err() {}
+        };
+        bind(&one, true);
+        bind(&other, false);
+        bind(&path, false);
+        let mut rng = Rng::new(seed);
+        let net = reactor.driver_mut().net_mut();
+        let asked = endpoint("udp://10.0.1.1:7");
+        net.send_datagram(&sender(1), &asked, "somebody else");
+        let claims = [
+            (Peer::inet(([127, 0, 0, 1], 7).into()), &asked),
+            (Peer::inet(([10, 0, 1, 1], 7).into()), &asked),
+            (Peer::inet(([127, 0, 0, 1], 9).into()), &asked),
+            (Peer::inet(([127, 0, 0, 1], 9).into()), &other),
+            (Peer::inet(([127, 0, 0, 5], 7).into()), &other),
+            (Peer::unix(Some("/upper".into()), None), &path),
+        ];
+        for _ in 0..20 {
+            let (claimed, to) = &claims[rng.size(0, claims.len() - 1)];
+            net.send_datagram(claimed, to, "for ever");
+        }
+        let mut turns = 0;
+        loop {
+            let turn = reactor.turn(Some(Duration::from_secs(1))).expect("the loop turns");
+            reactor.check_invariants().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+            if reactor.driver().net().is_quiet() && !turn.more {
+                break;
+            }
+            turns += 1;
+            assert!(turns < 20_000, "seed {seed}: they talk to each other");
+        }
+        let (stats, faults) = (reactor.stats(), reactor.driver().net().faults());
+        assert!(stats.datagrams_in <= 1 + faults.doubled, "seed {seed}: {stats:?}");
+        if faults.lost + faults.doubled == 0 {
+            assert_eq!((stats.datagrams_from_own, stats.datagrams_out), (20, 1), "seed {seed}");
+        }
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mio::{Interest, Registry};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use rustix::net::{
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::bound::Name;
 use super::options::{BindOptions, Multicast, set_buffers};
 use super::pktinfo::PacketInfo;
 use super::source::Source;
@@ -28,8 +29,11 @@ use crate::link::{Address, Peer};
 pub struct MioSocket {
     socket: Source,
     is_unix: bool,
+    name: Name,
     /// For UDP on an unspecified address.
     info: Option<Box<PacketInfo>>,
+    /// The only directory with sockets to send to, and its path.
+    sends_in: Option<(OwnedFd, PathBuf)>,
     #[allow(dead_code, reason = "removes the file when dropped")]
     path: Option<OwnedPath>,
 }
@@ -88,11 +92,19 @@ impl MioSocket {
                 Multicast::V6 { group, interface } => socket.join_multicast_v6(group, *interface)?,
             }
         }
-        let socket = Self { socket: Source::new(socket.into()), is_unix: false, info, path: None };
+        let socket = Self {
+            socket: Source::new(socket.into()),
+            is_unix: false,
+            name: Name::Udp { at: local, only_v6: options.only_v6 },
+            info,
+            sends_in: None,
+            path: None,
+        };
         Ok((socket, Endpoint::Udp(local)))
     }
 
     fn bind_unix(path: &Path, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
+        let sends_in = options.send_in.as_deref().map(directory).transpose()?;
         unix_path::make_free(path)?;
         let socket = prepare(Domain::UNIX, options)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -100,9 +112,19 @@ impl MioSocket {
         if let Some(mode) = options.mode {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
-        let socket = Source::new(socket.into());
-        let socket = Self { socket, is_unix: true, info: None, path: Some(owned) };
+        let socket = Self {
+            socket: Source::new(socket.into()),
+            is_unix: true,
+            name: Name::Unix { path: path.to_owned(), file: owned.file() },
+            info: None,
+            sends_in,
+            path: Some(owned),
+        };
         Ok((socket, Endpoint::UnixDatagram(path.to_owned())))
+    }
+
+    pub(super) const fn name(&self) -> &Name {
+        &self.name
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
@@ -132,6 +154,10 @@ impl MioSocket {
     #[inline]
     pub(super) fn send_to(&mut self, to: &Peer, data: &[u8]) -> io::Result<()> {
         let info = self.info.as_deref_mut();
+        if let Some((directory, path)) = &self.sends_in {
+            let there = only_in(directory, path, &to.address)?;
+            return self.socket.output(|socket| send_unix(socket, data, &of_descriptor(&there)?));
+        }
         self.socket.output(|socket| match &to.address {
             Address::Inet(address) => match (info, to.asked) {
                 (Some(info), Some(ours)) if info.sends_from(&ours) => {
@@ -147,6 +173,40 @@ impl MioSocket {
             Address::Unnamed | Address::Pipe => Err(Errno::DESTADDRREQ.into()),
         })
     }
+}
+
+/// A directory, and its path.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn directory(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok((rustix::fs::open(path, flags, Mode::empty())?, path.to_owned()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn directory(_: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "send_in is there on Linux alone; leave it None"))
+}
+
+/// A socket that is in this directory itself, and not what a link there leads
+/// to; it stays the same one whatever becomes of its path.
+fn only_in(directory: &OwnedFd, path: &Path, to: &Address) -> io::Result<OwnedFd> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let Address::Unix(to) = to else { return Err(Errno::ACCESS.into()) };
+    let name = to.file_name().filter(|_| to.parent() == Some(path)).ok_or(Errno::ACCESS)?;
+    // Without following a link, and without opening anything: open(2), O_PATH.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    let is_socket = FileType::from_raw_mode(rustix::fs::fstat(&there)?.st_mode) == FileType::Socket;
+    if is_socket { Ok(there) } else { Err(Errno::ACCESS.into()) }
+}
+
+/// The address of what a descriptor stands for (proc(5)).
+fn of_descriptor(there: &OwnedFd) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}", there.as_raw_fd()))?)
 }
 
 #[inline]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
+use super::bound::Bound;
 use super::child::MioChild;
 use super::datagram::MioSocket;
 use super::listener::MioListener;
@@ -36,6 +37,7 @@ pub struct MioDriver {
     events: Events,
     /// Where mio's own waker does not do.
     bell: Option<Bell>,
+    bound: Bound,
     calls: SystemCalls,
     epoch: Instant,
     epoch_nanos: u64,
@@ -79,6 +81,7 @@ impl MioDriver {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_wait),
             bell: None,
+            bound: Bound::default(),
             calls: SystemCalls::default(),
             epoch: Instant::now(),
             epoch_nanos: monotonic(),
@@ -261,6 +264,7 @@ impl Driver for MioDriver {
         let (mut socket, local) = MioSocket::bind(at, options)?;
         socket.register(self.poll.registry(), mio_token(token))?;
         self.calls.register += 1;
+        self.bound.add(socket.name());
         Ok((socket, local))
     }
 
@@ -276,7 +280,13 @@ impl Driver for MioDriver {
         socket.send_to(to, data)
     }
 
+    #[inline]
+    fn is_own(&mut self, peer: &Peer) -> bool {
+        self.bound.has(peer, &mut self.calls.read)
+    }
+
     fn close_socket(&mut self, socket: MioSocket) {
+        self.bound.remove(socket.name());
         self.calls.close += 1;
         drop(socket);
     }

@@ -5,6 +5,7 @@
 //! same handlers run over something else, such as a network in memory under
 //! a clock of its own.
 
+mod bound;
 mod child;
 mod datagram;
 mod descriptor;
@@ -304,6 +305,13 @@ pub trait Driver {
     /// `WouldBlock` when there is none yet; else what the system says, which
     /// concerns one datagram and not the socket.
     fn receive(&mut self, socket: &mut Self::Socket, into: &mut [u8], from: &mut Peer) -> io::Result<usize>;
+
+    /// Whether what is sent to this peer comes to a datagram socket that is
+    /// bound here, or would: asked of each sender. By default nobody is.
+    fn is_own(&mut self, peer: &Peer) -> bool {
+        let _ = peer;
+        false
+    }
 
     /// Sends one datagram, whole or not at all; from the address that `to` has
     /// asked, if the socket has more than one.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -174,6 +175,22 @@ pub struct BindOptions {
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
     pub mode: Option<u32>,
+    /// Hand over what comes from a datagram socket of this reactor, this one
+    /// included, or claims to: from its address on UDP, or from a path that
+    /// leads to it. If such a datagram is answered, and the answer too, the
+    /// sockets talk to each other for ever, for which one forged datagram is
+    /// enough; one's own multicasts come back this way. Default off: they are
+    /// dropped and counted ([`Stats::datagrams_from_own`](crate::Stats::datagrams_from_own)).
+    pub from_own: bool,
+    /// Unix, on Linux: send to sockets that are in this directory itself and to
+    /// none else: neither behind a link nor elsewhere, nor to an abstract name;
+    /// what is for others is lost, and told as `EACCES`. Without it, an answer
+    /// goes **with the rights of this process to whatever path its client has
+    /// named**, be that a link to somebody else's socket. A directory that all
+    /// clients can make their sockets in, and nobody can rename those of others
+    /// (mode 1733), keeps them apart. Each datagram takes three more calls, and
+    /// `/proc`. Default: `None`, anywhere.
+    pub send_in: Option<PathBuf>,
 }
 
 impl Default for BindOptions {
@@ -192,6 +209,8 @@ impl Default for BindOptions {
             receive_buffer: None,
             send_buffer: None,
             mode: None,
+            from_own: false,
+            send_in: None,
         }
     }
 }

@@ -325,6 +325,10 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.receive(socket.0, blocks, into, from)
     }
 
+    fn is_own(&mut self, peer: &Peer) -> bool {
+        self.net.is_own(peer)
+    }
+
     fn send_to(&mut self, socket: &mut SimSocket, to: &Peer, data: &[u8]) -> io::Result<()> {
         self.calls.write += 1;
         self.net.call()?;

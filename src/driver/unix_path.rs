@@ -64,6 +64,11 @@ impl OwnedPath {
         let path = std::path::absolute(path)?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), maker: std::process::id() })
     }
+
+    /// Device and inode.
+    pub(super) const fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
 }
 
 impl Drop for OwnedPath {

@@ -172,6 +172,10 @@ impl<D: Driver> Reactor<D> {
             Ok(len) => len,
             Err(error) => return self.not_received(id, &error),
         };
+        if !port.from_own && driver.is_own(from) {
+            core.stats.datagrams_from_own += 1;
+            return Received::Datagram;
+        }
         if len > longest {
             core.stats.datagrams_too_long += 1;
             let from = from.clone();

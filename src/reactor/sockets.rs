@@ -12,6 +12,8 @@ use crate::socket::{Socket, Sockets};
 pub(super) struct Port<T> {
     pub(super) socket: T,
     pub(super) local: Endpoint,
+    /// What comes from a socket of our own is handed over.
+    pub(super) from_own: bool,
     /// The way to its handler.
     pub(super) via: &'static dyn ServeDatagrams,
 }
@@ -52,7 +54,7 @@ impl<T> Ports<T> {
                 if slot >= self.ports.len() {
                     self.ports.resize_with(slot + 1, || None);
                 }
-                self.ports[slot] = Some(Port { socket, local, via });
+                self.ports[slot] = Some(Port { socket, local, from_own: options.from_own, via });
                 Ok(id)
             }
             Err(source) => {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use super::post::{Mail, Mailbox};
 use super::trace::What;
 use crate::driver::{Event, Moment, Token};
 use crate::endpoint::Endpoint;
-use crate::link::Peer;
+use crate::link::{Address, Peer};
 
 /// The most that a datagram holds: what UDP over IPv4 does.
 const MOST: usize = 65_507;
@@ -27,8 +27,30 @@ impl Network {
         if let Some(place) = self.mailbox_of(to) {
             let mut from = from.clone();
             from.asked = self.mailboxes[place].asked(to);
+            self.asked.extend(from.asked.map(|asked| asked.ip()));
             self.mail(|| Mail::Up(place, from.clone(), data.clone()));
         }
+    }
+
+    /// What is sent to this peer comes to a socket of the server.
+    pub(super) fn is_own(&self, peer: &Peer) -> bool {
+        self.own_mailbox(peer).is_some()
+    }
+
+    /// The socket of the server that gets what is sent to this peer. A wildcard
+    /// is there at the addresses of the loopback and at those where somebody
+    /// has asked.
+    fn own_mailbox(&self, peer: &Peer) -> Option<usize> {
+        let to = match &peer.address {
+            Address::Inet(address) => Endpoint::Udp(*address),
+            Address::Unix(path) => Endpoint::UnixDatagram(path.clone()),
+            _ => return None,
+        };
+        let is_here = |ip: IpAddr| ip.is_loopback() || self.asked.contains(&ip);
+        self.mailbox_of(&to).filter(|place| match &peer.address {
+            Address::Inet(address) => self.mailboxes[*place].at == to || is_here(address.ip()),
+            _ => true,
+        })
     }
 
     /// The socket that gets what is sent to an endpoint: one that is bound
@@ -196,7 +218,18 @@ impl Network {
         self.trace.note(self.now, None, What::SendTo, data.len() as u64);
         self.trace.bytes(data);
         let from = self.mailboxes[place].source(to);
-        self.mail(|| Mail::Down(from.clone(), to.clone(), Bytes::copy_from_slice(data)));
+        let Some(own) = self.own_mailbox(to) else {
+            self.mail(|| Mail::Down(from.clone(), to.clone(), Bytes::copy_from_slice(data)));
+            return Ok(());
+        };
+        let mut sender = match from {
+            Endpoint::Udp(address) | Endpoint::Tcp(address) => Peer::inet(address),
+            Endpoint::Unix(path) | Endpoint::UnixDatagram(path) => Peer::unix(Some(path), None),
+        };
+        if let Address::Inet(address) = to.address {
+            sender.asked = self.mailboxes[own].asked(&Endpoint::Udp(address));
+        }
+        self.mail(|| Mail::Up(own, sender.clone(), Bytes::copy_from_slice(data)));
         Ok(())
     }
 }

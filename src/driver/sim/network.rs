@@ -1,7 +1,8 @@
 //! The network itself: its clock, its agenda, and what happens on the way.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,8 @@ pub struct Network {
     /// Who can be connected to, and what is met there; `None`: no answer.
     pub(super) hosts: Vec<(Endpoint, Option<Script>)>,
     pub(super) mailboxes: Vec<Mailbox>,
+    /// Addresses of the server that somebody has asked it at.
+    pub(super) asked: BTreeSet<IpAddr>,
     /// Datagrams on their way.
     pub(super) post: Vec<Option<Mail>>,
     /// What the server sent, as it arrived, and from which of its endpoints.
@@ -152,6 +155,7 @@ impl Network {
             wires: Vec::new(),
             hosts: Vec::new(),
             mailboxes: Vec::new(),
+            asked: BTreeSet::new(),
             post: Vec::new(),
             delivered: Vec::new(),
             acts: Vec::new(),
