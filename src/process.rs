@@ -238,7 +238,9 @@ impl Pipe {
 pub struct Exit {
     /// What the system says: a code or a signal. `None` if something else in
     /// the process has waited for the child, or SIGCHLD is ignored in it, so
-    /// that nobody can know (waitid(2), `ECHILD`).
+    /// that nobody can know (waitid(2), `ECHILD`; `Orphans`, of the feature
+    /// `signals`, sees to the latter); or if it was let go of
+    /// ([`Config::reap_within`](crate::Config::reap_within)).
     pub status: Option<ExitStatus>,
     /// What it ended of, as far as the reactor knows.
     pub cause: ExitCause,
@@ -268,7 +270,8 @@ pub enum Fate {
     Exited(Option<ExitStatus>),
 }
 
-/// The signals that a reactor sends to a child's process group.
+/// The signals that a reactor sends to a child's process group, and to a child
+/// that has left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// SIGTERM: asks it to end.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{ClientId, Program, Script, Weather};
+use serve_forever::driver::sim::{ClientId, Odds, Program, Rng, Script, Weather};
 use serve_forever::process::{self, Exit};
 use serve_forever::services::{Command, CommandSession, Framing};
 use serve_forever::sim::World;
@@ -20,6 +20,10 @@ const PROGRAMS: [&str; 4] = ["echo", "work", "big", "stay"];
 type Commands<H = Command> = World<H, true>;
 
 fn install<H: StreamHandler>(world: &mut Commands<H>) {
+    install_in(world);
+}
+
+fn install_in<H: StreamHandler, const SHORT: bool>(world: &mut World<H, SHORT>) {
     let net = world.net_mut();
     net.install("echo", Program::new().write_arguments());
     net.install("work", Program::new().after(SECOND).write("done"));
@@ -254,4 +258,62 @@ fn a_client_whose_turn_comes_to_nothing_goes_on_with_its_next_request() {
         text.split("info|").skip(1).filter_map(|reply| reply.split(['|', '\n']).nth(1)).collect();
     assert_eq!(statuses, ["failed", "refused", "refused"], "{text}");
     assert_eq!(why(&world, waiting), "Closed");
+}
+
+fn size(rng: &mut Rng, most: usize) -> u32 {
+    u32::try_from(rng.size(0, most)).expect("it is small")
+}
+
+/// Weather in which every program starts.
+fn weather(seed: u64) -> Weather {
+    Weather { spawn_fails: Odds::NEVER, ..Weather::seeded(&mut Rng::new(seed)) }
+}
+
+#[test]
+fn whatever_clients_do_in_place_of_their_word_none_is_kept() {
+    for seed in 0..60 {
+        let command = acknowledged().max_held(2500);
+        let limits = command.limits();
+        let mut world = World::<_>::new(seed, weather(seed), command, limits).expect("good limits");
+        install_in(&mut world);
+        let mut rng = Rng::new(seed);
+        for _ in 0..12 {
+            let asked = Script::new().starting_after(SECOND * size(&mut rng, 3));
+            let asked = asked.send(PROGRAMS[rng.size(0, 2)]).after(SECOND * size(&mut rng, 4) / 2);
+            world.play_unix(match rng.below(6) {
+                0 => asked.finish(),
+                1 => asked.send("ok").finish(),
+                2 => asked.send("echo 1").after(SECOND).send("ok"),
+                3 => asked.reset(),
+                4 => asked.close(),
+                _ => asked,
+            });
+        }
+        run(&mut world);
+        assert!(format!("{:?}", world.handler()).contains("held: 0"), "seed {seed}");
+        // The last of them after a minute for its word, or half of one for a request.
+        assert!(world.elapsed() < SECOND * 400, "seed {seed}: {:?}", world.elapsed());
+    }
+}
+
+#[test]
+fn in_any_weather_a_late_client_waits_for_no_more_than_a_round() {
+    for seed in 0..60 {
+        let command = allowing().max_children(2);
+        let limits = command.limits();
+        let mut world = World::<_>::new(seed, weather(seed), command, limits).expect("good limits");
+        install_in(&mut world);
+        for _ in 0..3 {
+            world.play_unix(Script::new().send("work\n".repeat(12)).finish());
+        }
+        world.run_while(|world| world.net().processes().len() < 4).expect("it keeps its promises");
+        let late = world.play_unix(Script::new().send("echo 1\n").finish());
+        run(&mut world);
+        if world.client(late).was_lost() || world.life(late).is_none() {
+            continue;
+        }
+        let place = world.net().processes().iter().position(|process| process.name() == "echo");
+        // Those that run, those that wait, and some for its way here.
+        assert!(place.is_some_and(|place| place < 16), "seed {seed}: {place:?}");
+    }
 }
