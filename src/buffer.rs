@@ -9,10 +9,10 @@ use bytes::{Buf, Bytes};
 use crate::burst::{Burst, Stretch};
 use crate::contain::discard;
 
-/// From this size on, shared bytes are queued by reference; smaller ones are
-/// copied into the buffer that is being filled, for a copy of so few bytes
-/// costs less than a reference of its own, and they leave as one piece
-/// (`cargo bench --bench parts -- queue` compares both at each size).
+/// From this size on, bytes that many queues share are queued by reference;
+/// smaller ones are copied into the buffer that is being filled, for a copy of
+/// so few bytes costs less than a reference of its own, and they leave as one
+/// piece (`cargo bench --bench parts -- queue` compares both at each size).
 pub(crate) const SHARE_FROM: usize = 1024;
 
 /// A buffer takes further messages until it holds this many bytes.
@@ -137,10 +137,10 @@ impl OutQueue {
         }
     }
 
-    /// Appends `data` by reference, or a copy of it where that is cheaper.
+    /// Appends `data`: by reference if it has so many bytes, else a copy.
     #[inline]
-    pub(crate) fn push_shared(&mut self, data: &Bytes) {
-        if data.len() < SHARE_FROM {
+    pub(crate) fn push_shared(&mut self, data: &Bytes, from: usize) {
+        if data.len() < from {
             self.push_copy(data);
         } else {
             self.push_reference(data.clone());
@@ -314,11 +314,11 @@ mod tests {
         for _ in 0..100 {
             queue.push_copy(b"0123456789");
         }
-        queue.push_shared(&Bytes::from_static(b"small"));
+        queue.push_shared(&Bytes::from_static(b"small"), SHARE_FROM);
         let burst = Burst::new();
         assert_eq!((queue.len(), queue.only_piece(&burst).map(<[u8]>::len)), (1005, Some(1005)));
         let large = Bytes::from(vec![b'x'; SHARE_FROM]);
-        queue.push_shared(&large);
+        queue.push_shared(&large, SHARE_FROM);
         queue.push_copy(b"end");
         queue.push_copy(b"end");
         assert_eq!((queue.len(), queue.only_piece(&burst), queue.more.len()), (1011 + SHARE_FROM, None, 2));
@@ -333,9 +333,9 @@ mod tests {
         for cut in 0..whole.len() {
             let mut queue = OutQueue::default();
             queue.push_copy(b"abc");
-            queue.push_shared(&big);
+            queue.push_shared(&big, SHARE_FROM);
             queue.push_copy(b"def");
-            queue.push_shared(&big);
+            queue.push_shared(&big, SHARE_FROM);
             queue.push_copy(b"gh");
             queue.advance(cut);
             queue.push_copy(b"i");
@@ -351,7 +351,7 @@ mod tests {
             let mut burst = Burst::new();
             let mut queue = OutQueue::default();
             queue.push_copy(b"abc");
-            queue.push_shared(&big);
+            queue.push_shared(&big, SHARE_FROM);
             let [one, two, _, four] =
                 [b"one", b"two", b"six", b"ten"].map(|line| burst.add(line).expect("it is short"));
             assert!(queue.refer(one) && queue.refer(two) && !queue.refer(four));
@@ -467,7 +467,7 @@ mod properties {
                     Step::Share(size) => {
                         let data: Vec<u8> = message.by_ref().take(size).collect();
                         queue.settle(&burst);
-                        queue.push_shared(&data.clone().into());
+                        queue.push_shared(&data.clone().into(), SHARE_FROM);
                         model.extend(data);
                     }
                     Step::Write(part) => {

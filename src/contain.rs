@@ -21,7 +21,9 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> thread::Result<R> {
 /// Drops a value of the user's. A panic of that is logged, as one of `what`.
 pub(crate) fn discard<T>(what: &str, value: T) {
     if let Err(payload) = caught(|| drop(value)) {
-        log::error!("dropping {what} panicked: {}", Printable(message(payload)));
+        // Also if nobody logs: the payload may panic in its turn.
+        let said = message(payload);
+        log::error!("dropping {what} panicked: {}", Printable(said));
     }
 }
 

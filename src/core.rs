@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::buffer::Pool;
+use crate::buffer::{Pool, SHARE_FROM};
 use crate::burst::Burst;
 use crate::children::Children;
 use crate::close::Close;
@@ -150,6 +150,10 @@ pub(crate) struct Core {
     /// What the callback wrote to its own connection, if that had nothing
     /// queued. Empty between callbacks.
     pub(crate) hand: Hand,
+    /// From this size on, what one connection is sent is queued by reference.
+    /// A smaller piece may be a part of something much larger, such as a read,
+    /// of which the marks would know nothing.
+    pub(crate) refer_from: usize,
     /// Bytes that the last `data` took of a frame that is not complete, as it
     /// says.
     pub(crate) taken_ahead: u32,
@@ -198,6 +202,7 @@ impl Core {
             groups: Groups::new(),
             here: NOBODY,
             hand: Hand::new(config.read_buffer),
+            refer_from: SHARE_FROM.max(config.read_buffer / 4),
             taken_ahead: 0,
             crossed: false,
             listed: false,

@@ -20,6 +20,8 @@ pub(crate) struct Hand {
     bytes: BytesMut,
     /// How many more bytes it takes unseen; 0 when it is closed.
     open_for: usize,
+    /// The size of the read buffer: no smaller one is taken in trade.
+    size: usize,
     /// The largest buffer that is kept.
     keep: usize,
 }
@@ -28,7 +30,8 @@ impl Hand {
     /// One that can trade its buffer for the read buffer.
     pub(crate) fn new(read_buffer: usize) -> Self {
         // Whoever grows a buffer at most doubles it.
-        Self { bytes: BytesMut::with_capacity(read_buffer), open_for: 0, keep: KEEP.max(2 * read_buffer) }
+        let bytes = BytesMut::with_capacity(read_buffer);
+        Self { bytes, open_for: 0, size: read_buffer, keep: KEEP.max(2 * read_buffer) }
     }
 
     /// Where its buffer is.
@@ -63,12 +66,12 @@ impl Hand {
     }
 
     /// Takes all of `data` in, if the hand is open for more than that and empty:
-    /// the two trade their buffers. Not if the other's is much the smaller: its
-    /// owner would have a large one from then on, and the hand a small one, or a
-    /// small view of somebody else's.
+    /// the two trade their buffers. Not if the other's is smaller than the read
+    /// buffer: its owner, which may be that, would have a large one from then on,
+    /// and the hand a small one, or a small view of somebody else's.
     #[inline]
     pub(crate) fn takes_all(&mut self, data: &mut BytesMut) -> bool {
-        let is_worth_it = data.capacity() >= self.bytes.capacity() / 2;
+        let is_worth_it = data.capacity() >= self.size;
         let takes = data.len() < self.open_for && self.bytes.is_empty() && is_worth_it;
         if takes {
             self.open_for -= data.len();
@@ -104,7 +107,51 @@ impl Hand {
         self.open_for = 0;
         self.bytes.clear();
         if self.bytes.capacity() > self.keep {
-            self.bytes = BytesMut::new();
+            self.bytes = BytesMut::with_capacity(self.size);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 64 << 10;
+
+    #[test]
+    fn a_hand_that_has_grown_is_not_kept_and_one_of_the_usual_size_is() {
+        let mut hand = Hand::new(SIZE);
+        let place = hand.address();
+        hand.push(&[b'x'; SIZE]);
+        hand.empty();
+        assert_eq!((hand.address(), hand.len()), (place, 0));
+        for grown in [KEEP + 1, 10 * KEEP] {
+            hand.push(&vec![b'x'; grown]);
+            assert!(hand.bytes.capacity() > KEEP);
+            hand.empty();
+            assert_eq!((hand.bytes.capacity(), hand.len()), (SIZE, 0));
+        }
+        hand.open(20 * KEEP);
+        assert!(hand.takes_all(&mut BytesMut::zeroed(10 * KEEP)));
+        hand.empty();
+        assert_eq!(hand.bytes.capacity(), SIZE, "nor what was taken in trade");
+    }
+
+    #[test]
+    fn buffers_are_traded_unless_the_other_is_smaller_than_the_read_buffer() {
+        let mut hand = Hand::new(SIZE);
+        let mut other = BytesMut::with_capacity(SIZE);
+        other.extend_from_slice(b"hello");
+        let (ours, theirs) = (hand.address(), other.as_ptr().addr());
+        hand.open(100);
+        assert!(hand.takes_all(&mut other));
+        assert_eq!((hand.bytes(), hand.address(), other.as_ptr().addr()), (&b"hello"[..], theirs, ours));
+        hand.empty();
+        let mut small = BytesMut::with_capacity(SIZE - 1);
+        small.extend_from_slice(b"hello");
+        hand.open(100);
+        assert!(!hand.takes_all(&mut small));
+        hand.open(6);
+        assert!(hand.takes_all(&mut other), "an empty one of full size");
     }
 }

@@ -96,6 +96,13 @@ pub trait StreamHandler: 'static {
     /// handler that takes a part of a frame before the rest is there says so
     /// ([`Io::count_as_left`]).
     ///
+    /// What is split off may be kept, and then the buffer that it is a part of
+    /// stays with it: of what this connection has sent, that is the read or the
+    /// incomplete frame which it came in, and of no other's (but for one buffer
+    /// of [`Config::read_buffer`](crate::Config::read_buffer), for all
+    /// connections). A handler that keeps nine bytes of much more for long had
+    /// better copy them.
+    ///
     /// # Errors
     ///
     /// Any error ends the connection.

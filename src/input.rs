@@ -1,6 +1,6 @@
 //! Bytes on their way into a handler: one buffer for the whole reactor.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Where reads go, and the buffer that a handler is shown.
 ///
@@ -9,16 +9,29 @@ use bytes::{Buf, BytesMut};
 /// copy is what it costs to have neither `unsafe` nor a clearing of the
 /// buffer for each read; it stays within the cache. A handler may trade that
 /// buffer for another one ([`Io::write_buf`](crate::Io::write_buf)).
+///
+/// What a handler splits off is a view, which keeps the whole buffer: of 64 KiB
+/// for nine bytes, if all reads went into one buffer. So that buffer is *away*
+/// for as long as somebody holds a part of it, and until it is back each read
+/// is shown in a buffer of its own size. A part keeps no more than what came
+/// with it, but for one buffer of the whole reactor.
 #[derive(Debug)]
 pub(crate) struct Input {
     landing: BytesMut,
     /// How many bytes of it the last read has filled.
     count: usize,
+    /// Of full size, unless another one is away.
     shown: BytesMut,
+    /// What is left of the full-sized buffer while somebody holds a part of it.
+    away: Option<Bytes>,
 }
 
 /// The size of a page, near enough: see [`Input::new`].
 const PAGE: usize = 4096;
+
+/// A buffer that a handler has grown beyond this many bytes, and beyond twice
+/// its size, is not kept.
+const KEEP: usize = 256 << 10;
 
 impl Input {
     /// One that hands over buffers of this size, one of which is at `other` now.
@@ -35,7 +48,7 @@ impl Input {
         let place = [PAGE / 2, PAGE / 4].map(place).into_iter().find(is_apart).unwrap_or_default();
         landing.advance(place);
         landing.truncate(size);
-        Self { landing, count: 0, shown }
+        Self { landing, count: 0, shown, away: None }
     }
 
     /// The room for a read of at most `budget` bytes.
@@ -66,8 +79,60 @@ impl Input {
     /// If there are not so many.
     #[inline]
     pub(crate) fn show_from(&mut self, first: usize) -> &mut BytesMut {
+        if !self.is_whole() {
+            return self.show_apart(first);
+        }
         self.shown.extend_from_slice(&self.landing[first..self.count]);
         &mut self.shown
+    }
+
+    /// The buffer that is shown is of full size, and not of much more.
+    #[inline]
+    fn is_whole(&self) -> bool {
+        let size = self.landing.len();
+        self.shown.capacity().wrapping_sub(size) <= KEEP.max(size)
+    }
+
+    /// The same where a part of the buffer was split off, or a handler has put
+    /// another one in its place.
+    #[inline(never)]
+    fn show_apart(&mut self, first: usize) -> &mut BytesMut {
+        // To a buffer that was lent nothing is added.
+        if first < self.count {
+            let is_back = self.comes_back();
+            let new = &self.landing[first..self.count];
+            if is_back {
+                self.shown.extend_from_slice(new);
+            } else {
+                self.shown = BytesMut::from(new);
+            }
+        }
+        &mut self.shown
+    }
+
+    /// Makes what is shown a buffer of full size; false if somebody holds a part
+    /// of it, which then is away.
+    fn comes_back(&mut self) -> bool {
+        if self.away.as_ref().is_some_and(|away| !away.is_unique()) {
+            return false;
+        }
+        if let Some(away) = self.away.take() {
+            self.shown = away.try_into_mut().unwrap_or_default();
+        }
+        let size = self.landing.len();
+        if self.shown.try_reclaim(size) && self.is_whole() {
+            return true;
+        }
+        // One that was never allocated, which a handler has left for it.
+        let is_none = self.shown.as_ptr() == BytesMut::new().as_ptr();
+        let rest = std::mem::take(&mut self.shown).freeze();
+        let is_back = is_none || rest.is_unique();
+        if is_back {
+            self.shown.reserve(size);
+        } else {
+            self.away = Some(rest);
+        }
+        is_back
     }
 
     /// Shows what a connection has kept, and what has landed behind it; returns
@@ -137,6 +202,68 @@ mod tests {
         assert_eq!(&input.show_from(2)[..], b"c");
         input.land(1);
         assert_eq!(&input.show_from(1)[..], b"");
+    }
+
+    /// Shows a read of this size, whatever is in it.
+    fn show(input: &mut Input, count: usize) -> &mut BytesMut {
+        input.land(count);
+        input.show_from(0)
+    }
+
+    #[test]
+    fn a_part_that_is_held_keeps_no_more_than_came_with_it_but_for_one_buffer() {
+        const SIZE: usize = 64 << 10;
+        let mut input = Input::new(SIZE, 0);
+        let first = show(&mut input, 9).split().freeze();
+        let place = first.as_ptr();
+        let mut held = Vec::new();
+        for count in [9, SIZE / 2, 1, SIZE] {
+            let shown = show(&mut input, count);
+            assert_eq!((shown.len(), shown.capacity()), (count, count));
+            held.push(shown.split_to(1));
+            shown.clear();
+        }
+        // What was shown apart is no matter; the first one is.
+        let shown = show(&mut input, 9);
+        assert_eq!(shown.capacity(), 9);
+        shown.clear();
+        drop(first);
+        let shown = show(&mut input, 9);
+        assert_eq!((shown.as_ptr(), shown.capacity()), (place, SIZE), "it is back");
+        drop(held);
+    }
+
+    #[test]
+    fn what_is_split_off_and_dropped_leaves_the_buffer_where_it_is() {
+        let mut input = Input::new(100, 0);
+        let place = show(&mut input, 100).as_ptr();
+        for count in 1..100 {
+            let shown = show(&mut input, count);
+            assert_eq!((shown.as_ptr(), shown.capacity()), (place, 100));
+            drop(shown.split_to(count / 2));
+            drop(shown.split());
+        }
+    }
+
+    #[test]
+    fn whatever_a_handler_leaves_in_its_place_the_next_is_of_full_size_and_not_much_more() {
+        const SIZE: usize = 1000;
+        let mut input = Input::new(SIZE, 0);
+        let others = [
+            BytesMut::new(),
+            BytesMut::with_capacity(10),
+            BytesMut::from(&b"its own"[..]).split_off(3),
+            BytesMut::with_capacity(2 * KEEP),
+        ];
+        for other in others {
+            *show(&mut input, 5) = other;
+            let capacity = show(&mut input, 5).capacity();
+            assert!((SIZE..=SIZE + KEEP).contains(&capacity), "{capacity}");
+        }
+        show(&mut input, 5).reserve(2 * KEEP);
+        assert!(show(&mut input, 5).capacity() <= SIZE + KEEP, "room that was made is not kept");
+        let held = std::mem::take(show(&mut input, 5));
+        assert_eq!((&held[..], show(&mut input, 5).len()), (&[0; 5][..], 5));
     }
 
     #[test]

@@ -111,14 +111,20 @@ impl<'a> Io<'a> {
         self.core.write_all(data)
     }
 
-    /// Writes `data` to the connection of this callback: by reference, unless
-    /// it is so small that a copy costs less.
+    /// Writes `data` to the connection of this callback: by reference if it has
+    /// at least a quarter of [`Config::read_buffer`](crate::Config::read_buffer)
+    /// (16 KiB, unless that was changed) and of 1 KiB; else a copy. For bytes are
+    /// often a part of something larger, such as what one read has brought,
+    /// which all stays in memory as long as they wait, and no mark counts it:
+    /// so it is no more than four times what is counted, for all parts of
+    /// reads.
     #[inline]
     pub fn write_bytes(&mut self, data: Bytes) -> Sent {
-        self.core.send(self.core.here, &data)
+        self.core.write_bytes(&data)
     }
 
-    /// Writes `data` to any connection of this reactor, of whichever service.
+    /// Writes `data` to any connection of this reactor, of whichever service,
+    /// as [`write_bytes`](Self::write_bytes) does.
     #[inline]
     pub fn send(&mut self, to: ConnId, data: impl Into<Bytes>) -> Sent {
         self.core.send(to, &data.into())

@@ -1,70 +1,15 @@
 //! In steady state, an echo allocates nothing.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be written without; this one only counts")]
-
+mod counting;
 mod util;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
+use counting::{allocations_in, live};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{Config, DatagramHandler, Endpoint, Limits, Reactor, StreamHandler};
 use util::{Client, DatagramClient, PATIENCE, bind_anywhere, listen_anywhere, noise};
-
-thread_local! {
-    // Const, so that its first use does not allocate in its turn.
-    static COUNT: Cell<Option<u64>> = const { Cell::new(None) };
-    /// Bytes allocated by this thread and not given back by it.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which counts on threads that ask for it.
-struct Counting;
-
-fn count_one() {
-    // While a thread ends there may be no cell any more, and nothing to count.
-    let _ = COUNT.try_with(|count| count.set(count.get().map(|count| count + 1)));
-}
-
-/// This many bytes more are in use, or less.
-fn count_bytes(more: usize, less: usize) {
-    let _ = LIVE.try_with(|live| live.set(live.get() + more as isize - less as isize));
-}
-
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count_one();
-        count_bytes(layout.size(), 0);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count_one();
-        count_bytes(size, layout.size());
-        // SAFETY: as above.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count_bytes(0, layout.size());
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often this thread allocates in `work`.
-fn allocations_in(work: impl FnOnce()) -> u64 {
-    COUNT.set(Some(0));
-    work();
-    COUNT.replace(None).expect("it was set")
-}
 
 const WARM_UP: u64 = 200;
 const MESSAGES: u64 = 10_000;
@@ -363,18 +308,18 @@ mod framed {
         for piece in [&b"\0\0\0"[..], b"\x05he", b"llo"] {
             send_all(&mut reactor, piece);
         }
-        let idle = LIVE.get();
+        let idle = live();
         send_all(&mut reactor, b"\0\0\0\x05he");
-        assert!(LIVE.get() - idle > CLIENTS as isize, "an incomplete frame is kept");
+        assert!(live() - idle > CLIENTS as isize, "an incomplete frame is kept");
         send_all(&mut reactor, b"llo");
-        let more = LIVE.get() - idle;
+        let more = live() - idle;
         assert!(more < 16 * CLIENTS as isize, "{more} bytes for a hundred idle connections");
 
         // A little less than 8 MiB are declared, and a few bytes come: behind
         // what was kept of the head, and by themselves.
         for piece in [&b"\0\x7f\xff"[..], b"\xffx", b"xx"] {
             send_all(&mut reactor, piece);
-            let waiting = LIVE.get() - idle;
+            let waiting = live() - idle;
             assert!(waiting < (CLIENTS << 10) as isize, "{waiting} bytes for a hundred heads");
         }
     }

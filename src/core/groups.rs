@@ -70,11 +70,15 @@ impl Core {
         let members = self.groups.lend(group);
         let except = except.unwrap_or(NOBODY).to_bits();
         let piece = if data.len() < SHARE_FROM { self.burst.add(data) } else { None };
+        // One copy for all of them, which is a part of nothing larger.
+        let copied =
+            (SHARE_FROM..self.refer_from).contains(&data.len()).then(|| Bytes::copy_from_slice(data));
+        let data = copied.as_ref().unwrap_or(data);
         for member in members.iter().copied().filter(|member| member.to_bits() != except) {
             if piece.is_some_and(|piece| self.adds_piece(member, piece)) {
                 tally.queued += 1;
             } else {
-                tally.count(self.send_piece(member, data, piece));
+                tally.count(self.send_piece(member, data, piece, SHARE_FROM));
             }
         }
         self.burst.clear_unless_needed();

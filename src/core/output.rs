@@ -54,14 +54,28 @@ impl Core {
         }
     }
 
-    /// Sends to any connection, by reference where that is cheaper.
+    /// Writes shared bytes to the connection in hand.
     #[inline]
-    pub(crate) fn send(&mut self, to: ConnId, data: &Bytes) -> Sent {
-        self.send_piece(to, data, None)
+    pub(crate) fn write_bytes(&mut self, data: &Bytes) -> Sent {
+        if data.len() < self.refer_from { self.write(data) } else { self.send(self.here, data) }
     }
 
-    /// The same with `data` that may be a piece of the burst.
-    pub(super) fn send_piece(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>) -> Sent {
+    /// Sends to any connection, by reference if `data` is so large that what it
+    /// may be a part of is not much larger.
+    #[inline]
+    pub(crate) fn send(&mut self, to: ConnId, data: &Bytes) -> Sent {
+        self.send_piece(to, data, None, self.refer_from)
+    }
+
+    /// The same with `data` that may be a piece of the burst, by reference
+    /// from a size of one's own.
+    pub(super) fn send_piece(
+        &mut self,
+        to: ConnId,
+        data: &Bytes,
+        piece: Option<Stretch>,
+        refer_from: usize,
+    ) -> Sent {
         self.hand.close();
         let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
@@ -73,7 +87,7 @@ impl Core {
                     if in_hand > 0 {
                         self.queue_hand(to, 0);
                     }
-                    self.enqueue(to, data, piece);
+                    self.enqueue(to, data, piece, refer_from);
                 }
                 sent
             }
@@ -99,7 +113,7 @@ impl Core {
         adds
     }
 
-    fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>) {
+    fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>, refer_from: usize) {
         let Some(conn) = self.conns.get_mut(to.0) else { return };
         if conn.out.is_none() {
             conn.stalled_since = self.moment;
@@ -113,7 +127,7 @@ impl Core {
                 }
                 self.burst.need();
             }
-            _ => settled(conn, &mut self.pool, &self.burst).push_shared(data),
+            _ => settled(conn, &mut self.pool, &self.burst).push_shared(data, refer_from),
         }
         conn.set(Flags::DIRTY);
         if to != self.here {

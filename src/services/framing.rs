@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// Where one request of a stream ends and the next begins.
 ///
@@ -54,7 +54,7 @@ impl Framing {
     pub const MAX_LINE: usize = 65_536;
 
     /// Takes the first request off `input`, with its end, and returns its
-    /// text; `None` if it is not complete.
+    /// text, in a buffer of its own; `None` if it is not complete.
     ///
     /// # Errors
     ///
@@ -63,8 +63,8 @@ impl Framing {
         match self {
             Self::Lines => match input.iter().take(Self::MAX_LINE + 2).position(|byte| *byte == b'\n') {
                 Some(end) if without_return(&input[..end]).len() <= Self::MAX_LINE => {
-                    let mut line = input.split_to(end + 1);
-                    line.truncate(without_return(&line[..end]).len());
+                    let line = BytesMut::from(without_return(&input[..end]));
+                    input.advance(end + 1);
                     Ok(Some(line))
                 }
                 None if input.len() <= Self::MAX_LINE + 1 => Ok(None),
@@ -92,8 +92,8 @@ impl Framing {
         if self == Self::Lines && length > Self::MAX_LINE {
             return Err(LineTooLong);
         }
-        let mut request = rest.split();
-        request.truncate(length);
+        let request = BytesMut::from(&rest[..length]);
+        rest.clear();
         Ok(Some(request))
     }
 
