@@ -7,6 +7,12 @@ use crate::error::{Error, Result};
 /// How long a shutdown may take, where nobody has said otherwise: 10 s.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// The largest buffer that the loop makes for itself: 256 MiB.
+const MOST_BYTES: usize = 256 << 20;
+
+/// The most events of one turn; each has room from the start.
+pub(crate) const MOST_EVENTS: usize = 1 << 20;
+
 /// What happens to output that would pass the hard mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -86,6 +92,7 @@ pub struct Limits {
     pub overflow: Overflow,
     /// The longest datagram that is handed over, in bytes; a longer one is
     /// lost, counted and told ([`SocketError::TooLong`](crate::SocketError)).
+    /// One buffer of this size is made when a socket is bound. At most 256 MiB.
     /// Default 65,535, which UDP never exceeds.
     pub max_datagram: usize,
     /// Datagrams received from one socket in one turn, and as many sent on it.
@@ -140,6 +147,7 @@ impl Limits {
         require(self.hard_mark > 0, "hard_mark is 0; nothing could be written")?;
         require(self.datagrams_per_turn > 0, "datagrams_per_turn is 0; none could be received")?;
         require(self.max_datagrams > 0, "max_datagrams is 0; none could be sent")?;
+        at_most("max_datagram", self.max_datagram, MOST_BYTES)?;
         require(
             ![self.connect, self.idle, self.first_frame, self.frame, self.write_stall]
                 .contains(&Some(Duration::ZERO)),
@@ -156,6 +164,10 @@ impl Limits {
 }
 
 /// The limits of a whole reactor, and how it works.
+///
+/// Where nothing is said of a largest value, any is taken: nothing is made for
+/// it in advance, and `usize::MAX` or [`Duration::MAX`] is no limit but that of
+/// the machine.
 ///
 /// Always end with `..Config::default()`: a new field is not counted as a
 /// breaking change.
@@ -174,7 +186,8 @@ pub struct Config {
     /// How long accepting pauses when the system is out of file descriptors
     /// or memory, if no connection closes before. Default 100 ms.
     pub accept_retry: Duration,
-    /// Events taken from the system in one turn. Default 1,024.
+    /// Events taken from the system in one turn; there is room for all of them
+    /// from the start. At most 1,048,576. Default 1,024.
     pub events_per_turn: usize,
     /// How long a turn that has nothing to do asks the system again and again
     /// for events, before it sleeps. `None`, or zero: it sleeps at once.
@@ -195,7 +208,8 @@ pub struct Config {
     /// ([`next_timeout`](crate::Reactor::next_timeout) knows nothing of this).
     /// Each look is counted in [`SystemCalls::wait`](crate::SystemCalls::wait).
     pub busy_poll: Option<Duration>,
-    /// The read buffer, one for the whole reactor, in bytes. Default 64 KiB.
+    /// The read buffer, one for the whole reactor, in bytes; it is made three
+    /// times. At most 256 MiB. Default 64 KiB.
     pub read_buffer: usize,
     /// Output buffers kept for reuse, in bytes of all together: what a message
     /// to each of many needs again with the next one. Default 16 MiB, which is a
@@ -270,8 +284,14 @@ impl Config {
         require(self.events_per_turn > 0, "events_per_turn is 0; nothing would be noticed")?;
         require(self.read_buffer > 0, "read_buffer is 0; nothing could be read")?;
         require(self.spawns_per_turn > 0, "spawns_per_turn is 0; no program would ever start")?;
-        require(self.max_calls > 0, "max_calls is 0; every call would be refused")
+        require(self.max_calls > 0, "max_calls is 0; every call would be refused")?;
+        at_most("events_per_turn", self.events_per_turn, MOST_EVENTS)?;
+        at_most("read_buffer", self.read_buffer, MOST_BYTES)
     }
+}
+
+fn at_most(field: &str, value: usize, most: usize) -> Result<()> {
+    require(value <= most, &format!("{field} is {value}; {most} is the most"))
 }
 
 fn require(holds: bool, reason: &str) -> Result<()> {

@@ -5,9 +5,10 @@ mod util;
 use std::time::Duration;
 
 use serve_forever::services::Echo;
-use serve_forever::{Config, Endpoint, Error, Limits, Reactor};
+use serve_forever::{BindOptions, Config, Endpoint, Error, KeepAlive, Limits, ListenOptions, Reactor};
 use util::{
-    Client, Recorder, Server, alone, captured_logs, eventually, listen_anywhere, open_files, set_file_limit,
+    Client, DatagramClient, Recorder, Server, alone, bind_anywhere, captured_logs, eventually,
+    listen_anywhere, open_files, set_file_limit,
 };
 
 // Survival 11.
@@ -211,6 +212,195 @@ fn limits_that_contradict_each_other_are_refused() {
     ];
     for config in bad {
         assert!(matches!(Reactor::new(config.clone()), Err(Error::Limits { .. })), "{config:?}");
+    }
+}
+
+/// A way to set one field.
+type Field<T, V> = (&'static str, fn(&mut T, V));
+
+const COUNTS_OF_LIMITS: [Field<Limits, usize>; 9] = [
+    ("max_connections", |limits, value| limits.max_connections = value),
+    ("read_budget", |limits, value| limits.read_budget = value),
+    ("max_input", |limits, value| limits.max_input = value),
+    ("low_mark", |limits, value| limits.low_mark = value),
+    ("high_mark", |limits, value| limits.high_mark = value),
+    ("hard_mark", |limits, value| limits.hard_mark = value),
+    ("max_datagram", |limits, value| limits.max_datagram = value),
+    ("datagrams_per_turn", |limits, value| limits.datagrams_per_turn = value),
+    ("max_datagrams", |limits, value| limits.max_datagrams = value),
+];
+
+const TIMES_OF_LIMITS: [Field<Limits, Duration>; 6] = [
+    ("connect", |limits, value| limits.connect = Some(value)),
+    ("idle", |limits, value| limits.idle = Some(value)),
+    ("first_frame", |limits, value| limits.first_frame = Some(value)),
+    ("frame", |limits, value| limits.frame = Some(value)),
+    ("write_stall", |limits, value| limits.write_stall = Some(value)),
+    ("linger", |limits, value| limits.linger = value),
+];
+
+const COUNTS_OF_CONFIG: [Field<Config, usize>; 13] = [
+    ("max_connections", |config, value| config.max_connections = Some(value)),
+    ("max_listeners", |config, value| config.max_listeners = value),
+    ("max_sockets", |config, value| config.max_sockets = value),
+    ("accepts_per_turn", |config, value| config.accepts_per_turn = value),
+    ("events_per_turn", |config, value| config.events_per_turn = value),
+    ("read_buffer", |config, value| config.read_buffer = value),
+    ("spare_output", |config, value| config.spare_output = value),
+    ("max_calls", |config, value| config.max_calls = value),
+    ("max_timers", |config, value| config.max_timers = value),
+    ("max_groups", |config, value| config.max_groups = value),
+    ("max_children", |config, value| config.max_children = value),
+    ("spawns_per_turn", |config, value| config.spawns_per_turn = value),
+    ("max_groups_per_connection", |config, value| config.max_groups_per_connection = value),
+];
+
+const TIMES_OF_CONFIG: [Field<Config, Duration>; 4] = [
+    ("accept_retry", |config, value| config.accept_retry = value),
+    ("busy_poll", |config, value| config.busy_poll = Some(value)),
+    ("reap_within", |config, value| config.reap_within = value),
+    ("slow_callback", |config, value| config.slow_callback = Some(value)),
+];
+
+const LARGE: [usize; 3] = [usize::MAX, usize::MAX / 2, isize::MAX as usize];
+const LONG: [Duration; 3] = [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_nanos(u64::MAX)];
+
+/// Takes the limits and serves with them, a stream and a datagram, or says
+/// what is wrong with them. True if both were answered.
+#[track_caller]
+fn serves(what: &str, config: Config, limits: Limits) -> bool {
+    let check = |error: Error| match error {
+        Error::Limits { reason } => assert!(!reason.is_empty(), "{what}"),
+        Error::Full { .. } => {}
+        other => panic!("{what}: {other}"),
+    };
+    let mut reactor = match Reactor::new(config) {
+        Ok(reactor) => reactor,
+        Err(error) => {
+            check(error);
+            return false;
+        }
+    };
+    let echo = match reactor.add(Echo::new(), limits) {
+        Ok(echo) => echo,
+        Err(error) => {
+            check(error);
+            return false;
+        }
+    };
+    let listener = reactor.listen(&echo, &listen_anywhere()).map_err(check).ok();
+    let socket = reactor.bind(&echo, &bind_anywhere()).map_err(check).ok();
+    let stream = listener.map(|listener| Client::connect(reactor.local(listener).expect("it is open")));
+    let other =
+        socket.map(|socket| DatagramClient::connect(reactor.local(socket).expect("it is open"), None));
+    if let Some(stream) = &stream {
+        stream.send("stream");
+    }
+    if let Some(other) = &other {
+        other.send("datagram");
+    }
+    let mut turns = 0;
+    while reactor.stats().bytes_out < 14 && turns < 200 {
+        turns += 1;
+        reactor.turn(Some(Duration::from_millis(1))).expect("the loop turns");
+    }
+    reactor.stats().bytes_out == 14
+}
+
+#[test]
+fn every_number_at_its_edges_works_or_is_refused() {
+    for (name, set) in COUNTS_OF_LIMITS {
+        for value in [0, 1].into_iter().chain(LARGE) {
+            let mut limits = Limits::default();
+            set(&mut limits, value);
+            // The marks have to rise, and a large one has to be reached.
+            if value > 1 && name.ends_with("_mark") {
+                limits.hard_mark = value;
+                limits.high_mark = if name == "hard_mark" { limits.high_mark } else { value };
+            }
+            let what = format!("Limits::{name} = {value}");
+            let served = serves(&what, Config::default(), limits);
+            assert!(value <= 1 || served != (name == "max_datagram"), "{what}");
+        }
+    }
+    for (name, set) in COUNTS_OF_CONFIG {
+        for value in [0, 1].into_iter().chain(LARGE) {
+            let mut config = Config::default();
+            set(&mut config, value);
+            let what = format!("Config::{name} = {value}");
+            let served = serves(&what, config, Limits::default());
+            let is_bounded = matches!(name, "events_per_turn" | "read_buffer");
+            assert!(value <= 1 || served != is_bounded, "{what}");
+        }
+    }
+}
+
+#[test]
+fn every_time_at_its_edges_works_or_is_refused() {
+    for time in [Duration::ZERO, Duration::from_nanos(1)].into_iter().chain(LONG) {
+        for (name, set) in TIMES_OF_LIMITS {
+            let mut limits = Limits::default();
+            set(&mut limits, time);
+            let what = format!("Limits::{name} = {time:?}");
+            let served = serves(&what, Config::default(), limits);
+            assert!(served || time < LONG[2], "{what}");
+        }
+        for (name, set) in TIMES_OF_CONFIG {
+            let mut config = Config::default();
+            set(&mut config, time);
+            let what = format!("Config::{name} = {time:?}");
+            let served = serves(&what, config, Limits::default());
+            assert!(served || name == "accept_retry" && time.is_zero(), "{what}");
+        }
+    }
+}
+
+/// What the system is told may be refused by it, as any endpoint may be.
+#[test]
+fn every_option_at_its_edges_works_or_is_refused() {
+    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    let echo = reactor.add(Echo::new(), Limits::default()).expect("good limits");
+    let keep_alive = |idle, interval, probes| Some(KeepAlive { idle, interval, probes });
+    for number in [0, 1, u32::MAX / 2, u32::MAX] {
+        let time = Duration::from_secs(number.into());
+        let time = if number == u32::MAX { Duration::MAX } else { time };
+        let second = Duration::from_secs(1);
+        let options: [fn(u32, &mut ListenOptions); 2] =
+            [|number, options| options.backlog = number, |number, options| options.mode = Some(number)];
+        for set in options {
+            let mut options = ListenOptions::default();
+            set(number, &mut options);
+            let _ = reactor.listen_with(&echo, &listen_anywhere(), &options);
+        }
+        for keep_alive in
+            [keep_alive(time, second, 1), keep_alive(second, time, 1), keep_alive(second, second, number)]
+        {
+            let options = ListenOptions { keep_alive, ..ListenOptions::default() };
+            let _ = reactor.listen_with(&echo, &listen_anywhere(), &options);
+        }
+        let options = ListenOptions { user_timeout: Some(time), ..ListenOptions::default() };
+        let _ = reactor.listen_with(&echo, &listen_anywhere(), &options);
+        let options: [fn(u32, &mut BindOptions); 4] = [
+            |number, options| options.hops = Some(number),
+            |number, options| options.multicast_hops = Some(number),
+            |number, options| options.multicast_interface_v6 = Some(number),
+            |number, options| options.mode = Some(number),
+        ];
+        for set in options {
+            for at in ["udp://127.0.0.1:0", "udp://[::1]:0"] {
+                let mut options = BindOptions::default();
+                set(number, &mut options);
+                let _ = reactor.bind_with(&echo, &at.parse().expect("a good endpoint"), &options);
+            }
+        }
+    }
+    for size in [0, 1].into_iter().chain(LARGE) {
+        let both =
+            ListenOptions { send_buffer: Some(size), receive_buffer: Some(size), ..ListenOptions::default() };
+        reactor.listen_with(&echo, &listen_anywhere(), &both).expect("the system caps it");
+        let both =
+            BindOptions { send_buffer: Some(size), receive_buffer: Some(size), ..BindOptions::default() };
+        reactor.bind_with(&echo, &bind_anywhere(), &both).expect("the system caps it");
     }
 }
 

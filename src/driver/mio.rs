@@ -19,6 +19,7 @@ use super::stream::MioStream;
 use super::waker::{self, Bell};
 use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
+use crate::limits::MOST_EVENTS;
 use crate::link::{Peer, Side};
 use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
@@ -75,8 +76,13 @@ impl MioDriver {
     ///
     /// # Errors
     ///
-    /// What the system says, if it has no descriptor for the poll.
+    /// What the system says, if it has no descriptor for the poll;
+    /// `InvalidInput` for no events, or for more than 1,048,576.
     pub fn new(events_per_wait: usize) -> io::Result<Self> {
+        if !(1..=MOST_EVENTS).contains(&events_per_wait) {
+            let message = format!("a wait for {events_per_wait} events; from 1 to {MOST_EVENTS} can be");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_wait),
