@@ -35,8 +35,10 @@ mod refusal;
 #[allow(dead_code, unused_imports, reason = "the services use all of it")]
 mod text;
 
-/// As `header` knows it.
+/// As `header` and `names` know it.
 mod services {
+    pub(crate) use super::text;
+
     pub(crate) mod framing {
         pub(crate) use serve_forever::services::Framing;
     }

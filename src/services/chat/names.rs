@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::services::text::{is_blank, is_ignorable};
+
 /// The longest name, in characters.
 const LONGEST: usize = 32;
 
@@ -11,7 +13,7 @@ const LONGEST: usize = 32;
 /// called; so it is never larger than the room once was.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// By the name in small letters.
+    /// By the name as [`key`] has it.
     holders: HashMap<String, u64>,
     next: u64,
     free: BTreeSet<u64>,
@@ -24,13 +26,15 @@ impl Names {
 
     /// Whether it may be a name at all.
     pub(super) fn is_good(name: &str) -> bool {
-        let good = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
+        // Some letters cannot be seen.
+        let is_seen = |letter: char| !is_blank(letter) && !is_ignorable(letter);
+        let good = |letter: char| letter.is_alphanumeric() && is_seen(letter) || matches!(letter, '_' | '-');
         (1..=LONGEST).contains(&name.chars().take(LONGEST + 1).count()) && name.chars().all(good)
     }
 
     /// Who is called so, without regard to case.
     pub(super) fn holder(&self, name: &str) -> Option<u64> {
-        self.holders.get(&name.to_lowercase()).copied()
+        self.holders.get(&key(name)).copied()
     }
 
     /// The first of `guest1`, `guest2`, … that nobody is called.
@@ -47,7 +51,7 @@ impl Names {
 
     /// `holder` is called so from now on, which nobody else is.
     pub(super) fn take(&mut self, name: &str, holder: u64) {
-        let key = name.to_lowercase();
+        let key = key(name);
         if let Some(number) = guest_number(&key) {
             self.free.remove(&number);
         }
@@ -56,7 +60,7 @@ impl Names {
 
     /// Nobody is called so any more.
     pub(super) fn release(&mut self, name: &str) {
-        let key = name.to_lowercase();
+        let key = key(name);
         self.holders.remove(&key);
         let Some(number) = guest_number(&key).filter(|number| *number < self.next) else { return };
         self.free.insert(number);
@@ -65,6 +69,35 @@ impl Names {
             self.next -= 1;
         }
     }
+}
+
+/// What is the same for names that are told apart by nothing but case, by full
+/// case folding (Unicode, 3.13, definition D144), and with the feature `unicode`
+/// by nothing but compatibility (NFKC, Unicode Standard Annex 15) either.
+fn key(name: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii()) {
+        return name.to_ascii_lowercase();
+    }
+    // What folding makes need not be composed.
+    compose(&fold(&compose(name)))
+}
+
+/// Full case folding, by the standard library's tables: ß has no other large
+/// form than SS, ẞ has ß for its small one, and a large Σ two. It takes a few
+/// more names for one: the dotless ı of Turkish is an i.
+fn fold(name: &str) -> String {
+    let small = name.chars().flat_map(char::to_lowercase);
+    small.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(feature = "unicode")]
+fn compose(name: &str) -> String {
+    unicode_normalization::UnicodeNormalization::nfkc(name).collect()
+}
+
+#[cfg(not(feature = "unicode"))]
+fn compose(name: &str) -> String {
+    name.into()
 }
 
 fn guest(number: u64) -> String {
@@ -108,9 +141,64 @@ mod tests {
     }
 
     #[test]
+    fn names_that_differ_in_case_alone_are_one_by_full_case_folding() {
+        let same = [
+            ["STRASSE", "straße"],
+            ["STRAẞE", "Straße"],
+            ["ΟΔΟΣ", "οδοσ"],
+            ["ΟΔΟΣ", "οδος"],
+            ["ﬁn", "FIN"],
+            ["ŉ", "ʼN"],
+            ["ᾳ", "ΑΙ"],
+            ["Ꭰ", "ꭰ"],
+            ["ϐ", "Β"],
+            ["\u{212a}", "k"],
+        ];
+        for [one, other] in same {
+            assert_eq!(key(one), key(other), "{one} and {other}");
+        }
+        for [one, other] in [["a", "а"], ["o", "0"], ["é", "e"], ["ß", "s"], ["guest1", "guest١"]] {
+            assert_ne!(key(one), key(other), "{one} and {other}");
+        }
+    }
+
+    #[cfg(feature = "unicode")]
+    #[test]
+    fn names_that_are_compatible_are_one() {
+        for [one, other] in
+            [["ｇｕｅｓｔ１", "guest1"], ["𝐚𝐝𝐦𝐢𝐧", "Admin"], ["²", "2"], ["Å", "å"], ["ｶﾞ", "ガ"]]
+        {
+            assert_eq!(key(one), key(other), "{one} and {other}");
+        }
+        let mut names = Names::new();
+        names.take("ｇｕｅｓｔ１", 1);
+        assert_eq!(names.guest(), "guest2");
+    }
+
+    /// Letter by letter against a crate with tables of its own.
+    #[test]
+    fn names_are_the_same_where_unicode_says_so() {
+        let good = |letter: &char| Names::is_good(letter.encode_utf8(&mut [0; 4]));
+        for letter in ('\0'..=char::MAX).filter(good) {
+            let name = letter.to_string();
+            let folded = caseless::default_case_fold_str(&name);
+            assert_eq!(key(&name), key(&folded), "{letter:?} and {folded:?}");
+            assert_eq!(key(&key(&name)), key(&name), "{letter:?}");
+            assert_eq!(key(&name.to_uppercase()), key(&name.to_lowercase()), "{letter:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_shows_something() {
+        for unseen in ["\u{3164}", "\u{115f}", "\u{1160}", "\u{ffa0}", "a\u{3164}", "a\u{200d}b"] {
+            assert!(!Names::is_good(unseen), "{unseen:?}");
+        }
+    }
+
+    #[test]
     fn guest_names_that_only_look_like_one_are_no_matter() {
         let mut names = Names::new();
-        for other in ["guest", "guest01", "guest+1", "guest0", "guest99999999999999999999", "guest１"] {
+        for other in ["guest", "guest01", "guest+1", "guest0", "guest99999999999999999999"] {
             names.take(other, 9);
         }
         assert_eq!(names.guest(), "guest1");
