@@ -136,8 +136,40 @@ fn bad_and_taken_names_are_refused() {
         second.send(format!("/nick {taken}\n"));
         second.expect("! name taken\n");
     }
+    first.send("/nick straße\n");
+    second.expect("* ÖZGÜR is now straße\n");
+    second.send("/nick STRASSE\n/msg STRASSE hi\n/nick ㅤ\n");
+    second.expect("! name taken\n! bad name\n");
+    first.send("/nick ΟΔΟΣ\n");
+    second.expect("* straße is now ΟΔΟΣ\n");
+    second.send("/nick οδοσ\n");
+    second.expect("! name taken\n");
     second.send("/nick \x1bb\x07o\x00b\u{85}\n");
     second.expect("* guest2 is now bob\n"); // control characters were dropped before
+}
+
+#[test]
+fn nobody_can_push_words_to_where_they_look_like_anothers() {
+    let server = server();
+    let [first, second] = guests(&server);
+    let gap = " \u{a0}\u{3000}\u{2800}".repeat(20);
+    first.send(format!("hi{gap}<guest3> I am\u{202e} here\u{2028}too\n"));
+    let line = second.line();
+    assert!(line.len() < 100 && line.ends_with("<guest3> I am here too\n"), "{line:?}");
+}
+
+#[test]
+fn what_a_web_page_can_send_is_said_to_nobody() {
+    let server = server();
+    let [first, second] = guests(&server);
+    let page = enter(server.at(), "guest3");
+    first.expect("* guest3 joined\n");
+    page.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nhello\n/nick boss\n");
+    page.expect_eof();
+    first.expect("* guest3 left\n");
+    // Behind the first line it is a text like any other.
+    second.send("look:\nGET / HTTP/1.1\n");
+    first.expect("<guest2> look:\n<guest2> GET / HTTP/1.1\n");
 }
 
 #[test]

@@ -242,6 +242,41 @@ fn a_line_of_a_client_that_is_too_long_ends_it() {
 }
 
 #[test]
+fn no_client_can_push_words_to_where_they_look_like_anothers() {
+    let (server, operator) = start(Framing::Lines);
+    let (client, who) = enter(&server, &operator, 1);
+    client.send(format!("hi{}* #2 192.0.2.1:9 left\u{2029}\u{202e}\n", " ".repeat(70)));
+    operator.expect(format!("{who} | hi{}* #2 192.0.2.1:9 left \n", " ".repeat(16)));
+}
+
+#[test]
+fn what_a_web_page_can_send_is_not_shown() {
+    for framing in [Framing::Lines, Framing::Chunk] {
+        let (server, operator) = start(framing);
+        let (page, who) = enter(&server, &operator, 1);
+        page.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nhello\n");
+        page.expect_eof();
+        operator.expect(format!("* {who} left\n"));
+    }
+}
+
+#[test]
+fn who_resets_a_connection_gives_its_place_back_though_the_operator_does_not_read() {
+    let (server, operator) = start(Framing::Lines);
+    let (client, _) = enter(&server, &operator, 1);
+    util::eventually("reading pauses", || {
+        client.fill("x\n".repeat(1 << 20).as_bytes());
+        let before = server.stats().bytes_in;
+        server.settle();
+        before > 0 && server.stats().bytes_in == before
+    });
+    // Some of it was read and waits in the console.
+    client.reset();
+    server.until_connections(1);
+    assert_eq!(server.ask(|console, _| console.clients().len()), 0);
+}
+
+#[test]
 fn an_operator_who_does_not_read_pauses_the_clients_and_nothing_is_lost() {
     let (server, operator) = start(Framing::Lines);
     let (client, who) = enter(&server, &operator, 1);

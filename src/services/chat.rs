@@ -22,6 +22,7 @@ use self::laggards::Laggards;
 use self::pace::Pace;
 use self::room::{NoName, Room};
 use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::http_guard::HttpGuard;
 use super::text::clean;
 use crate::{
     AfterEof, BoxError, Close, ConnId, GroupId, Io, Limits, Link, Overflow, Sent, StreamHandler, Tally,
@@ -35,8 +36,11 @@ use crate::{
 /// name is the smallest guest that is free. A line goes to every other member
 /// as `<guest1> line`. `/nick NEW`, `/who`, `/msg NAME TEXT`, `/quit [TEXT]`
 /// and `/help` are commands. Who goes, for whatever reason, is told of to the
-/// others, once. What is not UTF-8 is replaced, and control characters are
-/// dropped, before anything else is looked at.
+/// others, once. Before anything else is looked at, what is not UTF-8 is
+/// replaced, control characters are dropped and such as turn the order of
+/// others (U+202E and its like), and of spaces in a row 16 stay, so that nobody
+/// pushes words to the next line of a terminal, where they look like another's.
+/// A text that fills a line with something to be seen still can.
 ///
 /// ```
 /// use std::num::{NonZeroU32, NonZeroUsize};
@@ -59,7 +63,10 @@ use crate::{
 ///
 /// - A line has at most [`Framing::MAX_LINE`] bytes. Who sends a longer one is
 ///   told `! line too long`, and is out.
-/// - A name has at most 32 characters.
+/// - A name has 1 to 32 letters, digits, `_` and `-` that can be seen. Two that
+///   differ in case alone (full case folding: `STRASSE`, `straße`) are one, and
+///   with the feature `unicode` such as are compatible (NFKC: `ｇｕｅｓｔ１`,
+///   `guest1`). Letters of two scripts that look alike are not: `а` is no `a`.
 /// - What the whole room says in one turn of the loop is
 ///   [`bytes_per_turn`](Self::bytes_per_turn) and one line at most, and 100,000
 ///   messages. Who has more to say waits for the next turn, first come, first
@@ -101,6 +108,7 @@ pub struct ChatSession {
     waits: bool,
     /// What it was answered is above its high mark: not read until it drains.
     full: bool,
+    guard: HttpGuard,
     /// Its place among those who wait for the floor: not read until it is woken.
     place: Option<u64>,
     /// The turn in which it was woken and had the floor, and what it said.
@@ -321,6 +329,17 @@ impl Chat {
         }
     }
 
+    /// A web page can have its reader's browser say lines here.
+    fn turn_away(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
+        if let Some(number) = session.number.take() {
+            if let Some(member) = self.room.member(number) {
+                log::warn!("chat: {} sends HTTP, of a web page perhaps: nothing is said for it", member.name);
+            }
+            self.depart(io, io.id(), number);
+        }
+        io.close(io.id());
+    }
+
     fn too_long(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
         if let Some(number) = session.number.take() {
             self.depart(io, io.id(), number);
@@ -366,7 +385,16 @@ impl StreamHandler for Chat {
         let number = Some(self.room.enter(id, name));
         self.say_to_all(io, joined, Some(id));
         let pace = Pace::default();
-        Ok(ChatSession { number, pace, waits: false, full, place: None, turn: None, said: Said::default() })
+        Ok(ChatSession {
+            number,
+            pace,
+            waits: false,
+            full,
+            guard: HttpGuard::default(),
+            place: None,
+            turn: None,
+            said: Said::default(),
+        })
     }
 
     fn data(
@@ -403,6 +431,7 @@ impl StreamHandler for Chat {
                 return Ok(());
             }
             match Framing::Lines.next(input) {
+                Ok(Some(line)) if session.guard.is_http_line(&line) => self.turn_away(io, session),
                 Ok(Some(line)) => {
                     session.pace.count_line();
                     self.speak(io, session, number, &line);
@@ -423,6 +452,7 @@ impl StreamHandler for Chat {
     ) -> Result<AfterEof, BoxError> {
         let Some(number) = session.number else { return Ok(AfterEof::Finish) };
         match Framing::Lines.last(rest) {
+            Ok(Some(line)) if session.guard.is_http_line(&line) => self.turn_away(io, session),
             Ok(Some(line)) if self.has_floor(io, session) => self.speak(io, session, number, &line),
             Ok(Some(line)) => {
                 let last = Waiting::LastLine { number, id: io.id(), line };

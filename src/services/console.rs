@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::order::{Order, Target};
 use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::http_guard::HttpGuard;
 use super::text::{clean, one_line};
 use crate::{
     Address, AfterEof, BoxError, Close, ConnId, DRAIN, GroupId, Io, Limits, Link, Overflow, Peer, Sent,
@@ -32,7 +33,9 @@ const WHO: usize = 256 << 10;
 ///
 /// To the operator go `#ID PEER | TEXT` for each request of a client, and
 /// `* #ID PEER joined` and `left`; IDs count from 1 and are not given again.
-/// A request `exit` ends the client's connection, and is not shown. The
+/// A request `exit` ends the client's connection, and is not shown; so does a
+/// first one that looks like the first line of an HTTP request, with a warning
+/// in the log, for any web page can have a browser send that. The
 /// operator writes lines: `#ID TEXT` to that client, `@all TEXT`, and anything
 /// else to the client who spoke last; `/who`, `/kick ID` and `/quit`, which
 /// shuts the reactor down ([`Io::drain`]). Mistakes are answered with `! ` and
@@ -55,10 +58,16 @@ const WHO: usize = 256 << 10;
 /// # Limits
 ///
 /// - What clients send is cleaned before it reaches the operator's terminal:
-///   what is not UTF-8 is replaced, control characters are dropped, and line
-///   ends are spaces. What the operator sends is sent as it is.
+///   what is not UTF-8 is replaced, control characters are dropped and such as
+///   turn the order of others (U+202E and its like), line ends are spaces, and
+///   of spaces in a row 16 stay, so that nobody pushes words to the next line,
+///   where they look like another's. A text that fills a line with something to
+///   be seen still can. What the operator sends is sent as it is.
 /// - An operator who does not read pauses all clients, at the high mark of the
-///   [`Limits`]. Without an operator, what clients send is dropped.
+///   [`Limits`]. Who resets a TCP connection meanwhile gives its place back at
+///   once, and what it had said last is lost. Who has just left, or was on a
+///   Unix socket, is kept until that can be shown. Without an operator, what
+///   clients send is dropped.
 /// - The end of the operator's input changes nothing. With several to write to,
 ///   the last that was adopted is written to, and when that is gone the one
 ///   before.
@@ -100,8 +109,10 @@ enum Side {
         /// What comes is the rest of a line that is too long.
         skips: bool,
     },
-    /// Its number.
-    Client(u64),
+    Client {
+        number: u64,
+        guard: HttpGuard,
+    },
 }
 
 impl Console {
@@ -171,11 +182,17 @@ impl Console {
 
     fn join(&mut self, io: &mut Io<'_>, peer: &Peer) -> u64 {
         self.last_number += 1;
-        let peer = match &peer.address {
+        let peer_address = &peer.address;
+        let peer = match peer_address {
             Address::Inet(address) => address.to_string(),
             // A path is anybody's text.
             _ => "unix".into(),
         };
+        if matches!(peer_address, Address::Inet(_)) {
+            // A reset is seen although input waits for the operator. On a Unix
+            // socket a close is too, behind which that is still to be shown.
+            io.end_on_hangup(io.id(), true);
+        }
         let joined = format!("* #{} {peer} joined\n", self.last_number);
         self.clients.insert(self.last_number, Client { id: io.id(), peer });
         if self.awaited.is_some() {
@@ -213,13 +230,28 @@ impl Console {
         io.close(io.id());
     }
 
+    fn is_http(&self, guard: &mut HttpGuard, request: &[u8]) -> bool {
+        self.framing == Framing::Lines && guard.is_http_line(request)
+    }
+
+    /// A web page can have its reader's browser say something here.
+    fn turn_away(&mut self, io: &mut Io<'_>, number: u64) {
+        if let Some(client) = self.clients.get(&number) {
+            log::warn!("console: {} sends HTTP, of a web page perhaps: nothing of it is shown", client.peer);
+        }
+        self.leave(io, number);
+        io.close(io.id());
+    }
+
     /// Takes what a client has sent, for as long as the operator reads.
-    fn listen(&mut self, io: &mut Io<'_>, number: u64, input: &mut BytesMut) {
+    fn listen(&mut self, io: &mut Io<'_>, number: u64, guard: &mut HttpGuard, input: &mut BytesMut) {
         while self.clients.contains_key(&number) {
             if self.awaited.is_some() {
                 return; // it is paused
             }
+            let is_http = self.framing == Framing::Chunk && guard.is_http_chunk(input);
             match self.framing.next(input) {
+                Ok(Some(request)) if is_http || self.is_http(guard, &request) => self.turn_away(io, number),
                 Ok(Some(request)) => self.request(io, number, &request),
                 Ok(None) => return,
                 Err(LineTooLong) => self.too_long(io, number),
@@ -342,7 +374,9 @@ impl StreamHandler for Console {
         };
         io.join(everybody, io.id())?;
         Ok(ConsoleSession(match link {
-            Link::Accepted { peer, .. } | Link::Connected { peer, .. } => Side::Client(self.join(io, peer)),
+            Link::Accepted { peer, .. } | Link::Connected { peer, .. } => {
+                Side::Client { number: self.join(io, peer), guard: HttpGuard::default() }
+            }
             // What the program brought itself is the operator's.
             Link::Adopted { side: crate::Side::Input, .. } => Side::Operator { skips: false },
             _ => {
@@ -360,7 +394,7 @@ impl StreamHandler for Console {
     ) -> Result<(), BoxError> {
         match &mut session.0 {
             Side::Operator { skips } => self.obey(io, skips, input),
-            Side::Client(number) => self.listen(io, *number, input),
+            Side::Client { number, guard } => self.listen(io, *number, guard, input),
         }
         Ok(())
     }
@@ -371,9 +405,9 @@ impl StreamHandler for Console {
         session: &mut ConsoleSession,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
-        match session.0 {
+        match &mut session.0 {
             Side::Operator { skips } => {
-                if !skips {
+                if !*skips {
                     match Framing::Lines.last(rest) {
                         Ok(Some(line)) => self.order(io, &line),
                         Ok(None) => {}
@@ -383,13 +417,17 @@ impl StreamHandler for Console {
                 // There is no more to obey, but still somebody to show to.
                 Ok(AfterEof::Stay)
             }
-            Side::Client(number) => {
+            Side::Client { number, guard } => {
+                let is_http = self.framing == Framing::Chunk && guard.is_http_chunk(rest);
                 match self.framing.last(rest) {
-                    Ok(Some(request)) => self.request(io, number, &request),
+                    Ok(Some(request)) if is_http || self.is_http(guard, &request) => {
+                        self.turn_away(io, *number)
+                    }
+                    Ok(Some(request)) => self.request(io, *number, &request),
                     Ok(None) => {}
-                    Err(LineTooLong) => self.too_long(io, number),
+                    Err(LineTooLong) => self.too_long(io, *number),
                 }
-                self.leave(io, number);
+                self.leave(io, *number);
                 Ok(AfterEof::Finish)
             }
         }
@@ -410,7 +448,7 @@ impl StreamHandler for Console {
                     self.go_on(io);
                 }
             }
-            Side::Client(number) => self.leave(io, number),
+            Side::Client { number, .. } => self.leave(io, number),
         }
     }
 }

@@ -15,6 +15,7 @@ use self::header::Header;
 use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
 use super::framing::Framing;
+use super::http_guard::HttpGuard;
 use crate::{AfterEof, BoxError, Close, Io, Limits, Link, Peer, Sent, StreamHandler, TimerId};
 
 /// Files that are finished in one callback; with more in hand, the others have
@@ -281,6 +282,7 @@ impl StreamHandler for Upload {
 
     fn data(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &mut BytesMut) -> Result<(), BoxError> {
         client.last_byte = io.now();
+        let is_http = client.incoming.is_none() && HttpGuard::default().is_http_chunk(input);
         match self.take(io, client, input, false) {
             Ok(Then::Wait) => {}
             Ok(Then::Drain) => io.pause(io.id()),
@@ -288,7 +290,12 @@ impl StreamHandler for Upload {
                 io.pause(io.id());
                 client.go_on = Some(io.after(Duration::ZERO)?);
             }
-            Err(refusal) => self.refuse(io, client, &refusal),
+            Err(refusal) => {
+                if is_http {
+                    log::warn!("{}: HTTP, of a web page perhaps: nothing is taken of it", client.peer);
+                }
+                self.refuse(io, client, &refusal);
+            }
         }
         self.watch(io, client)
     }

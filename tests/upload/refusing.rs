@@ -31,6 +31,9 @@ fn anything_but_a_header_is_refused() {
     }
     place.assert_answer([0xFF; 2000], "err|bad header\n");
     place.assert_answer("no end of a line", "err|bad header\n");
+    // What a web page can send, which decides what follows.
+    place.assert_answer("POST / HTTP/1.1\r\nHost: x\r\n\r\npost|1|a\nx", "err|bad header\n");
+    place.assert_answer("post|1|a / HTTP/1.1\r\n\r\npost|1|a\nx", "err|bad name\n");
     place.assert_names([]);
 }
 
