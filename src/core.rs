@@ -102,6 +102,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// When it drops what is still under way, if it waits for that.
+    pub(crate) const fn deadline(self) -> Moment {
+        match self {
+            Self::Draining(deadline) => deadline,
+            Self::Running | Self::Stopping => Moment::NEVER,
+        }
+    }
+
     /// Of two wishes the sooner.
     pub(crate) fn hasten(&mut self, wish: Self) {
         *self = match (*self, wish) {
@@ -129,6 +137,9 @@ pub(crate) struct Core {
     epoch: Instant,
     /// The turn's time.
     pub(crate) moment: Moment,
+    /// Everything that had happened by then is noted: what was due by then can
+    /// be judged.
+    pub(crate) heard: Moment,
     pub(crate) services: Vec<ServiceState>,
     /// Connections at once, of all services.
     pub(crate) max_connections: usize,
@@ -190,6 +201,7 @@ impl Core {
             stats: Stats::default(),
             epoch,
             moment: now,
+            heard: now,
             services: Vec::new(),
             max_connections,
             conns: Table::new(),
@@ -225,6 +237,11 @@ impl Core {
     /// The turn's time, as handlers see it.
     pub(crate) fn now(&self) -> Instant {
         self.epoch + self.moment.since(Moment::ZERO)
+    }
+
+    /// When a byte of a connection last moved.
+    pub(crate) fn last_activity(&self, id: ConnId) -> Option<Instant> {
+        self.conns.get(id.0).map(|conn| self.epoch + conn.last_activity.since(Moment::ZERO))
     }
 
     /// Asks for an end of the loop.

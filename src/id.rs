@@ -227,6 +227,11 @@ impl<T> Table<T> {
         })
     }
 
+    /// Every value, by slot, to change it.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|(_, slot)| slot.value.as_mut())
+    }
+
     /// Every key, by slot, collected, so that the table may change meanwhile.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()

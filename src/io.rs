@@ -304,6 +304,16 @@ impl<'a> Io<'a> {
         self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH))
     }
 
+    /// When a byte of a connection last moved, in either direction; when it was
+    /// opened, if none has. A turn in which a callback blocked, or the process
+    /// was stopped, counts as its end: a peer is not to blame for that time,
+    /// where [`now`](Self::now) as of an earlier callback would make it so.
+    /// `None` if the connection is gone.
+    #[must_use]
+    pub fn last_activity(&self, id: ConnId) -> Option<Instant> {
+        self.core.last_activity(id)
+    }
+
     /// Stops reading a connection, until [`resume`](Self::resume). The end of
     /// its input is not seen meanwhile either; a reset is, and ends it, unless
     /// the handler has left input untaken.

@@ -68,7 +68,12 @@ pub struct Limits {
     pub frame: Option<Duration>,
     /// Time for which the peer may take no byte at all of the output that
     /// waits for it; on a datagram socket, the system: what waits is then lost.
-    /// `None`: no limit. Default 60 s.
+    /// When it is over, output is offered once more, for the system reports
+    /// room only when a good part of its buffer is free (a third on TCP, three
+    /// quarters on Unix sockets), and one who takes little at a time may not
+    /// have made as much: what the system takes of it shows that the peer has
+    /// taken something, and the time begins anew. So a peer that stops is found
+    /// after one to two of these. `None`: no limit. Default 60 s.
     pub write_stall: Option<Duration>,
     /// Time given to the peer, after our last byte and FIN, to end its side;
     /// what it still sends is read and discarded meanwhile. Closing with

@@ -116,6 +116,13 @@ pub struct Reactor<D: Driver = MioDriver> {
     clock: Moment,
     /// The last wait ended with an event.
     had_events: bool,
+    /// The last wait may have left events for the next one.
+    more_events: bool,
+    /// Something is due in this turn.
+    is_due: bool,
+    /// Up to when things have happened that were not all reported yet, and how
+    /// many more events may be needed for that.
+    unheard: Option<(Moment, usize)>,
 }
 
 impl Reactor<MioDriver> {
@@ -163,6 +170,9 @@ impl<D: Driver> Reactor<D> {
             draining_since: now,
             clock: now,
             had_events: false,
+            more_events: false,
+            is_due: false,
+            unheard: None,
             stage: Stage::new(core),
         })
     }
@@ -225,7 +235,8 @@ impl<D: Driver> Reactor<D> {
         self.clock = self.driver.now();
         self.had_events = false;
         let (events, finished) = self.pass(max_wait)?;
-        Ok(Turn { events, more: self.has_work() || self.inbox.is_waiting(), finished })
+        let is_overdue = self.stage.core.next_due() <= self.clock;
+        Ok(Turn { events, more: self.has_work() || is_overdue || self.inbox.is_waiting(), finished })
     }
 
     /// A turn right after another one, or after the clock was read: how many
@@ -305,7 +316,7 @@ impl<D: Driver> Reactor<D> {
     /// True when the next turn has something to do without any new event.
     #[inline]
     fn has_work(&self) -> bool {
-        self.stage.core.listed || self.listeners.can_accept()
+        self.stage.core.listed || self.listeners.can_accept() || self.more_events
     }
 }
 

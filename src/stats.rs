@@ -60,6 +60,9 @@ pub struct Stats {
     pub datagrams_unsent: u64,
     /// Errors that receiving from a datagram socket reported.
     pub receive_errors: u64,
+    /// Times that output was offered again when its write stall was over,
+    /// though no event had told of room.
+    pub stalls_checked: u64,
     /// Timers of handlers that fired.
     pub timers_fired: u64,
     /// Child processes that were started.

@@ -2,12 +2,14 @@
 
 mod util;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, ConnId, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler};
-use util::{Call, Client, Recorder, SOON, Server, alone, noise, resident_bytes};
+use serve_forever::{
+    BoxError, Config, ConnId, Endpoint, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler,
+};
+use util::{Call, Client, PATIENCE, Recorder, SOON, Server, alone, listen_anywhere, noise, resident_bytes};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -117,7 +119,7 @@ fn a_fire_hose_does_not_starve_a_hundred_quiet_clients() {
         while sink.try_send(&water).is_ok() {}
     });
     let quiet: Vec<_> = (0..100).map(|_| server.connect()).collect();
-    let mut slowest = std::time::Duration::ZERO;
+    let mut slowest = Duration::ZERO;
     for round in 0..5 {
         for client in &quiet {
             let asked = Instant::now();
@@ -156,7 +158,7 @@ fn one_turn_reads_no_more_than_the_budget() {
     reactor.adopt(&echo, socket).expect("a connected socket");
     let mut before = 0;
     while before < bytes.len() as u64 {
-        let turn = reactor.turn(Some(util::PATIENCE)).expect("the loop turns");
+        let turn = reactor.turn(Some(PATIENCE)).expect("the loop turns");
         let read = reactor.stats().bytes_in;
         assert!(read - before <= 1000, "{} bytes in one turn", read - before);
         assert!(turn.more || read == bytes.len() as u64 || read == 0, "the rest is not forgotten");
@@ -187,7 +189,7 @@ fn full_is_told_above_the_high_mark_and_overflow_ends_the_connection() {
     // All in one callback, so that nothing is written in between.
     let (server, client, told) = writer(100, limits);
     client.send("xxxxxx");
-    let answers: Vec<_> = (0..6).map(|_| told.recv_timeout(util::PATIENCE).expect("an answer")).collect();
+    let answers: Vec<_> = (0..6).map(|_| told.recv_timeout(PATIENCE).expect("an answer")).collect();
     assert_eq!(answers, [Sent::Queued, Sent::Queued, Sent::Full, Sent::Full, Sent::Dropped, Sent::Gone]);
     client.expect_reset();
     server.until_connections(0);
@@ -205,7 +207,7 @@ fn drop_newest_drops_whole_messages_and_the_connection_lives() {
     };
     let (server, client, told) = writer(100, limits);
     client.send("xxxxxx");
-    let answers: Vec<_> = (0..6).map(|_| told.recv_timeout(util::PATIENCE).expect("an answer")).collect();
+    let answers: Vec<_> = (0..6).map(|_| told.recv_timeout(PATIENCE).expect("an answer")).collect();
     assert_eq!(answers[..4], [Sent::Queued, Sent::Queued, Sent::Full, Sent::Full]);
     assert_eq!(answers[4..], [Sent::Dropped, Sent::Dropped]);
     let message = noise(100);
@@ -344,4 +346,59 @@ fn who_is_paused_can_be_asked() {
     events.expect_close("Closed");
     server.until_connections(0);
     assert!(!is_paused(), "it is gone");
+}
+
+/// Sends a lot to whoever connects.
+struct Lavish(Vec<u8>);
+
+impl StreamHandler for Lavish {
+    type Session = ();
+
+    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        assert!(io.write(&self.0).is_queued(), "the marks leave room for it");
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut BytesMut) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+// Survival 17: the system tells of room only when a good part of its buffer is
+// free, which one who takes a little at a time does not reach in time.
+#[test]
+fn who_takes_a_little_at_a_time_has_not_stalled() {
+    const WHOLE: usize = 16 * MEGABYTE;
+    let directory = tempfile::tempdir().expect("a directory");
+    let unix = Endpoint::Unix(directory.path().join("lavish"));
+    for (at, little) in [(listen_anywhere(), 128 << 10), (unix, 40 << 10)] {
+        let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+        let limits = Limits {
+            write_stall: Some(Duration::from_millis(20)),
+            hard_mark: WHOLE,
+            ..Limits::without_frames()
+        };
+        let whole = noise(WHOLE);
+        let lavish = reactor.add(Lavish(whole.clone()), limits).expect("good limits");
+        let listener = reactor.listen(&lavish, &at).expect("it is free");
+        let at = reactor.local(listener).expect("it was just made").clone();
+        let client = Client::connect(&at);
+        let mut got = Vec::new();
+        // On one thread: between two offers the client always takes something.
+        while reactor.stats().stalls_checked < 5 {
+            std::thread::sleep(Duration::from_millis(10)); // the passing of time is the point
+            if reactor.stats().bytes_out > 0 {
+                let left = (WHOLE - got.len()).min(little);
+                assert!(left > 0, "all of it has come, and no event was late");
+                got.extend(client.take(left));
+            }
+            reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+            assert_eq!(reactor.stats().timed_out, 0, "{at}: after {} bytes", got.len());
+        }
+        // And who takes nothing has.
+        while reactor.stats().timed_out == 0 {
+            reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        }
+        assert!(whole.starts_with(&got));
+    }
 }

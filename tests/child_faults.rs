@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use serve_forever::driver::sim::{
     Process, Program, SimChild, SimDriver, SimListener, SimSocket, SimStream, Weather,
 };
-use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token};
+use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token, Waited};
 use serve_forever::process::{Command, Exit, Fate, Signal};
 use serve_forever::{
     BindOptions, BoxError, ChildId, Config, Endpoint, Io, Limits, Link, ListenOptions, Peer, Reactor,
@@ -51,7 +51,7 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize> {
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<Waited> {
         self.inner.wait(timeout, report)
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use serve_forever::driver::{
     Closing, Driver, Event, MioChild, MioDriver, MioListener, MioSocket, MioStream, Moment, Spawned, Token,
+    Waited,
 };
 use serve_forever::process::{Command, Fate, Signal};
 use serve_forever::services::Echo;
@@ -73,12 +74,13 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<Waited> {
         let timeout = if self.events.is_empty() { timeout } else { Some(Duration::ZERO) };
         let own = self.events.len();
         self.events.drain(..).for_each(&mut report);
         // When there is room is for the test to say.
-        Ok(own + self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))?)
+        let waited = self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))?;
+        Ok(Waited { events: own + waited.events, ..waited })
     }
 
     fn listen(
@@ -324,8 +326,7 @@ fn what_cannot_leave_for_too_long_is_lost_and_told_and_the_socket_goes_on() {
     stand.driver().ahead = Duration::from_secs(59);
     stand.turn();
     assert_eq!(stand.heard(), []);
-    stand.driver().ahead = Duration::from_secs(61);
-    stand.turn();
+    stand.beyond(61, Errno::AGAIN);
     let heard = stand.heard();
     assert!(matches!(heard[..], [Heard::Send(_, 10, None), Heard::Send(_, 10, None)]), "{heard:?}");
     assert_eq!(stand.reactor.stats().datagrams_unsent, 2);
@@ -349,6 +350,25 @@ impl Stand {
         driver.report(false, true);
         self.turn();
     }
+
+    /// So long after the start, with no edge, and this to say when what waits is
+    /// offered once more.
+    fn beyond(&mut self, seconds: u64, send: impl Into<Option<Errno>>) {
+        let driver = self.driver();
+        driver.ahead = Duration::from_secs(seconds);
+        driver.sends = [send.into()].into();
+        self.turn();
+    }
+}
+
+#[test]
+fn what_has_waited_too_long_is_offered_once_more_before_it_is_lost() {
+    let mut stand = patient();
+    stand.driver().sends = [Some(Errno::AGAIN)].into();
+    stand.send(2);
+    stand.beyond(61, None);
+    stand.expect_numbers([0, 1]);
+    assert_eq!((stand.heard().len(), stand.reactor.stats().datagrams_unsent), (0, 0));
 }
 
 #[test]
@@ -361,8 +381,7 @@ fn who_waits_behind_one_that_was_taken_has_its_time_anew() {
     stand.driver().ahead = Duration::from_secs(90);
     stand.turn();
     assert_eq!(stand.heard(), [], "the last left 50 s ago");
-    stand.driver().ahead = Duration::from_secs(101);
-    stand.turn();
+    stand.beyond(101, Errno::AGAIN);
     assert!(matches!(stand.heard()[..], [Heard::Send(_, 10, None), Heard::Send(_, 10, None)]));
 }
 
@@ -374,8 +393,7 @@ fn an_edge_after_which_none_is_taken_gives_no_more_time() {
         stand.send(2);
         stand.at(40, [Some(lost), Some(Errno::AGAIN)]);
         stand.turn();
-        stand.driver().ahead = Duration::from_secs(61);
-        stand.turn();
+        stand.beyond(61, Errno::AGAIN);
         assert!(matches!(stand.heard()[..], [Heard::Send(_, 10, None), Heard::Send(_, 10, None)]));
     }
 }
@@ -392,16 +410,14 @@ fn a_queue_that_was_empty_or_given_up_has_its_whole_time_again() {
     stand.driver().ahead = Duration::from_secs(99);
     stand.turn();
     assert_eq!(stand.heard(), [], "it has waited for 59 s");
-    stand.driver().ahead = Duration::from_secs(101);
-    stand.turn();
+    stand.beyond(101, Errno::AGAIN);
     assert_eq!(stand.heard().len(), 1);
     stand.driver().sends = [Some(Errno::AGAIN)].into();
     stand.send(1);
     stand.driver().ahead = Duration::from_secs(160);
     stand.turn();
     assert_eq!(stand.heard(), [], "it has waited for 59 s");
-    stand.driver().ahead = Duration::from_secs(162);
-    stand.turn();
+    stand.beyond(162, Errno::AGAIN);
     assert_eq!(stand.heard().len(), 1);
 }
 

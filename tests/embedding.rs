@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serve_forever::services::Echo;
 use serve_forever::{Config, Limits, Reactor, Service, Turn};
-use util::{Call, Client, Recorder, SOON, Server, noise};
+use util::{Call, Client, PATIENCE, Recorder, SOON, Server, noise};
 
 fn turn(reactor: &mut Reactor) -> Turn {
     reactor.turn(Some(Duration::ZERO)).expect("the loop turns")
@@ -112,7 +112,7 @@ mod by_descriptor {
     use std::os::fd::AsFd;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use util::{PATIENCE, listen_anywhere};
+    use util::listen_anywhere;
 
     use super::*;
 
@@ -175,4 +175,46 @@ mod by_descriptor {
                 .expect("epoll_wait(2)")
         }
     }
+}
+
+/// A reactor that is told of four events at a time, and twenty clients that
+/// have sent something.
+fn more_than_a_wait_reports(limits: Limits) -> (Reactor, Vec<Client>) {
+    let config = Config { events_per_turn: 4, ..Config::default() };
+    let mut reactor = Reactor::new(config).expect("a good configuration");
+    let echo = reactor.add(Echo::new(), limits).expect("good limits");
+    let clients = (0..20)
+        .map(|_| {
+            let (client, socket) = Client::pair();
+            reactor.adopt(&echo, socket).expect("a connected socket");
+            client
+        })
+        .collect();
+    (reactor, clients)
+}
+
+#[test]
+fn an_outer_loop_is_told_that_more_has_happened_than_one_wait_reports() {
+    let (mut reactor, clients) = more_than_a_wait_reports(Echo::limits());
+    while turn(&mut reactor).more {}
+    clients.iter().for_each(|client| client.send("hello"));
+    // An outer loop that is edge-triggered hears of it once.
+    reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    while turn(&mut reactor).more {}
+    clients.iter().for_each(|client| client.expect("hello"));
+    assert_ne!(reactor.next_timeout(), Some(Duration::ZERO));
+}
+
+// Survival 62.
+#[test]
+fn what_came_while_the_loop_was_busy_is_served_before_deadlines_are_judged() {
+    let limits = Limits { idle: Some(SOON), first_frame: None, frame: None, ..Echo::limits() };
+    let (mut reactor, clients) = more_than_a_wait_reports(limits);
+    clients.iter().for_each(|client| client.send("hello"));
+    std::thread::sleep(2 * SOON); // as a callback that blocks
+    while reactor.stats().bytes_out < 20 * 5 {
+        reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        assert_eq!(reactor.stats().timed_out, 0, "somebody is closed whose input has come");
+    }
+    clients.iter().for_each(|client| client.expect("hello"));
 }

@@ -204,3 +204,59 @@ fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
         }
     }
 }
+
+#[test]
+fn the_first_frame_of_an_outbound_connection_is_awaited_from_when_it_was_made() {
+    // Twenty seconds there, and twenty back.
+    let far = Weather { latency: (Duration::from_secs(20), Duration::from_secs(20)), ..Weather::calm() };
+    let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, far), Config::default())
+        .expect("a good configuration");
+    let limits = Limits { connect: Some(Duration::from_secs(60)), ..Limits::default() };
+    let service = reactor.add(Dialler::default(), limits).expect("good limits");
+    let at = endpoint("127.0.0.1:7000");
+    reactor.driver_mut().net_mut().host(&at, Script::new().send("hello").finish());
+    reactor.connect(&service, &at, 1).expect("there is room");
+    run(&mut reactor, 1);
+    let dialler = reactor.get(&service);
+    assert_eq!((dialler.received.as_slice(), reactor.stats().timed_out), (&b"hello"[..], 0));
+}
+
+/// Connects anew whenever that has failed, and gives up at once.
+#[derive(Default)]
+struct Restless {
+    failed: usize,
+}
+
+impl StreamHandler for Restless {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut BytesMut) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, _: &io::Error) {
+        self.failed += 1;
+        if let Ok(id) = io.connect(&endpoint("127.0.0.1:7000"), tag) {
+            io.abort(id);
+        }
+    }
+}
+
+#[test]
+fn a_turn_ends_though_each_failure_begins_the_next_one() {
+    let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, Weather::calm()), Config::default())
+        .expect("a good configuration");
+    let service = reactor.add(Restless::default(), Limits::default()).expect("good limits");
+    let id = reactor.connect(&service, &endpoint("127.0.0.1:7000"), 1).expect("there is room");
+    reactor.handle(&service).call(move |_, io| io.abort(id)).expect("there is room");
+    for turns in 1..=10 {
+        let turn = reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        assert!(turn.more, "the next one is begun");
+        assert!(reactor.get(&service).failed <= turns);
+    }
+    drop(reactor); // which ends as well
+}

@@ -116,8 +116,13 @@ impl Core {
             return;
         }
         let (at, which) = self.first_deadline(conn);
-        if at > self.moment {
+        if at > self.heard {
             self.watch_deadlines(id);
+            return;
+        }
+        if self.is_unheard(id, conn, which) {
+            // The next turn deals with that first.
+            self.set_look(id, Some(self.moment.plus(Duration::from_nanos(1))));
             return;
         }
         match which {
@@ -130,6 +135,51 @@ impl Core {
                     self.kill(id, Close::TimedOut(which));
                 }
                 self.watch_deadlines(id);
+            }
+        }
+    }
+
+    /// True while something is known of a connection that may show that it has
+    /// kept the deadline, and is still to be dealt with: input that was not read
+    /// for want of a share of the turn, room for output that was not used. It is
+    /// dealt with turn by turn, and a frame that never ends reaches `max_input`.
+    fn is_unheard(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
+        match which {
+            Some(Deadline::Connect) => self.to_establish.contains(&id),
+            Some(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
+            Some(_) => conn.is_live() && conn.wants_input(),
+            None => false,
+        }
+    }
+
+    /// True while a connection has input that was there in time, of which its
+    /// handler has been given nothing in this turn: a signal came before.
+    pub(crate) fn is_untold(&self, id: ConnId) -> bool {
+        let unread = |conn: &Conn| conn.is_live() && conn.wants_input() && conn.last_activity < self.heard;
+        self.conns.get(id.0).is_some_and(unread)
+    }
+
+    /// True when the peer of a connection has taken nothing for too long, as
+    /// far as the system has told.
+    pub(crate) fn is_stalled(&self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get(id.0) else { return false };
+        let Some(stall) = self.limits(conn).write_stall else { return false };
+        matches!(conn.phase, Phase::Live | Phase::Closing)
+            && conn.out.is_some()
+            && !conn.has(Flags::WRITABLE.union(Flags::PIPE))
+            && conn.stalled_since.plus(stall) <= self.heard
+    }
+
+    /// A turn that began at `turn` has lasted until `end`, for a callback blocked
+    /// or the process was stopped. What it noted happened at its end as far as
+    /// anybody outside could tell: their time runs from there.
+    #[cold]
+    pub(crate) fn restamp(&mut self, turn: Moment, end: Moment) {
+        for conn in self.conns.values_mut() {
+            for stamp in [&mut conn.last_activity, &mut conn.frame_since, &mut conn.stalled_since] {
+                if *stamp >= turn {
+                    *stamp = end;
+                }
             }
         }
     }

@@ -119,6 +119,16 @@ pub struct Event {
     pub hangup: bool,
 }
 
+/// The outcome of a [`Driver::wait`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// How many events were reported.
+    pub events: usize,
+    /// Nothing that had happened when the wait began is left unreported. If
+    /// not, the next wait reports it: the driver had no room for more at once.
+    pub is_all: bool,
+}
+
 /// How a stream is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -155,6 +165,9 @@ pub struct Spawned<C, S> {
 ///   has said `WouldBlock`, a change is reported once. Events may be spurious.
 /// - Nothing is reported of a stream that was closed before the
 ///   [`wait`](Self::wait) began.
+/// - What one [`wait`](Self::wait) had no room for, the next ones report before
+///   anything that happens after it, and of each socket at most once. So every
+///   socket has had its turn after as many events as there are sockets.
 ///
 /// # Implementation
 ///
@@ -192,13 +205,14 @@ pub trait Driver {
     fn waker(&mut self) -> io::Result<Waker>;
 
     /// Waits until there is an event, a wake or the time-out is over, reports
-    /// what there is, and tells how many events that were. `None` waits for as
-    /// long as it takes.
+    /// what there is, and tells how many events that were and whether that was
+    /// all. `None` waits for as long as it takes.
     ///
     /// # Errors
     ///
-    /// What the system says; `Interrupted` is taken for no event.
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize>;
+    /// What the system says. `Interrupted` is taken for no event, and says
+    /// nothing about what has happened.
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<Waited>;
 
     /// Listens on an endpoint, reports its events under `token`, and tells
     /// where it listens indeed: port 0 has become a real one.

@@ -79,7 +79,7 @@ pub use self::weather::{Faults, Weather};
 pub use self::wire::Client;
 
 use self::network::nanos;
-use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
+use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token, Waited};
 use crate::endpoint::Endpoint;
 use crate::link::Peer;
 use crate::process::{Command, Fate, Signal};
@@ -197,21 +197,29 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(Arc::clone(&self.woken).into())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<Waited> {
         self.calls.wait += 1;
         self.net.has_closed = false;
         self.stirred |= !self.net.is_quiet();
         self.net.call()?;
         let until = timeout.map(|timeout| self.net.now.saturating_add(nanos(timeout)));
-        let mut reported = self.net.report_noise(&mut report);
+        let mut reported = 0;
         loop {
             reported += self.net.report_edges(&mut report);
+            if self.net.left_behind == 0 {
+                reported += self.net.report_noise(&mut report);
+            }
             if self.woken.0.swap(false, Ordering::AcqRel) || reported > 0 {
                 break;
             }
             let due = self.net.next_due().filter(|due| until.is_none_or(|until| *due <= until));
             match (due, until) {
-                (Some(due), _) => self.net.nap(due),
+                (Some(due), _) => {
+                    self.net.nap(due);
+                    if self.net.may_stop() {
+                        return Err(Errno::INTR.into());
+                    }
+                }
                 (None, Some(until)) => {
                     let late = if timeout == Some(Duration::ZERO) {
                         Duration::ZERO
@@ -236,7 +244,10 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             }
         }
         self.net.trace.note(self.net.now, None, What::Wait, reported);
-        Ok(usize::try_from(reported).unwrap_or(usize::MAX))
+        let is_all = self.net.left_behind == 0;
+        // It has looked, and returns only now.
+        self.net.may_stop();
+        Ok(Waited { events: usize::try_from(reported).unwrap_or(usize::MAX), is_all })
     }
 
     fn listen(

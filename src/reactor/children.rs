@@ -157,9 +157,11 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn child_started(&mut self, id: ChildId, has_events: bool) {
+        // Its time begins now, however long the turn has lasted.
+        self.clock = self.driver.now();
         let core = &mut self.stage.core;
         core.stats.children_started += 1;
-        let now = core.moment;
+        let now = self.clock;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if let Some(timeout) = child.times.timeout {
             child.timeout_at = now.plus(timeout);
@@ -282,10 +284,13 @@ impl<D: Driver> Reactor<D> {
 
     /// Phase 4: something is due of a child.
     pub(super) fn child_is_due(&mut self, id: ChildId) {
-        let now = self.stage.core.moment;
-        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
+        let now = self.stage.core.heard;
+        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
         let gives_up = child.give_up_at <= now;
-        if child.timeout_at <= now {
+        if child.look_at <= now {
+            child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
+            self.look_at_child(id);
+        } else if child.timeout_at.min(child.kill_at) <= now {
             // It may have exited in time, of which the event is still to come.
             self.look_at_child(id);
         }
@@ -301,11 +306,6 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if child.kill_at <= now {
             core.kill_child(id, ExitCause::Killed);
-        }
-        let Some(child) = core.children.table.get_mut(id.0) else { return };
-        if child.look_at <= now {
-            child.look_at = now.plus(LOOK_EVERY);
-            self.look_at_child(id);
         }
         let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
         if child.pipes_until <= now {

@@ -313,10 +313,17 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.sockets.reuse(letter);
     }
 
-    /// The system has taken nothing for too long: what waits is lost.
+    /// The system has taken nothing for too long: unless it takes some when
+    /// asked once more, what waits is lost.
     pub(super) fn give_up_sending(&mut self, id: SocketId) {
         let Some(socket) = self.stage.core.sockets.get_mut(id) else { return };
         socket.stalled = None;
+        socket.writable = true;
+        self.send_waiting(id);
+        let Some(socket) = self.stage.core.sockets.get_mut(id) else { return };
+        if socket.writable || !socket.has_waiting() {
+            return;
+        }
         // It is asked again for what comes next, whether or not it has told.
         socket.writable = true;
         for _ in 0..socket.waiting() {

@@ -92,6 +92,8 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     fn warn_of_slow(&mut self, service: u16, here: ConnId, what: &'static str, took: Duration) {
         self.stage.core.stats.slow += 1;
+        // What others do from now on in this turn is not as old as the turn.
+        self.stage.core.moment = self.clock;
         let name = self.stage.name(service);
         if here == NOBODY {
             log::warn!("{name}: `{what}` took {took:?}; everybody else waited");

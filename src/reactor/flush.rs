@@ -88,6 +88,16 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// Writes what has waited for too long, though no event has told of room.
+    #[cold]
+    pub(super) fn offer_again(&mut self, id: ConnId) {
+        let core = &mut self.stage.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.set(Flags::WRITABLE);
+        core.stats.stalls_checked += 1;
+        self.flush(id);
+    }
+
     /// Writes once what is queued, as much as the system takes, and ends our
     /// side if that was the last of it.
     pub(super) fn flush(&mut self, id: ConnId) {

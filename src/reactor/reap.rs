@@ -27,13 +27,19 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn reap_listed(&mut self) {
-        // What ends while others are told of their end is reaped as well.
+        // What ends while others are told of their end is for the next turn: a
+        // handler that begins anew what it ends would keep this one from its
+        // end. When everything is dropped, nothing can be begun any more.
+        let mut listed = self.stage.core.to_reap.len();
         let mut place = 0;
-        while let Some(id) = self.stage.core.to_reap.get(place).copied() {
+        while place < listed {
+            self.reap_one(self.stage.core.to_reap[place]);
             place += 1;
-            self.reap_one(id);
+            if self.stage.core.is_over {
+                listed = self.stage.core.to_reap.len();
+            }
         }
-        self.stage.core.to_reap.clear();
+        self.stage.core.to_reap.drain(..listed);
     }
 
     fn tell_drained(&mut self) {

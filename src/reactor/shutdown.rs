@@ -30,7 +30,7 @@ impl<D: Driver> Reactor<D> {
             Ending::Draining(_) if was_running => self.begin_draining(),
             Ending::Draining(deadline) => {
                 self.close_sockets(false);
-                if self.stage.core.moment >= deadline || self.only_background() {
+                if self.stage.core.heard >= deadline || self.only_background() {
                     // What it takes until then (a child that is killed may
                     // take its time to die) is waited for, and not spun on.
                     self.ending = Ending::Stopping;

@@ -61,8 +61,10 @@ impl<D: Driver> Reactor<D> {
             if turn.finished {
                 return Ok(Handled::Shutdown);
             }
-            let nobody = self.listeners.single == Some(Single::Awaited);
-            if nobody && timeout.is_some_and(|timeout| self.clock.since(began) >= timeout) {
+            // Only a turn that began when the time was over has seen everybody
+            // who connected in time.
+            let is_over = left == Some(Duration::ZERO) && !self.more_events;
+            if is_over && self.listeners.single == Some(Single::Awaited) {
                 return Ok(Handled::TimedOut);
             }
         }

@@ -3,28 +3,36 @@
 use super::Reactor;
 use crate::core::Purpose;
 use crate::driver::Driver;
-use crate::id::{ConnId, TimerId};
+use crate::id::{ConnId, Key, TimerId};
 use crate::moment::Moment;
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 4. All that is due fires from one `now`; a timer that a callback
-    /// sets is later than that, and so for another turn.
+    /// Phase 4. All that is due fires from one `now`, up to which everything
+    /// that had happened was noted in phase 1 and dealt with since; a timer that
+    /// a callback sets is later than that, and so for another turn.
     #[inline]
     pub(super) fn fire_timers(&mut self) {
-        let core = &self.stage.core;
-        if core.next_due() <= core.moment {
+        if self.is_due {
             self.fire_due();
         }
     }
 
     #[inline(never)]
     fn fire_due(&mut self) {
-        let now = self.stage.core.moment;
+        // Timers of connections that are read first, in the next turn.
+        let mut put_off = Vec::new();
+        self.fire_until(self.stage.core.heard, &mut put_off);
+        for (timer, at) in put_off {
+            self.stage.core.timers.reschedule(timer, at);
+        }
+    }
+
+    fn fire_until(&mut self, now: Moment, put_off: &mut Vec<(Key, Moment)>) {
         loop {
             let core = &mut self.stage.core;
             if let Some(id) = core.take_look(now) {
                 // Even if the connection has ended and only waits to be freed.
-                core.check_deadlines(id);
+                self.check_deadlines(id);
                 continue;
             }
             let Some((timer, at)) = core.timers.due(now) else { return };
@@ -44,11 +52,16 @@ impl<D: Driver> Reactor<D> {
                     self.child_is_due(id);
                     continue;
                 }
+                Purpose::Session(id) if core.is_untold(id) => {
+                    core.timers.reschedule(timer, Moment::NEVER);
+                    put_off.push((timer, at));
+                    continue;
+                }
                 Purpose::Session(_) | Purpose::Service(_) => {}
             }
             core.stats.timers_fired += 1;
             match alarm.every {
-                Some(period) => core.timers.reschedule(timer, period.next(at, now)),
+                Some(period) => core.timers.reschedule(timer, period.next(at, core.moment)),
                 None => {
                     core.cancel_timer(TimerId(timer));
                 }
@@ -61,6 +74,17 @@ impl<D: Driver> Reactor<D> {
                 Purpose::Accept | Purpose::Stalled(_) | Purpose::Child(_) => {}
             }
         }
+    }
+
+    /// Looks at a connection's deadlines. Output that has waited too long is
+    /// offered once more before: the system reports room only when a good part of
+    /// its buffer is free (tcp(7), unix(7)), and a peer that takes little at a
+    /// time may not have made as much.
+    fn check_deadlines(&mut self, id: ConnId) {
+        if self.stage.core.is_stalled(id) {
+            self.offer_again(id);
+        }
+        self.stage.core.check_deadlines(id);
     }
 
     fn fire_session_timer(&mut self, id: ConnId, timer: TimerId) {

@@ -1,4 +1,6 @@
-//! Phase 1: waiting for events, asleep or not, and noting what is ready.
+//! Phase 1: waiting for events, asleep or not, and noting what is ready; and
+//! up to when everything that has happened is noted, which is what deadlines
+//! and timers are judged by.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use super::listeners::Listeners;
 use super::{Reactor, Stage};
 use crate::conn::{Flags, Phase};
 use crate::core::{Core, Ending};
-use crate::driver::{Driver, Event, Target};
+use crate::driver::{Driver, Event, Target, Waited};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
 use crate::moment::Moment;
@@ -17,27 +19,85 @@ use crate::moment::Moment;
 /// Without events the next wait is as long as it may be.
 const WHILE_BUSY: Duration = Duration::from_secs(1);
 
+/// A turn that took longer than this, for a callback or for a stop of the
+/// process, kept everybody waiting.
+const LONG_TURN: Duration = Duration::from_millis(10);
+
+/// The same of a turn and the wait behind it, which is no longer than
+/// [`WHILE_BUSY`].
+const LONG_BUSY_TURN: Duration = Duration::from_millis(1010);
+
 impl<D: Driver> Reactor<D> {
     /// Phase 1: waits, and notes what is ready.
     #[inline(always)]
     pub(super) fn wait(&mut self, max_wait: Option<Duration>) -> Result<usize> {
-        let outcome = if self.had_events && max_wait.is_none() && self.is_nothing_due_soon() {
-            self.look::<true>(Some(WHILE_BUSY))
-        } else {
-            self.look_in_time(max_wait)
-        };
-        let events = match outcome {
-            Ok(events) => events,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(source) => return Err(Error::System { what: "waiting for events", source }),
-        };
+        let turn = self.stage.core.moment;
+        let is_hot = self.had_events && max_wait.is_none() && self.is_nothing_due_soon();
+        let outcome = if is_hot { self.look::<true>(Some(WHILE_BUSY)) } else { self.look_in_time(max_wait) };
+        let Waited { events, is_all } = heard(outcome)?;
         self.had_events = events > 0;
+        self.more_events = !is_all;
+        let began = self.clock;
         self.read_clock();
+        if is_hot && self.clock.since(turn) > LONG_BUSY_TURN {
+            // The wait took its second at most.
+            self.stage
+                .core
+                .restamp(turn, Moment::from_nanos(self.clock.as_nanos() - WHILE_BUSY.as_nanos() as u64));
+        }
         let core = &mut self.stage.core;
         core.crossed = false;
         core.stats.turns += 1;
         core.stats.events += events as u64;
+        self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
+        if self.is_due {
+            return self.hear_out(began, events, is_all);
+        }
         Ok(events)
+    }
+
+    /// Before anything that is due is carried out: asks for all that had
+    /// happened by then. The process may have been stopped, or busy in a
+    /// callback, for longer than every deadline; what came meanwhile lies in the
+    /// kernel, and came in time. `events` of a wait that began at `began` are
+    /// noted, which may be all there were. Returns how many are noted now.
+    #[inline(never)]
+    fn hear_out(&mut self, began: Moment, events: usize, is_all: bool) -> Result<usize> {
+        self.heard_of(began, events, is_all);
+        let core = &self.stage.core;
+        let due = core.next_due().min(self.ending.deadline());
+        if due <= core.heard || due > core.moment {
+            return Ok(events);
+        }
+        let began = self.clock;
+        let Waited { events: more, is_all } = heard(self.look::<false>(Some(Duration::ZERO)))?;
+        self.more_events = !is_all;
+        self.stage.core.stats.events += more as u64;
+        self.heard_of(began, more, is_all);
+        Ok(events + more)
+    }
+
+    /// A wait that began at `began` has reported `events`, and perhaps not all.
+    /// Then what had happened by its beginning is reported by the following
+    /// ones, and before anything else: at the latest when they have reported as
+    /// many events as there are sockets.
+    fn heard_of(&mut self, began: Moment, events: usize, is_all: bool) {
+        let (until, left) = self.unheard.unwrap_or_else(|| (began, self.sources()));
+        let left = left.saturating_sub(events);
+        self.unheard = (!is_all && left > 0).then_some((until, left));
+        if self.unheard.is_none() {
+            let until = if is_all { began } else { until };
+            self.stage.core.heard = self.stage.core.heard.max(until);
+        }
+    }
+
+    /// How many sockets can have an event, the waker's among them.
+    fn sources(&self) -> usize {
+        let core = &self.stage.core;
+        1 + core.conns.len()
+            + self.listeners.table.len()
+            + core.sockets.table.len()
+            + core.children.table.len()
     }
 
     /// Nothing is to be done, or due, within [`WHILE_BUSY`], and sleeping is
@@ -52,7 +112,12 @@ impl<D: Driver> Reactor<D> {
 
     /// Waits until the first of what is due, and for no longer than `max_wait`.
     #[inline(never)]
-    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
+    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<Waited> {
+        self.clock = self.driver.now();
+        let turn = self.stage.core.moment;
+        if self.clock.since(turn) > LONG_TURN {
+            self.stage.core.restamp(turn, self.clock);
+        }
         let timeout = match (self.timeout_at(self.clock), max_wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -66,7 +131,7 @@ impl<D: Driver> Reactor<D> {
     /// Asks the driver once for what is ready, and notes it. The hot one is
     /// code of its own, and so in line.
     #[inline(always)]
-    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
         let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
         driver.wait(timeout, |event: Event| match event.token.target() {
             Target::Connection(id) => note(core, id, event),
@@ -80,23 +145,33 @@ impl<D: Driver> Reactor<D> {
     /// was due by the time-out is not a look later, and a call that is left
     /// meanwhile needs no wake.
     #[inline(never)]
-    fn look_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<usize> {
+    fn look_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<Waited> {
         let mut now = self.clock;
         let until = timeout.map_or(Moment::NEVER, |timeout| now.plus(timeout));
         let asleep = now.plus(busy).min(until);
         while now < asleep {
-            let events = match self.look::<false>(Some(Duration::ZERO)) {
+            let waited = match self.look::<false>(Some(Duration::ZERO)) {
                 // A signal ends no turn in which nothing else has happened.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Waited::default(),
                 outcome => outcome?,
             };
-            if events > 0 || self.inbox.is_waiting() {
-                return Ok(events);
+            if waited.events > 0 || self.inbox.is_waiting() {
+                return Ok(waited);
             }
             // Even by a clock that stands still this comes to an end.
             now = self.driver.now().max(now.plus(Duration::from_nanos(1)));
         }
         self.look::<false>(until.after(now))
+    }
+}
+
+/// What a wait has come to: a signal ended it before it had looked, at the worst.
+#[inline(always)]
+fn heard(outcome: io::Result<Waited>) -> Result<Waited> {
+    match outcome {
+        Ok(waited) => Ok(waited),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Waited::default()),
+        Err(source) => Err(Error::System { what: "waiting for events", source }),
     }
 }
 

@@ -7,7 +7,7 @@ mod store;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
@@ -114,8 +114,6 @@ pub struct Uploader {
     peer: Peer,
     /// What it is sending.
     incoming: Option<Incoming>,
-    /// When a byte of that last came.
-    last_byte: Instant,
     /// When to look whether one has; it may outlive a file.
     look: Option<TimerId>,
     /// When to go on with what has come already.
@@ -275,13 +273,12 @@ impl Upload {
 impl StreamHandler for Upload {
     type Session = Uploader;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Uploader, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<Uploader, BoxError> {
         let peer = link.peer().clone();
-        Ok(Uploader { peer, incoming: None, last_byte: io.now(), look: None, go_on: None })
+        Ok(Uploader { peer, incoming: None, look: None, go_on: None })
     }
 
     fn data(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &mut BytesMut) -> Result<(), BoxError> {
-        client.last_byte = io.now();
         let is_http = client.incoming.is_none() && HttpGuard::default().is_http_chunk(input);
         match self.take(io, client, input, false) {
             Ok(Then::Wait) => {}
@@ -304,7 +301,6 @@ impl StreamHandler for Upload {
     fn borrowed(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &[u8]) -> Result<usize, BoxError> {
         let is_within = |incoming: &&mut Incoming| incoming.left > input.len() as u64;
         let Some(incoming) = client.incoming.as_mut().filter(is_within) else { return Ok(0) };
-        client.last_byte = io.now();
         if let Err(refusal) = incoming.write(input) {
             self.refuse(io, client, &refusal);
             self.watch(io, client)?;
@@ -338,7 +334,9 @@ impl StreamHandler for Upload {
         }
         client.look = None;
         if client.incoming.is_some() {
-            let silent = io.now().saturating_duration_since(client.last_byte);
+            let silent = io
+                .last_activity(io.id())
+                .map_or(Duration::ZERO, |last| io.now().saturating_duration_since(last));
             let Some(left) = self.stall.checked_sub(silent).filter(|left| !left.is_zero()) else {
                 let why = format!("no byte of its file for {silent:.1?}");
                 client.give_up(&why);

@@ -160,7 +160,8 @@ fn play<S: Subject, const SHORT: bool>(
         if !finished {
             return Err(world.violation("a shutdown does not come to its end".into()));
         }
-        if world.elapsed() > deadline_at + GRACE {
+        let stopped = world.net().faults().stopped > 0;
+        if world.elapsed() > deadline_at + GRACE && !stopped {
             return Err(world.violation("a shutdown came to its end long after its deadline".into()));
         }
     } else {
@@ -236,13 +237,14 @@ fn check_client<S: Subject, const SHORT: bool>(
     let seen = world.client(client);
     let left = planned.ending == Ending::Close;
     let broken = left || seen.has_reset() || seen.was_lost() || seen.was_refused();
+    let stops = u32::try_from(world.net().faults().stopped).unwrap_or(u32::MAX);
     let cut = match life.map(Life::closed) {
         // Of those that were turned away there is a count.
         None if broken || plan.shutdown.is_some() || plan.max_connections.is_some() => true,
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
         Some(Some("InputTooLong")) if life.is_some_and(|life| life.left().len() > plan.max_input()) => true,
-        Some(Some(why)) => was_cut(subject, plan, planned, why, broken)
+        Some(Some(why)) => was_cut(subject, plan, planned, why, broken, stops)
             .ok_or_else(|| format!("client {client} was closed as {why}, and nothing explains it"))?,
     };
     if let Some(life) = life {
@@ -293,8 +295,9 @@ fn check_times<S: Subject, const SHORT: bool>(
     let written_at = written_to.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
     let before = |since: Instant, time: Option<Duration>| time.is_none_or(|time| closed_at < since + time);
     // What the world saw of it happened in the turn, and not when it began.
+    let turn = if plan.weather.stopped.is_never() { TURN } else { TURN + 4 * plan.weather.stop };
     let long_before = |since: Option<Instant>, time: Option<Duration>| {
-        since.is_some_and(|since| time.is_none_or(|time| closed_at + TURN < since + time))
+        since.is_some_and(|since| time.is_none_or(|time| closed_at + turn < since + time))
     };
     let is_early = match why {
         // What was queued by then may have been written since, in order.
@@ -304,6 +307,13 @@ fn check_times<S: Subject, const SHORT: bool>(
         "TimedOut(WriteStall)" => long_before(written_at, limits.write_stall),
         _ => false,
     };
+    // Whoever takes what little it takes has not stalled.
+    let took_at = world.client(client).took_at();
+    let took_at = took_at.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
+    let has_stalled = |stall| took_at.is_none_or(|took_at: Instant| took_at + stall <= closed_at + turn);
+    if why == "TimedOut(WriteStall)" && !limits.write_stall.is_none_or(has_stalled) {
+        return Err(format!("client {client} took something, and was closed as {why}"));
+    }
     if is_early { Err(format!("client {client} was closed as {why} too early")) } else { Ok(()) }
 }
 
@@ -348,6 +358,7 @@ fn was_cut<S: Subject>(
     planned: &ClientPlan,
     why: &str,
     broken: bool,
+    stops: u32,
 ) -> Option<bool> {
     match why {
         "Finished" | "Closed" => Some(false),
@@ -358,7 +369,13 @@ fn was_cut<S: Subject>(
         // A slow network makes slow frames of quick clients.
         why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
         why if why.starts_with("TimedOut") || subject.is_time_out(why) => {
-            planned.may_time_out().then_some(true)
+            // Where calls say that there is nothing though there is, a loop that
+            // was stopped cannot know what came meanwhile.
+            let misled = stops > 0 && !plan.weather.would_block.is_never();
+            // A connection that its handler has paused is not read, and idle.
+            let paused =
+                subject.limits().idle.is_some_and(|idle| plan.weather.stop.saturating_mul(stops) >= idle);
+            (misled || paused || planned.may_time_out()).then_some(true)
         }
         why if why.starts_with("Io") => broken.then_some(true),
         _ => None,

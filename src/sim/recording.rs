@@ -145,6 +145,9 @@ impl Told {
     }
 }
 
+/// For so long a loop that was stopped may be busy with what has come meanwhile.
+const CATCHING_UP: Duration = Duration::from_secs(1);
+
 /// A handler around another one. It passes every callback on, and notes what
 /// breaks the order that [`StreamHandler`] promises: input that is lost,
 /// doubled or out of place, a callback after `close`, a `drained` too soon or a
@@ -285,9 +288,10 @@ impl<H: StreamHandler> Recording<H> {
         let life = &mut self.lives[place];
         let id = life.id;
         // What came too late may still be handed over in the turn that finds
-        // it so; what comes behind that may not.
+        // it so, or while the loop catches up; what comes long behind that may
+        // not.
         let late = life.frame_since.zip(self.frame).is_some_and(|(since, frame)| {
-            life.heard_at.saturating_duration_since(since) >= frame && life.heard_at < io.now()
+            life.heard_at.saturating_duration_since(since) >= frame && life.heard_at + CATCHING_UP < io.now()
         });
         if late && life.pipe.is_none() {
             self.violations.push(format!("connection {id}: `{what}` after a frame has taken too long"));

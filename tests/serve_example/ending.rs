@@ -291,3 +291,20 @@ fn a_command_inherits_nothing_of_signals() {
     assert_eq!(ignored & 0x7fff_ffff, 0, "of those that have a name: {ignored:x}");
     serve.stop();
 }
+
+// Survival 61.
+#[test]
+fn what_came_while_it_was_stopped_is_served_though_every_deadline_is_over() {
+    let serve = Serve::start(&["--idle", "3", "echo=127.0.0.1:0"]);
+    let clients: Vec<_> = (0..50).map(|_| serve.connect(0)).collect();
+    for client in &clients {
+        client.send("a");
+        client.expect("a");
+    }
+    while_it_stands_still(&serve, || {
+        clients.iter().for_each(|client| client.send("b"));
+        std::thread::sleep(Duration::from_secs(4)); // longer than the deadline
+    });
+    clients.iter().for_each(|client| client.expect("b"));
+    serve.stop();
+}

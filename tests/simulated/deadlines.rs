@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{Act, Pace, Script};
+use serve_forever::driver::sim::{Act, Odds, Pace, Script, SimDriver, Weather};
 use serve_forever::services::{Echo, Once};
-use serve_forever::{BoxError, Io, Limits, Link, ListenOptions, StreamHandler, TimerId};
+use serve_forever::sim::World;
+use serve_forever::{
+    BoxError, Config, Endpoint, Handled, Io, Limits, Link, ListenOptions, Reactor, StreamHandler, TimerId,
+};
 
-use super::handlers::{Scripted, calm, noise, patient, run, why};
+use super::handlers::{Call, Scripted, calm, noise, patient, run, why};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// When a client saw the server's FIN.
 #[track_caller]
-fn fin<H: StreamHandler>(
-    world: &serve_forever::sim::World<H, true>,
-    client: serve_forever::driver::sim::ClientId,
-) -> Duration {
+fn fin<H: StreamHandler>(world: &World<H, true>, client: serve_forever::driver::sim::ClientId) -> Duration {
     Duration::from_nanos(world.client(client).saw_fin().expect("a FIN").as_nanos())
 }
 
@@ -175,4 +175,93 @@ fn what_is_taken_ahead_waits_with_a_pause_and_is_asked_for_after_it() {
     run(&mut world);
     assert_eq!(why(&world, client), "TimedOut(Frame)");
     assert_eq!(fin(&world, client).as_secs(), 121, "the deadline runs from there");
+}
+
+#[test]
+fn who_takes_a_little_at_a_time_has_not_stalled() {
+    // A third of what the system holds for it takes five minutes.
+    let mut world = calm(Echo::new(), Limits { idle: None, ..Echo::limits() });
+    let sent = noise(150 << 10);
+    let pace = Pace::Slowly { bytes: 70, every: Duration::from_secs(1) };
+    let client = world.play(Script::new().read(pace).send(sent.clone()).finish());
+    run(&mut world);
+    assert_eq!(why(&world, client), "Finished");
+    assert_eq!(world.client(client).received(), sent);
+    assert!(world.reactor().stats().stalls_checked > 0, "no event could have told of room");
+}
+
+#[test]
+fn what_came_before_a_deadline_is_looked_at_before_it_is_carried_out() {
+    for seed in 0..40 {
+        let limits = Limits { idle: Some(Duration::from_secs(50)), ..patient() };
+        let mut world =
+            World::<_, true>::new(seed, Weather::calm(), Echo::new(), limits).expect("good limits");
+        let clients: Vec<_> = (0..40)
+            .map(|_| world.play(Script::new().send("a").after(Duration::from_secs(20)).send("b").finish()))
+            .collect();
+        world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
+        // For longer than the deadline; and a wait tells of some of them only.
+        *world.net_mut().weather_mut() =
+            Weather { partial: Odds::one_in(1), interrupted: Odds::one_in(3), ..Weather::calm() };
+        world.net_mut().hold_up(Duration::from_secs(1000));
+        run(&mut world);
+        for client in clients {
+            assert_eq!(why(&world, client), "Finished", "seed {seed}");
+            assert_eq!(world.client(client).received(), b"ab", "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_came_in_time_is_handled_though_the_process_was_stopped() {
+    for seed in 0..100 {
+        let stopped = Weather { stopped: Odds::one_in(2), interrupted: Odds::one_in(4), ..Weather::calm() };
+        let mut reactor =
+            Reactor::with_driver(SimDriver::<true>::new(seed, Weather::calm()), Config::default())
+                .expect("a good configuration");
+        let once = reactor.add(Once::new("yes"), patient()).expect("good limits");
+        let at: Endpoint = "127.0.0.1:7".parse().expect("an endpoint");
+        reactor.listen(&once, &at).expect("it is free");
+        *reactor.driver_mut().net_mut().weather_mut() = stopped;
+        let script = Script::new().starting_after(Duration::from_secs(1)).send("please\n").finish();
+        reactor.driver_mut().net_mut().play(&at, script);
+        let handled = reactor.handle_request(Some(Duration::from_secs(2))).expect("the loop turns");
+        assert_eq!(handled, Handled::Served, "seed {seed}");
+    }
+}
+
+#[test]
+fn who_is_not_busy_any_more_is_idle_from_then_on() {
+    let busy = Scripted::new(|io, call| {
+        match call {
+            Call::Open => {
+                io.set_busy(io.id(), true);
+                io.after(Duration::from_secs(1000))?;
+            }
+            Call::Timer(_) => io.set_busy(io.id(), false),
+            _ => {}
+        }
+        Ok(())
+    });
+    let mut world = calm(busy, Limits { idle: Some(Duration::from_secs(300)), ..patient() });
+    let client = world.play(Script::new());
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(Idle)");
+    assert_eq!(fin(&world, client).as_secs(), 1300);
+}
+
+#[test]
+fn a_reset_that_came_with_the_last_input_is_seen_by_who_pauses_at_it() {
+    let pauses = Scripted::new(|io, call| {
+        if let Call::Line(_) = call {
+            io.pause(io.id());
+        }
+        Ok(())
+    });
+    let mut world = calm(pauses, patient());
+    let client = world.play(Script::new().send("the last\n").reset());
+    // Both are there when the loop looks.
+    world.net_mut().hold_up(Duration::from_secs(1));
+    run(&mut world);
+    assert!(why(&world, client).starts_with("Io("), "{}", why(&world, client));
 }

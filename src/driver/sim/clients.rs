@@ -78,6 +78,7 @@ impl Network {
         let wire = &mut self.wires[place];
         if count > 0 {
             wire.down.take_onto(&mut wire.client.received, count);
+            self.wires[place].client.took_at = Some(self.now);
             self.note(place, What::ClientTakes, count as u64);
             self.room_at_server(place);
         }

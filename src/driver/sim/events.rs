@@ -6,20 +6,22 @@ use super::trace::What;
 use crate::driver::Event;
 
 /// Events taken in one wait: few, so that a batch is seen to end.
-const EVENTS: u64 = 64;
+const EVENTS: usize = 64;
 
 impl Network {
-    /// Reports up to a wait's share of the edges there are, in any order.
+    /// Reports up to a wait's share of the edges there are, in any order; but
+    /// what an earlier wait left behind comes first.
     pub(super) fn report_edges(&mut self, report: &mut impl FnMut(Event)) -> u64 {
         let net = self;
-        let mut share = (net.edges.len() as u64).min(EVENTS);
+        let mut share = net.edges.len().min(EVENTS);
         if share > 1 && net.rng.chance(net.weather.partial) {
-            share = net.rng.between(1, share);
+            share = net.rng.size(1, share);
         }
         let mut reported = 0;
         for _ in 0..share {
-            #[allow(clippy::cast_possible_truncation, reason = "below a length")]
-            let source = net.edges.swap_remove(net.rng.below(net.edges.len() as u64) as usize);
+            let among = if net.left_behind > 0 { net.left_behind } else { net.edges.len() };
+            net.left_behind = net.left_behind.saturating_sub(1);
+            let source = net.edges.remove(net.rng.size(0, among - 1));
             let event = match source {
                 Source::Wire(place) => event_of(net, place),
                 Source::Listener(place) => event_of_listener(net, place),
@@ -31,6 +33,7 @@ impl Network {
                 report(event);
             }
         }
+        net.left_behind = net.edges.len();
         reported
     }
 

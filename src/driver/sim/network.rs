@@ -119,6 +119,8 @@ pub struct Network {
     pub(super) programs: Programs,
     pub(super) processes: Vec<Process>,
     pub(super) edges: Vec<Source>,
+    /// How many of them, the first ones, a wait could have reported and has not.
+    pub(super) left_behind: usize,
     pub(super) descriptors: Option<usize>,
     /// Sockets that the server has open, and pipes.
     pub(super) open: usize,
@@ -162,6 +164,7 @@ impl Network {
             programs: Programs::default(),
             processes: Vec::new(),
             edges: Vec::new(),
+            left_behind: 0,
             descriptors: None,
             open: 0,
             exhausted: None,

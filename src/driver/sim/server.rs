@@ -15,12 +15,25 @@ impl Network {
         let (least, most) = self.weather.call;
         let cost = self.rng.between(nanos(least), nanos(most));
         self.pass(self.now.saturating_add(cost));
+        self.may_stop();
         if self.rng.chance(self.weather.interrupted) {
             self.faults.interrupted += 1;
             self.trace.note(self.now, None, What::Interrupted, 0);
             return Err(Errno::INTR.into());
         }
         Ok(())
+    }
+
+    /// Stops the process for a while, if chance wants it. True if it was.
+    pub(super) fn may_stop(&mut self) -> bool {
+        let stopped = self.rng.chance(self.weather.stopped);
+        if stopped {
+            self.faults.stopped += 1;
+            let time = self.rng.between(0, nanos(self.weather.stop));
+            self.trace.note(self.now, None, What::Stopped, time);
+            self.pass(self.now.saturating_add(time));
+        }
+        stopped
     }
 
     /// Whether a call says `WouldBlock` though it need not.
@@ -99,8 +112,9 @@ impl Network {
 
     /// Takes as many bytes as there is room for, or fewer in the same way.
     pub(super) fn write(&mut self, place: usize, short: bool, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.futile += u64::from(!self.wires[place].socket.told_writable);
         self.call()?;
+        let told_writable = self.wires[place].socket.told_writable;
+        self.futile += u64::from(!told_writable);
         let wire = &mut self.wires[place];
         if let Some(error) = wire.socket.error.take() {
             return self.fail(place, What::WriteFailed, Errno::from_raw_os_error(error));
@@ -114,7 +128,8 @@ impl Network {
             wire.socket.told_writable = false;
             return self.fail(place, What::WriteFailed, Errno::AGAIN);
         }
-        if self.blocks_anyway() {
+        // Asked without an event, it says what is true: nothing else would.
+        if told_writable && self.blocks_anyway() {
             let socket = &mut self.wires[place].socket;
             socket.write_armed = true;
             socket.told_writable = false;
@@ -132,10 +147,10 @@ impl Network {
         for piece in pieces {
             bytes.extend_from_slice(&piece[..piece.len().min(count - bytes.len())]);
         }
-        if short && count < offered {
-            let socket = &mut self.wires[place].socket;
+        let socket = &mut self.wires[place].socket;
+        socket.told_writable = !(short && count < offered);
+        if !socket.told_writable {
             socket.write_armed = true;
-            socket.told_writable = false;
         }
         self.note(place, What::Write, count as u64);
         self.trace.bytes(&bytes);

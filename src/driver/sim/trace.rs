@@ -56,6 +56,7 @@ pub enum What {
     Kill,
     Reap,
     LetsGo,
+    Stopped,
 }
 
 impl fmt::Display for What {
@@ -106,6 +107,7 @@ impl fmt::Display for What {
             Self::Kill => "server sends SIGKILL to child",
             Self::Reap => "server reaps child",
             Self::LetsGo => "server lets go of child",
+            Self::Stopped => "the process is stopped, for nanoseconds",
         })
     }
 }

@@ -64,6 +64,12 @@ pub struct Weather {
     pub silent: Odds,
     /// Something else in the process waits for a child, and takes its status.
     pub stolen: Odds,
+    /// The process is stopped in a call, or busy in a callback before it, for
+    /// up to [`stop`](Self::stop); meanwhile the world goes on. A wait that is
+    /// stopped is interrupted, or has looked before that.
+    pub stopped: Odds,
+    /// The most that a stop takes.
+    pub stop: Duration,
 }
 
 impl Weather {
@@ -91,6 +97,8 @@ impl Weather {
             spawn_fails: Odds::NEVER,
             silent: Odds::NEVER,
             stolen: Odds::NEVER,
+            stopped: Odds::NEVER,
+            stop: Duration::from_secs(100),
         }
     }
 
@@ -114,6 +122,10 @@ impl Weather {
         let least = Duration::from_nanos(rng.between(1_000, 1_000_000));
         let most = least + Duration::from_nanos(rng.between(0, 20_000_000));
         let most_of_segment = if rng.below(2) == 0 { rng.size(1, 64) } else { rng.size(64, 8 << 10) };
+        let stopped = match rng.below(4) {
+            0 => Odds::one_in(200 + u32::try_from(rng.below(3_000)).unwrap_or(0)),
+            _ => Odds::NEVER,
+        };
         Self {
             buffer,
             latency: (least, most),
@@ -137,11 +149,13 @@ impl Weather {
             spawn_fails: faults[8],
             silent: faults[4],
             stolen: faults[7],
+            stopped,
+            stop: Duration::from_secs(100),
         }
     }
 
     /// Every odd in it, for whoever searches for those that a failure needs.
-    pub fn odds_mut(&mut self) -> [&mut Odds; 15] {
+    pub fn odds_mut(&mut self) -> [&mut Odds; 16] {
         [
             &mut self.interrupted,
             &mut self.would_block,
@@ -158,6 +172,7 @@ impl Weather {
             &mut self.spawn_fails,
             &mut self.silent,
             &mut self.stolen,
+            &mut self.stopped,
         ]
     }
 }
@@ -205,12 +220,14 @@ pub struct Faults {
     pub silent: u64,
     /// Children whose status somebody else took.
     pub stolen: u64,
+    /// Times that the process was stopped.
+    pub stopped: u64,
 }
 
 impl Faults {
     /// Each count with its name, for tables.
     #[must_use]
-    pub const fn by_name(&self) -> [(&'static str, u64); 16] {
+    pub const fn by_name(&self) -> [(&'static str, u64); 17] {
         [
             ("interrupted calls", self.interrupted),
             ("WouldBlock out of the blue", self.would_block),
@@ -228,6 +245,7 @@ impl Faults {
             ("children not started", self.spawns_failed),
             ("children without events", self.silent),
             ("children somebody else waited for", self.stolen),
+            ("stops of the process", self.stopped),
         ]
     }
 
@@ -256,5 +274,6 @@ impl std::ops::AddAssign for Faults {
         self.spawns_failed += other.spawns_failed;
         self.silent += other.silent;
         self.stolen += other.stolen;
+        self.stopped += other.stopped;
     }
 }

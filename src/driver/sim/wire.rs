@@ -73,6 +73,7 @@ pub struct Client {
     pub(super) refused: bool,
     pub(super) lost: bool,
     pub(super) written_to: Option<u64>,
+    pub(super) took_at: Option<u64>,
     pub(super) saw_reset: Option<u64>,
     pub(super) saw_fin: Option<u64>,
 }
@@ -100,6 +101,12 @@ impl Client {
     #[must_use]
     pub fn written_to(&self) -> Option<Moment> {
         self.written_to.map(Moment::from_nanos)
+    }
+
+    /// When it took some of that last.
+    #[must_use]
+    pub fn took_at(&self) -> Option<Moment> {
+        self.took_at.map(Moment::from_nanos)
     }
 
     /// When it read the server's FIN, behind everything else.
@@ -201,6 +208,7 @@ impl Wire {
                 refused: false,
                 lost: false,
                 written_to: None,
+                took_at: None,
                 saw_reset: None,
                 saw_fin: None,
             },
