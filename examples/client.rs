@@ -162,8 +162,12 @@ fn run(to: Address) -> Result<Option<String>, BoxError> {
     let client = reactor.add(client, limits)?;
     let server = reactor.connect(&client, &endpoint, 0)?;
     reactor.get_mut(&client).server = Some(server);
-    reactor.adopt_output(&client, io::stdout().as_fd().try_clone_to_owned()?)?;
-    reactor.adopt_input(&client, io::stdin().as_fd().try_clone_to_owned()?)?;
+    reactor
+        .adopt_output(&client, io::stdout().as_fd().try_clone_to_owned()?)
+        .map_err(|error| format!("standard output: {error}"))?;
+    reactor
+        .adopt_input(&client, io::stdin().as_fd().try_clone_to_owned()?)
+        .map_err(|error| format!("standard input: {error}"))?;
     reactor.serve_forever()?;
     let failure = reactor.get_mut(&client).failure.take();
     if failure.is_none() {

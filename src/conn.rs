@@ -196,6 +196,12 @@ impl Conn {
         extras.child.filter(|_| extras.owed == 0)
     }
 
+    /// In the background, or a standard stream or the like that the program has
+    /// adopted. (A pipe of a child is none, and counts nowhere.)
+    pub(crate) fn is_own(&self) -> bool {
+        self.child().is_none() && (self.has(Flags::BACKGROUND) || self.has(Flags::PIPE))
+    }
+
     /// True when any of `flags` is set.
     #[inline]
     pub(crate) const fn has(&self, flags: Flags) -> bool {

@@ -147,6 +147,8 @@ pub(crate) struct Core {
     /// How many of them are pipes of children, which no limit counts but that
     /// of the children.
     pub(crate) pipes: usize,
+    /// How many of them serve the program itself: [`Conn::is_own`].
+    pub(crate) own: usize,
     pub(crate) pool: Pool,
     /// Short messages to many that were not flushed yet.
     pub(crate) burst: Burst,
@@ -206,6 +208,7 @@ impl Core {
             max_connections,
             conns: Table::new(),
             pipes: 0,
+            own: 0,
             pool: Pool::new(config.spare_output),
             burst: Burst::new(),
             looks: Heap::new(),
@@ -390,7 +393,8 @@ impl Core {
         if self.is_over {
             Err(Error::Over)
         } else if self.connections() >= self.max_connections {
-            Err(Error::Full { what: "connections", limit: self.max_connections })
+            // What the program has for itself is none that its user has counted.
+            Err(Error::Full { what: "connections", limit: self.max_connections.saturating_sub(self.own) })
         } else if state.connections >= state.limits.max_connections {
             Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })
         } else {

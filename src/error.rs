@@ -51,7 +51,9 @@ pub enum Error {
     Full {
         /// What there are too many of: `"timers"`, `"groups"`, …
         what: &'static str,
-        /// The limit, as configured.
+        /// The limit, as configured; of connections, those left out that the
+        /// program has for itself (in the background, or adopted to read or to
+        /// write alone).
         limit: usize,
     },
     /// The [`Service`](crate::Service) belongs to another reactor.
@@ -79,14 +81,40 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint { text, reason } => write!(f, "bad endpoint {text:?}: {reason}"),
-            Self::Listen { endpoint, source } => write!(f, "cannot listen on {endpoint}: {source}"),
-            Self::Bind { endpoint, source } => write!(f, "cannot bind {endpoint}: {source}"),
+            Self::Listen { endpoint, source } => {
+                write!(f, "cannot listen on {endpoint}: {source}{}", remedy(endpoint, source))
+            }
+            Self::Bind { endpoint, source } => {
+                write!(f, "cannot bind {endpoint}: {source}{}", remedy(endpoint, source))
+            }
             Self::Limits { reason } => write!(f, "bad limits: {reason}"),
             Self::Full { what, limit } => write!(f, "too many {what}: the limit is {limit}"),
             Self::Over => f.write_str("the reactor is at its end, and begins nothing new"),
             Self::ForeignService => f.write_str("the service belongs to another reactor"),
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
+    }
+}
+
+/// What would be right, behind the system's own words for what is wrong.
+fn remedy(endpoint: &str, source: &io::Error) -> &'static str {
+    let is_path = endpoint.starts_with("unix");
+    if source.raw_os_error().is_none() {
+        return ""; // it is ours, and says so itself
+    }
+    match source.kind() {
+        io::ErrorKind::AddrInUse if !is_path => "; end what has it, or choose another port (0: a free one)",
+        io::ErrorKind::AddrNotAvailable => {
+            "; choose an address of this machine (0.0.0.0 or [::]: all), with %INTERFACE if it is link-local"
+        }
+        io::ErrorKind::PermissionDenied if is_path => "; choose a directory that may be written to",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on, or ask for CAP_NET_BIND_SERVICE",
+        io::ErrorKind::NotFound if is_path => "; make its directory first",
+        io::ErrorKind::NotADirectory if is_path => "; choose a path whose directories are directories",
+        io::ErrorKind::InvalidInput if !is_path => {
+            "; a link-local address needs its interface, as in [fe80::1%eth0]"
+        }
+        _ => "",
     }
 }
 
@@ -116,5 +144,11 @@ mod tests {
         let error = Error::Full { what: "timers", limit: 7 };
         assert_eq!(error.to_string(), "too many timers: the limit is 7");
         assert!(error.source().is_none());
+        let in_use = io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error());
+        let error = Error::Bind { endpoint: "udp://127.0.0.1:7".into(), source: in_use };
+        assert!(
+            error.to_string().contains("in use") && error.to_string().contains("another port"),
+            "{error}"
+        );
     }
 }

@@ -445,11 +445,13 @@ impl<'a> Io<'a> {
     /// a child goes with the child all the same.
     pub fn set_background(&mut self, id: ConnId, background: bool) {
         if let Some(conn) = self.core.conns.get_mut(id.0) {
+            self.core.own -= usize::from(conn.is_own());
             if background {
                 conn.set(Flags::BACKGROUND);
             } else {
                 conn.unset(Flags::BACKGROUND);
             }
+            self.core.own += usize::from(conn.is_own());
         }
     }
 

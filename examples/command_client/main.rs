@@ -378,10 +378,16 @@ fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
     let mut reactor = Reactor::new(Config::default())?;
     let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
     let service = reactor.add(client, limits)?;
-    reactor.adopt_output(&service, io::stdout().as_fd().try_clone_to_owned()?)?;
-    reactor.adopt_output(&service, io::stderr().as_fd().try_clone_to_owned()?)?;
+    reactor
+        .adopt_output(&service, io::stdout().as_fd().try_clone_to_owned()?)
+        .map_err(|error| format!("standard output: {error}"))?;
+    reactor
+        .adopt_output(&service, io::stderr().as_fd().try_clone_to_owned()?)
+        .map_err(|error| format!("standard error: {error}"))?;
     if reads_commands {
-        reactor.adopt_input(&service, io::stdin().as_fd().try_clone_to_owned()?)?;
+        reactor
+            .adopt_input(&service, io::stdin().as_fd().try_clone_to_owned()?)
+            .map_err(|error| format!("standard input: {error}"))?;
     }
     let server = reactor.connect(&service, &first, 0)?;
     reactor.get_mut(&service).server = Some(server);

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(crate) struct Arguments {
     pub(crate) framing: Framing,
     /// Connections at once, of the whole process [default: 10000, or half of
     /// the limit of file descriptors]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) max_connections: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = number::<NonZeroUsize>)]
+    pub(crate) max_connections: Option<NonZeroUsize>,
     /// Seconds without a byte after which a connection is closed; 0: never
     /// [default: 300; chat and console: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -49,8 +50,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = "goodbye")]
     pub(crate) once_text: String,
     /// Lines that a member of the chat may send in a second [default: any number]
-    #[arg(long, value_name = "N")]
-    pub(crate) lines_per_second: Option<std::num::NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = number::<NonZeroU32>)]
+    pub(crate) lines_per_second: Option<NonZeroU32>,
 
     /// A program that clients may run; the first word of their line must be
     /// exactly this
@@ -72,20 +73,20 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = "Command")]
     pub(crate) ack: bool,
     /// In chunks, how much later than its length a payload is sent
-    #[arg(long, value_name = "MS", default_value = "10", help_heading = "Command")]
+    #[arg(long, value_name = "MS", default_value = "10", value_parser = number::<u64>, help_heading = "Command")]
     pub(crate) gap: u64,
     /// How long a command may run
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = positive_seconds, help_heading = "Command")]
     pub(crate) command_timeout: Duration,
     /// How much a command may write [default: 1 MiB; streamed: any amount]
-    #[arg(long, value_name = "BYTES", help_heading = "Command")]
+    #[arg(long, value_name = "BYTES", value_parser = number::<usize>, help_heading = "Command")]
     pub(crate) command_output: Option<usize>,
 
     /// The directory that files are received into
     #[arg(long, value_name = "DIR", help_heading = "Upload")]
     pub(crate) dir: Option<PathBuf>,
     /// The largest file
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, help_heading = "Upload")]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = number::<u64>, help_heading = "Upload")]
     pub(crate) max_upload: u64,
     /// Replace files of the same name
     #[arg(long, help_heading = "Upload")]
@@ -153,7 +154,7 @@ fn framing(text: &str) -> Result<Framing, String> {
     match text {
         "lines" => Ok(Framing::Lines),
         "chunk" => Ok(Framing::Chunk),
-        _ => Err("lines or chunk".into()),
+        _ => Err("there is no such framing; write lines or chunk".into()),
     }
 }
 
@@ -162,20 +163,35 @@ fn reply(text: &str) -> Result<Reply, String> {
         "framed" => Ok(Reply::Framed),
         "raw" => Ok(Reply::Raw),
         "stream" => Ok(Reply::Stream),
-        _ => Err("framed, raw or stream".into()),
+        _ => Err("there is no such kind of reply; write framed, raw or stream".into()),
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a whole number from 1 on".into())
+/// A whole number, of anything.
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if is_number => Ok(number),
+        _ if !is_number => Err("that is no whole number; write digits alone, such as 1000".into()),
+        _ if text.bytes().all(|digit| digit == b'0') => {
+            Err("that is none; write a whole number from 1 on".into())
+        }
+        _ => Err("that is more than can be counted; write a smaller number".into()),
+    }
 }
 
 /// Seconds, with a fraction if one likes.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5")?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds from 0 on".into())
+    let seconds: f64 =
+        text.parse().map_err(|_| "that is no number; write a number of seconds, such as 0.5")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        let wrong = if seconds > 0.0 { "that is too long" } else { "that is no time" };
+        format!("{wrong}; write a number of seconds from 0 on, such as 0.5")
+    })
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
-    seconds(text).and_then(|time| if time.is_zero() { Err("more than 0 seconds".into()) } else { Ok(time) })
+    seconds(text).and_then(|time| {
+        if time.is_zero() { Err("that is none; write more than 0 seconds".into()) } else { Ok(time) }
+    })
 }

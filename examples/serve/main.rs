@@ -180,8 +180,15 @@ fn token(path: &Path, framing: Framing) -> io::Result<Vec<u8>> {
     }
     let mut sent = BytesMut::from([token.as_slice(), framing.end().as_bytes()].concat().as_slice());
     match framing.next(&mut sent) {
-        Ok(Some(request)) if request != token => Err(io::Error::other("no request can be that")),
-        Err(_) => Err(io::Error::other("no request can be that")),
+        Ok(Some(request)) if request == token => Ok(token),
+        Ok(Some(_)) | Err(_) => {
+            let wrong = "its text is no single request, which a token has to be";
+            let right = match framing {
+                Framing::Lines => "write one line of at most 65,536 bytes into it",
+                _ => "write text into it that does not end in white space",
+            };
+            Err(io::Error::other(format!("{wrong}; {right}")))
+        }
         Ok(_) => Ok(token),
     }
 }
@@ -202,7 +209,7 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     // Beside the clients there are the program's own connections.
     let has_operator = arguments.served.iter().any(|served| served.kind == Kind::Console);
     let own = Signals::CONNECTIONS + Orphans::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
-    let max_connections = arguments.max_connections.map(|most| most.saturating_add(own));
+    let max_connections = arguments.max_connections.map(|most| most.get().saturating_add(own));
     let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
     let signals = Signals::watch(&mut reactor, DRAIN)?;
     // Its children are commands, and it may be the first process of a container.
@@ -218,8 +225,14 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
     }
     server.tell().map_err(|error| format!("standard output: {error}"))?;
     if let Some(console) = &server.operated {
-        server.reactor.adopt_output(console, io::stdout().as_fd().try_clone_to_owned()?)?;
-        server.reactor.adopt_input(console, io::stdin().as_fd().try_clone_to_owned()?)?;
+        server
+            .reactor
+            .adopt_output(console, io::stdout().as_fd().try_clone_to_owned()?)
+            .map_err(|error| format!("standard output: {error}"))?;
+        server
+            .reactor
+            .adopt_input(console, io::stdin().as_fd().try_clone_to_owned()?)
+            .map_err(|error| format!("standard input: {error}"))?;
     }
     server.reactor.serve_forever()?;
     Ok(server.reactor.get(&signals).forced())

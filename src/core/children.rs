@@ -39,6 +39,7 @@ impl Core {
     /// A connection that is no socket and no child's, and is to be opened.
     pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
         self.services[service as usize].connections += 1;
+        self.own += 1;
         ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
     }
 

@@ -90,6 +90,7 @@ impl Core {
         self.set_look(id, None);
         let Some(mut conn) = self.conns.remove(id.0) else { return };
         conn.release_queue(&mut self.pool);
+        self.own -= usize::from(conn.is_own());
         let is_pipe = conn.child().is_some();
         for timer in conn.extras.into_iter().flat_map(|extras| extras.timers) {
             self.timers.remove(timer);

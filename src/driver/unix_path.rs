@@ -42,7 +42,11 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
         // It went in this very moment; or it is not for us to look at.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        Ok(()) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Ok(()) | Err(_) => {
+            let message = "it is in use, by another process or by another endpoint of this one; \
+                           end that, or choose another path";
+            Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+        }
     }
 }
 

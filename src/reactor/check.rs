@@ -40,6 +40,8 @@ impl<D: Driver> Reactor<D> {
         holds!(core.burst.is_empty() || !core.to_flush.is_empty(), "a burst is kept for nobody");
         holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
+        let own = core.conns.iter().filter(|(_, conn)| conn.is_own()).count();
+        holds!(core.own == own, "{own} connections are the program's own, and {} are counted", core.own);
         for (key, conn) in core.conns.iter() {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;

@@ -183,9 +183,11 @@ fn where_both_is_known(directory: &TempDir, program: &Path, arguments: &[&str]) 
     Some(command)
 }
 
-/// Each client, with what it needs behind the address, and its exit status if
-/// it cannot connect.
-fn clients(file: &str) -> [(PathBuf, &str, Vec<&str>, Vec<&str>, i32); 4] {
+/// A client, the service it speaks to, what stands before and behind the
+/// address, and its exit status if it cannot connect.
+type Kind<'a> = (PathBuf, &'a str, Vec<&'a str>, Vec<&'a str>, i32);
+
+fn clients(file: &str) -> [Kind<'_>; 4] {
     let bench = Path::new(env!("CARGO_BIN_EXE_reactor-echo")).to_owned();
     [
         (example("client"), "echo", vec![], vec![], 1),

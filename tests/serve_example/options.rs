@@ -29,7 +29,8 @@ fn one_read(client: &Client) -> String {
 
 #[test]
 fn max_connections_counts_the_whole_process_and_nothing_of_its_own() {
-    let arguments = ["--max-connections=3", "echo=127.0.0.1:0", "chat=127.0.0.1:0", "console=127.0.0.1:0"];
+    let arguments =
+        ["-vv", "--max-connections=3", "echo=127.0.0.1:0", "chat=127.0.0.1:0", "console=127.0.0.1:0"];
     let serve = Serve::start(&arguments);
     let echo = serve.connect(0);
     echo.send("one");
@@ -48,7 +49,10 @@ fn max_connections_counts_the_whole_process_and_nothing_of_its_own() {
     again.expect("two");
     serve.connect(1).assert_closed();
     serve.program.signal(Signal::TERM);
-    assert_eq!(serve.program.wait().status, 0);
+    let ended = serve.program.wait();
+    assert_eq!(ended.status, 0);
+    let told = ended.stderr.matches("too many connections: the limit is ").count();
+    assert!(told > 0 && ended.stderr.matches("the limit is 3\n").count() == told, "{}", ended.stderr);
 }
 
 // The pipes of the commands are no clients.

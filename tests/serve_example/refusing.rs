@@ -33,15 +33,25 @@ fn arguments_that_make_no_sense_are_told() {
         (&["--framing", "words", ECHO], "lines or chunk"),
         (&["--reply", "none", "--shell", COMMAND], "framed, raw or stream"),
         (&["--max-connections", "0", ECHO], "from 1 on"),
-        (&["--max-connections", "many", ECHO], "from 1 on"),
+        (&["--max-connections", "00", ECHO], "from 1 on"),
+        (&["--max-connections", "many", ECHO], "no whole number"),
+        (&["--max-connections=+5", ECHO], "no whole number"),
+        (&["--max-connections=99999999999999999999", ECHO], "smaller number"),
+        (&["--idle=1e30", ECHO], "too long"),
+        (&["echo=udp:127.0.0.1:9"], "write udp://127.0.0.1:9"),
+        (&["echo=[::1]"], "the port is missing; write [::1]:PORT"),
+        (&["echo=localhost:+17303"], "+17303 is no port"),
+        (&["echo=[fe80::1%nosuch0]:0"], "nosuch0 is no interface"),
+        (&["echo=192.0.2.1:0"], "choose an address of this machine"),
+        (&["echo=unix:/nonexistent/socket"], "make its directory first"),
         (&["--idle", "soon", ECHO], "a number of seconds"),
         (&["--idle=-1", ECHO], "from 0 on"),
         (&["--idle", "nan", ECHO], "from 0 on"),
-        (&["--lines-per-second", "0", "chat=127.0.0.1:0"], "--lines-per-second"),
-        (&["--gap", "-", "--shell", COMMAND], "--gap"),
+        (&["--lines-per-second", "0", "chat=127.0.0.1:0"], "from 1 on"),
+        (&["--gap", "-", "--shell", COMMAND], "no whole number"),
         (&["--command-timeout", "0", "--shell", COMMAND], "more than 0"),
-        (&["--command-output", "1k", "--shell", COMMAND], "--command-output"),
-        (&["--max-upload=-1", "upload=127.0.0.1:0"], "--max-upload"),
+        (&["--command-output", "1k", "--shell", COMMAND], "digits alone"),
+        (&["--max-upload=-1", "upload=127.0.0.1:0"], "digits alone"),
     ] {
         assert_refused(arguments, says);
     }
@@ -92,12 +102,12 @@ fn a_token_that_no_request_can_be_is_told() {
         path.to_str().expect("UTF-8").to_owned()
     };
     for text in ["two\nlines\n", &"x".repeat(65_537)] {
-        assert_refused(&["--shell", "--token-file", &file(text), COMMAND], "no request can be that");
+        assert_refused(&["--shell", "--token-file", &file(text), COMMAND], "is no single request");
     }
     let spaced = file("a space \n");
     let arguments = ["--shell", "--token-file", &spaced, COMMAND];
     Serve::start(&arguments).stop();
-    assert_refused(&[&["--framing", "chunk"], &arguments[..]].concat(), "no request can be that");
+    assert_refused(&[&["--framing", "chunk"], &arguments[..]].concat(), "is no single request");
 }
 
 #[test]
@@ -124,8 +134,11 @@ fn an_address_in_use_is_told_and_nothing_is_left_behind() {
     for (taken, says) in [
         (tcp.local_addr().expect("it is bound").to_string(), "Address already in use"),
         (format!("udp://{}", udp.local_addr().expect("it is bound")), "Address already in use"),
-        (format!("unix:{}", path("stream").display()), "another process listens there"),
-        (format!("unixgram:{}", path("datagrams").display()), "another process"),
+        (
+            format!("unix:{}", path("stream").display()),
+            "it is in use, by another process or by another endpoint",
+        ),
+        (format!("unixgram:{}", path("datagrams").display()), "it is in use"),
         (format!("unix:{}", path("file").display()), "no socket"),
         (format!("unixgram:{}", path("file").display()), "no socket"),
         (format!("unix:{}", path("no/such").display()), "No such file"),
@@ -139,7 +152,7 @@ fn an_address_in_use_is_told_and_nothing_is_left_behind() {
     assert_eq!(fs::read(path("file")).expect("it is there"), b"precious");
     let own = path("own");
     let twice = format!("echo=unix:{}", own.display());
-    assert_refused(&[&twice, &twice], "listens there");
+    assert_refused(&[&twice, &twice], "by another endpoint of this one");
     assert!(!own.exists());
 }
 

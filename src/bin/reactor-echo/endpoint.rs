@@ -31,28 +31,46 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    fn tcp(text: &str) -> Result<Self, InvalidEndpoint> {
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(InvalidEndpoint::new(text, "it has no port"));
-        };
-        let port = port
-            .parse()
-            .map_err(|_| InvalidEndpoint::new(text, "the port is not a number from 0 to 65535"))?;
-        let host = match host.strip_prefix('[') {
-            Some(inner) => inner
-                .strip_suffix(']')
-                .filter(|inner| inner.parse::<Ipv6Addr>().is_ok())
-                .ok_or_else(|| InvalidEndpoint::new(text, "the brackets do not hold an IPv6 address"))?,
-            None if host.contains(':') => {
-                let why = "an IPv6 address goes in brackets, as in [::1]:7000";
-                return Err(InvalidEndpoint::new(text, why));
-            }
-            None => host,
+    /// `text` names it whole, and `rest` is what stands behind its scheme.
+    fn tcp(text: &str, rest: &str) -> Result<Self, InvalidEndpoint> {
+        let wrong = |why: &str| Err(InvalidEndpoint::new(text, why));
+        if rest.contains(char::is_whitespace) {
+            return wrong("there is white space in it");
+        }
+        if rest.parse::<Ipv6Addr>().is_ok() {
+            return wrong("an IPv6 address goes in brackets, as in [::1]:7000");
+        }
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(inner) => match inner.split_once(']') {
+                None => return wrong("its bracket is not closed, as in [::1]:7000"),
+                Some((host, _))
+                    if host.split('%').next().is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) =>
+                {
+                    return wrong("the brackets do not hold an IPv6 address, as in [::1]:7000");
+                }
+                Some((_, "")) => return wrong("it has no port"),
+                Some((host, port)) => match port.strip_prefix(':') {
+                    Some(port) => (host, port),
+                    None => return wrong("a colon and the port follow the bracket, as in [::1]:7000"),
+                },
+            },
+            None => match rest.rsplit_once(':') {
+                None => return wrong("it has no port"),
+                Some((host, _)) if host.contains(':') => {
+                    return wrong("an IPv6 address goes in brackets, as in [::1]:7000");
+                }
+                Some(parts) => parts,
+            },
         };
         if host.is_empty() {
-            return Err(InvalidEndpoint::new(text, "it has no host"));
+            return wrong("it has no host");
         }
-        Ok(Self::Tcp { host: host.to_owned(), port })
+        match port.parse() {
+            Ok(port_number) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Self::Tcp { host: host.to_owned(), port: port_number })
+            }
+            _ => wrong("the port is not a number from 0 to 65535"),
+        }
     }
 
     fn unix(text: &str, path: &str) -> Result<Self, InvalidEndpoint> {
@@ -81,11 +99,12 @@ impl FromStr for Endpoint {
             return Err(InvalidEndpoint::new(text, why));
         }
         match text.split_once("://") {
-            Some(("tcp", rest)) => Self::tcp(rest),
+            Some(("tcp", rest)) => Self::tcp(text, rest),
             Some((scheme, _)) => {
                 Err(InvalidEndpoint::new(text, &format!("{scheme}:// is not a scheme it knows")))
             }
-            None => Self::tcp(text),
+            None if text.starts_with("tcp:") => Err(InvalidEndpoint::new(text, "two slashes follow tcp:")),
+            None => Self::tcp(text, text),
         }
     }
 }
@@ -137,6 +156,7 @@ mod tests {
         assert_eq!("tcp://127.0.0.1:65535".parse(), Ok(tcp("127.0.0.1", 65535)));
         assert_eq!("[::1]:0".parse(), Ok(tcp("::1", 0)));
         assert_eq!("tcp://[fe80::2]:80".parse(), Ok(tcp("fe80::2", 80)));
+        assert_eq!("[fe80::2%eth0]:80".parse(), Ok(tcp("fe80::2%eth0", 80)));
         assert_eq!("unix:/run/a:b.sock".parse(), Ok(Endpoint::Unix("/run/a:b.sock".into())));
         assert_eq!("unix:rel".parse(), Ok(Endpoint::Unix("rel".into())));
     }
@@ -160,7 +180,15 @@ mod tests {
             ("h:65536", "port is not a number"),
             ("h:-1", "port is not a number"),
             ("::1:80", "goes in brackets"),
-            ("[::1:80", "do not hold an IPv6 address"),
+            ("::1", "goes in brackets"),
+            ("a:b:80", "goes in brackets"),
+            ("[::1]", "no port"),
+            ("[::1]80", "a colon"),
+            ("[::1]:+80", "port is not a number"),
+            ("h:+80", "port is not a number"),
+            ("h :80", "white space"),
+            ("tcp:h:80", "two slashes"),
+            ("[::1:80", "not closed"),
             ("[127.0.0.1]:80", "do not hold an IPv6 address"),
             ("udp://h:1", "UDP may drop"),
             ("udp:h:1", "UDP may drop"),
