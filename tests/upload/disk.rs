@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serve_forever::services::Upload;
 
 use crate::place::{Place, names_in, post};
-use crate::util::{Server, alone, noise, role, run_self, set_file_limit};
+use crate::util::{Server, noise, role, run_self};
 
 /// It goes on to serve others.
 #[track_caller]
@@ -53,6 +53,8 @@ fn a_directory_that_has_become_a_file_is_told() {
 #[cfg(not(mio_unsupported_force_poll_poll))]
 #[test]
 fn too_many_open_files_are_told_and_the_server_goes_on() {
+    use crate::util::{alone, set_file_limit};
+
     alone("disk::too_many_open_files_are_told_and_the_server_goes_on", || {
         let place = Place::new();
         let client = place.connect();
