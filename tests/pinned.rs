@@ -157,7 +157,7 @@ impl StreamHandler for Cuts {
         while self.kept.len() > self.keeps {
             let piece = self.kept.pop_front().expect("there is one");
             match self.to {
-                Some(to) if self.piece % 2 == 0 => assert_eq!(io.send(to, piece), Sent::Queued),
+                Some(to) if self.piece.is_multiple_of(2) => assert_eq!(io.send(to, piece), Sent::Queued),
                 _ => {
                     let tally = io.broadcast(self.group.expect("it was made"), &piece, None);
                     assert_eq!(tally.queued, 1);
