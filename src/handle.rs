@@ -4,12 +4,11 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contain::discard;
+pub use crate::inbox::Refused;
 use crate::io::Io;
 
 type Run = dyn FnOnce(&mut dyn Any, &mut Io<'_>) + Send;
@@ -37,117 +36,7 @@ impl Drop for Call {
 pub(crate) type Calls = VecDeque<(u16, Call)>;
 
 /// What handles leave for the loop.
-pub(crate) struct Inbox {
-    letters: Mutex<Letters>,
-    /// Whether there are any, for the loop to see without the lock, and
-    /// whether the loop has been woken for them.
-    waiting: AtomicBool,
-    waker: Waker,
-    max_calls: usize,
-}
-
-#[derive(Default)]
-struct Letters {
-    calls: Calls,
-    shutdown: Option<Duration>,
-    /// The reactor is gone.
-    closed: bool,
-}
-
-impl Inbox {
-    pub(crate) fn new(waker: Waker, max_calls: usize) -> Self {
-        Self { letters: Mutex::default(), waiting: AtomicBool::new(false), waker, max_calls }
-    }
-
-    #[inline]
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
-    }
-
-    /// Swaps the waiting calls for an empty queue, and tells whether a
-    /// shutdown is wished, and how soon.
-    pub(crate) fn take(&self, calls: &mut Calls) -> Option<Duration> {
-        let mut letters = self.lock();
-        self.waiting.store(false, Ordering::Release);
-        std::mem::swap(&mut letters.calls, calls);
-        letters.shutdown.take()
-    }
-
-    /// Refuses everything from now on.
-    pub(crate) fn close(&self) {
-        let calls = {
-            let mut letters = self.lock();
-            letters.closed = true;
-            std::mem::take(&mut letters.calls)
-        };
-        // Not under the lock: what a call holds may use a handle as it drops.
-        drop(calls);
-    }
-
-    fn call(&self, service: u16, call: Call) -> Result<(), Refused> {
-        // On refusal `call` drops when the lock, which is younger, is gone.
-        {
-            let mut letters = self.lock();
-            if letters.closed {
-                return Err(Refused::Gone);
-            }
-            if letters.calls.len() >= self.max_calls {
-                return Err(Refused::Full);
-            }
-            letters.calls.push_back((service, call));
-        }
-        self.wake();
-        Ok(())
-    }
-
-    fn shutdown(&self, deadline: Duration) {
-        {
-            let mut letters = self.lock();
-            letters.shutdown = Some(letters.shutdown.map_or(deadline, |earlier| earlier.min(deadline)));
-        }
-        self.wake();
-    }
-
-    /// One wake for all that is left until the loop looks.
-    fn wake(&self) {
-        if !self.waiting.swap(true, Ordering::AcqRel) {
-            self.waker.wake_by_ref();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Letters> {
-        // Nothing under the lock can leave it half done.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Inbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("waiting", &self.is_waiting()).finish_non_exhaustive()
-    }
-}
-
-/// Why a call was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refused {
-    /// [`Config::max_calls`](crate::Config::max_calls) calls wait already: the
-    /// loop does not keep up, or does not run. Try again later.
-    Full,
-    /// The reactor is gone.
-    Gone,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too many calls wait for the reactor already",
-            Self::Gone => "the reactor is gone",
-        })
-    }
-}
-
-impl std::error::Error for Refused {}
+pub(crate) type Inbox = crate::inbox::Inbox<(u16, Call)>;
 
 /// Reaches a service in its reactor from any thread, the serving one
 /// included; before, during and after the loop.
@@ -195,7 +84,7 @@ impl<S: 'static> Handle<S> {
         let call = move |handler: &mut dyn Any, io: &mut Io<'_>| {
             f(handler.downcast_mut().expect("the reactor made this handle for a service of this type"), io);
         };
-        self.inbox.call(self.service, Call(Some(Box::new(call))))
+        self.inbox.call((self.service, Call(Some(Box::new(call)))))
     }
 
     /// Asks for a shutdown: listeners close, what is under way is finished

@@ -82,6 +82,7 @@ mod handle;
 mod handler;
 mod heap;
 mod id;
+mod inbox;
 mod input;
 mod io;
 mod limits;
@@ -103,6 +104,7 @@ mod signals;
 pub mod sim;
 mod socket;
 mod stats;
+mod sync;
 mod timers;
 
 /// The crate of the buffers that callbacks are given.
