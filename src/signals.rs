@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamHandler, TimerId};
 
@@ -22,6 +24,13 @@ use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamH
 /// [`forced`](Self::forced) tells of a second one, for the exit status. What
 /// the signals did before, by default end the process, they do no more, not
 /// even when the reactor is gone.
+///
+/// Beside these it takes SIGXFSZ, which by default ends the process when a file
+/// is to grow beyond RLIMIT_FSIZE (setrlimit(2)): the write fails instead, with
+/// `EFBIG`, so that an upload is refused and everybody else is served. Programs
+/// that are started get the default back, as execve(2) does it. Of the other
+/// signals that a write can raise, SIGPIPE is ignored by Rust's own start-up,
+/// and SIGTTOU only stops a process in the background.
 ///
 /// ```no_run
 /// use serve_forever::{Config, DRAIN, Limits, Reactor, Signals, services::Echo};
@@ -102,6 +111,7 @@ impl Signals {
             this.watched = signal;
             reactor.adopt(&service, arrives)?;
         }
+        survive_full_files().map_err(watching)?;
         unblock().map_err(watching)?;
         Ok(service)
     }
@@ -159,6 +169,12 @@ fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A handler that does nothing, rather than ignoring it: what is ignored stays
+/// so in programs that are started, what is handled does not (signal(7)).
+fn survive_full_files() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
 /// Who asked for them to be blocked did not think of us: it is inherited.

@@ -66,6 +66,12 @@ type OnFile = Box<dyn FnMut(&UploadedFile<'_>) + Send>;
 ///
 /// # Whom to trust
 ///
+/// Where file sizes are limited (RLIMIT_FSIZE, setrlimit(2)), a write beyond
+/// that raises SIGXFSZ, of which a process dies by default, and everybody with
+/// it. [`Signals`](crate::Signals) has it fail instead, as `disk: …`; a program
+/// without them installs a handler itself, which may do nothing. The library
+/// installs none unasked.
+///
 /// Everybody who can connect may write, up to the last byte of the disk: there
 /// is no password, no quota, no limit on the number of files. Give it a file
 /// system or a quota of its own, and an address that only the right people can

@@ -376,3 +376,36 @@ fn names_of_hosts_are_looked_up() {
     }
     serve.stop();
 }
+
+// SIGXFSZ would end the process by default, and every service with it.
+#[test]
+fn a_file_beyond_the_limit_of_file_sizes_is_refused_and_nothing_else_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -f 64; exec \"$0\" \"$@\""]).arg(example("serve"));
+    let arguments = [
+        "upload=127.0.0.1:0",
+        "command=127.0.0.1:0",
+        "--shell",
+        "--greeting=",
+        &format!("--dir={}", directory.path().display()),
+    ];
+    shell.args(arguments).env("RUST_LOG", "off");
+    let serve = Serve::listen(Program::start(&mut shell), &arguments);
+    let client = serve.connect(0);
+    let big = vec![b'x'; 1_000_000];
+    // It need not take all of it.
+    let _ = client.try_send([b"post|1000000|big\n", &big[..]].concat());
+    let answer = client.line();
+    assert!(answer.starts_with("err|disk: "), "{answer}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 0);
+    let client = serve.connect(0);
+    client.send("post|5|small\nhello");
+    client.expect("ok|5|small\n");
+    // A program that is started has the default: SIGXFSZ, of which it dies.
+    let command = serve.connect(1);
+    let path = directory.path().join("other");
+    command.send(format!("exec head -c 1000000 /dev/zero > {}\n", path.display()));
+    command.expect("info|0|signal:25\n");
+    assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
+}
