@@ -6,7 +6,6 @@ mod command;
 mod console;
 mod echo;
 mod framing;
-#[cfg_attr(not(feature = "command"), allow(dead_code, reason = "who has it runs what strangers say"))]
 mod http_guard;
 mod once;
 mod text;

@@ -114,9 +114,12 @@ impl Subject for Upload {
         true
     }
 
-    /// It has a deadline of its own.
+    /// It has a deadline of its own, which is carried out in the turn in which
+    /// it is due.
     fn is_time_out(&self, why: &str) -> bool {
-        why.starts_with("Failed(") && why.contains("no byte of its file for")
+        let silent = why.strip_prefix("Failed(").and_then(|why| why.split_once("no byte of its file for "));
+        let silent = silent.and_then(|(_, time)| time.split_once('s')?.0.parse::<f64>().ok());
+        silent.is_some_and(|silent| (60.0..62.0).contains(&silent))
     }
 }
 

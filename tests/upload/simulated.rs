@@ -138,6 +138,23 @@ fn a_file_of_which_no_byte_comes_for_a_minute_is_given_up() {
     assert_eq!(why(&world, drips), "TimedOut(Idle)", "from then on the deadlines of the limits hold alone");
 }
 
+// The look that is set with the file comes half a minute too soon for it.
+#[test]
+fn a_file_of_which_a_byte_came_since_is_given_up_a_minute_behind_that() {
+    for second_file in [false, true] {
+        let (mut world, directory) = calm();
+        let first = if second_file { "post|1|first\nx" } else { "post|10|a\nx" };
+        let then = if second_file { "post|10|a\nx" } else { "y" };
+        let client = world.play(Script::new().send(first).after(Duration::from_secs(30)).send(then));
+        world.run_for(Duration::from_secs(89)).expect("it keeps its promises");
+        assert!(world.life(client).expect("it was opened").closed().is_none());
+        world.run_for(Duration::from_secs(2)).expect("it keeps its promises");
+        assert!(why(&world, client).contains("no byte of its file for 60.0s"), "{}", why(&world, client));
+        assert_eq!(names_in(directory.path()), if second_file { vec!["first"] } else { vec![] });
+        run(&mut world);
+    }
+}
+
 #[test]
 fn a_file_that_vanishes_with_its_client_is_given_up() {
     let (mut world, directory) = calm();
