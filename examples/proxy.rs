@@ -65,6 +65,8 @@ fn main() -> Result<(), BoxError> {
         return Err("usage: proxy ENDPOINT TARGET".into());
     };
     let mut reactor = Reactor::new(Config::default())?;
+    #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
+    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
     let proxy = reactor.add(Proxy { target: target.parse()? }, Limits::without_frames())?;
     let listener = reactor.listen(&proxy, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));

@@ -105,6 +105,8 @@ fn main() -> Result<(), BoxError> {
     };
     let command = Command::new(program).args(args).stderr_to_stdout();
     let mut reactor = Reactor::new(Config::default())?;
+    #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
+    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
     // Clients only listen, for as long as they like.
     let limits = Limits { idle: None, ..Limits::without_frames() };
     let service = reactor.add(Output::default(), limits)?;

@@ -46,6 +46,8 @@ fn main() -> Result<(), BoxError> {
     let ours = rustix::process::geteuid().as_raw();
     let user = args.next().map_or(Ok(ours), |user| user.parse())?;
     let mut reactor = Reactor::new(serve_forever::Config::default())?;
+    #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
+    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
     let service = reactor.add(UserEcho { user, echo: Echo::new() }, Echo::limits())?;
     let listener = reactor.listen(&service, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));

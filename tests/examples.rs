@@ -216,6 +216,36 @@ fn multicore_serves_from_more_than_one_thread_and_ends_with_all_of_them() {
     assert!(multicore.child.wait().expect("it is ours").success());
 }
 
+// A signal would leave its socket's file, and what it runs, behind.
+#[cfg(feature = "signals")]
+#[test]
+fn a_signal_ends_in_order_what_has_something_to_clean_up() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let at = format!("unix:{}", path.display());
+    for (name, rest) in
+        [("proxy", vec!["127.0.0.1:1"]), ("unix_echo", vec![]), ("run_program", vec!["sleep", "100000"])]
+    {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            // At its end of input it would end as well.
+            let (keep, stdin) = std::io::pipe().expect("two descriptors");
+            let mut child = Command::new(binary(name))
+                .arg(&at)
+                .args(&rest)
+                .stdin(keep)
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("the example can be started");
+            connect_when_there(&path);
+            kill_process(Pid::from_child(&child), signal).expect("it is ours");
+            assert!(child.wait().expect("it is ours").success(), "{name} {signal:?}");
+            assert!(!path.exists(), "{name} {signal:?}");
+            drop(stdin);
+        }
+    }
+}
+
 #[test]
 fn an_address_that_is_none_is_an_error_that_says_so() {
     for name in [

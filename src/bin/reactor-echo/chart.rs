@@ -13,6 +13,8 @@ const POINTS_PER_HALVING: u32 = 10;
 
 /// Draws the chart the way HdrHistogram's own plots are drawn: each step of the
 /// horizontal axis is one more nine, so the tail, which matters, has the room.
+/// The vertical axis is logarithmic, or a tail of milliseconds would press the
+/// microseconds of all others flat.
 ///
 /// # Errors
 ///
@@ -30,9 +32,9 @@ pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box
             (position(point.quantile_iterated_to()).min(end), value)
         })
         .collect();
-    // A little air above; the histogram holds nothing below a nanosecond, so
-    // the range is never empty.
-    let top = latency.max() as f64 / divisor * 1.05;
+    // The histogram holds nothing below a nanosecond, so the range is never
+    // empty, and has a logarithm.
+    let (bottom, top) = decades(latency.min() as f64 / divisor, latency.max() as f64 / divisor);
 
     let mut text = String::new();
     {
@@ -43,7 +45,7 @@ pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(0.0..end, 0.0..top)?;
+            .build_cartesian_2d(0.0..end, (bottom..top).log_scale())?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -52,7 +54,7 @@ pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box
             .x_desc("percentile")
             .y_desc(format!("latency ({unit})"))
             .x_label_formatter(&|step| percentile(*step))
-            .y_label_formatter(&|value| crate::units::grouped(*value, decimals(top)))
+            .y_label_formatter(&|value| crate::units::grouped(*value, decimals(*value)))
             .label_style(("sans-serif", 14))
             .axis_desc_style(("sans-serif", 15))
             .draw()?;
@@ -89,11 +91,18 @@ fn unit(max: u64) -> (&'static str, f64) {
     if max < 10_000_000 { ("µs", 1e3) } else { ("ms", 1e6) }
 }
 
-/// Decimals which tell the axis' labels apart.
-fn decimals(top: f64) -> usize {
-    match top {
-        top if top < 1.0 => 3,
-        top if top < 20.0 => 1,
+/// The whole decades that these values lie in, with a little air above.
+fn decades(min: f64, max: f64) -> (f64, f64) {
+    let bottom = 10_f64.powf(min.max(1e-3).log10().floor());
+    (bottom, (max * 1.1).max(bottom * 10.0))
+}
+
+/// Decimals which a label of the axis needs.
+fn decimals(value: f64) -> usize {
+    match value {
+        value if value < 0.01 => 3,
+        value if value < 0.1 => 2,
+        value if value < 1.0 => 1,
         _ => 0,
     }
 }
@@ -124,6 +133,28 @@ mod tests {
             assert!(!text.contains("NaN") && !text.contains("inf"));
             assert!(text.contains("&lt;caption&gt; &amp; more"));
         }
+    }
+
+    // On a linear axis the first decade would be a hundredth of the height.
+    #[test]
+    fn each_decade_of_latency_has_the_same_room() {
+        assert_eq!(decades(25.0, 900.0), (10.0, 900.0 * 1.1));
+        assert_eq!(decades(10.0, 10.0), (10.0, 100.0));
+        let mut latency = Histogram::<u64>::new(3).expect("3 digits are valid");
+        for nanos in [10_000, 100_000, 1_000_000, 9_000_000] {
+            latency.record_n(nanos, 10).expect("it resizes");
+        }
+        let text = svg(&latency, "decades").expect("a chart");
+        let height = |label: &str| {
+            let lines: Vec<&str> = text.lines().collect();
+            let at = lines.iter().position(|line| line.trim() == label);
+            let at = at.unwrap_or_else(|| panic!("no label {label}: {text}"));
+            let attribute = lines[at - 1].split(" y=\"").nth(1).and_then(|rest| rest.split('"').next());
+            attribute.and_then(|y| y.parse::<f64>().ok()).expect("a text stands somewhere")
+        };
+        let first = height("10") - height("100");
+        let second = height("100") - height("1,000");
+        assert!(first > 50.0 && (first - second).abs() < 2.0, "{first} {second}");
     }
 
     #[test]
