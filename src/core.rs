@@ -46,6 +46,10 @@ pub(crate) enum Purpose {
     Service(u16),
     /// To try accepting again.
     Accept,
+    /// To make listeners again that have failed.
+    Listen,
+    /// To try connecting again.
+    Connect,
     /// To give up on what a datagram socket cannot send.
     Stalled(SocketId),
     /// Something is due of a child.

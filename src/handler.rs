@@ -230,10 +230,14 @@ pub trait StreamHandler: 'static {
         let _ = io;
     }
 
-    /// A listener of this service failed for good (`EBADF`, `EINVAL`, …) and
-    /// is closed. Logged as an error by default.
+    /// A listener of this service failed (`EBADF`, `EINVAL`, …), and its socket
+    /// is closed. The reactor tries to make it again, under the same id, for
+    /// [`Config::listen_again`](crate::Config::listen_again); when that is over
+    /// it is told once more, with the last reason, and the listener is gone.
+    /// [`Reactor::is_listening`](crate::Reactor::is_listening) says how it is,
+    /// [`Reactor::local`](crate::Reactor::local) whether it is still there. The
+    /// log has both in any case; by default nothing else happens.
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
-        let _ = io;
-        log::error!("listener {listener} failed and is closed: {error}");
+        let _ = (io, listener, error);
     }
 }

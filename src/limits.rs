@@ -53,7 +53,8 @@ pub struct Limits {
     pub max_input: usize,
     /// Time for an outbound connection to come about
     /// ([`Io::connect`](crate::Io::connect)). `None`: as long as the system
-    /// tries, which is minutes. Default 30 s.
+    /// tries, which is minutes; where the backlog of a Unix socket is full, for
+    /// ever. Default 30 s.
     pub connect: Option<Duration>,
     /// Time without a byte in either direction. `None`: no limit. Default
     /// 300 s; [`Io::set_idle`](crate::Io::set_idle) changes it for one connection.
@@ -191,6 +192,15 @@ pub struct Config {
     /// How long accepting pauses when the system is out of file descriptors
     /// or memory, if no connection closes before. Default 100 ms.
     pub accept_retry: Duration,
+    /// How long the reactor tries to make a listener again that has failed for
+    /// good (`EBADF`, `EINVAL`: somebody else has closed its socket): at the
+    /// same endpoint, after [`accept_retry`](Self::accept_retry) and then twice
+    /// as long each time, up to 5 s. After this time it is given up;
+    /// [`StreamHandler::listener_failed`](crate::StreamHandler::listener_failed)
+    /// is told of both, and [`Reactor::serve_forever`](crate::Reactor::serve_forever)
+    /// ends when it was the last. `None`: it is given up at once, and what
+    /// follows from that is for its owner. Default 60 s.
+    pub listen_again: Option<Duration>,
     /// Events taken from the system in one turn; there is room for all of them
     /// from the start. At most 1,048,576. Default 1,024.
     pub events_per_turn: usize,
@@ -261,6 +271,7 @@ impl Default for Config {
             max_sockets: 1024,
             accepts_per_turn: 64,
             accept_retry: Duration::from_millis(100),
+            listen_again: Some(Duration::from_secs(60)),
             events_per_turn: 1024,
             busy_poll: None,
             read_buffer: 64 << 10,

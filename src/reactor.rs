@@ -6,12 +6,14 @@ mod adopt;
 mod check;
 mod children;
 mod connect;
+mod crowd;
 mod datagrams;
 mod dispatch;
 mod flush;
 mod listeners;
 mod read;
 mod reap;
+mod relisten;
 mod services;
 mod shutdown;
 mod single;
@@ -29,6 +31,7 @@ use std::time::Duration;
 pub use self::services::Service;
 pub use self::single::Handled;
 
+use self::crowd::Crowd;
 use self::listeners::Listeners;
 use self::sockets::Ports;
 use self::stage::Stage;
@@ -123,6 +126,12 @@ pub struct Reactor<D: Driver = MioDriver> {
     /// Up to when things have happened that were not all reported yet, and how
     /// many more events may be needed for that.
     unheard: Option<(Moment, usize)>,
+    /// Connections that could not be begun yet.
+    crowd: Crowd,
+    /// `serve_forever` is what takes the turns.
+    serves_forever: bool,
+    /// What it ends with: nothing is left that it could serve.
+    lost: Option<Error>,
 }
 
 impl Reactor<MioDriver> {
@@ -173,6 +182,9 @@ impl<D: Driver> Reactor<D> {
             more_events: false,
             is_due: false,
             unheard: None,
+            crowd: Crowd::default(),
+            serves_forever: false,
+            lost: None,
             stage: Stage::new(core),
         })
     }
@@ -215,11 +227,24 @@ impl<D: Driver> Reactor<D> {
     /// # Errors
     ///
     /// [`Error::System`] if waiting for events fails, which no connection can
-    /// cause.
+    /// cause. [`Error::Listen`] when the last listener has failed and could not be
+    /// made again ([`Config::listen_again`]), and there is no datagram socket
+    /// either: what was under way then has had [`DRAIN`](crate::DRAIN) to end.
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
-        while !self.pass(None)?.1 {}
-        Ok(())
+        self.serves_forever = true;
+        let outcome = loop {
+            match self.pass(None) {
+                Ok((_, false)) => {}
+                Ok((_, true)) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.serves_forever = false;
+        match self.lost.take() {
+            Some(error) => Err(error),
+            None => outcome,
+        }
     }
 
     /// One pass of the loop: see the type. Waits for events for at most

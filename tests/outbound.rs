@@ -290,3 +290,37 @@ fn a_peer_that_has_said_all_before_it_is_there_is_heard_to_its_end() {
     assert_eq!(next(&told), Told::Eof(id));
     assert!(matches!(next(&told), Told::Close(..)));
 }
+
+/// The system says EAGAIN, and no event tells when there is room.
+#[test]
+fn a_unix_socket_whose_backlog_is_full_is_waited_for() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("crowded");
+    let address = SockAddr::unix(&path).expect("a short path");
+    let unix = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a descriptor is free");
+    let listener = unix();
+    listener.bind(&address).expect("a free path");
+    listener.listen(0).expect("it is bound");
+    let mut crowd = Vec::new();
+    loop {
+        let client = unix();
+        client.set_nonblocking(true).expect("a socket");
+        if client.connect(&address).is_err() {
+            break;
+        }
+        crowd.push(client);
+    }
+    assert!(!crowd.is_empty(), "its backlog is full");
+    let (dialler, told) = dialler();
+    let to = Endpoint::Unix(path);
+    let (at, shown) = (to.clone(), to.to_string());
+    let id = dialler.ask(move |_, io| io.connect(&at, 7).expect("there is room"));
+    // It has been tried more than once.
+    while dialler.stats().system.connect < 3 {
+        std::thread::yield_now();
+    }
+    assert!(told.try_recv().is_err(), "nothing has become of it yet");
+    let _first = listener.accept().expect("they wait");
+    assert_eq!(next(&told), Told::Open(id, 7, shown));
+}

@@ -88,6 +88,7 @@ fn the_configuration_is_that_of_the_table() {
         max_sockets,
         accepts_per_turn,
         accept_retry,
+        listen_again,
         events_per_turn,
         busy_poll,
         read_buffer,
@@ -108,6 +109,7 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::max_sockets", count(max_sockets));
     assert_says("Config::accepts_per_turn", count(accepts_per_turn));
     assert_says("Config::accept_retry", time(accept_retry));
+    assert_says("Config::listen_again", time(listen_again));
     assert_says("Config::events_per_turn", count(events_per_turn));
     assert_eq!(busy_poll, None);
     assert_says("Config::busy_poll", "off");

@@ -140,6 +140,42 @@ fn whom_nobody_answers_gives_up_after_half_a_minute() {
     assert_eq!(waited, 30);
 }
 
+/// It failed at once, where others wait.
+#[test]
+fn a_unix_socket_whose_backlog_is_full_is_waited_for() {
+    let at = endpoint("unix:/host");
+    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let net = reactor.driver_mut().net_mut();
+    net.host(&at, Script::new().send("x").finish());
+    net.crowd(&at, Duration::from_secs(5));
+    for tag in 0..10 {
+        reactor.connect(&service, &at, tag).expect("there is room");
+    }
+    run(&mut reactor, 1);
+    let took = Duration::from_nanos(reactor.driver().net().now().as_nanos());
+    assert!((Duration::from_secs(5)..Duration::from_millis(5300)).contains(&took), "{took:?}");
+    let connects = reactor.stats().system.connect;
+    assert!(connects < 10 * 70, "{connects} calls: less and less often");
+    let dialler = reactor.get_mut(&service);
+    dialler.opened.sort_unstable();
+    assert_eq!(dialler.opened, Vec::from_iter(0..10));
+    assert_eq!(dialler.failed, []);
+}
+
+#[test]
+fn a_backlog_that_stays_full_is_waited_for_as_long_as_connecting_may_take() {
+    let at = endpoint("unix:/host");
+    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let net = reactor.driver_mut().net_mut();
+    net.host(&at, Script::new().finish());
+    net.crowd(&at, Duration::from_secs(600));
+    reactor.connect(&service, &at, 9).expect("there is room");
+    run(&mut reactor, 1);
+    let waited = reactor.driver().net().now().as_nanos() / 1_000_000_000;
+    assert_eq!(reactor.get_mut(&service).failed, [(9, io::ErrorKind::TimedOut)]);
+    assert_eq!(waited, 30);
+}
+
 #[test]
 fn where_nobody_listens_it_is_refused() {
     for seed in 0..100 {

@@ -21,8 +21,11 @@ For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
 SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within 10 s; a
 second one, a second or more later, ends it at once.
 
-Exit status: 0, or 128 + N after a second signal N; 2 when the arguments make
-no sense or an endpoint cannot be served.";
+A listener that fails is made again.
+
+Exit status: 0, or 128 + N after a second signal N; 1 when the last listener has
+failed and could not be made again for 60 s; 2 when the arguments make no sense
+or an endpoint cannot be served.";
 
 /// Serves echo, upper, once, chat, command, upload and console, on any
 /// endpoints, from one thread.

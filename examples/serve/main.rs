@@ -27,7 +27,7 @@ use bytes::BytesMut;
 use clap::Parser;
 use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper};
 use serve_forever::{
-    BoxError, Config, DRAIN, DatagramHandler, Endpoint, Limits, Orphans, Reactor, Service, Signals,
+    BoxError, Config, DRAIN, DatagramHandler, Endpoint, Error, Limits, Orphans, Reactor, Service, Signals,
     StreamHandler,
 };
 
@@ -203,9 +203,17 @@ fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {
         .framing(arguments.framing))
 }
 
-/// Serves until a signal comes. `Some` number of a second one that cut the end
-/// short.
-fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
+/// How it ended.
+enum Ended {
+    InOrder,
+    /// A second signal, this one, cut the end short.
+    Forced(i32),
+    /// The last listener had failed, and could not be made again.
+    Lost(Error),
+}
+
+/// Serves until a signal comes, or there is nothing left to serve.
+fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     // Beside the clients there are the program's own connections.
     let has_operator = arguments.served.iter().any(|served| served.kind == Kind::Console);
     let own = Signals::CONNECTIONS + Orphans::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
@@ -234,16 +242,31 @@ fn run(arguments: &Arguments) -> Result<Option<i32>, BoxError> {
             .adopt_input(console, io::stdin().as_fd().try_clone_to_owned()?)
             .map_err(|error| format!("standard input: {error}"))?;
     }
-    server.reactor.serve_forever()?;
-    Ok(server.reactor.get(&signals).forced())
+    match server.reactor.serve_forever() {
+        Err(error @ Error::Listen { .. }) => Ok(Ended::Lost(error)),
+        outcome => {
+            outcome?;
+            Ok(server.reactor.get(&signals).forced().map_or(Ended::InOrder, Ended::Forced))
+        }
+    }
 }
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error));
     let mut backlog = logging::init(arguments.verbose, arguments.quiet);
     let status = match run(&arguments) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Ok(Ended::InOrder) => ExitCode::SUCCESS,
+        Ok(Ended::Forced(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Ok(Ended::Lost(error)) => {
+            let _ = backlog.write_all(
+                format!(
+                    "serve: nothing is left to serve: {error}
+"
+                )
+                .as_bytes(),
+            );
+            ExitCode::FAILURE
+        }
         Err(error) => {
             // Whether anybody reads it changes nothing.
             let _ = backlog.write_all(format!("serve: {error}\n").as_bytes());

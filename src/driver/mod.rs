@@ -239,7 +239,8 @@ pub trait Driver {
     ///
     /// # Errors
     ///
-    /// What the system says, if it says so at once.
+    /// What the system says, if it says so at once. `WouldBlock` where there is
+    /// no room yet, and no event would tell of it: it is tried again.
     fn connect(&mut self, to: &Endpoint) -> io::Result<Self::Stream>;
 
     /// Whether a stream that is being connected has come about, and to whom;

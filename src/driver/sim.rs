@@ -279,6 +279,9 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             self.net.faults.exhausted += 1;
             return Err(Errno::MFILE.into());
         }
+        if self.net.is_crowded(to) {
+            return Err(Errno::AGAIN.into());
+        }
         Ok(SimStream(self.net.dial(to)))
     }
 

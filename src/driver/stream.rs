@@ -114,8 +114,8 @@ impl MioStream {
             }
             Endpoint::Unix(path) => {
                 let socket = unix::socket(Type::STREAM)?;
-                // EAGAIN, a full backlog, is final here: no event would come
-                // of it (unix(7)).
+                // EAGAIN is a full backlog, of which no event would come
+                // (connect(2)).
                 begin(socket.connect(&SockAddr::unix(path)?))?;
                 Ok(Self::unix(socket))
             }

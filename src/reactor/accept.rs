@@ -16,6 +16,8 @@ enum Verdict {
     Empty,
     /// That one connection is lost, or a signal came; the next may be well.
     Next,
+    /// So it may be; but it may come again and again, whoever connects.
+    Network,
     /// There are no descriptors or no memory for another connection.
     Exhausted,
     /// It will never work again.
@@ -33,22 +35,23 @@ impl Verdict {
         }
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Exhausted,
-            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
-                Self::Broken
-            }
-            // Among them what accept(2) hands on from the network
-            // (ECONNABORTED, EPROTO, ENETDOWN, …), and EPERM of a firewall.
+            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) => Self::Broken,
+            Some(Errno::CONNABORTED | Errno::PROTO) => Self::Next,
+            // What accept(2) hands on from the network, "like EAGAIN by
+            // retrying", and EPERM of a firewall. Of these EOPNOTSUPP may also
+            // say that it is no stream socket, which none here is.
             Some(
-                Errno::CONNABORTED
-                | Errno::PROTO
-                | Errno::PERM
+                Errno::PERM
+                | Errno::OPNOTSUPP
                 | Errno::TIMEDOUT
                 | Errno::NETDOWN
                 | Errno::NOPROTOOPT
                 | Errno::HOSTDOWN
                 | Errno::HOSTUNREACH
                 | Errno::NETUNREACH,
-            ) => Self::Next,
+            ) => Self::Network,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Some(Errno::NONET) => Self::Network,
             // Whatever it is, it may come again at once: no spinning on it.
             _ => Self::Exhausted,
         }
@@ -83,6 +86,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Accepts up to `share` connections.
     pub(super) fn accept_from(&mut self, id: ListenerId, share: usize) {
+        let mut failures = 0;
         for _ in 0..share {
             if self.listeners.paused.is_some() || !self.listeners.takes_more() {
                 return;
@@ -99,18 +103,24 @@ impl<D: Driver> Reactor<D> {
                 }
                 Err(error) => error,
             };
-            match Verdict::of(&error) {
+            let verdict = Verdict::of(&error);
+            match verdict {
                 Verdict::Empty => {
                     listener.ready = false;
                     self.listeners.pause_logged = false;
                     return;
                 }
-                Verdict::Next => {
+                Verdict::Next | Verdict::Network => {
                     self.stage.core.stats.accept_errors += 1;
                     log::debug!("listener {id}: a connection was lost before it was accepted: {error}");
+                    failures += usize::from(matches!(verdict, Verdict::Network));
+                    if failures == share {
+                        // No spinning on it.
+                        return self.pause_accepting(&error);
+                    }
                 }
                 Verdict::Exhausted => return self.pause_accepting(&error),
-                Verdict::Broken => return self.lose_listener(id, service, &error),
+                Verdict::Broken => return self.lose_listener(id, error),
             }
         }
     }
@@ -238,12 +248,6 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    #[cold]
-    fn lose_listener(&mut self, id: ListenerId, service: u16, error: &io::Error) {
-        self.listeners.close(&mut self.driver, id);
-        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, error));
-    }
-
     /// Accepts what has connected already, up to the backlog, and closes
     /// every listener.
     pub(super) fn close_listeners(&mut self) {
@@ -255,5 +259,6 @@ impl<D: Driver> Reactor<D> {
             self.accept_from(id, share);
             self.listeners.close(&mut self.driver, id);
         }
+        self.watch_failed();
     }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::{Reactor, Service};
-use crate::driver::{ListenOptions, MioDriver};
+use crate::driver::MioDriver;
 use crate::error::{Error, Result};
 use crate::handler::StreamHandler;
 use crate::id::{ConnId, ListenerId};
@@ -118,7 +118,8 @@ impl Reactor<MioDriver> {
     /// Takes over a listening socket that somebody else made (TCP or Unix
     /// stream): one that a supervisor passed on, or that was bound before
     /// privileges were dropped. It becomes non-blocking; its options stay as
-    /// they are, and so does its file, if it has one, when it closes.
+    /// they are, and so does its file, if it has one, when it closes. It cannot
+    /// be made again when it fails.
     ///
     /// # Errors
     ///
@@ -132,8 +133,7 @@ impl Reactor<MioDriver> {
     ) -> Result<ListenerId> {
         let index = self.index_of(service)?;
         let limit = self.stage.core.config.max_listeners;
-        let backlog = ListenOptions::default().backlog;
         let make = |token| self.driver.adopt_listener(socket, token);
-        self.listeners.open(limit, index, backlog, &"a socket that was passed on", make)
+        self.listeners.open(limit, index, None, &"a socket that was passed on", make)
     }
 }

@@ -50,7 +50,8 @@ impl<D: Driver> Reactor<D> {
             let is_to_be_pipe = conn.has(Flags::PIPE) && conn.phase == Phase::Connecting;
             let begun = !is_to_be_pipe && !core.to_connect.iter().any(|(id, _)| id.0 == key);
             let failed = conn.has(Flags::OWES_ANSWER.union(Flags::PIPE)) && conn.phase == Phase::Dead;
-            holds!(socket == begun || failed, "connection {key} and its socket are not in step");
+            let waits = self.crowd.waiting.iter().any(|(id, _)| id.0 == key);
+            holds!(socket == (begun && !waits) || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
                 check_overdue(core, ConnId(key), conn)?;
@@ -78,7 +79,12 @@ impl<D: Driver> Reactor<D> {
         for (key, socket) in core.sockets.table.iter() {
             check_socket(core, SocketId(key), socket)?;
         }
-        check_counts(core, self.listeners.paused.is_some())
+        let crowd = &self.crowd;
+        holds!(crowd.timer.is_some() || crowd.waiting.is_empty(), "nobody looks when there is room");
+        let failed = self.listeners.table.iter().any(|(_, listener)| listener.failed.is_some());
+        holds!(self.listeners.again.is_some() || !failed, "a listener that failed is not made again");
+        let own = [self.listeners.paused, self.listeners.again, self.crowd.timer];
+        check_counts(core, own.iter().flatten().count())
     }
 
     /// Holds what the reactor believes of its sockets against what their driver
@@ -320,7 +326,7 @@ fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String
     Ok(())
 }
 
-fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
+fn check_counts(core: &Core, own_timers: usize) -> Result<(), String> {
     for (service, state) in core.services.iter().enumerate() {
         let is_its = |conn: &Conn| usize::from(conn.service) == service && conn.child().is_none();
         let there = core.conns.iter().filter(|(_, conn)| is_its(conn)).count();
@@ -342,7 +348,7 @@ fn check_counts(core: &Core, accept_pauses: bool) -> Result<(), String> {
     holds!(looks == core.looks.len(), "{} looks at deadlines, not {looks}", core.looks.len());
     let stalled = core.sockets.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
     let due = core.children.table.iter().filter(|(_, child)| child.timer.is_some()).count();
-    let timers = of_handlers + stalled + due + usize::from(accept_pauses);
+    let timers = of_handlers + stalled + due + own_timers;
     holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());
     let held = |conn: &Conn| conn.extras.as_ref().map_or(0, |extras| extras.groups.len());
     let memberships: usize = core.conns.iter().map(|(_, conn)| held(conn)).sum();

@@ -2,10 +2,12 @@
 //! and established in phase 2, beside those that are accepted.
 
 use std::io;
+use std::time::Duration;
 
 use super::{Reactor, Service};
 use crate::close::{Close, Deadline};
 use crate::conn::{Flags, Phase};
+use crate::core::{Alarm, Purpose};
 use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -53,9 +55,37 @@ impl<D: Driver> Reactor<D> {
             };
             match stream.and_then(|stream| self.register(id, stream)) {
                 Ok(()) => self.stage.core.watch_deadlines(id),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // It has as long as any other.
+                    self.stage.core.watch_deadlines(id);
+                    self.crowd.waiting.push((id, to));
+                }
                 Err(error) => self.stage.core.kill(id, Close::Io(error)),
             }
         }
+        self.wait_for_room();
+    }
+
+    /// Sets the timer for those who have to wait, twice as long as the last.
+    fn wait_for_room(&mut self) {
+        if self.crowd.waiting.is_empty() {
+            self.crowd.wait = Duration::ZERO;
+        } else if self.crowd.timer.is_none() {
+            let core = &mut self.stage.core;
+            let at = core.moment.plus(self.crowd.wait_longer());
+            self.crowd.timer = Some(core.timers.insert(at, Alarm::once(Purpose::Connect)));
+        }
+    }
+
+    /// Has those tried again, in this turn, who have to wait.
+    #[cold]
+    pub(super) fn connect_again(&mut self) {
+        let core = &mut self.stage.core;
+        if let Some(timer) = self.crowd.timer.take() {
+            core.timers.remove(timer);
+        }
+        core.to_connect.append(&mut self.crowd.waiting);
+        core.listed = true;
     }
 
     /// Phase 2, for those whose events say that something became of them.

@@ -1,8 +1,9 @@
 //! What the reactor listens on.
 
+use std::time::Duration;
 use std::{fmt, io};
 
-use crate::driver::{Driver, Token};
+use crate::driver::{Driver, ListenOptions, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::{ConnId, Key, ListenerId, SocketId, Table};
@@ -15,8 +16,20 @@ pub(super) struct Listener<L> {
     /// `None` only while it is being opened.
     pub(super) local: Option<Endpoint>,
     pub(super) backlog: u32,
+    /// How it was made, and can be again; `None` of one that was adopted.
+    pub(super) options: Option<Box<ListenOptions>>,
+    /// It is closed, and is to be made again.
+    pub(super) failed: Option<Failed>,
     /// There may be connections to accept: no accept has said otherwise since.
     pub(super) ready: bool,
+}
+
+/// When a listener that has failed is made again.
+pub(super) struct Failed {
+    pub(super) since: Moment,
+    pub(super) next: Moment,
+    /// How long the next attempt was waited for.
+    pub(super) wait: Duration,
 }
 
 /// Whom [`Reactor::handle_request`](crate::Reactor::handle_request) waits for.
@@ -41,6 +54,8 @@ pub(super) struct Listeners<L> {
     /// While the system has no descriptors or memory for more connections:
     /// the timer to try again.
     pub(super) paused: Option<Key>,
+    /// While some have failed: the timer to make them again.
+    pub(super) again: Option<Key>,
     /// That it pauses was logged, and no listener has been found empty since:
     /// once is enough for all the attempts in between.
     pub(super) pause_logged: bool,
@@ -49,7 +64,14 @@ pub(super) struct Listeners<L> {
 
 impl<L> Listeners<L> {
     pub(super) const fn new() -> Self {
-        Self { table: Table::new(), ready: Vec::new(), paused: None, pause_logged: false, single: None }
+        Self {
+            table: Table::new(),
+            ready: Vec::new(),
+            paused: None,
+            again: None,
+            pause_logged: false,
+            single: None,
+        }
     }
 
     /// Takes a listener in that `make` gives for its token, with where it
@@ -58,14 +80,22 @@ impl<L> Listeners<L> {
         &mut self,
         limit: usize,
         service: u16,
-        backlog: u32,
+        options: Option<&ListenOptions>,
         at: &dyn fmt::Display,
         make: impl FnOnce(Token) -> io::Result<(L, Endpoint)>,
     ) -> Result<ListenerId> {
         if self.table.len() >= limit {
             return Err(Error::Full { what: "listeners", limit });
         }
-        let key = self.table.insert(Listener { socket: None, service, local: None, backlog, ready: false });
+        let key = self.table.insert(Listener {
+            socket: None,
+            service,
+            local: None,
+            backlog: options.map_or_else(|| ListenOptions::default().backlog, |options| options.backlog),
+            options: options.cloned().map(Box::new),
+            failed: None,
+            ready: false,
+        });
         match make(Token::listener(ListenerId(key))) {
             Ok((socket, local)) => {
                 if let Some(listener) = self.table.get_mut(key) {
@@ -105,10 +135,16 @@ impl<L> Listeners<L> {
     pub(super) fn note(&mut self, id: ListenerId) {
         if let Some(listener) = self.table.get_mut(id.0)
             && !listener.ready
+            && listener.socket.is_some()
         {
             listener.ready = true;
             self.ready.push(id);
         }
+    }
+
+    /// When the first of those that have failed is made again.
+    pub(super) fn next_attempt(&self) -> Option<Moment> {
+        self.table.iter().filter_map(|(_, listener)| Some(listener.failed.as_ref()?.next)).min()
     }
 
     /// True when accepting would do something now.

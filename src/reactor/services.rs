@@ -70,6 +70,10 @@ impl<D: Driver> Reactor<D> {
     /// refused. The file is removed when the listener closes, if it is still
     /// the one that was made.
     ///
+    /// A listener that fails is made again at the same endpoint, with the same
+    /// options and under the same id: see
+    /// [`Config::listen_again`](crate::Config::listen_again).
+    ///
     /// # Errors
     ///
     /// [`Error::Listen`] with the system's reason: the address is in use, not
@@ -88,7 +92,15 @@ impl<D: Driver> Reactor<D> {
         }
         let limit = self.stage.core.config.max_listeners;
         let make = |token| self.driver.listen(at, options, token);
-        self.listeners.open(limit, index, options.backlog, at, make)
+        self.listeners.open(limit, index, Some(options), at, make)
+    }
+
+    /// Whether a listener listens: `false` if it is closed, and while one that
+    /// has failed is to be made again
+    /// ([`Config::listen_again`](crate::Config::listen_again)).
+    #[must_use]
+    pub fn is_listening(&self, listener: ListenerId) -> bool {
+        self.listeners.table.get(listener.0).is_some_and(|listener| listener.socket.is_some())
     }
 
     /// Where a listener listens or a datagram socket is bound, with the real

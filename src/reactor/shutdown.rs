@@ -126,6 +126,7 @@ impl<D: Driver> Reactor<D> {
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }
+        self.watch_failed();
         self.close_sockets(true);
         self.resume_accepting();
         self.kill_children();

@@ -42,6 +42,14 @@ impl<D: Driver> Reactor<D> {
                     self.resume_accepting();
                     continue;
                 }
+                Purpose::Listen => {
+                    self.listen_again();
+                    continue;
+                }
+                Purpose::Connect => {
+                    self.connect_again();
+                    continue;
+                }
                 Purpose::Stalled(id) => {
                     core.timers.remove(timer);
                     self.give_up_sending(id);
@@ -71,7 +79,11 @@ impl<D: Driver> Reactor<D> {
                 Purpose::Service(service) => {
                     self.with_service(service, "tick", |serve, io| serve.tick(io, TimerId(timer)));
                 }
-                Purpose::Accept | Purpose::Stalled(_) | Purpose::Child(_) => {}
+                Purpose::Accept
+                | Purpose::Listen
+                | Purpose::Connect
+                | Purpose::Stalled(_)
+                | Purpose::Child(_) => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serve_forever::Endpoint;
 
 use crate::util::program::{Program, Serve, Signal, command, example, listening, wait_until};
-use crate::util::{Client, DatagramClient};
+use crate::util::{Client, DatagramClient, have};
 
 /// All services, each at an endpoint of its kinds in this directory.
 fn everything(directory: &str) -> Vec<String> {
@@ -196,6 +196,27 @@ fn nobody_who_reads_its_stderr_does_not_hurt_it() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("it is small")).expect("it is not 0");
     rustix::process::kill_process(pid, Signal::TERM).expect("it is ours");
     wait_until("it ends", || rustix::process::test_kill_process(pid).is_err());
+}
+
+/// Whoever may administer the network can do that to a program (ss(8)).
+#[test]
+fn a_listener_whose_socket_is_destroyed_is_made_again_at_its_port() {
+    if !have("ss") {
+        return;
+    }
+    let serve = Serve::start(&["-v", "echo=127.0.0.1:0"]);
+    let Endpoint::Tcp(at) = serve.at(0) else { panic!("it is of TCP") };
+    let kill = ["-K", "-l", "-t", "sport", "=", &format!(":{}", at.port())];
+    std::process::Command::new("ss").args(kill).output().expect("it was found");
+    // It tells of what has become of nothing, where it may not.
+    if std::net::TcpStream::connect(at).is_ok() && !serve.program.stderr().contains("the listener failed") {
+        return eprintln!("skipped: no socket can be destroyed here");
+    }
+    wait_until("it listens again", || serve.program.stderr().contains("listening again"));
+    let client = serve.connect(0);
+    client.send("still here");
+    client.expect("still here");
+    assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use serve_forever::driver::sim::{Pace, Script, Weather};
+use serve_forever::driver::sim::{Pace, Script, SimDriver, Weather};
 use serve_forever::services::Echo;
 use serve_forever::sim::World;
-use serve_forever::{Config, Limits};
+use serve_forever::{Config, Endpoint, Error, Limits, Reactor};
 
 use super::handlers::{Call, Scripted, calm, patient, run};
 
@@ -57,7 +57,7 @@ fn no_descriptor_and_no_memory_pause_accepting_for_a_while() {
 
 #[test]
 fn the_owner_of_a_listener_that_will_never_work_again_is_told() {
-    for error in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP] {
+    for error in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK] {
         let failed = Rc::new(Cell::new(0));
         let count = Rc::clone(&failed);
         let handler = Scripted::new(move |io, call| {
@@ -68,7 +68,9 @@ fn the_owner_of_a_listener_that_will_never_work_again_is_told() {
             }
             Ok(())
         });
-        let mut world = calm(handler, patient());
+        let config = Config { listen_again: None, ..Config::default() };
+        let mut world = World::<_, true>::with_config(1, Weather::calm(), handler, patient(), config)
+            .expect("good limits");
         let before = world.play(Script::new().send("a\n").after(Duration::from_secs(2)).send("b\n").finish());
         world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
         let at = world.tcp().clone();
@@ -81,6 +83,105 @@ fn the_owner_of_a_listener_that_will_never_work_again_is_told() {
         assert!(world.client(unlucky).was_refused(), "its socket is closed");
         assert_eq!(world.client(other).received(), b"c\n", "the other listener goes on");
     }
+}
+
+/// accept(2) lists it among those to retry; it closed the listener for good.
+#[test]
+fn what_the_network_says_of_a_connection_closes_no_listener() {
+    let errors = [Errno::OPNOTSUPP, Errno::NONET, Errno::NETDOWN, Errno::HOSTUNREACH, Errno::PERM];
+    for error in errors {
+        let failed = Rc::new(Cell::new(0));
+        let mut world = calm(counting(&failed), patient());
+        // It is said of whoever connects for a while.
+        world.net_mut().exhaust(Duration::from_secs(3), error);
+        let client = world.play(Script::new().send("hello\n").finish());
+        run(&mut world);
+        assert_eq!(world.client(client).received(), b"hello\n", "{error}");
+        assert_eq!(failed.get(), 0, "{error}");
+        assert!(world.reactor().stats().accept_pauses <= 31, "it does not spin on {error}");
+    }
+}
+
+/// Echoes lines, and counts how often it is told of a listener.
+fn counting(failed: &Rc<Cell<usize>>) -> Scripted {
+    let count = Rc::clone(failed);
+    Scripted::new(move |io, call| {
+        match call {
+            Call::ListenerFailed => count.set(count.get() + 1),
+            Call::Line(line) => drop(io.write(line)),
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// A program whose only listener had died went on and served nobody.
+#[test]
+fn a_listener_that_fails_is_made_again_and_serves_as_before() {
+    for error in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK] {
+        let failed = Rc::new(Cell::new(0));
+        let mut world = calm(counting(&failed), patient());
+        let before =
+            world.play(Script::new().send("a\n").after(Duration::from_secs(20)).send("b\n").finish());
+        world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
+        let at = world.tcp().clone();
+        // Somebody else is there for a while.
+        world.net_mut().take_endpoint(&at, Duration::from_secs(9));
+        world.net_mut().break_listener(&at, error);
+        let unlucky = world.play(Script::new().starting_after(Duration::from_secs(2)));
+        let after = world.play(Script::new().starting_after(Duration::from_secs(16)).send("c\n").finish());
+        run(&mut world);
+        assert_eq!(failed.get(), 1, "{error}");
+        assert_eq!(world.client(before).received(), b"a\nb\n", "who was there stays");
+        assert!(world.client(unlucky).was_refused(), "nobody listens meanwhile");
+        assert_eq!(world.client(after).received(), b"c\n", "{error}: it listens again");
+    }
+}
+
+#[test]
+fn a_listener_that_cannot_be_made_again_is_given_up_and_its_owner_told() {
+    let failed = Rc::new(Cell::new(0));
+    let mut world = calm(counting(&failed), patient());
+    let at = world.tcp().clone();
+    world.net_mut().take_endpoint(&at, Duration::from_secs(600));
+    world.net_mut().break_listener(&at, Errno::INVAL);
+    world.run_for(Duration::from_secs(59)).expect("it keeps its promises");
+    assert_eq!(failed.get(), 1);
+    let registered = world.reactor().stats().system.register;
+    assert!(registered < 40, "{registered} attempts: less and less often");
+    world.run_for(Duration::from_secs(2)).expect("it keeps its promises");
+    assert_eq!(failed.get(), 2);
+    let other = world.play_unix(Script::new().send("c\n").finish());
+    run(&mut world);
+    assert_eq!(world.client(other).received(), b"c\n", "the other listener goes on");
+}
+
+#[test]
+fn to_serve_forever_ends_when_the_last_listener_is_given_up() {
+    let driver = SimDriver::<false>::new(1, Weather::calm());
+    let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
+    let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+    let at: Endpoint = "127.0.0.1:7000".parse().expect("a good endpoint");
+    let listener = reactor.listen(&echo, &at).expect("nobody is there");
+    let net = reactor.driver_mut().net_mut();
+    let client = net.play(&at, Script::new().send("a").after(Duration::from_secs(30)).send("b"));
+    reactor.turn(None).expect("the loop runs");
+    while reactor.connections() == 0 {
+        reactor.turn(None).expect("the loop runs");
+    }
+    let net = reactor.driver_mut().net_mut();
+    net.take_endpoint(&at, Duration::from_secs(600));
+    net.break_listener(&at, Errno::INVAL);
+    let error = reactor.serve_forever().expect_err("nothing is left");
+    assert!(matches!(&error, Error::Listen { endpoint, .. } if *endpoint == at.to_string()), "{error}");
+    assert!(reactor.local(listener).is_none() && !reactor.is_listening(listener));
+    let now = Duration::from_nanos(reactor.driver().net().now().as_nanos());
+    assert!((Duration::from_secs(60)..Duration::from_secs(75)).contains(&now), "{now:?}");
+    assert_eq!(reactor.driver().net().client(client).received(), b"ab", "who was there is served");
+    // It can be used again.
+    reactor.listen(&echo, &"127.0.0.1:7001".parse().expect("a good endpoint")).expect("nobody is there");
+    reactor.drain(Duration::ZERO);
+    reactor.serve_forever().expect("it ends as it was asked to");
 }
 
 #[test]

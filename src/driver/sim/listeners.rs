@@ -34,7 +34,10 @@ impl Network {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, message));
             }
         };
-        if self.listeners.iter().any(|listener| listener.token.is_some() && listener.at == at) {
+        let now = self.now;
+        if self.listeners.iter().any(|listener| listener.token.is_some() && listener.at == at)
+            || self.taken.iter().any(|(taken, until)| *taken == at && *until > now)
+        {
             return Err(Errno::ADDRINUSE.into());
         }
         self.listeners.push(Listening {
@@ -67,7 +70,9 @@ impl Network {
             self.faults.aborted += 1;
             self.wires[place].lose();
             self.send_reset(place, Way::Down);
-            return self.fail(place, What::AcceptFailed, Errno::CONNABORTED);
+            let errors = [Errno::CONNABORTED, Errno::PROTO, Errno::OPNOTSUPP, Errno::HOSTUNREACH];
+            let error = errors[self.rng.size(0, errors.len() - 1)];
+            return self.fail(place, What::AcceptFailed, error);
         }
         self.note(place, What::Accept, listener as u64);
         self.open += 1;

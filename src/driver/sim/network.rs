@@ -108,6 +108,10 @@ pub struct Network {
     pub(super) wires: Vec<Wire>,
     /// Who can be connected to, and what is met there; `None`: no answer.
     pub(super) hosts: Vec<(Endpoint, Option<Script>)>,
+    /// Unix sockets whose backlog is full until some moment.
+    pub(super) crowded: Vec<(Endpoint, u64)>,
+    /// Where somebody else listens until some moment.
+    pub(super) taken: Vec<(Endpoint, u64)>,
     pub(super) mailboxes: Vec<Mailbox>,
     /// Addresses of the server that somebody has asked it at.
     pub(super) asked: BTreeSet<IpAddr>,
@@ -156,6 +160,8 @@ impl Network {
             listeners: Vec::new(),
             wires: Vec::new(),
             hosts: Vec::new(),
+            crowded: Vec::new(),
+            taken: Vec::new(),
             mailboxes: Vec::new(),
             asked: BTreeSet::new(),
             post: Vec::new(),
@@ -223,6 +229,17 @@ impl Network {
         self.hosts.push((at.clone(), None));
     }
 
+    /// The backlog of the Unix socket there is full for this long: who connects
+    /// is told `EAGAIN`, and no event tells when there is room.
+    pub fn crowd(&mut self, at: &Endpoint, time: Duration) {
+        self.crowded.push((at.clone(), self.now.saturating_add(nanos(time))));
+    }
+
+    /// Somebody else listens there for this long: the server cannot.
+    pub fn take_endpoint(&mut self, at: &Endpoint, time: Duration) {
+        self.taken.push((at.clone(), self.now.saturating_add(nanos(time))));
+    }
+
     /// A client does something after a time.
     pub fn later(&mut self, time: Duration, client: ClientId, act: Act) {
         self.acts.push(Some(act));
@@ -274,7 +291,8 @@ impl Network {
     }
 
     /// Every accept on what listens there fails with this error from now on,
-    /// as if its descriptor had been closed under it (`EBADF`).
+    /// as if its descriptor had been closed under it (`EBADF`). What the server
+    /// makes there afterwards is another listener.
     pub fn break_listener(&mut self, at: &Endpoint, error: Errno) {
         for place in 0..self.listeners.len() {
             if self.listeners[place].at == *at {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::network::{Due, Network, Source, Way};
+use super::network::{Due, Listening, Network, Source, Way};
 use super::rng::Odds;
 use super::script::ClientId;
 use super::trace::What;
@@ -19,6 +19,22 @@ impl Network {
     // Connecting
 
     /// The server begins to connect to a host: `listener` is that host's place.
+    /// Who listens by now where this one did.
+    fn listener_now(&self, listener: usize) -> usize {
+        let Some(then) = self.listeners.get(listener).filter(|then| then.token.is_none()) else {
+            return listener;
+        };
+        let is_there = |now: &Listening| now.token.is_some() && now.at == then.at;
+        self.listeners.iter().position(is_there).unwrap_or(listener)
+    }
+
+    /// Whether there is no room for one more at a Unix socket.
+    pub(super) fn is_crowded(&mut self, to: &Endpoint) -> bool {
+        let now = self.now;
+        matches!(to, Endpoint::Unix(_))
+            && (self.crowded.iter().any(|(at, until)| at == to && *until > now) || self.blocks_anyway())
+    }
+
     pub(super) fn dial(&mut self, to: &Endpoint) -> usize {
         let place = self.wires.len();
         let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
@@ -56,7 +72,8 @@ impl Network {
     }
 
     pub(super) fn arrive_at_listener(&mut self, place: usize) {
-        let listener = self.wires[place].listener;
+        let listener = self.listener_now(self.wires[place].listener);
+        self.wires[place].listener = listener;
         let room = self.listeners.get(listener).filter(|listener| listener.token.is_some());
         let room = room.map(|listener| listener.waiting.len() < listener.backlog.max(1));
         match room {

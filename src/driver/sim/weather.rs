@@ -32,7 +32,8 @@ pub struct Weather {
     /// A call is interrupted by a signal, and has done nothing.
     pub interrupted: Odds,
     /// A read, write or accept says `WouldBlock` though it need not; its edge
-    /// follows.
+    /// follows. So does connecting to a Unix socket, of which no edge follows:
+    /// its backlog is full.
     pub would_block: Odds,
     /// A read or a write takes less than it could. Not where the driver
     /// vouches that a short one has met the end of the buffer.
@@ -47,7 +48,8 @@ pub struct Weather {
     pub redundant: Odds,
     /// A wait reports only some of what there is to report.
     pub partial: Odds,
-    /// An accept finds that the connection is lost already (ECONNABORTED).
+    /// An accept finds that the connection is lost already (ECONNABORTED, or
+    /// what the network says of it).
     pub aborted: Odds,
     /// An accept finds that there are no descriptors or no memory (EMFILE,
     /// ENFILE, ENOBUFS, ENOMEM), for a while.

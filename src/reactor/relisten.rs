@@ -1,0 +1,115 @@
+//! Listeners that have failed: closed, told of, and made again.
+
+use std::io;
+use std::time::Duration;
+
+use super::Reactor;
+use super::listeners::Failed;
+use crate::core::{Alarm, Ending, Purpose};
+use crate::driver::{Driver, Token};
+use crate::error::Error;
+use crate::id::ListenerId;
+use crate::limits::DRAIN;
+
+/// The most that is waited between two attempts.
+const SELDOM: Duration = Duration::from_secs(5);
+
+impl<D: Driver> Reactor<D> {
+    /// A listener whose accept says that it will never work again.
+    #[cold]
+    pub(super) fn lose_listener(&mut self, id: ListenerId, error: io::Error) {
+        let core = &self.stage.core;
+        let (now, wait) = (core.moment, core.config.accept_retry);
+        let is_wished = core.config.listen_again.is_some() && self.ending == Ending::Running;
+        let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
+        // What it has left in the file system goes with it.
+        if let Some(socket) = listener.socket.take() {
+            self.driver.close_listener(socket);
+        }
+        listener.ready = false;
+        let service = listener.service;
+        if !is_wished || listener.options.is_none() {
+            return self.give_up_listening(id, error);
+        }
+        if let Some(at) = &listener.local {
+            log::warn!("{at}: the listener failed, and is made again in {wait:?}: {error}");
+        }
+        listener.failed = Some(Failed { since: now, next: now.plus(wait), wait });
+        self.watch_failed();
+        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, &error));
+    }
+
+    /// Tries to make those again for which it is time.
+    #[cold]
+    pub(super) fn listen_again(&mut self) {
+        let now = self.stage.core.moment;
+        for id in self.listeners.ids() {
+            let listener = self.listeners.table.get(id.0);
+            if listener.and_then(|listener| listener.failed.as_ref()).is_some_and(|failed| failed.next <= now)
+            {
+                self.try_to_listen(id);
+            }
+        }
+        self.watch_failed();
+    }
+
+    fn try_to_listen(&mut self, id: ListenerId) {
+        let core = &self.stage.core;
+        let now = core.moment;
+        let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
+        let (Some(failed), Some(options), Some(at)) =
+            (&mut listener.failed, &listener.options, &mut listener.local)
+        else {
+            return;
+        };
+        let outcome = loop {
+            match self.driver.listen(at, options, Token::listener(id)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok((socket, local)) => {
+                log::info!("{local}: listening again");
+                *at = local;
+                listener.socket = Some(socket);
+                listener.failed = None;
+            }
+            Err(error) => {
+                let until = core.config.listen_again.map_or(now, |time| failed.since.plus(time));
+                if now >= until {
+                    return self.give_up_listening(id, error);
+                }
+                failed.wait = failed.wait.saturating_mul(2).min(SELDOM);
+                failed.next = now.plus(failed.wait).min(until);
+                log::debug!("{at}: not listening again yet: {error}");
+            }
+        }
+    }
+
+    /// Closes a listener for good; with the last one `serve_forever` has
+    /// nothing left to serve, unless its owner wants to see to that.
+    fn give_up_listening(&mut self, id: ListenerId, error: io::Error) {
+        let Some(listener) = self.listeners.table.remove(id.0) else { return };
+        let endpoint = listener.local.map(|at| at.to_string()).unwrap_or_default();
+        log::error!("{endpoint}: the listener is given up: {error}");
+        let service = listener.service;
+        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, &error));
+        let core = &mut self.stage.core;
+        let is_last = self.listeners.is_empty() && core.sockets.table.is_empty();
+        if is_last && self.serves_forever && core.config.listen_again.is_some() {
+            core.wish(Ending::Draining(core.moment.plus(DRAIN)));
+            self.lost = Some(Error::Listen { endpoint, source: error });
+        }
+    }
+
+    /// Sets the timer to the next attempt, if there is to be one.
+    pub(super) fn watch_failed(&mut self) {
+        let timers = &mut self.stage.core.timers;
+        if let Some(timer) = self.listeners.again.take() {
+            timers.remove(timer);
+        }
+        self.listeners.again =
+            self.listeners.next_attempt().map(|at| timers.insert(at, Alarm::once(Purpose::Listen)));
+    }
+}
