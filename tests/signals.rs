@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use serve_forever::services::Echo;
-use serve_forever::{Config, Reactor, Signals};
+use serve_forever::{Config, Endpoint, Reactor, Signals};
 
 use util::alone;
 
@@ -61,8 +61,15 @@ fn what_came_between_two_uses_is_heard_by_the_second() {
         bound();
         let mut reactor = Reactor::new(Config::default()).expect("descriptors");
         let signals = Signals::watch(&mut reactor, Duration::from_secs(60)).expect("descriptors");
-        reactor.drain(Duration::ZERO); // nothing of a signal
+        let echo = reactor.add(Echo::new(), Echo::limits()).expect("room for it");
+        let at = "127.0.0.1:0".parse().expect("an endpoint");
+        let listener = reactor.listen(&echo, &at).expect("a free port");
+        let Some(Endpoint::Tcp(at)) = reactor.local(listener) else { panic!("it was just opened") };
+        let _client = std::net::TcpStream::connect(at).expect("it listens");
+        // Nothing of a signal; and there is somebody to be dropped.
+        reactor.drain(Duration::ZERO);
         reactor.serve_forever().expect("it can wait");
+        assert_eq!(reactor.connections(), Signals::CONNECTIONS);
         raise(Signal::TERM);
         reactor.serve_forever().expect("it can wait");
         assert_eq!(reactor.get(&signals).forced(), None);

@@ -60,7 +60,14 @@ impl Waiting {
 
     /// Has the command end.
     fn go_on(&self) {
-        let mut pipe = fs::OpenOptions::new().write(true).open(self.path("pipe")).expect("it is there");
+        use rustix::fs::{Mode, OFlags, open};
+        // It fails as long as nobody reads (fifo(7)), and if nobody does at all.
+        let mut pipe = None;
+        wait_until("the command reads", || {
+            pipe = open(self.path("pipe"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+            pipe.is_some()
+        });
+        let mut pipe = pipe.map(fs::File::from).expect("it was just opened");
         pipe.write_all(b"went on\n").expect("somebody reads");
     }
 }
