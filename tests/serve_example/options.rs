@@ -398,7 +398,7 @@ fn a_file_beyond_the_limit_of_file_sizes_is_refused_and_nothing_else_ends() {
     let _ = client.try_send([b"post|1000000|big\n", &big[..]].concat());
     let answer = client.line();
     assert!(answer.starts_with("err|disk: "), "{answer}");
-    assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 0);
+    assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 0);
     let client = serve.connect(0);
     client.send("post|5|small\nhello");
     client.expect("ok|5|small\n");
