@@ -25,6 +25,7 @@ use crate::hand::Hand;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
 use crate::limits::{Config, Limits};
+use crate::log_rate::LogRates;
 use crate::moment::Moment;
 use crate::socket::Sockets;
 use crate::stats::Stats;
@@ -137,6 +138,8 @@ pub(crate) struct ServiceState {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) stats: Stats,
+    /// What may be logged.
+    pub(crate) rates: LogRates,
     /// Where the moments are counted from.
     epoch: Instant,
     /// The turn's time.
@@ -234,6 +237,7 @@ impl Core {
             to_reap: Vec::new(),
             sockets: Sockets::new(),
             children: Children::new(),
+            rates: LogRates::default(),
             wish: Ending::Running,
             is_over: false,
             is_ending: false,

@@ -192,13 +192,14 @@ pub trait StreamHandler: 'static {
     /// An outbound connection did not come about; `tag` is what
     /// [`Io::connect`](crate::Io::connect) was told, and [`Io::id`] the id that
     /// it gave. Every `connect` is answered once: by this, or by `open`.
-    /// Logged as a warning by default.
+    /// Logged as a warning by default, at a
+    /// [limited rate](crate::LogRate).
     ///
     /// `error` is the system's reason; `TimedOut` after
     /// [`Limits::connect`](crate::Limits::connect), and `ConnectionAborted` if
     /// the handler ended it, or a shutdown did.
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
-        log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+        io.warn_of_connect(tag, error);
     }
 
     /// A child process has exited, and what it left in its pipes was handed
@@ -209,14 +210,14 @@ pub trait StreamHandler: 'static {
         let _ = (io, child, tag, exit);
     }
 
-    /// A child process was not started. Logged as a warning by default.
+    /// A child process was not started. Logged as a warning by default, at a
+    /// [limited rate](crate::LogRate).
     ///
     /// `error` is the system's reason (`NotFound`, `PermissionDenied`, `E2BIG`,
     /// `EAGAIN`, `EMFILE`, …); `ConnectionAborted` if the handler ended it
     /// before it began, or a shutdown did.
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
-        let _ = io;
-        log::warn!("child process {child} (tag {tag}) was not started: {error}");
+        io.warn_of_spawn(child, tag, error);
     }
 
     /// A timer is due that belongs to the service and to no connection.

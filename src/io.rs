@@ -1,6 +1,7 @@
 //! The only door from a handler to the outside.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -63,6 +64,24 @@ impl<'a> Io<'a> {
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.core.stats
+    }
+
+    /// The default of `connect_failed`.
+    #[cold]
+    pub(crate) fn warn_of_connect(&mut self, tag: u64, error: &io::Error) {
+        let (now, here) = (self.now(), self.id());
+        if let Some(more) = self.core.rates.connects.allows(now) {
+            log::warn!("connection {here} (tag {tag}) did not come about: {error}{more}");
+        }
+    }
+
+    /// The default of `spawn_failed`.
+    #[cold]
+    pub(crate) fn warn_of_spawn(&mut self, child: ChildId, tag: u64, error: &io::Error) {
+        let now = self.now();
+        if let Some(more) = self.core.rates.spawns.allows(now) {
+            log::warn!("child process {child} (tag {tag}) was not started: {error}{more}");
+        }
     }
 
     /// How many connections this service has, those that are closing included,

@@ -87,6 +87,7 @@ mod input;
 mod io;
 mod limits;
 mod link;
+mod log_rate;
 mod moment;
 mod printable;
 pub mod process;
@@ -121,6 +122,7 @@ pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, Timer
 pub use crate::io::Io;
 pub use crate::limits::{Config, DRAIN, Limits, Overflow};
 pub use crate::link::{Address, Credentials, Link, Peer, Side};
+pub use crate::log_rate::{LogRate, More};
 #[cfg(feature = "signals")]
 pub use crate::orphans::Orphans;
 pub use crate::printable::Printable;

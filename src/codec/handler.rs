@@ -138,9 +138,10 @@ pub trait FrameHandler: 'static {
 
     /// An outbound connection did not come about. As
     /// [`connect_failed`](crate::StreamHandler::connect_failed) of
-    /// `StreamHandler`. Logged as a warning by default.
+    /// `StreamHandler`. Logged as a warning by default, at a
+    /// [limited rate](crate::LogRate).
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
-        log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+        io.warn_of_connect(tag, error);
     }
 
     /// A child process has exited. As
@@ -152,10 +153,10 @@ pub trait FrameHandler: 'static {
 
     /// A child process was not started. As
     /// [`spawn_failed`](crate::StreamHandler::spawn_failed) of
-    /// `StreamHandler`. Logged as a warning by default.
+    /// `StreamHandler`. Logged as a warning by default, at a
+    /// [limited rate](crate::LogRate).
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
-        let _ = io;
-        log::warn!("child process {child} (tag {tag}) was not started: {error}");
+        io.warn_of_spawn(child, tag, error);
     }
 
     /// A timer is due that belongs to the service and to no connection.

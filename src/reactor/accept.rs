@@ -230,9 +230,11 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.stage.core;
         if self.listeners.paused.is_none() {
             core.stats.accept_pauses += 1;
-            if !std::mem::replace(&mut self.listeners.pause_logged, true) {
+            if !std::mem::replace(&mut self.listeners.pause_logged, true)
+                && let Some(more) = core.rates.accepts.allows(core.now())
+            {
                 log::error!(
-                    "accepting pauses, and is tried again when a connection closes and every {:?}: {error}",
+                    "accepting pauses, and is tried again when a connection closes and every {:?}: {error}{more}",
                     core.config.accept_retry
                 );
             }

@@ -58,7 +58,7 @@ impl<D: Driver> Reactor<D> {
             }
         };
         let Err(error) = sent else { return };
-        log::error!("child process {id} cannot be ended ({signal:?}): {error}");
+        self.log_of_child(format_args!("{id} cannot be ended ({signal:?}): {error}"));
         if signal == Signal::Kill && self.stage.core.is_over {
             self.give_up(id);
         }
@@ -70,7 +70,7 @@ impl<D: Driver> Reactor<D> {
         self.look_at_child(id);
         let Some(child) = self.stage.core.children.table.get(id.0) else { return };
         if child.stage == Stage::Running {
-            log::error!("child process {id} is let go of: it has not ended, though it was killed");
+            self.log_of_child(format_args!("{id} is let go of: it has not ended, though it was killed"));
             if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
                 self.driver.reap(process, Duration::ZERO);
             }
@@ -217,10 +217,10 @@ impl<D: Driver> Reactor<D> {
             Ok(Fate::Running) => {}
             Ok(Fate::Exited(status)) => {
                 if status.is_none() {
-                    log::warn!(
-                        "child process {id} has exited, and nobody knows how: something else in the process \
-                         has waited for it, or SIGCHLD is ignored (waitid(2), ECHILD)"
-                    );
+                    self.log_of_child(format_args!(
+                        "{id} has exited, and nobody knows how: something else in the process has waited \
+                         for it, or SIGCHLD is ignored (waitid(2), ECHILD)"
+                    ));
                 }
                 self.child_exited(id, status);
             }
@@ -230,10 +230,20 @@ impl<D: Driver> Reactor<D> {
             }
             Err(error) => {
                 // The event is used up.
-                log::error!("child process {id} cannot be looked at: {error}");
+                let what = format!("{id} cannot be looked at: {error}");
                 child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
                 self.stage.core.watch_child(id);
+                self.log_of_child(format_args!("{what}"));
             }
+        }
+    }
+
+    /// Something is wrong with a child, which clients may have many of.
+    #[cold]
+    fn log_of_child(&mut self, what: std::fmt::Arguments<'_>) {
+        let core = &mut self.stage.core;
+        if let Some(more) = core.rates.children.allows(core.now()) {
+            log::error!("child process {what}{more}");
         }
     }
 

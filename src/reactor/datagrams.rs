@@ -147,8 +147,13 @@ impl<D: Driver> Reactor<D> {
                 Received::Nothing => return,
             }
             if failures == FAILURES {
-                log::error!("socket {id}: receiving fails again and again; it waits for the next event");
-                if let Some(socket) = self.stage.core.sockets.get_mut(id) {
+                let core = &mut self.stage.core;
+                if let Some(more) = core.rates.sockets.allows(core.now()) {
+                    log::error!(
+                        "socket {id}: receiving fails again and again; it waits for the next event{more}"
+                    );
+                }
+                if let Some(socket) = core.sockets.get_mut(id) {
                     socket.readable = false;
                 }
                 return;

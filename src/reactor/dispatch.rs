@@ -94,11 +94,13 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.stats.slow += 1;
         // What others do from now on in this turn is not as old as the turn.
         self.stage.core.moment = self.clock;
+        let core = &mut self.stage.core;
+        let Some(more) = core.rates.slow.allows(core.now()) else { return };
         let name = self.stage.name(service);
         if here == NOBODY {
-            log::warn!("{name}: `{what}` took {took:?}; everybody else waited");
+            log::warn!("{name}: `{what}` took {took:?}; everybody else waited{more}");
         } else {
-            log::warn!("{name}: `{what}` of connection {here} took {took:?}; everybody else waited");
+            log::warn!("{name}: `{what}` of connection {here} took {took:?}; everybody else waited{more}");
         }
     }
 }

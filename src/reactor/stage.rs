@@ -93,11 +93,12 @@ impl Stage {
     fn panic(&mut self, service: u16, here: ConnId, payload: Box<dyn Any + Send>) -> Close {
         self.core.stats.panicked += 1;
         let text = message(payload);
+        let Some(more) = self.core.rates.panics.allows(self.core.now()) else { return Close::Panicked(text) };
+        let (name, said) = (self.name(service), Printable(&text));
         if here == NOBODY {
-            log::error!("{}: a callback panicked: {}", self.name(service), Printable(&text));
+            log::error!("{name}: a callback panicked: {said}{more}");
         } else {
-            let name = self.name(service);
-            log::error!("{name}: a callback of connection {here} panicked: {}", Printable(&text));
+            log::error!("{name}: a callback of connection {here} panicked: {said}{more}");
         }
         Close::Panicked(text)
     }

@@ -121,13 +121,13 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
     fn close(&mut self, _: &mut Io<'_>, _: u32, _: &Close) {}
 
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
-        log::warn!("connection {} (tag {tag}) did not come about: {error}", io.id());
+        io.warn_of_connect(tag, error);
     }
 
     fn child_exited(&mut self, _: &mut Io<'_>, _: ChildId, _: u64, _: &Exit) {}
 
-    fn spawn_failed(&mut self, _: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
-        log::warn!("child process {child} (tag {tag}) was not started: {error}");
+    fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
+        io.warn_of_spawn(child, tag, error);
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

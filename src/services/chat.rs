@@ -25,8 +25,8 @@ use super::framing::{Framing, LineTooLong, TOO_LONG};
 use super::http_guard::HttpGuard;
 use super::text::clean;
 use crate::{
-    AfterEof, BoxError, Close, ConnId, GroupId, Io, Limits, Link, Overflow, Sent, StreamHandler, Tally,
-    TimerId,
+    AfterEof, BoxError, Close, ConnId, GroupId, Io, Limits, Link, LogRate, Overflow, Sent, StreamHandler,
+    Tally, TimerId,
 };
 
 /// A chat room in lines of UTF-8, for `nc` and `telnet`. All connections of
@@ -90,6 +90,7 @@ pub struct Chat {
     room: Room,
     /// Everybody in the room, from the first on.
     everybody: Option<GroupId>,
+    turned_away: LogRate,
     floor: Floor,
     laggards: Laggards,
     /// A shutdown has begun: what has arrived is delivered at once.
@@ -140,6 +141,7 @@ impl Chat {
             observer: None,
             room: Room::new(),
             everybody: None,
+            turned_away: LogRate::new(),
             floor: Floor::new(Self::BYTES_PER_TURN),
             laggards: Laggards::default(),
             draining: false,
@@ -332,8 +334,11 @@ impl Chat {
     /// A web page can have its reader's browser say lines here.
     fn turn_away(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
         if let Some(number) = session.number.take() {
-            if let Some(member) = self.room.member(number) {
-                log::warn!("chat: {} sends HTTP, of a web page perhaps: nothing is said for it", member.name);
+            if let Some(member) = self.room.member(number)
+                && let Some(more) = self.turned_away.allows(io.now())
+            {
+                let name = &member.name;
+                log::warn!("chat: {name} sends HTTP, of a web page perhaps: it is out{more}");
             }
             self.depart(io, io.id(), number);
         }

@@ -20,7 +20,8 @@ use self::rest::Rests;
 use super::framing::Framing;
 use crate::process::{Exit, Pipe};
 use crate::{
-    AfterEof, BoxError, ChildId, Close, ConnId, Endpoint, Io, Limits, Link, Peer, StreamHandler, TimerId,
+    AfterEof, BoxError, ChildId, Close, ConnId, Endpoint, Io, Limits, Link, LogRate, Peer, StreamHandler,
+    TimerId,
 };
 
 /// What is said to a client when it has come in, unless that is changed.
@@ -88,6 +89,10 @@ pub struct Command {
     waiting: VecDeque<ConnId>,
     /// Replies whose second part comes later.
     rests: Rests,
+    wrong_tokens: LogRate,
+    turned_away: LogRate,
+    /// How many from elsewhere.
+    refused: u64,
 }
 
 type Auditor = Box<dyn FnMut(&Audit<'_>) + Send>;
@@ -186,6 +191,9 @@ impl Command {
             next_job: 0,
             waiting: VecDeque::new(),
             rests: Rests::default(),
+            wrong_tokens: LogRate::new(),
+            turned_away: LogRate::new(),
+            refused: 0,
         }
     }
 
@@ -313,7 +321,14 @@ impl StreamHandler for Command {
     fn verify(&mut self, peer: &Peer) -> bool {
         let welcome = self.token.is_some() || policy::is_local(peer);
         if !welcome {
-            log::warn!("{peer} is refused: it is on another machine, and there is no token");
+            // No time is told here: ten of them, then one for each that doubles.
+            self.refused += 1;
+            let count = self.refused;
+            if count <= 10 || count.is_power_of_two() {
+                log::warn!(
+                    "{peer} is refused: it is on another machine, and there is no token ({count} so far)"
+                );
+            }
         }
         welcome
     }

@@ -12,8 +12,8 @@ use super::framing::{Framing, LineTooLong, TOO_LONG};
 use super::http_guard::HttpGuard;
 use super::text::{clean, one_line};
 use crate::{
-    Address, AfterEof, BoxError, Close, ConnId, DRAIN, GroupId, Io, Limits, Link, Overflow, Peer, Sent,
-    StreamHandler,
+    Address, AfterEof, BoxError, Close, ConnId, DRAIN, GroupId, Io, Limits, Link, LogRate, Overflow, Peer,
+    Sent, StreamHandler,
 };
 
 /// How long a client that was told to go may leave what it was sent unread.
@@ -91,6 +91,7 @@ pub struct Console {
     /// Everybody, so that a shutdown keeps the operator until all clients were
     /// heard.
     everybody: Option<GroupId>,
+    turned_away: LogRate,
 }
 
 #[derive(Debug)]
@@ -128,6 +129,7 @@ impl Console {
             operators: Vec::new(),
             awaited: None,
             everybody: None,
+            turned_away: LogRate::new(),
         }
     }
 
@@ -236,8 +238,11 @@ impl Console {
 
     /// A web page can have its reader's browser say something here.
     fn turn_away(&mut self, io: &mut Io<'_>, number: u64) {
-        if let Some(client) = self.clients.get(&number) {
-            log::warn!("console: {} sends HTTP, of a web page perhaps: nothing of it is shown", client.peer);
+        if let Some(client) = self.clients.get(&number)
+            && let Some(more) = self.turned_away.allows(io.now())
+        {
+            let peer = &client.peer;
+            log::warn!("console: {peer} sends HTTP, of a web page perhaps: nothing of it is shown{more}");
         }
         self.leave(io, number);
         io.close(io.id());

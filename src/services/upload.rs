@@ -16,7 +16,7 @@ use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
 use super::framing::Framing;
 use super::http_guard::HttpGuard;
-use crate::{AfterEof, BoxError, Close, Io, Limits, Link, Peer, Sent, StreamHandler, TimerId};
+use crate::{AfterEof, BoxError, Close, Io, Limits, Link, LogRate, Peer, Sent, StreamHandler, TimerId};
 
 /// Files that are finished in one callback; with more in hand, the others have
 /// their turn first.
@@ -98,6 +98,16 @@ pub struct Upload {
     store: Store,
     stall: Duration,
     on_file: Option<OnFile>,
+    log: Rates,
+}
+
+/// For each kind of line that strangers can cause, and that tells of no file.
+#[derive(Debug, Default)]
+struct Rates {
+    disk: LogRate,
+    refused: LogRate,
+    http: LogRate,
+    cut: LogRate,
 }
 
 /// A file that has come whole.
@@ -148,6 +158,7 @@ impl Upload {
             store: Store::open(directory.as_ref())?,
             stall: Duration::from_secs(60),
             on_file: None,
+            log: Rates::default(),
         })
     }
 
@@ -254,15 +265,30 @@ impl Upload {
     }
 
     /// Says why, and takes nothing more.
-    fn refuse(&self, io: &mut Io<'_>, client: &mut Uploader, refusal: &Refusal) {
-        match refusal {
-            Refusal::Disk(error) => log::error!("cannot take a file of {}: {error}", client.peer),
-            _ => log::info!("refused a file of {}: {refusal}", client.peer),
+    fn refuse(&mut self, io: &mut Io<'_>, client: &mut Uploader, refusal: &Refusal) {
+        let (now, peer) = (io.now(), &client.peer);
+        if let Refusal::Disk(error) = refusal {
+            if let Some(more) = self.log.disk.allows(now) {
+                log::error!("cannot take a file of {peer}: {error}{more}");
+            }
+        } else if let Some(more) = self.log.refused.allows(now) {
+            log::info!("refused a file of {peer}: {refusal}{more}");
         }
         client.incoming = None;
         // A client that takes no output any more needs no reason either.
         let _ = io.write(format!("err|{refusal}{}", self.framing.end()).as_bytes());
         io.close(io.id());
+    }
+
+    /// Nothing more will come of the file under way, if there is one. It is
+    /// removed at once: who sees the connection end finds nothing of it.
+    fn give_up(&mut self, io: &Io<'_>, client: &mut Uploader, why: &dyn fmt::Display) {
+        if let Some(Incoming { name, size, left, .. }) = client.incoming.take()
+            && let Some(more) = self.log.cut.allows(io.now())
+        {
+            let (came, peer) = (size - left, &client.peer);
+            log::info!("{peer} sent {came} of {size} bytes of {name:?}: {why}{more}");
+        }
     }
 
     /// Sees to what holds while a file is under way and not otherwise.
@@ -294,8 +320,9 @@ impl StreamHandler for Upload {
                 client.go_on = Some(io.after(Duration::ZERO)?);
             }
             Err(refusal) => {
-                if is_http {
-                    log::warn!("{}: HTTP, of a web page perhaps: nothing is taken of it", client.peer);
+                if is_http && let Some(more) = self.log.http.allows(io.now()) {
+                    let peer = &client.peer;
+                    log::warn!("{peer}: HTTP, of a web page perhaps: nothing is taken of it{more}");
                 }
                 self.refuse(io, client, &refusal);
             }
@@ -323,7 +350,7 @@ impl StreamHandler for Upload {
         if let Err(refusal) = self.take(io, client, rest, true) {
             self.refuse(io, client, &refusal);
         }
-        client.give_up(&"the client ended its side");
+        self.give_up(io, client, &"the client ended its side");
         Ok(AfterEof::Finish)
     }
 
@@ -345,7 +372,7 @@ impl StreamHandler for Upload {
                 .map_or(Duration::ZERO, |last| io.now().saturating_duration_since(last));
             let Some(left) = self.stall.checked_sub(silent).filter(|left| !left.is_zero()) else {
                 let why = format!("no byte of its file for {silent:.1?}");
-                client.give_up(&why);
+                self.give_up(io, client, &why);
                 return Err(why.into());
             };
             client.look = Some(io.after(left)?);
@@ -353,25 +380,14 @@ impl StreamHandler for Upload {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, mut client: Uploader, why: &Close) {
-        client.give_up(why);
-    }
-}
-
-impl Uploader {
-    /// Nothing more will come of the file under way, if there is one. It is
-    /// removed at once: who sees the connection end finds nothing of it.
-    fn give_up(&mut self, why: &dyn fmt::Display) {
-        if let Some(Incoming { name, size, left, .. }) = self.incoming.take() {
-            let came = size - left;
-            log::info!("{} sent {came} of {size} bytes of {name:?}: {why}", self.peer);
-        }
+    fn close(&mut self, io: &mut Io<'_>, mut client: Uploader, why: &Close) {
+        self.give_up(io, &mut client, why);
     }
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { framing, store, stall, on_file: _ } = self;
+        let Self { framing, store, stall, on_file: _, log: _ } = self;
         f.debug_struct("Upload")
             .field("framing", framing)
             .field("store", store)

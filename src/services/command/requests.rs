@@ -47,7 +47,10 @@ impl Command {
                 Ok(Some(text)) => {
                     if is_http || (self.framing == Framing::Lines && client.guard.is_http_line(&text)) {
                         client.ends = true;
-                        log::warn!("{}: HTTP, of a web page perhaps: nothing is run for it", client.peer);
+                        if let Some(more) = self.turned_away.allows(io.now()) {
+                            let peer = &client.peer;
+                            log::warn!("{peer}: HTTP, of a web page perhaps: nothing is run for it{more}");
+                        }
                         return io.close(id);
                     }
                     self.receive(io, id, text.freeze());
@@ -72,7 +75,9 @@ impl Command {
             Some(token) if !client.is_admitted => {
                 if !token.is(&text) {
                     client.ends = true;
-                    log::warn!("{}: a wrong token", client.peer);
+                    if let Some(more) = self.wrong_tokens.allows(io.now()) {
+                        log::warn!("{}: a wrong token{more}", client.peer);
+                    }
                     return io.close(id);
                 }
                 client.is_admitted = true;
