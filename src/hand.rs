@@ -107,8 +107,15 @@ impl Hand {
         self.open_for = 0;
         self.bytes.clear();
         if self.bytes.capacity() > self.keep {
-            self.bytes = BytesMut::with_capacity(self.size);
+            self.shrink();
         }
+    }
+
+    /// Out of line, so that nothing but the comparison is on the way of an echo.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        self.bytes = BytesMut::with_capacity(self.size);
     }
 }
 
