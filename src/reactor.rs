@@ -119,8 +119,6 @@ pub struct Reactor<D: Driver = MioDriver> {
     clock: Moment,
     /// The last wait ended with an event.
     had_events: bool,
-    /// The last wait may have left events for the next one.
-    more_events: bool,
     /// Something is due in this turn.
     is_due: bool,
     /// Up to when things have happened that were not all reported yet, and how
@@ -179,7 +177,6 @@ impl<D: Driver> Reactor<D> {
             draining_since: now,
             clock: now,
             had_events: false,
-            more_events: false,
             is_due: false,
             unheard: None,
             crowd: Crowd::default(),
@@ -260,8 +257,8 @@ impl<D: Driver> Reactor<D> {
         self.clock = self.driver.now();
         self.had_events = false;
         let (events, finished) = self.pass(max_wait)?;
-        let is_overdue = self.stage.core.next_due() <= self.clock;
-        Ok(Turn { events, more: self.has_work() || is_overdue || self.inbox.is_waiting(), finished })
+        let more = self.has_work() || self.has_events() || self.inbox.is_waiting();
+        Ok(Turn { events, more: more || self.stage.core.next_due() <= self.clock, finished })
     }
 
     /// A turn right after another one, or after the clock was read: how many
@@ -311,7 +308,7 @@ impl<D: Driver> Reactor<D> {
     /// already, `None` if nothing is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        if self.inbox.is_waiting() {
+        if self.inbox.is_waiting() || self.has_events() {
             return Some(Duration::ZERO);
         }
         self.timeout_at(self.driver.now())
@@ -338,10 +335,16 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.moment = self.clock;
     }
 
+    /// True when the system has events for which the last wait had no room. Within
+    /// the loop the next wait finds them at once; an outer loop has to know.
+    fn has_events(&self) -> bool {
+        self.had_events && !self.driver.reported_all()
+    }
+
     /// True when the next turn has something to do without any new event.
     #[inline]
     fn has_work(&self) -> bool {
-        self.stage.core.listed || self.listeners.can_accept() || self.more_events
+        self.stage.core.listed || self.listeners.can_accept()
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use serve_forever::driver::sim::{
     Process, Program, SimChild, SimDriver, SimListener, SimSocket, SimStream, Weather,
 };
-use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token, Waited};
+use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token};
 use serve_forever::process::{Command, Exit, Fate, Signal};
 use serve_forever::{
     BindOptions, BoxError, ChildId, Config, Endpoint, Io, Limits, Link, ListenOptions, Peer, Reactor,
@@ -51,8 +51,12 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<Waited> {
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize> {
         self.inner.wait(timeout, report)
+    }
+
+    fn reported_all(&self) -> bool {
+        self.inner.reported_all()
     }
 
     fn listen(

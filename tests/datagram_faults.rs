@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use serve_forever::driver::{
     Closing, Driver, Event, MioChild, MioDriver, MioListener, MioSocket, MioStream, Moment, Spawned, Token,
-    Waited,
 };
 use serve_forever::process::{Command, Fate, Signal};
 use serve_forever::services::Echo;
@@ -74,13 +73,16 @@ impl Driver for Faulty {
         self.inner.waker()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<Waited> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         let timeout = if self.events.is_empty() { timeout } else { Some(Duration::ZERO) };
         let own = self.events.len();
         self.events.drain(..).for_each(&mut report);
         // When there is room is for the test to say.
-        let waited = self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))?;
-        Ok(Waited { events: own + waited.events, ..waited })
+        Ok(own + self.inner.wait(timeout, |event| report(Event { writable: false, ..event }))?)
+    }
+
+    fn reported_all(&self) -> bool {
+        self.inner.reported_all()
     }
 
     fn listen(

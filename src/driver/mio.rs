@@ -17,7 +17,7 @@ use super::listener::MioListener;
 use super::source::IS_USED_UP;
 use super::stream::MioStream;
 use super::waker::{self, Bell};
-use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token, Waited};
+use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
 use crate::limits::MOST_EVENTS;
 use crate::link::{Peer, Side};
@@ -172,14 +172,13 @@ impl Driver for MioDriver {
     }
 
     #[inline(always)]
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<Waited> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         self.calls.wait += 1;
         self.poll.poll(&mut self.events, timeout)?;
-        let (mut events, mut taken) = (0, 0);
+        let mut reported = 0;
         for event in &self.events {
-            taken += 1;
             if event.token() != WAKER {
-                events += 1;
+                reported += 1;
                 report(Event {
                     token: Token::from_bits(event.token().0 as u64),
                     readable: event.is_readable(),
@@ -192,8 +191,12 @@ impl Driver for MioDriver {
                 bell.hear();
             }
         }
+        Ok(reported)
+    }
+
+    fn reported_all(&self) -> bool {
         // A list that is full may have left some behind.
-        Ok(Waited { events, is_all: taken < self.events.capacity() })
+        self.events.iter().count() < self.events.capacity()
     }
 
     fn listen(

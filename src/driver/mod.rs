@@ -119,16 +119,6 @@ pub struct Event {
     pub hangup: bool,
 }
 
-/// The outcome of a [`Driver::wait`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waited {
-    /// How many events were reported.
-    pub events: usize,
-    /// Nothing that had happened when the wait began is left unreported. If
-    /// not, the next wait reports it: the driver had no room for more at once.
-    pub is_all: bool,
-}
-
 /// How a stream is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -205,14 +195,19 @@ pub trait Driver {
     fn waker(&mut self) -> io::Result<Waker>;
 
     /// Waits until there is an event, a wake or the time-out is over, reports
-    /// what there is, and tells how many events that were and whether that was
-    /// all. `None` waits for as long as it takes.
+    /// what there is, and tells how many events that were. `None` waits for as
+    /// long as it takes.
     ///
     /// # Errors
     ///
     /// What the system says. `Interrupted` is taken for no event, and says
     /// nothing about what has happened.
-    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<Waited>;
+    fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize>;
+
+    /// True if the last [`wait`](Self::wait) that was not interrupted has
+    /// reported everything that had happened when it began; false if it may
+    /// have had no room for that at once.
+    fn reported_all(&self) -> bool;
 
     /// Listens on an endpoint, reports its events under `token`, and tells
     /// where it listens indeed: port 0 has become a real one.

@@ -79,7 +79,7 @@ pub use self::weather::{Faults, Weather};
 pub use self::wire::Client;
 
 use self::network::nanos;
-use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token, Waited};
+use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
 use crate::link::Peer;
 use crate::process::{Command, Fate, Signal};
@@ -197,7 +197,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         Ok(Arc::clone(&self.woken).into())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<Waited> {
+    fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         self.calls.wait += 1;
         self.net.has_closed = false;
         self.stirred |= !self.net.is_quiet();
@@ -244,10 +244,16 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             }
         }
         self.net.trace.note(self.net.now, None, What::Wait, reported);
-        let is_all = self.net.left_behind == 0;
-        // It has looked, and returns only now.
+        // It has looked, and returns only now. What comes meanwhile is behind
+        // what it has left.
+        let left_behind = self.net.left_behind;
         self.net.may_stop();
-        Ok(Waited { events: usize::try_from(reported).unwrap_or(usize::MAX), is_all })
+        self.net.left_behind = left_behind;
+        Ok(usize::try_from(reported).unwrap_or(usize::MAX))
+    }
+
+    fn reported_all(&self) -> bool {
+        self.net.left_behind == 0
     }
 
     fn listen(

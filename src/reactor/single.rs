@@ -63,7 +63,7 @@ impl<D: Driver> Reactor<D> {
             }
             // Only a turn that began when the time was over has seen everybody
             // who connected in time.
-            let is_over = left == Some(Duration::ZERO) && !self.more_events;
+            let is_over = left == Some(Duration::ZERO) && !self.has_events();
             if is_over && self.listeners.single == Some(Single::Awaited) {
                 return Ok(Handled::TimedOut);
             }

@@ -9,7 +9,7 @@ use super::listeners::Listeners;
 use super::{Reactor, Stage};
 use crate::conn::{Flags, Phase};
 use crate::core::{Core, Ending};
-use crate::driver::{Driver, Event, Target, Waited};
+use crate::driver::{Driver, Event, Target};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
 use crate::moment::Moment;
@@ -23,9 +23,12 @@ const WHILE_BUSY: Duration = Duration::from_secs(1);
 /// process, kept everybody waiting.
 const LONG_TURN: Duration = Duration::from_millis(10);
 
+/// [`WHILE_BUSY`] in nanoseconds.
+const WHILE_BUSY_NANOS: u64 = WHILE_BUSY.as_nanos() as u64;
+
 /// The same of a turn and the wait behind it, which is no longer than
 /// [`WHILE_BUSY`].
-const LONG_BUSY_TURN: Duration = Duration::from_millis(1010);
+const LONG_BUSY_TURN: u64 = WHILE_BUSY_NANOS + LONG_TURN.as_nanos() as u64;
 
 impl<D: Driver> Reactor<D> {
     /// Phase 1: waits, and notes what is ready.
@@ -34,26 +37,42 @@ impl<D: Driver> Reactor<D> {
         let turn = self.stage.core.moment;
         let is_hot = self.had_events && max_wait.is_none() && self.is_nothing_due_soon();
         let outcome = if is_hot { self.look::<true>(Some(WHILE_BUSY)) } else { self.look_in_time(max_wait) };
-        let Waited { events, is_all } = heard(outcome)?;
+        let events = match outcome {
+            Ok(events) => events,
+            Err(error) => return self.not_waited(error),
+        };
         self.had_events = events > 0;
-        self.more_events = !is_all;
         let began = self.clock;
         self.read_clock();
-        if is_hot && self.clock.since(turn) > LONG_BUSY_TURN {
-            // The wait took its second at most.
-            self.stage
-                .core
-                .restamp(turn, Moment::from_nanos(self.clock.as_nanos() - WHILE_BUSY.as_nanos() as u64));
-        }
         let core = &mut self.stage.core;
         core.crossed = false;
         core.stats.turns += 1;
         core.stats.events += events as u64;
-        self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
-        if self.is_due {
-            return self.hear_out(began, events, is_all);
+        if is_hot {
+            // In numbers: the arithmetic of durations costs more than the clock.
+            if core.moment.as_nanos().wrapping_sub(turn.as_nanos()) > LONG_BUSY_TURN {
+                core.restamp(turn, Moment::from_nanos(core.moment.as_nanos() - WHILE_BUSY_NANOS));
+            }
+            self.is_due = core.next_due() <= core.moment;
+        } else {
+            self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
         }
-        Ok(events)
+        if self.is_due { self.hear_out(began, events) } else { Ok(events) }
+    }
+
+    /// A wait that has failed. A signal may have come before it has looked, so
+    /// nothing is judged in this turn.
+    #[cold]
+    fn not_waited(&mut self, source: io::Error) -> Result<usize> {
+        if source.kind() != io::ErrorKind::Interrupted {
+            return Err(Error::System { what: "waiting for events", source });
+        }
+        self.had_events = false;
+        self.is_due = false;
+        self.read_clock();
+        self.stage.core.crossed = false;
+        self.stage.core.stats.turns += 1;
+        Ok(0)
     }
 
     /// Before anything that is due is carried out: asks for all that had
@@ -62,18 +81,22 @@ impl<D: Driver> Reactor<D> {
     /// kernel, and came in time. `events` of a wait that began at `began` are
     /// noted, which may be all there were. Returns how many are noted now.
     #[inline(never)]
-    fn hear_out(&mut self, began: Moment, events: usize, is_all: bool) -> Result<usize> {
-        self.heard_of(began, events, is_all);
+    fn hear_out(&mut self, began: Moment, events: usize) -> Result<usize> {
+        self.heard_of(began, events);
         let core = &self.stage.core;
         let due = core.next_due().min(self.ending.deadline());
         if due <= core.heard || due > core.moment {
             return Ok(events);
         }
         let began = self.clock;
-        let Waited { events: more, is_all } = heard(self.look::<false>(Some(Duration::ZERO)))?;
-        self.more_events = !is_all;
+        let more = match self.look::<false>(Some(Duration::ZERO)) {
+            Ok(more) => more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(events),
+            Err(source) => return Err(Error::System { what: "waiting for events", source }),
+        };
+        self.had_events |= more > 0;
         self.stage.core.stats.events += more as u64;
-        self.heard_of(began, more, is_all);
+        self.heard_of(began, more);
         Ok(events + more)
     }
 
@@ -81,7 +104,8 @@ impl<D: Driver> Reactor<D> {
     /// Then what had happened by its beginning is reported by the following
     /// ones, and before anything else: at the latest when they have reported as
     /// many events as there are sockets.
-    fn heard_of(&mut self, began: Moment, events: usize, is_all: bool) {
+    fn heard_of(&mut self, began: Moment, events: usize) {
+        let is_all = self.driver.reported_all();
         let (until, left) = self.unheard.unwrap_or_else(|| (began, self.sources()));
         let left = left.saturating_sub(events);
         self.unheard = (!is_all && left > 0).then_some((until, left));
@@ -107,12 +131,12 @@ impl<D: Driver> Reactor<D> {
         !self.has_work()
             && self.ending == Ending::Running
             && self.stage.core.config.busy_poll.is_none()
-            && self.stage.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY.as_nanos() as u64
+            && self.stage.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
     }
 
     /// Waits until the first of what is due, and for no longer than `max_wait`.
     #[inline(never)]
-    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<Waited> {
+    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
         self.clock = self.driver.now();
         let turn = self.stage.core.moment;
         if self.clock.since(turn) > LONG_TURN {
@@ -131,7 +155,7 @@ impl<D: Driver> Reactor<D> {
     /// Asks the driver once for what is ready, and notes it. The hot one is
     /// code of its own, and so in line.
     #[inline(always)]
-    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
+    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
         driver.wait(timeout, |event: Event| match event.token.target() {
             Target::Connection(id) => note(core, id, event),
@@ -145,33 +169,23 @@ impl<D: Driver> Reactor<D> {
     /// was due by the time-out is not a look later, and a call that is left
     /// meanwhile needs no wake.
     #[inline(never)]
-    fn look_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<Waited> {
+    fn look_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let mut now = self.clock;
         let until = timeout.map_or(Moment::NEVER, |timeout| now.plus(timeout));
         let asleep = now.plus(busy).min(until);
         while now < asleep {
-            let waited = match self.look::<false>(Some(Duration::ZERO)) {
+            let events = match self.look::<false>(Some(Duration::ZERO)) {
                 // A signal ends no turn in which nothing else has happened.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => Waited::default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 outcome => outcome?,
             };
-            if waited.events > 0 || self.inbox.is_waiting() {
-                return Ok(waited);
+            if events > 0 || self.inbox.is_waiting() {
+                return Ok(events);
             }
             // Even by a clock that stands still this comes to an end.
             now = self.driver.now().max(now.plus(Duration::from_nanos(1)));
         }
         self.look::<false>(until.after(now))
-    }
-}
-
-/// What a wait has come to: a signal ended it before it had looked, at the worst.
-#[inline(always)]
-fn heard(outcome: io::Result<Waited>) -> Result<Waited> {
-    match outcome {
-        Ok(waited) => Ok(waited),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Waited::default()),
-        Err(source) => Err(Error::System { what: "waiting for events", source }),
     }
 }
 
