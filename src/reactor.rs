@@ -119,6 +119,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     clock: Moment,
     /// The last wait ended with an event.
     had_events: bool,
+    /// Waits that a signal has ended, and that may not have looked.
+    interruptions: u64,
     /// Something is due in this turn.
     is_due: bool,
     /// Up to when things have happened that were not all reported yet, and how
@@ -177,6 +179,7 @@ impl<D: Driver> Reactor<D> {
             draining_since: now,
             clock: now,
             had_events: false,
+            interruptions: 0,
             is_due: false,
             unheard: None,
             crowd: Crowd::default(),

@@ -268,7 +268,9 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let is_signalled_soon = children.to_signal.iter().any(|(child, _)| *child == id);
     holds!(!is_new || child.timer.is_none(), "child {id} is timed before it began");
     let look = child.timer.and_then(|timer| core.timers.moment(timer));
-    let in_time = is_new || look.is_some_and(|look| look <= child.first_due());
+    // One that could not be looked at for a signal is, in the next turn.
+    let next = core.moment.plus(Duration::from_nanos(1));
+    let in_time = is_new || look.is_some_and(|look| look <= child.first_due().max(next));
     holds!(in_time, "child {id} is looked at {look:?}, and due {:?}", child.first_due());
     let mut pipes = child.pipes.into_iter().flatten().filter_map(|pipe| core.conns.get(pipe.0));
     match &child.stage {

@@ -300,9 +300,19 @@ impl<D: Driver> Reactor<D> {
         if child.look_at <= now {
             child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
             self.look_at_child(id);
-        } else if child.timeout_at.min(child.kill_at) <= now {
+        } else if child.timeout_at.min(child.kill_at).min(child.give_up_at) <= now {
             // It may have exited in time, of which the event is still to come.
             self.look_at_child(id);
+        }
+        let core = &mut self.stage.core;
+        if core.children.to_look.contains(&id) {
+            // A signal came before; the next turn looks first.
+            let timer = core.children.table.get(id.0).and_then(|child| child.timer);
+            let next = core.moment.plus(Duration::from_nanos(1));
+            if let Some(timer) = timer {
+                core.timers.reschedule(timer, next);
+            }
+            return;
         }
         if gives_up {
             self.give_up(id);
@@ -410,7 +420,12 @@ impl<D: Driver> Reactor<D> {
             let core = &mut self.stage.core;
             core.kill_child(ChildId(key), ExitCause::Shutdown);
             core.tell_later(ChildId(key));
-            let give_up_at = core.moment.plus(core.config.reap_within);
+        }
+        self.serve_children();
+        // They have their time from now on, however long the turn has lasted.
+        let give_up_at = self.driver.now().plus(self.stage.core.config.reap_within);
+        for key in self.stage.core.children.table.keys() {
+            let core = &mut self.stage.core;
             if let Some(child) = core.children.table.get_mut(key)
                 && child.stage == Stage::Running
                 && child.give_up_at == Moment::NEVER
@@ -419,7 +434,6 @@ impl<D: Driver> Reactor<D> {
                 core.watch_child(ChildId(key));
             }
         }
-        self.serve_children();
     }
 
     /// When the reactor is dropped: waits for those that it has ended, for a

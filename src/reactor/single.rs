@@ -57,13 +57,15 @@ impl<D: Driver> Reactor<D> {
                 }
                 _ => None,
             };
+            let interruptions = self.interruptions;
             let turn = self.turn(left)?;
             if turn.finished {
                 return Ok(Handled::Shutdown);
             }
             // Only a turn that began when the time was over has seen everybody
             // who connected in time.
-            let is_over = left == Some(Duration::ZERO) && !self.has_events();
+            let has_looked = self.interruptions == interruptions && !self.has_events();
+            let is_over = left == Some(Duration::ZERO) && has_looked;
             if is_over && self.listeners.single == Some(Single::Awaited) {
                 return Ok(Handled::TimedOut);
             }

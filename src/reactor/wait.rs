@@ -67,6 +67,7 @@ impl<D: Driver> Reactor<D> {
         if source.kind() != io::ErrorKind::Interrupted {
             return Err(Error::System { what: "waiting for events", source });
         }
+        self.interruptions += 1;
         self.had_events = false;
         self.is_due = false;
         self.read_clock();

@@ -368,7 +368,7 @@ fn was_cut<S: Subject>(
         }
         // A slow network makes slow frames of quick clients.
         why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
-        why if why.starts_with("TimedOut") || subject.is_time_out(why) => {
+        why if why.starts_with("TimedOut") || subject.is_time_out(why, stops > 0) => {
             // Where calls say that there is nothing though there is, a loop that
             // was stopped cannot know what came meanwhile.
             let misled = stops > 0 && !plan.weather.would_block.is_never();

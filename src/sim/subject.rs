@@ -82,9 +82,10 @@ pub trait Subject {
     }
 
     /// Whether that is a deadline of the handler's own, which ends as others do
-    /// a client that may miss them. `why` is as in [`Life::closed`].
-    fn is_time_out(&self, why: &str) -> bool {
-        let _ = why;
+    /// a client that may miss them. `why` is as in [`Life::closed`]; `stopped`:
+    /// the process was, and may have found it over for long.
+    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
+        let _ = (why, stopped);
         false
     }
 }

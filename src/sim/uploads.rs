@@ -115,11 +115,11 @@ impl Subject for Upload {
     }
 
     /// It has a deadline of its own, which is carried out in the turn in which
-    /// it is due.
-    fn is_time_out(&self, why: &str) -> bool {
+    /// it is due, or in the first one after a stop.
+    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
         let silent = why.strip_prefix("Failed(").and_then(|why| why.split_once("no byte of its file for "));
         let silent = silent.and_then(|(_, time)| time.split_once('s')?.0.parse::<f64>().ok());
-        silent.is_some_and(|silent| (60.0..62.0).contains(&silent))
+        silent.is_some_and(|silent| silent >= 60.0 && (stopped || silent < 62.0))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::recording::{Life, Recording, Told};
 use crate::driver::sim::{Client, ClientId, Network, Process, Script, SimDriver, Weather};
-use crate::process::{ExitCause, Fate, Pipe, Signal};
+use crate::process::{Fate, Pipe, Signal};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
 
 /// So many turns in a row may achieve nothing before that is called spinning.
@@ -504,8 +504,8 @@ fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> 
         (Err(_), Some(_)) => return Err(format!("child {child} was started, and is said not to be")),
     };
     let killed = process.signals().any(|(_, signal)| signal == Signal::Kill);
-    let was_let_go =
-        process.is_let_go() && killed && exit.cause == ExitCause::Shutdown && exit.status.is_none();
+    // Whatever it was killed for first, a shutdown has not waited for it.
+    let was_let_go = process.is_let_go() && killed && exit.status.is_none();
     if process.fate() != Fate::Exited(exit.status) && !was_let_go {
         return Err(format!("child {child} is said to have ended with {exit:?}, not {:?}", process.fate()));
     }

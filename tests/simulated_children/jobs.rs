@@ -144,7 +144,9 @@ pub(crate) fn shop_with(seed: u64, weather: Weather, config: Config) -> Shop {
 /// is told, and its status known.
 pub(crate) fn shops(seeds: std::ops::Range<u64>) -> impl Iterator<Item = (u64, Shop)> {
     seeds.map(|seed| {
+        // What happens in time is the point, so nothing stops the process.
         let mut weather = Weather::seeded(&mut Rng::new(seed));
+        weather.stopped = Default::default();
         weather.spawn_fails = Default::default();
         weather.stolen = Default::default();
         weather.silent = Default::default();
