@@ -6,7 +6,9 @@ mod util;
 use std::thread;
 use std::time::Duration;
 
-use counting::{allocations_in, live};
+use counting::allocations_in;
+#[cfg(feature = "codec")]
+use counting::live;
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{Config, DatagramHandler, Endpoint, Limits, Reactor, StreamHandler};
 use util::{Client, DatagramClient, PATIENCE, bind_anywhere, listen_anywhere, noise};

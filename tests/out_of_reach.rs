@@ -12,7 +12,9 @@ use bytes::BytesMut;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serve_forever::process::{Command, Exit, ExitCause};
 use serve_forever::{BoxError, ChildId, Config, Io, Limits, Link, Reactor, Service, StreamHandler};
-use util::{PATIENCE, SOON, alone, eventually, role, run_self};
+use util::{PATIENCE, SOON, role, run_self};
+#[cfg(feature = "signals")]
+use util::{alone, eventually};
 
 /// Runs programs one by one, and keeps what the last one wrote.
 #[derive(Debug, Default)]

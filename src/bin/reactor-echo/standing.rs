@@ -5,16 +5,25 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::PIPE_BUF;
+
 /// How long somebody who reads standard output may take for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Says it on standard output. Who does not read that keeps nobody waiting:
-/// it is read later, or never.
+/// it is read later, or never. Where there is room for it no thread is needed,
+/// and a program of one thread waits for events with fewer instructions (glibc
+/// makes every wait a point of cancellation as soon as there are two).
 ///
 /// # Errors
 ///
 /// It cannot be written.
 pub(crate) fn say(text: String) -> io::Result<()> {
+    if text.len() <= PIPE_BUF && has_room() {
+        let mut stdout = io::stdout().lock();
+        return stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
     let (tell, told) = mpsc::channel();
     // It ends with its last word, or with the program.
     thread::Builder::new().name("standing".to_owned()).spawn(move || {
@@ -30,4 +39,12 @@ pub(crate) fn say(text: String) -> io::Result<()> {
         }
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("it was not written")),
     }
+}
+
+/// Standard output takes as much as a pipe takes at once (pipe(7)).
+fn has_room() -> bool {
+    let stdout = io::stdout();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready == 1) && fds[0].revents().contains(PollFlags::OUT)
 }
