@@ -13,6 +13,7 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     pub(super) fn fire_timers(&mut self) {
         if self.is_due {
+            self.is_due = false;
             self.fire_due();
         }
     }

@@ -34,29 +34,63 @@ impl<D: Driver> Reactor<D> {
     /// Phase 1: waits, and notes what is ready.
     #[inline(always)]
     pub(super) fn wait(&mut self, max_wait: Option<Duration>) -> Result<usize> {
+        if !self.had_events || max_wait.is_some() || !self.is_nothing_due_soon() {
+            return self.wait_in_time(max_wait);
+        }
         let turn = self.stage.core.moment;
-        let is_hot = self.had_events && max_wait.is_none() && self.is_nothing_due_soon();
-        let outcome = if is_hot { self.look::<true>(Some(WHILE_BUSY)) } else { self.look_in_time(max_wait) };
-        let events = match outcome {
+        let events = match self.look::<true>(Some(WHILE_BUSY)) {
             Ok(events) => events,
             Err(error) => return self.not_waited(error),
         };
+        self.waited(events);
+        // Nothing was due so soon. (In numbers: the arithmetic of durations costs
+        // more than the clock.)
+        if self.clock.as_nanos().wrapping_sub(turn.as_nanos()) < WHILE_BUSY_NANOS {
+            return Ok(events);
+        }
+        self.after_a_second(turn, events)
+    }
+
+    #[inline(always)]
+    fn waited(&mut self, events: usize) {
         self.had_events = events > 0;
-        let began = self.clock;
         self.read_clock();
         let core = &mut self.stage.core;
         core.crossed = false;
         core.stats.turns += 1;
         core.stats.events += events as u64;
-        if is_hot {
-            // In numbers: the arithmetic of durations costs more than the clock.
-            if core.moment.as_nanos().wrapping_sub(turn.as_nanos()) > LONG_BUSY_TURN {
-                core.restamp(turn, Moment::from_nanos(core.moment.as_nanos() - WHILE_BUSY_NANOS));
+    }
+
+    /// The same where something may be due soon, or nothing happens.
+    #[inline(never)]
+    fn wait_in_time(&mut self, max_wait: Option<Duration>) -> Result<usize> {
+        let outcome = self.look_in_time(max_wait);
+        let began = self.clock;
+        match outcome {
+            Ok(events) => {
+                self.waited(events);
+                self.judge(began, events)
             }
-            self.is_due = core.next_due() <= core.moment;
-        } else {
-            self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
+            Err(error) => self.not_waited(error),
         }
+    }
+
+    /// A busy turn that began at `turn`, and the wait behind it, have taken a
+    /// second or more.
+    #[cold]
+    fn after_a_second(&mut self, turn: Moment, events: usize) -> Result<usize> {
+        let core = &mut self.stage.core;
+        if core.moment.as_nanos() - turn.as_nanos() > LONG_BUSY_TURN {
+            // The wait took its second at most.
+            core.restamp(turn, Moment::from_nanos(core.moment.as_nanos() - WHILE_BUSY_NANOS));
+        }
+        self.judge(turn, events)
+    }
+
+    /// Whether something is due after a wait that began at `began`, or later.
+    fn judge(&mut self, began: Moment, events: usize) -> Result<usize> {
+        let core = &self.stage.core;
+        self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
         if self.is_due { self.hear_out(began, events) } else { Ok(events) }
     }
 
@@ -69,7 +103,6 @@ impl<D: Driver> Reactor<D> {
         }
         self.interruptions += 1;
         self.had_events = false;
-        self.is_due = false;
         self.read_clock();
         self.stage.core.crossed = false;
         self.stage.core.stats.turns += 1;
@@ -136,7 +169,6 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Waits until the first of what is due, and for no longer than `max_wait`.
-    #[inline(never)]
     fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
         self.clock = self.driver.now();
         let turn = self.stage.core.moment;
