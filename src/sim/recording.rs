@@ -145,7 +145,7 @@ impl Told {
     }
 }
 
-/// For so long a loop that was stopped may be busy with what has come meanwhile.
+/// For so long a loop may be busy with what has come in time, if nothing stops it.
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// A handler around another one. It passes every callback on, and notes what
@@ -159,6 +159,7 @@ pub struct Recording<H> {
     low_mark: usize,
     high_mark: usize,
     frame: Option<Duration>,
+    catching_up: Duration,
     /// Whether the crossings of the high mark are seen from the queue alone.
     sees_crossings: bool,
     lives: Vec<Life>,
@@ -181,6 +182,12 @@ pub struct Recorded<S> {
 }
 
 impl<H: StreamHandler> Recording<H> {
+    /// The process may be stopped while it catches up with what came in time, for
+    /// so long.
+    pub(super) const fn allow_stops(&mut self, time: Duration) {
+        self.catching_up = CATCHING_UP.saturating_add(time);
+    }
+
     /// Records what is called of `handler`, whose service has these limits.
     #[must_use]
     pub fn new(handler: H, limits: &Limits) -> Self {
@@ -189,6 +196,7 @@ impl<H: StreamHandler> Recording<H> {
             low_mark: limits.low_mark,
             high_mark: limits.high_mark,
             frame: limits.frame,
+            catching_up: CATCHING_UP,
             sees_crossings: limits.overflow == Overflow::Close,
             lives: Vec::new(),
             open: Vec::new(),
@@ -291,7 +299,8 @@ impl<H: StreamHandler> Recording<H> {
         // it so, or while the loop catches up; what comes long behind that may
         // not.
         let late = life.frame_since.zip(self.frame).is_some_and(|(since, frame)| {
-            life.heard_at.saturating_duration_since(since) >= frame && life.heard_at + CATCHING_UP < io.now()
+            life.heard_at.saturating_duration_since(since) >= frame
+                && life.heard_at + self.catching_up < io.now()
         });
         if late && life.pipe.is_none() {
             self.violations.push(format!("connection {id}: `{what}` after a frame has taken too long"));

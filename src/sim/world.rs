@@ -110,7 +110,11 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let driver = SimDriver::new(seed, Weather::calm());
         let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
         let mut reactor = Reactor::with_driver(driver, config)?;
-        let service = reactor.add(Recording::new(handler, &limits), limits)?;
+        let mut recording = Recording::new(handler, &limits);
+        if !weather.stopped.is_never() {
+            recording.allow_stops(4 * weather.stop);
+        }
+        let service = reactor.add(recording, limits)?;
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
         let unix: Endpoint = "unix:/sim".parse()?;
         reactor.listen(&service, &tcp)?;
