@@ -225,6 +225,13 @@ impl Conn {
         self.flags.0 & looked_at.0 == Flags::READABLE.0 && self.phase != Phase::Dead
     }
 
+    /// True while there is input that its handler has still to be given: some
+    /// that no read has found yet, or what it had left when it paused.
+    pub(crate) fn has_unheard_input(&self) -> bool {
+        let is_handed_back = self.has(Flags::RESUMED) && !self.has(Flags::PAUSED);
+        self.is_live() && (is_handed_back || self.wants_input())
+    }
+
     /// True in the common case: it may be read, what is written leaves at once,
     /// and nothing is under way of which the next message must take account.
     #[inline]

@@ -147,7 +147,7 @@ impl Core {
         match which {
             Some(Deadline::Connect) => self.to_establish.contains(&id),
             Some(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
-            Some(_) => conn.is_live() && conn.wants_input(),
+            Some(_) => conn.has_unheard_input(),
             None => false,
         }
     }
@@ -155,7 +155,7 @@ impl Core {
     /// True while a connection has input that was there in time, of which its
     /// handler has been given nothing in this turn: a signal came before.
     pub(crate) fn is_untold(&self, id: ConnId) -> bool {
-        let unread = |conn: &Conn| conn.is_live() && conn.wants_input() && conn.last_activity < self.heard;
+        let unread = |conn: &Conn| conn.has_unheard_input() && conn.last_activity < self.heard;
         self.conns.get(id.0).is_some_and(unread)
     }
 

@@ -10,6 +10,7 @@ use super::recording::Life;
 use super::subject::Subject;
 use super::world::{Violation, World};
 use crate::Turn;
+use crate::driver::Moment;
 use crate::driver::sim::{ClientId, Faults, Pace};
 
 /// What runs covered.
@@ -314,7 +315,24 @@ fn check_times<S: Subject, const SHORT: bool>(
     if why == "TimedOut(WriteStall)" && !limits.write_stall.is_none_or(has_stalled) {
         return Err(format!("client {client} took something, and was closed as {why}"));
     }
-    if is_early { Err(format!("client {client} was closed as {why} too early")) } else { Ok(()) }
+    if is_early {
+        return Err(format!("client {client} was closed as {why} too early"));
+    }
+    // What had come by then was handed over before; unless calls say that there
+    // is nothing though there is.
+    let due = match why {
+        "TimedOut(FirstFrame)" => limits.first_frame.map(|time| life.opened_at() + time),
+        "TimedOut(Frame)" => life.frame_since().zip(limits.frame).map(|(since, time)| since + time),
+        _ => None,
+    };
+    if let Some(due) = due.filter(|_| plan.weather.would_block.is_never()) {
+        let due = Moment::ZERO.plus(due.min(closed_at).saturating_duration_since(world.epoch()));
+        let (arrived, read) = (world.client(client).arrived_by(due), life.input().len());
+        if read < arrived {
+            return Err(format!("client {client} was closed as {why} with {read} bytes read of {arrived}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a shutdown ended a connection before its deadline though it had
@@ -373,8 +391,8 @@ fn was_cut<S: Subject>(
             // was stopped cannot know what came meanwhile.
             let misled = stops > 0 && !plan.weather.would_block.is_never();
             // A connection that its handler has paused is not read, and idle.
-            let paused =
-                subject.limits().idle.is_some_and(|idle| plan.weather.stop.saturating_mul(stops) >= idle);
+            let paused = why == "TimedOut(Idle)"
+                && subject.limits().idle.is_some_and(|idle| plan.weather.stop.saturating_mul(stops) >= idle);
             (misled || paused || planned.may_time_out()).then_some(true)
         }
         why if why.starts_with("Io") => broken.then_some(true),

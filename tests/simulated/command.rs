@@ -301,7 +301,9 @@ fn in_any_weather_a_late_client_waits_for_no_more_than_a_round() {
     for seed in 0..60 {
         let command = allowing().max_children(2);
         let limits = command.limits();
-        let mut world = World::<_>::new(seed, weather(seed), command, limits).expect("good limits");
+        // A stop gives everybody's time limits the turn.
+        let weather = Weather { stopped: Odds::NEVER, ..weather(seed) };
+        let mut world = World::<_>::new(seed, weather, command, limits).expect("good limits");
         install_in(&mut world);
         for _ in 0..3 {
             world.play_unix(Script::new().send("work\n".repeat(12)).finish());

@@ -159,6 +159,10 @@ impl Network {
             return;
         }
         let (count, fin) = wire.up.arrive(now);
+        if count > 0 {
+            let before = wire.client.arrivals.last().map_or(0, |(_, bytes)| *bytes);
+            wire.client.arrivals.push((now, before + count));
+        }
         if wire.stage == Stage::Lost || (wire.stage == Stage::Accepted && !wire.socket.open) {
             wire.up.lose_unread();
             if count > 0 {

@@ -124,8 +124,9 @@ impl Weather {
         let least = Duration::from_nanos(rng.between(1_000, 1_000_000));
         let most = least + Duration::from_nanos(rng.between(0, 20_000_000));
         let most_of_segment = if rng.below(2) == 0 { rng.size(1, 64) } else { rng.size(64, 8 << 10) };
-        let stopped = match rng.below(4) {
-            0 => Odds::one_in(200 + u32::try_from(rng.below(3_000)).unwrap_or(0)),
+        let stopped = match rng.below(8) {
+            0 => Odds::one_in(20 + u32::try_from(rng.below(200)).unwrap_or(0)),
+            1 => Odds::one_in(200 + u32::try_from(rng.below(3_000)).unwrap_or(0)),
             _ => Odds::NEVER,
         };
         Self {

@@ -72,6 +72,8 @@ pub struct Client {
     pub(super) has_reset: bool,
     pub(super) refused: bool,
     pub(super) lost: bool,
+    /// When bytes of it arrived at the server, and how many had by then.
+    pub(super) arrivals: Vec<(u64, usize)>,
     pub(super) written_to: Option<u64>,
     pub(super) took_at: Option<u64>,
     pub(super) saw_reset: Option<u64>,
@@ -95,6 +97,13 @@ impl Client {
     #[must_use]
     pub fn received(&self) -> &[u8] {
         &self.received
+    }
+
+    /// How many of its bytes had arrived at the server by then, read or not.
+    #[must_use]
+    pub fn arrived_by(&self, time: Moment) -> usize {
+        let arrived = self.arrivals.partition_point(|(at, _)| *at <= time.as_nanos());
+        arrived.checked_sub(1).map_or(0, |last| self.arrivals[last].1)
     }
 
     /// When the server wrote something to it last.
@@ -207,6 +216,7 @@ impl Wire {
                 has_reset: false,
                 refused: false,
                 lost: false,
+                arrivals: Vec::new(),
                 written_to: None,
                 took_at: None,
                 saw_reset: None,
