@@ -76,9 +76,9 @@ use crate::{
 ///   nothing more until it has read, for as long as it takes 16 KiB in each
 ///   second, or a sixteenth of what waits. So no burst, of however many members,
 ///   drops one who reads like that, while all do.
-/// - A member who does not read, or more slowly, is waited for one second, and
-///   then nobody more for ten: it is dropped, with a reset, once more than
-///   [`Limits::hard_mark`] would wait for it.
+/// - A member who does not read, or more slowly, is waited for one second in
+///   which the loop runs, and then nobody more for ten: it is dropped, with a
+///   reset, once more than [`Limits::hard_mark`] would wait for it.
 /// - A member whose own answers wait unread is not read from either.
 /// - An answer to `/who` ends at 256 KiB with `, … and N more`.
 /// - [`lines_per_second`](Self::lines_per_second): no limit unless set.
@@ -500,6 +500,9 @@ impl StreamHandler for Chat {
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &Close) {
+        if let Some(everybody) = self.everybody {
+            io.leave(everybody, io.id()); // nobody says anything to it any more
+        }
         let has_read = self.laggards.forget(io.id());
         let waits = session.place.and_then(|place| self.floor.at(place));
         // A last line is still said, and then that its member has left.

@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use crate::{ConnId, Io};
 
-/// How often the room looks whether those that it waits for read. Not more
-/// often, as a socket takes more only once a good part of what the system holds
-/// of it was read.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the room looks whether those that it waits for read.
+const LOOK: Duration = Duration::from_millis(250);
 
-/// How much one has to read from one look to the next, in bytes; or this part
-/// of what waits for it, if that is less.
+/// After how many looks in a row one is found not to read. Not sooner, as a
+/// socket takes more only once a good part of what the system holds of it was
+/// read. Looks are counted, and not time: while the process is stopped, or the
+/// loop held up, nothing is written, and that is nobody's fault who reads.
+const LOOKS: u8 = 4;
+
+/// How much one has to read meanwhile, in bytes; or this part of what waits for
+/// it, if that is less.
 const STEP: usize = 16 << 10;
 const PART: usize = 16;
 
@@ -22,13 +26,28 @@ const REST: Duration = Duration::from_secs(10);
 /// A member above its high mark.
 #[derive(Debug)]
 struct Laggard {
-    /// When it was last looked at, and what waited for it.
-    seen: Instant,
+    /// What waited for it when it had last read enough, and how often it was
+    /// looked at since, last at `seen`.
     queued: usize,
+    looks: u8,
+    seen: Instant,
     is_awaited: bool,
 }
 
 impl Laggard {
+    const fn new(now: Instant, queued: usize, is_awaited: bool) -> Self {
+        Self { queued, looks: 0, seen: now, is_awaited }
+    }
+
+    /// Looks again, when so much waits or it is gone. False if it does not read.
+    fn look(&mut self, now: Instant, queued: Option<usize>) -> bool {
+        match queued {
+            Some(queued) if self.reads(queued) => *self = Self::new(now, queued, self.is_awaited),
+            _ => (self.looks, self.seen) = (self.looks + 1, now),
+        }
+        queued.is_some() && self.looks < LOOKS
+    }
+
     /// Whether it has read enough, if so much waits now.
     fn reads(&self, queued: usize) -> bool {
         queued + (self.queued / PART).clamp(1, STEP) <= self.queued
@@ -64,7 +83,7 @@ impl Laggards {
         for id in members {
             if io.is_full(id) && !self.known.contains_key(&id) {
                 let queued = io.queued(id).unwrap_or(0);
-                self.known.insert(id, Laggard { seen: io.now(), queued, is_awaited });
+                self.known.insert(id, Laggard::new(io.now(), queued, is_awaited));
                 self.awaited += usize::from(is_awaited);
             }
         }
@@ -83,13 +102,10 @@ impl Laggards {
         let now = io.now();
         let is_due = |laggard: &Laggard| laggard.is_awaited && now >= laggard.seen + LOOK;
         for (id, laggard) in self.known.iter_mut().filter(|(_, laggard)| is_due(laggard)) {
-            match io.queued(*id).filter(|queued| laggard.reads(*queued)) {
-                Some(queued) => (laggard.seen, laggard.queued) = (now, queued),
-                None => {
-                    laggard.is_awaited = false;
-                    self.awaited -= 1;
-                    self.rest = Some(now + REST);
-                }
+            if !laggard.look(now, io.queued(*id)) {
+                laggard.is_awaited = false;
+                self.awaited -= 1;
+                self.rest = Some(now + REST);
             }
         }
     }
@@ -107,11 +123,24 @@ mod tests {
 
     #[test]
     fn to_read_is_to_take_16_kib_or_a_16th_of_what_waits() {
-        let reads =
-            |before, now| Laggard { seen: Instant::now(), queued: before, is_awaited: true }.reads(now);
+        let reads = |before, now| Laggard::new(Instant::now(), before, true).reads(now);
         assert!(reads(1 << 20, (1 << 20) - STEP) && !reads(1 << 20, (1 << 20) - STEP + 1));
         assert!(reads(1600, 1500) && !reads(1600, 1501));
         assert!(reads(1, 0) && !reads(1, 1));
         assert!(!reads(1600, 1 << 20), "more has come for it");
+    }
+
+    #[test]
+    fn patience_is_counted_in_looks() {
+        let start = Instant::now();
+        let mut laggard = Laggard::new(start, 1600, true);
+        assert!(laggard.look(start + 90 * LOOK, Some(1600)), "stopped meanwhile");
+        assert!(laggard.look(start + 91 * LOOK, Some(1600)) && laggard.look(start + 92 * LOOK, Some(1501)));
+        assert!(laggard.look(start + 93 * LOOK, Some(1500)), "it has read");
+        for number in 1..LOOKS {
+            assert!(laggard.look(start + (93 + u32::from(number)) * LOOK, Some(1500)));
+        }
+        assert!(!laggard.look(start + 97 * LOOK, Some(1500)));
+        assert!(!Laggard::new(start, 1600, true).look(start + LOOK, None), "gone");
     }
 }
