@@ -71,10 +71,10 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = self.stage.core.children.table.get(id.0) else { return };
         if child.stage == Stage::Running {
             self.log_of_child(format_args!("{id} is let go of: it has not ended, though it was killed"));
-            if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
-                self.driver.reap(process, Duration::ZERO);
-            }
-            self.child_exited(id, None);
+            let process = self.processes.get_mut(id.0.slot as usize).and_then(Option::take);
+            // It may end at the very last.
+            let status = process.and_then(|process| self.driver.reap(process, Duration::ZERO));
+            self.child_exited(id, status);
         }
     }
 
