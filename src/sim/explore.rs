@@ -322,7 +322,9 @@ fn check_times<S: Subject, const SHORT: bool>(
     // is nothing though there is.
     let due = match why {
         "TimedOut(FirstFrame)" => limits.first_frame.map(|time| life.opened_at() + time),
-        "TimedOut(Frame)" => life.frame_since().zip(limits.frame).map(|(since, time)| since + time),
+        "TimedOut(Frame)" if !life.is_frame_resumed() => {
+            life.frame_since().zip(limits.frame).map(|(since, time)| since + time)
+        }
         _ => None,
     };
     if let Some(due) = due.filter(|_| plan.weather.would_block.is_never()) {

@@ -28,6 +28,8 @@ pub struct Life {
     heard_at: Instant,
     /// Since when a frame, behind the first, waits for its end.
     frame_since: Option<Instant>,
+    /// It was handed over anew then: its time runs since its handler resumed.
+    is_resumed: bool,
     /// Its handler has taken something.
     has_taken: bool,
     eof: bool,
@@ -86,6 +88,13 @@ impl Life {
     #[must_use]
     pub const fn frame_since(&self) -> Option<Instant> {
         self.frame_since
+    }
+
+    /// Whether the time of that frame began before
+    /// [`frame_since`](Self::frame_since), when its handler resumed.
+    #[must_use]
+    pub const fn is_frame_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Whether `eof` was called.
@@ -374,6 +383,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             opened_at: io.now(),
             heard_at: io.now(),
             frame_since: None,
+            is_resumed: false,
             has_taken: false,
             eof: false,
             closed: None,
@@ -403,6 +413,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             life.frame_since = None;
         } else if begins || resumes {
             life.frame_since = Some(io.now());
+            life.is_resumed = !begins;
         }
         life.left.clear();
         life.left.extend_from_slice(input);
