@@ -73,6 +73,33 @@ fn so_does_one_that_limits_its_members() {
     explore(&Chat { lines_per_second: NonZeroU32::new(10) }, 60_000..60_500);
 }
 
+/// Who reads was dropped as too slow, for the process was stopped for most of
+/// the second in which the room waited for it.
+#[test]
+fn a_stop_of_the_process_drops_nobody_from_a_chat_who_reads() {
+    for seed in [7_028_197, 7_035_077, 7_036_541, 7_127_629] {
+        explore(&Chat::default(), seed..seed + 1);
+    }
+}
+
+/// Whose last line waited for its turn at the end of a shutdown stayed in the
+/// room for ever.
+#[test]
+fn a_shutdown_that_is_over_leaves_nobody_in_a_chat() {
+    for seed in [7_039_296, 7_059_724, 7_096_698] {
+        explore(&Chat { lines_per_second: NonZeroU32::new(10) }, seed..seed + 1);
+    }
+}
+
+/// A child ended between the last look at it and the moment at which it was let
+/// go of: its status was there, and was not told.
+#[test]
+fn the_status_of_a_child_that_ends_at_the_very_last_is_told() {
+    for seed in [7_019_251, 7_127_012, 7_148_923] {
+        explore(&Commands, seed..seed + 1);
+    }
+}
+
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);

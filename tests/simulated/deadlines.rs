@@ -250,18 +250,28 @@ fn who_is_not_busy_any_more_is_idle_from_then_on() {
     assert_eq!(fin(&world, client).as_secs(), 1300);
 }
 
+/// The reset of a connection is noted, and before it is read, another one
+/// pauses it: no event comes any more.
 #[test]
-fn a_reset_that_came_with_the_last_input_is_seen_by_who_pauses_at_it() {
-    let pauses = Scripted::new(|io, call| {
-        if let Call::Line(_) = call {
-            io.pause(io.id());
+fn a_reset_is_seen_of_a_connection_that_is_paused_before_it_is_read() {
+    let mut ids = Vec::new();
+    let pauses = Scripted::new(move |io, call| {
+        match call {
+            Call::Open => ids.push(io.id()),
+            Call::Line(_) => ids.iter().for_each(|id| io.pause(*id)),
+            _ => {}
         }
         Ok(())
     });
     let mut world = calm(pauses, patient());
-    let client = world.play(Script::new().send("the last\n").reset());
-    // Both are there when the loop looks.
-    world.net_mut().hold_up(Duration::from_secs(1));
+    let resets_at = Duration::from_secs(2);
+    let pauser = world.play(Script::new().after(resets_at / 2).send("pause it\n").after(resets_at).reset());
+    let client = world.play(Script::new().after(resets_at / 2).reset());
+    world.run_for(resets_at / 4).expect("both are open");
+    // Both things are there when the loop looks, in this order.
+    world.net_mut().hold_up(resets_at);
     run(&mut world);
-    assert!(why(&world, client).starts_with("Io("), "{}", why(&world, client));
+    for client in [pauser, client] {
+        assert!(why(&world, client).starts_with("Io("), "{}", why(&world, client));
+    }
 }
