@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use bytes::BytesMut;
 use clap::Parser;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Side, StreamHandler,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Io, Limits, Origin, Reactor, Sent, Side, StreamHandler,
 };
 
 use self::address::Address;
@@ -73,15 +73,15 @@ impl Client {
 impl StreamHandler for Client {
     type Session = End;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<End, BoxError> {
-        Ok(match link {
-            Link::Adopted { side: Side::Input, .. } => {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<End, BoxError> {
+        Ok(match origin {
+            Origin::Adopted { side: Side::Input, .. } => {
                 self.input = Some(io.id());
                 // Until it is known which address of the server it goes to.
                 io.pause(io.id());
                 End::Input
             }
-            Link::Adopted { .. } => {
+            Origin::Adopted { .. } => {
                 self.output = Some(io.id());
                 End::Output
             }
@@ -122,19 +122,19 @@ impl StreamHandler for Client {
         Ok(AfterEof::Stay)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, of: End, why: &CloseReason) {
         match (of, why) {
-            (End::Input, Close::Io(_)) => {
+            (End::Input, CloseReason::Io(_)) => {
                 self.fail(format!("standard input: {why}"));
                 self.server.into_iter().for_each(|server| io.finish(server));
             }
             (End::Input, _) => {}
-            (End::Output, Close::Closed | Close::Shutdown) => io.stop(),
+            (End::Output, CloseReason::Closed | CloseReason::Shutdown) => io.stop(),
             (End::Output, _) => {
                 self.fail(format!("standard output: {why}"));
                 io.stop();
             }
-            (End::Server, Close::Finished | Close::Closed | Close::Shutdown) => {}
+            (End::Server, CloseReason::Finished | CloseReason::Closed | CloseReason::Shutdown) => {}
             (End::Server, _) => {
                 self.fail(format!("{}: {why}", self.to));
                 self.output.into_iter().for_each(|output| io.close(output));

@@ -12,7 +12,7 @@ use std::env;
 
 use bytes::{Bytes, BytesMut};
 use serve_forever::codec::{FrameHandler, FrameWriter, Framed, LengthDelimitedCodec};
-use serve_forever::{BoxError, Config, Io, Limits, Link, Reactor, Sent};
+use serve_forever::{BoxError, Config, Io, Limits, Origin, Reactor, Sent};
 
 #[derive(Default)]
 struct Store {
@@ -24,7 +24,7 @@ impl FrameHandler for Store {
     type Session = LengthDelimitedCodec; // nothing else of one connection
     type Codec = LengthDelimitedCodec;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<Self::Session, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<Self::Session, BoxError> {
         Ok(LengthDelimitedCodec::builder().max_frame_length(64 << 10).new_codec())
     }
 

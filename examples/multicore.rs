@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, DRAIN, Endpoint, Handle, ListenOptions, Reactor, Signals};
+use serve_forever::{BoxError, Config, Endpoint, Handle, ListenOptions, Reactor, SHUTDOWN_DEADLINE, Signals};
 
 /// Serves until its handle is told to shut down; returns how many came.
 fn serve(at: &Endpoint, tell: Sender<(Endpoint, Handle<Echo>)>) -> serve_forever::Result<u64> {
@@ -52,7 +52,7 @@ fn main() -> Result<(), BoxError> {
     println!("listening on {at} with {threads} threads");
 
     main.serve_forever()?;
-    workers.iter().for_each(|(_, handle)| handle.shutdown(DRAIN));
+    workers.iter().for_each(|(_, handle)| handle.shutdown(SHUTDOWN_DEADLINE));
     for (number, (worker, _)) in workers.into_iter().enumerate() {
         let served = worker.join().expect("it does not panic")?;
         println!("thread {number} has served {served} connections");

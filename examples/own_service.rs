@@ -4,7 +4,7 @@
 use std::env;
 
 use bytes::BytesMut;
-use serve_forever::{BoxError, Close, Config, Io, Limits, Link, Reactor, Sent, StreamHandler};
+use serve_forever::{BoxError, CloseReason, Config, Io, Limits, Origin, Reactor, Sent, StreamHandler};
 
 /// What all connections share.
 #[derive(Default)]
@@ -21,8 +21,8 @@ struct Client {
 impl StreamHandler for LineCounter {
     type Session = Client;
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<Client, BoxError> {
-        Ok(Client { lines: 0, name: link.peer().to_string() })
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<Client, BoxError> {
+        Ok(Client { lines: 0, name: origin.peer().to_string() })
     }
 
     fn data(&mut self, io: &mut Io<'_>, client: &mut Client, input: &mut BytesMut) -> Result<(), BoxError> {
@@ -45,7 +45,7 @@ impl StreamHandler for LineCounter {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, client: Client, why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, client: Client, why: &CloseReason) {
         println!("{} sent {} lines; {why}", client.name, client.lines);
     }
 }

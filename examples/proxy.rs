@@ -9,7 +9,8 @@ use std::{env, io};
 
 use bytes::BytesMut;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, StreamHandler,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, Origin, Reactor, Sent,
+    StreamHandler,
 };
 
 pub(crate) struct Proxy {
@@ -20,10 +21,10 @@ impl StreamHandler for Proxy {
     /// The other side.
     type Session = ConnId;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ConnId, BoxError> {
-        match link {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConnId, BoxError> {
+        match origin {
             // Our side of the target: the tag says which client it is for.
-            Link::Connected { tag, .. } => Ok(ConnId::from_bits(*tag)),
+            Origin::Connected { tag, .. } => Ok(ConnId::from_bits(*tag)),
             // What the client sends meanwhile waits for the connection.
             _ => Ok(io.connect(&self.target, io.id().to_bits())?),
         }
@@ -46,9 +47,9 @@ impl StreamHandler for Proxy {
         Ok(AfterEof::Stay)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, other: ConnId, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, other: ConnId, why: &CloseReason) {
         match why {
-            Close::Finished => io.finish(other),
+            CloseReason::Finished => io.finish(other),
             _ => io.abort(other),
         }
     }
@@ -66,7 +67,7 @@ fn main() -> Result<(), BoxError> {
     };
     let mut reactor = Reactor::new(Config::default())?;
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
-    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
+    serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
     let proxy = reactor.add(Proxy { target: target.parse()? }, Limits::without_frames())?;
     let listener = reactor.listen(&proxy, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));

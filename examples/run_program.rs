@@ -14,7 +14,8 @@ use std::{env, io};
 use bytes::{Bytes, BytesMut};
 use serve_forever::process::{Command, Exit};
 use serve_forever::{
-    AfterEof, BoxError, ChildId, Close, Config, ConnId, GroupId, Io, Limits, Link, Reactor, StreamHandler,
+    AfterEof, BoxError, ChildId, CloseReason, Config, ConnId, GroupId, Io, Limits, Origin, Reactor,
+    StreamHandler,
 };
 
 #[derive(Default)]
@@ -42,17 +43,17 @@ impl Output {
         println!("{last_word}");
         self.say(io, (last_word + "\n").into());
         self.clients.iter().for_each(|client| io.set_busy(*client, false));
-        io.drain(Duration::from_secs(10));
+        io.shutdown(Duration::from_secs(10));
     }
 }
 
 impl StreamHandler for Output {
     type Session = Party;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Party, BoxError> {
-        match (link, self.everybody) {
-            (Link::Pipe { .. }, _) => Ok(Party::Program),
-            (Link::Accepted { .. }, Some(everybody)) => {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Party, BoxError> {
+        match (origin, self.everybody) {
+            (Origin::Pipe { .. }, _) => Ok(Party::Program),
+            (Origin::Accepted { .. }, Some(everybody)) => {
                 io.join(everybody, io.id())?;
                 io.set_busy(io.id(), true); // a shutdown is to wait for the last word
                 self.clients.insert(io.id());
@@ -74,17 +75,17 @@ impl StreamHandler for Output {
     fn eof(&mut self, io: &mut Io<'_>, party: &mut Party, rest: &mut BytesMut) -> Result<AfterEof, BoxError> {
         match party {
             Party::Program => self.say(io, rest.split().freeze()),
-            Party::Operator => io.drain(Duration::from_secs(10)),
+            Party::Operator => io.shutdown(Duration::from_secs(10)),
             Party::Client => {} // it says nothing more, and listens on
         }
         Ok(AfterEof::Stay)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, _: Party, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, _: Party, _: &CloseReason) {
         self.clients.remove(&io.id());
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
         self.program.map(|program| io.terminate(program));
     }
 
@@ -106,7 +107,7 @@ fn main() -> Result<(), BoxError> {
     let command = Command::new(program).args(args).stderr_to_stdout();
     let mut reactor = Reactor::new(Config::default())?;
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
-    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
+    serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
     // Clients only listen, for as long as they like.
     let limits = Limits { idle: None, ..Limits::without_frames() };
     let service = reactor.add(Output::default(), limits)?;

@@ -10,7 +10,7 @@ use std::env;
 
 use bytes::BytesMut;
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Io, Link, Peer, Reactor, StreamHandler};
+use serve_forever::{BoxError, Io, Origin, Peer, Reactor, StreamHandler};
 
 struct UserEcho {
     user: u32,
@@ -25,8 +25,8 @@ impl StreamHandler for UserEcho {
         peer.credentials.is_some_and(|credentials| credentials.uid == self.user)
     }
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        let who = link.peer().credentials.ok_or("no credentials")?;
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        let who = origin.peer().credentials.ok_or("no credentials")?;
         println!("user {}, group {}, process {}", who.uid, who.gid, who.pid.unwrap_or(0));
         Ok(())
     }
@@ -47,7 +47,7 @@ fn main() -> Result<(), BoxError> {
     let user = args.next().map_or(Ok(ours), |user| user.parse())?;
     let mut reactor = Reactor::new(serve_forever::Config::default())?;
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
-    serve_forever::Signals::watch(&mut reactor, serve_forever::DRAIN)?;
+    serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
     let service = reactor.add(UserEcho { user, echo: Echo::new() }, Echo::limits())?;
     let listener = reactor.listen(&service, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));

@@ -31,7 +31,7 @@ pub enum Deadline {
 /// an end like any other.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Close {
+pub enum CloseReason {
     /// Both sides ended their stream in order.
     Finished,
     /// [`Io::close`](crate::Io::close) was called.
@@ -71,7 +71,7 @@ impl fmt::Display for Deadline {
     }
 }
 
-impl Close {
+impl CloseReason {
     /// True for the reasons that let what is queued be written first.
     pub(crate) const fn is_in_order(&self) -> bool {
         match self {
@@ -84,7 +84,7 @@ impl Close {
     }
 }
 
-impl fmt::Display for Close {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finished => f.write_str("both sides finished"),
@@ -114,7 +114,7 @@ fn fmt_failed(f: &mut fmt::Formatter<'_>, error: &BoxError) -> fmt::Result {
     }
 }
 
-impl Drop for Close {
+impl Drop for CloseReason {
     /// The same of the code that drops it: a panic there is logged, and ends
     /// nothing.
     fn drop(&mut self) {

@@ -3,12 +3,12 @@
 use bytes::BytesMut;
 
 use crate::buffer::{OutQueue, Pool};
-use crate::close::{Close, Sent};
+use crate::close::{CloseReason, Sent};
 use crate::groups::Membership;
 use crate::id::{ChildId, GroupId, Key};
 use crate::limits::Limits;
-use crate::link::Side;
 use crate::moment::Moment;
+use crate::origin::Side;
 
 /// How far the life of a connection has come; it only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +134,7 @@ pub(crate) struct Conn {
     pub(crate) look: u32,
     pub(crate) extras: Option<Box<Extras>>,
     /// Why it ends, once it does.
-    pub(crate) why: Option<Box<Close>>,
+    pub(crate) why: Option<Box<CloseReason>>,
 }
 
 impl Conn {

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use crate::buffer::{Pool, SHARE_FROM};
 use crate::burst::Burst;
 use crate::children::Children;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -101,7 +101,7 @@ impl Period {
 pub(crate) enum Ending {
     Running,
     /// Finish what is under way until this moment.
-    Draining(Moment),
+    ShuttingDown(Moment),
     /// Drop everything now.
     Stopping,
 }
@@ -110,7 +110,7 @@ impl Ending {
     /// When it drops what is still under way, if it waits for that.
     pub(crate) const fn deadline(self) -> Moment {
         match self {
-            Self::Draining(deadline) => deadline,
+            Self::ShuttingDown(deadline) => deadline,
             Self::Running | Self::Stopping => Moment::NEVER,
         }
     }
@@ -119,7 +119,7 @@ impl Ending {
     pub(crate) fn hasten(&mut self, wish: Self) {
         *self = match (*self, wish) {
             (Self::Stopping, _) | (_, Self::Stopping) => Self::Stopping,
-            (Self::Draining(a), Self::Draining(b)) => Self::Draining(a.min(b)),
+            (Self::ShuttingDown(a), Self::ShuttingDown(b)) => Self::ShuttingDown(a.min(b)),
             (Self::Running, other) | (other, Self::Running) => other,
         };
     }
@@ -201,7 +201,7 @@ pub(crate) struct Core {
     /// handler that begins everything anew would keep it from its end.
     pub(crate) is_over: bool,
     /// A shutdown has begun, and is not complete.
-    pub(crate) is_ending: bool,
+    pub(crate) is_shutting_down: bool,
 }
 
 impl Core {
@@ -240,7 +240,7 @@ impl Core {
             rates: LogRates::default(),
             wish: Ending::Running,
             is_over: false,
-            is_ending: false,
+            is_shutting_down: false,
             config,
         }
     }
@@ -358,7 +358,7 @@ impl Core {
         conn.taken_ahead = self.taken_ahead;
         conn.kept = left.map(without_spare_room);
         if after > self.services[conn.service as usize].limits.max_input {
-            self.end(id, Close::InputTooLong);
+            self.end(id, CloseReason::InputTooLong);
         }
     }
 

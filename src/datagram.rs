@@ -6,7 +6,7 @@ use std::{fmt, io};
 use crate::error::BoxError;
 use crate::id::{SocketId, TimerId};
 use crate::io::Io;
-use crate::link::Peer;
+use crate::origin::Peer;
 
 /// A service on datagram sockets: UDP and Unix datagram.
 ///
@@ -42,7 +42,7 @@ use crate::link::Peer;
 /// A type that is a [`StreamHandler`](crate::StreamHandler) too serves both
 /// with one value: it is given to [`Reactor::add`](crate::Reactor::add), and
 /// then listens and binds on as many endpoints as one likes. What belongs to
-/// the service and to no socket (`tick`, `draining`) is then called on its
+/// the service and to no socket (`tick`, `shutting_down`) is then called on its
 /// `StreamHandler` alone.
 ///
 /// # Errors and panics
@@ -110,7 +110,7 @@ pub trait DatagramHandler: 'static {
     /// A shutdown has begun: what has arrived is still handed over, what is
     /// queued is still sent, and then the sockets close. (Not called on a type
     /// that was added as a [`StreamHandler`](crate::StreamHandler).)
-    fn draining(&mut self, io: &mut Io<'_>) {
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }
 }

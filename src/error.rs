@@ -7,7 +7,7 @@ use std::{fmt, io};
 ///
 /// `?` turns every error type into it, and `"reason".into()` makes one from a
 /// text. It ends the connection of that callback alone, as
-/// [`Close::Failed`](crate::Close::Failed).
+/// [`CloseReason::Failed`](crate::CloseReason::Failed).
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The result of a reactor's operation; callbacks use

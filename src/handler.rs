@@ -4,23 +4,23 @@ use std::io;
 
 use bytes::BytesMut;
 
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::error::BoxError;
 use crate::id::{ChildId, ListenerId, TimerId};
 use crate::io::Io;
-use crate::link::{Link, Peer};
+use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 
 /// What becomes of a connection after its peer's FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterEof {
     /// What is queued is written, then our FIN: the connection ends as
-    /// [`Close::Finished`].
+    /// [`CloseReason::Finished`].
     #[default]
     Finish,
     /// The connection stays for output until the handler ends it, or its idle
     /// deadline does; or until its peer is gone altogether (a reset; on a Unix
-    /// socket, that it has closed), with [`Close::Io`].
+    /// socket, that it has closed), with [`CloseReason::Io`].
     Stay,
 }
 
@@ -41,7 +41,7 @@ pub enum AfterEof {
 /// One that the handler connected itself ([`Io::connect`]) begins with
 /// `connect_failed`, which is then the last call, or with `open`.
 ///
-/// - `data` may have a `borrowed` before it, which takes from it, or all of it.
+/// - `data` may have a `data_in_place` before it, which takes from it, or all of it.
 /// - `verify` that refuses, and `open` that fails, are the last call: without
 ///   a session there is no `close`.
 /// - `close` comes **exactly once** for every session that was opened, after
@@ -52,10 +52,10 @@ pub enum AfterEof {
 /// # Errors and panics
 ///
 /// An `Err` from a callback ends that connection alone, with
-/// [`Close::Failed`]; what it had queued is still written. A panic ends that
-/// connection alone, with [`Close::Panicked`]; what it had queued is dropped,
+/// [`CloseReason::Failed`]; what it had queued is still written. A panic ends that
+/// connection alone, with [`CloseReason::Panicked`]; what it had queued is dropped,
 /// and a TCP peer sees a reset. Where a callback belongs to no connection
-/// (`verify`, `tick`, `draining`, `listener_failed`), a panic is counted and
+/// (`verify`, `tick`, `shutting_down`, `listener_failed`), a panic is counted and
 /// logged, and the service goes on; `verify` then refuses.
 ///
 /// Code of the program runs outside of callbacks too: the `Display` and `Drop`
@@ -85,7 +85,7 @@ pub trait StreamHandler: 'static {
     /// # Errors
     ///
     /// Any error refuses the connection; what was written is still sent.
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError>;
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError>;
 
     /// Input has come. `input` is what the last call left, then what is new.
     ///
@@ -94,7 +94,7 @@ pub trait StreamHandler: 'static {
     /// [`Limits::frame`](crate::Limits::frame) to complete it. The buffer is
     /// lent for this call, so what is taken whole costs no allocation. A
     /// handler that takes a part of a frame before the rest is there says so
-    /// ([`Io::count_as_left`]).
+    /// ([`Io::set_partial`]).
     ///
     /// What is split off may be kept, and then the buffer that it is a part of
     /// stays with it: of what this connection has sent, that is the read or the
@@ -121,7 +121,7 @@ pub trait StreamHandler: 'static {
     /// With what is not taken `data` is called at once, even if this has closed
     /// or paused the connection. It is not called while `data` has left something:
     /// that, and what comes behind it, is for `data`. What is taken here and
-    /// not complete can be told as it is there ([`Io::count_as_left`]).
+    /// not complete can be told as it is there ([`Io::set_partial`]).
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ pub trait StreamHandler: 'static {
     ///
     /// The caller does, as though the handler had, if it is told more bytes than
     /// there are.
-    fn borrowed(
+    fn data_in_place(
         &mut self,
         io: &mut Io<'_>,
         session: &mut Self::Session,
@@ -185,7 +185,7 @@ pub trait StreamHandler: 'static {
 
     /// The connection has ended: its last byte is written, or dropped, as
     /// `why` says. Writing to it answers [`Sent::Gone`](crate::Sent::Gone).
-    fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &CloseReason) {
         let _ = (io, session, why);
     }
 
@@ -227,7 +227,7 @@ pub trait StreamHandler: 'static {
 
     /// A shutdown has begun: nobody new comes in, and what has nothing under
     /// way is about to be closed.
-    fn draining(&mut self, io: &mut Io<'_>) {
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }
 

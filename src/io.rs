@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::close::{Close, Sent, Tally};
+use crate::close::{CloseReason, Sent, Tally};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase};
 use crate::core::{Core, Ending, Purpose};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
 use crate::limits::Limits;
-use crate::link::Peer;
+use crate::origin::Peer;
 use crate::process::{Command, ExitCause, Pipe};
 use crate::stats::Stats;
 
@@ -46,7 +46,7 @@ impl<'a> Io<'a> {
     }
 
     /// The connection of this callback. In a callback that belongs to none
-    /// (`tick`, `draining`, a call from a [`Handle`](crate::Handle)) an id
+    /// (`tick`, `shutting_down`, a call from a [`Handle`](crate::Handle)) an id
     /// that names no connection and never will.
     #[must_use]
     pub const fn id(&self) -> ConnId {
@@ -117,7 +117,7 @@ impl<'a> Io<'a> {
     /// # struct Shout;
     /// # impl serve_forever::StreamHandler for Shout {
     /// #     type Session = ();
-    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Link) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Origin) -> Result<(), BoxError> { Ok(()) }
     /// fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
     ///     input.make_ascii_uppercase();
     ///     let _ = io.write_buf(input);
@@ -218,7 +218,7 @@ impl<'a> Io<'a> {
     /// Connects to a listener elsewhere: TCP or Unix, as a connection of this
     /// service. It is answered once: by
     /// [`open`](crate::StreamHandler::open) with a
-    /// [`Link::Connected`](crate::Link::Connected) that carries `tag`, or by
+    /// [`Origin::Connected`](crate::Origin::Connected) that carries `tag`, or by
     /// [`connect_failed`](crate::StreamHandler::connect_failed). What is sent
     /// to the id meanwhile is queued, and written once there is a connection.
     ///
@@ -240,7 +240,7 @@ impl<'a> Io<'a> {
     /// [`spawn_failed`](crate::StreamHandler::spawn_failed).
     ///
     /// Each of its pipes is a connection of this service, opened with
-    /// [`Link::Pipe`](crate::Link::Pipe) when it has been started; its
+    /// [`Origin::Pipe`](crate::Origin::Pipe) when it has been started; its
     /// [`Pipe::Stdin`](crate::process::Pipe) can be sent to before. Reading
     /// and writing them is bounded as on every connection, so a child that
     /// writes waits while its connection is paused; no deadline holds for
@@ -353,7 +353,7 @@ impl<'a> Io<'a> {
     }
 
     /// Says, in [`data`](crate::StreamHandler::data) or
-    /// [`borrowed`](crate::StreamHandler::borrowed), that `taken` bytes of
+    /// [`data_in_place`](crate::StreamHandler::data_in_place), that `taken` bytes of
     /// what was taken, in this call or before, are of a frame that is not
     /// complete. They count as though they had been left: for its deadlines
     /// ([`Limits::first_frame`](crate::Limits::first_frame),
@@ -366,11 +366,11 @@ impl<'a> Io<'a> {
     /// A handler that leaves what is not complete in `input` needs none of
     /// this. One that takes a head and remembers what it said does: the loop
     /// sees input taken, and would have each piece pass for a whole frame.
-    pub fn count_as_left(&mut self, taken: usize) {
+    pub fn set_partial(&mut self, taken: usize) {
         self.core.taken_ahead = u32::try_from(taken).unwrap_or(u32::MAX);
     }
 
-    /// Says whether a connection ends, with [`Close::Io`](crate::Close::Io), as
+    /// Says whether a connection ends, with [`CloseReason::Io`](crate::CloseReason::Io), as
     /// soon as its peer has closed altogether, though it is paused and there
     /// may be unread input: for whoever makes replies, which would reach
     /// nobody, and not for whoever only receives. A Unix socket tells of it; on
@@ -395,14 +395,14 @@ impl<'a> Io<'a> {
     /// FIN, discards input until the peer's FIN or
     /// [`Limits::linger`](crate::Limits::linger), and frees it.
     pub fn close(&mut self, id: ConnId) {
-        self.core.end(id, Close::Closed);
+        self.core.end(id, CloseReason::Closed);
     }
 
     /// Ends a connection now and drops what is queued; a TCP peer sees a
     /// reset (RFC 9293, 3.9.1.5), so that it cannot take what it got for the
     /// whole.
     pub fn abort(&mut self, id: ConnId) {
-        self.core.end(id, Close::Aborted);
+        self.core.end(id, CloseReason::Aborted);
     }
 
     /// Sets a timer: for the connection of this callback, which it ends with;
@@ -476,19 +476,19 @@ impl<'a> Io<'a> {
 
     /// Begins a shutdown: listeners close, what is under way is finished
     /// within `deadline`, and the loop ends. Of several, the soonest counts.
-    pub fn drain(&mut self, deadline: Duration) {
+    pub fn shutdown(&mut self, deadline: Duration) {
         let at = self.core.moment.plus(deadline);
-        self.core.wish(Ending::Draining(at));
+        self.core.wish(Ending::ShuttingDown(at));
     }
 
     /// True once a shutdown is wished for or has begun, until it is complete.
     #[must_use]
-    pub fn is_ending(&self) -> bool {
-        self.core.is_ending || self.core.wish != Ending::Running
+    pub fn is_shutting_down(&self) -> bool {
+        self.core.is_shutting_down || self.core.wish != Ending::Running
     }
 
     /// Ends the loop with this turn: every connection is dropped with
-    /// [`Close::Shutdown`], but for those in the
+    /// [`CloseReason::Shutdown`], but for those in the
     /// [background](Self::set_background).
     pub fn stop(&mut self) {
         self.core.wish(Ending::Stopping);

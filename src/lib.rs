@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use serve_forever::{BoxError, Io, Link, Reactor, StreamHandler};
+//! use serve_forever::{BoxError, Io, Origin, Reactor, StreamHandler};
 //!
 //! /// Answers every line with its number.
 //! struct Counter {
@@ -21,7 +21,7 @@
 //! impl StreamHandler for Counter {
 //!     type Session = (); // nothing of one connection
 //!
-//!     fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+//!     fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
 //!         Ok(())
 //!     }
 //!
@@ -86,9 +86,9 @@ mod inbox;
 mod input;
 mod io;
 mod limits;
-mod link;
 mod log_rate;
 mod moment;
+mod origin;
 mod printable;
 pub mod process;
 mod reactor;
@@ -111,7 +111,7 @@ mod timers;
 /// The crate of the buffers that callbacks are given.
 pub use bytes;
 
-pub use crate::close::{Close, Deadline, Sent, Tally};
+pub use crate::close::{CloseReason, Deadline, Sent, Tally};
 pub use crate::datagram::{DatagramHandler, SocketError};
 pub use crate::driver::{BindOptions, KeepAlive, ListenOptions, Multicast};
 pub use crate::endpoint::{Endpoint, UNIX_PATH_MAX};
@@ -120,9 +120,9 @@ pub use crate::handle::{Handle, Refused};
 pub use crate::handler::{AfterEof, StreamHandler};
 pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, TimerId};
 pub use crate::io::Io;
-pub use crate::limits::{Config, DRAIN, Limits, Overflow};
-pub use crate::link::{Address, Credentials, Link, Peer, Side};
+pub use crate::limits::{Config, Limits, Overflow, SHUTDOWN_DEADLINE};
 pub use crate::log_rate::{LogRate, More};
+pub use crate::origin::{Address, Credentials, Origin, Peer, Side};
 #[cfg(feature = "signals")]
 pub use crate::orphans::Orphans;
 pub use crate::printable::Printable;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 /// How long a shutdown may take, where nobody has said otherwise: 10 s.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The largest buffer that the loop makes for itself: 256 MiB.
 const MOST_BYTES: usize = 256 << 20;
@@ -16,7 +16,7 @@ pub(crate) const MOST_EVENTS: usize = 1 << 20;
 /// What happens to output that would pass the hard mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The connection ends at once with [`Close::Overflow`](crate::Close::Overflow);
+    /// The connection ends at once with [`CloseReason::Overflow`](crate::CloseReason::Overflow);
     /// a TCP peer sees a reset, so that it cannot take what it got for the
     /// whole. A Unix socket has no reset: its peer sees an ordinary end.
     #[default]
@@ -46,9 +46,9 @@ pub struct Limits {
     /// not starve its neighbours. Default 64 KiB.
     pub read_budget: usize,
     /// Input that a handler leaves untaken, or
-    /// [counts as left](crate::Io::count_as_left), in bytes: its longest
+    /// [counts as left](crate::Io::set_partial), in bytes: its longest
     /// frame, and what a handler that pauses leaves of the frames behind that. More
-    /// ends the connection with [`Close::InputTooLong`](crate::Close::InputTooLong).
+    /// ends the connection with [`CloseReason::InputTooLong`](crate::CloseReason::InputTooLong).
     /// Default 1 MiB.
     pub max_input: usize,
     /// Time for an outbound connection to come about
@@ -61,7 +61,7 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Time from `open` until the handler first takes some input: the first
     /// frame. Dripping bytes do not extend it; what it
-    /// [counts as left](crate::Io::count_as_left) is not taken. `None`: no limit. Default 30 s.
+    /// [counts as left](crate::Io::set_partial) is not taken. `None`: no limit. Default 30 s.
     pub first_frame: Option<Duration>,
     /// Time that later input may lie untaken: from the first byte of a frame
     /// to its last. Dripping bytes do not extend it; while the handler has
@@ -255,7 +255,7 @@ pub struct Config {
     /// callback; `None` switches it off. Default 100 ms.
     pub slow_callback: Option<Duration>,
     /// Catch a panic in a callback, end that connection alone with
-    /// [`Close::Panicked`](crate::Close::Panicked), and count it. `false`
+    /// [`CloseReason::Panicked`](crate::CloseReason::Panicked), and count it. `false`
     /// lets it propagate out of the loop, in the middle of a turn: what that
     /// turn had still to do may be lost, so drop the reactor then. What of the
     /// program's panics outside of a callback is caught in any case: see

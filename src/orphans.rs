@@ -11,7 +11,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use signal_hook::SigId;
 use signal_hook::consts::SIGCHLD;
 
-use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamHandler, TimerId};
+use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
 /// Reaps what children leave behind: for **a program all of whose children are
 /// one reactor's** ([`Io::spawn`]). Any other child that has exited is taken for
@@ -155,7 +155,7 @@ fn parent(pid: i32) -> Option<i32> {
 impl StreamHandler for Orphans {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         io.set_background(io.id(), true);
         self.look_later(io);
         Ok(())

@@ -114,7 +114,7 @@ pub struct Reactor<D: Driver = MioDriver> {
     slow_after: Option<u64>,
     ending: Ending,
     /// When the shutdown under way began.
-    draining_since: Moment,
+    shutdown_since: Moment,
     /// The clock when it was last read.
     clock: Moment,
     /// The last wait ended with an event.
@@ -176,7 +176,7 @@ impl<D: Driver> Reactor<D> {
             batch: Vec::new(),
             slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
             ending: Ending::Running,
-            draining_since: now,
+            shutdown_since: now,
             clock: now,
             had_events: false,
             interruptions: 0,
@@ -229,7 +229,7 @@ impl<D: Driver> Reactor<D> {
     /// [`Error::System`] if waiting for events fails, which no connection can
     /// cause. [`Error::Listen`] when the last listener has failed and could not be
     /// made again ([`Config::listen_again`]), and there is no datagram socket
-    /// either: what was under way then has had [`DRAIN`](crate::DRAIN) to end.
+    /// either: what was under way then has had [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE) to end.
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
         self.serves_forever = true;
@@ -325,7 +325,7 @@ impl<D: Driver> Reactor<D> {
         }
         let timer = self.stage.core.next_due();
         let next = match self.ending {
-            Ending::Draining(deadline) => timer.min(deadline),
+            Ending::ShuttingDown(deadline) => timer.min(deadline),
             Ending::Running | Ending::Stopping => timer,
         };
         next.after(now)
@@ -353,7 +353,7 @@ impl<D: Driver> Reactor<D> {
 
 impl<D: Driver> Drop for Reactor<D> {
     /// Every session that is still there is closed, with
-    /// [`Close::Shutdown`](crate::Close::Shutdown), and every child is ended;
+    /// [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), and every child is ended;
     /// unless a panic is what drops the reactor, for a second one would end the
     /// process: then children are ended, and nobody is told.
     ///

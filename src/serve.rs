@@ -6,7 +6,7 @@ use crate::limits::{Config, Limits};
 use crate::reactor::Reactor;
 
 /// Serves one handler on one endpoint, as [`Endpoint`](crate::Endpoint) reads
-/// it, until the handler asks for a shutdown ([`Io::drain`](crate::Io::drain)).
+/// it, until the handler asks for a shutdown ([`Io::shutdown`](crate::Io::shutdown)).
 ///
 /// The frame deadlines are off ([`Limits::without_frames`]), so that a client
 /// may be silent for as long as [`Limits::idle`] allows. For everything else

@@ -8,14 +8,14 @@ use std::io;
 use bytes::BytesMut;
 use slab::Slab;
 
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::contain::discard;
 use crate::error::BoxError;
 use crate::handler::{AfterEof, StreamHandler};
 use crate::id::{ChildId, ListenerId, TimerId};
 use crate::input::Input;
 use crate::io::Io;
-use crate::link::{Link, Peer};
+use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 
 pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
@@ -27,17 +27,17 @@ pub(crate) trait Serve {
         true
     }
     fn verify(&mut self, peer: &Peer) -> bool;
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError>;
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<u32, BoxError>;
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
     fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError>;
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
-    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &Close);
+    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason);
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error);
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit);
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error);
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId);
-    fn draining(&mut self, io: &mut Io<'_>);
+    fn shutting_down(&mut self, io: &mut Io<'_>);
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error);
     /// The handler itself.
     fn handler(&mut self) -> &mut dyn Any;
@@ -74,15 +74,15 @@ impl<S: StreamHandler> Serve for Streams<S> {
         self.handler.verify(peer)
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<u32, BoxError> {
-        let session = self.handler.open(io, link)?;
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<u32, BoxError> {
+        let session = self.handler.open(io, origin)?;
         Ok(u32::try_from(self.sessions.insert(session))?)
     }
 
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError> {
         let session = &mut self.sessions[session as usize];
         let new = input.landed();
-        let taken = if new.is_empty() { 0 } else { self.handler.borrowed(io, session, new)? };
+        let taken = if new.is_empty() { 0 } else { self.handler.data_in_place(io, session, new)? };
         if taken > 0 && taken == new.len() {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl<S: StreamHandler> Serve for Streams<S> {
         self.handler.timer(io, &mut self.sessions[session as usize], timer)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason) {
         let session = self.sessions.remove(session as usize);
         self.handler.close(io, session, why);
     }
@@ -122,8 +122,8 @@ impl<S: StreamHandler> Serve for Streams<S> {
         self.handler.tick(io, timer);
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        self.handler.draining(io);
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        self.handler.shutting_down(io);
     }
 
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {

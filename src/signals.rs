@@ -11,10 +11,10 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
-use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamHandler, TimerId};
+use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
 /// Has SIGINT, SIGTERM and SIGHUP end a reactor: the first of them begins a
-/// shutdown ([`Io::drain`]), a second one ends it at once ([`Io::stop`]). What
+/// shutdown ([`Io::shutdown`]), a second one ends it at once ([`Io::stop`]). What
 /// comes within a second of the first is the first one doubled: timeout(1) and
 /// many supervisors signal a process and its group. They arrive as connections
 /// in the one loop that there is, which a shutdown neither waits for nor
@@ -33,10 +33,10 @@ use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamH
 /// and SIGTTOU only stops a process in the background.
 ///
 /// ```no_run
-/// use serve_forever::{Config, DRAIN, Limits, Reactor, Signals, services::Echo};
+/// use serve_forever::{Config, SHUTDOWN_DEADLINE, Limits, Reactor, Signals, services::Echo};
 ///
 /// let mut reactor = Reactor::new(Config::default())?;
-/// let signals = Signals::watch(&mut reactor, DRAIN)?;
+/// let signals = Signals::watch(&mut reactor, SHUTDOWN_DEADLINE)?;
 /// let echo = reactor.add(Echo::new(), Limits::default())?;
 /// reactor.listen(&echo, &"127.0.0.1:7007".parse()?)?;
 /// reactor.serve_forever()?;
@@ -47,7 +47,7 @@ use crate::{BoxError, Error, Io, Limits, Link, Reactor, Result, Service, StreamH
 /// ```
 #[derive(Debug)]
 pub struct Signals {
-    drain: Duration,
+    deadline: Duration,
     /// Whose connection is being opened.
     watched: i32,
     registered: Vec<SigId>,
@@ -80,7 +80,7 @@ impl Signals {
     /// [`Config::max_connections`](crate::Config::max_connections).
     pub const CONNECTIONS: usize = SIGNALS.len();
 
-    /// Watches for the signals from now on; a shutdown may take `drain`.
+    /// Watches for the signals from now on; a shutdown may take `shutdown`.
     ///
     /// What the process was started with is respected as far as it makes
     /// sense: a SIGINT or SIGHUP that is ignored stays so (where proc(5)
@@ -91,10 +91,10 @@ impl Signals {
     ///
     /// [`Error::System`] without descriptors for it; [`Error::Full`] at
     /// `max_connections`.
-    pub fn watch(reactor: &mut Reactor, drain: Duration) -> Result<Service<Self>> {
+    pub fn watch(reactor: &mut Reactor, deadline: Duration) -> Result<Service<Self>> {
         // They may stay away for as long as they like.
         let limits = Limits { idle: None, ..Limits::without_frames() };
-        let signals = Self { drain, watched: 0, registered: Vec::new(), first: None, forced: None };
+        let signals = Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None };
         let service = reactor.add(signals, limits)?;
         let ignored = ignored();
         for signal in SIGNALS {
@@ -127,7 +127,7 @@ impl Signals {
         let now = io.now();
         let is_near = |first: &First| now.saturating_duration_since(first.at) < DOUBLED;
         match &self.first {
-            Some(first) if is_near(first) || io.is_ending() => {
+            Some(first) if is_near(first) || io.is_shutting_down() => {
                 if is_near(first) || first.doubled.is_some() {
                     log::debug!("signal {signal} within a second of the first: it counts as that one");
                 } else {
@@ -140,9 +140,9 @@ impl Signals {
                 log::info!("signal {signal}: finishing what is under way");
                 // Without a timer the time alone has to tell.
                 let doubled = io.tick_after(DOUBLED).ok();
-                self.first = Some(First { at: now, doubled, is_new: !io.is_ending() });
+                self.first = Some(First { at: now, doubled, is_new: !io.is_shutting_down() });
                 self.forced = None;
-                io.drain(self.drain);
+                io.shutdown(self.deadline);
             }
         }
     }
@@ -187,7 +187,7 @@ impl StreamHandler for Signals {
     /// The signal's number.
     type Session = i32;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<i32, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<i32, BoxError> {
         io.set_background(io.id(), true);
         Ok(self.watched)
     }
@@ -206,7 +206,7 @@ impl StreamHandler for Signals {
         }
     }
 
-    fn draining(&mut self, _: &mut Io<'_>) {
+    fn shutting_down(&mut self, _: &mut Io<'_>) {
         if let Some(first) = &mut self.first
             && !std::mem::take(&mut first.is_new)
         {

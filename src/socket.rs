@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::close::Sent;
 use crate::id::{Key, SocketId, Table};
 use crate::limits::Limits;
-use crate::link::{Address, Peer};
+use crate::origin::{Address, Peer};
 
 /// No socket: whose callback runs when it is none's.
 pub(crate) const NO_SOCKET: SocketId = SocketId(Key::NOWHERE);

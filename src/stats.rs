@@ -26,11 +26,11 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Sessions whose `close` was called.
     pub closed: u64,
-    /// Of those: by a deadline ([`Close::TimedOut`](crate::Close::TimedOut)).
+    /// Of those: by a deadline ([`CloseReason::TimedOut`](crate::CloseReason::TimedOut)).
     pub timed_out: u64,
-    /// Of those: by an error of the system ([`Close::Io`](crate::Close::Io)).
+    /// Of those: by an error of the system ([`CloseReason::Io`](crate::CloseReason::Io)).
     pub broken: u64,
-    /// Of those: by a full output queue ([`Close::Overflow`](crate::Close::Overflow)).
+    /// Of those: by a full output queue ([`CloseReason::Overflow`](crate::CloseReason::Overflow)).
     pub overflowed: u64,
     /// Callbacks that returned an error.
     pub failed: u64,

@@ -185,7 +185,7 @@ mod framed {
     use serve_forever::codec::{
         BytesCodec, Decoder, Encoder, FrameHandler, FrameWriter, Framed, LengthDelimitedCodec, LinesCodec,
     };
-    use serve_forever::{BoxError, Io, Link, Sent};
+    use serve_forever::{BoxError, Io, Origin, Sent};
 
     use super::*;
 
@@ -203,7 +203,7 @@ mod framed {
         type Session = C;
         type Codec = C;
 
-        fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<C, BoxError> {
+        fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<C, BoxError> {
             Ok((self.codec)())
         }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use serve_forever::services::Echo;
 use serve_forever::{
-    BoxError, Config, ConnId, Endpoint, Io, Limits, Link, Overflow, Reactor, Sent, StreamHandler,
+    BoxError, Config, ConnId, Endpoint, Io, Limits, Origin, Overflow, Reactor, Sent, StreamHandler,
 };
 use util::{Call, Client, PATIENCE, Recorder, SOON, Server, alone, listen_anywhere, noise, resident_bytes};
 
@@ -25,9 +25,9 @@ struct WatchedEcho {
 impl StreamHandler for WatchedEcho {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
         self.who = Some(io.id());
-        self.inner.open(io, link)
+        self.inner.open(io, origin)
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
@@ -354,7 +354,7 @@ struct Lavish(Vec<u8>);
 impl StreamHandler for Lavish {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         assert!(io.write(&self.0).is_queued(), "the marks leave room for it");
         Ok(())
     }

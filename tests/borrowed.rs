@@ -3,7 +3,7 @@
 mod util;
 
 use bytes::BytesMut;
-use serve_forever::{BoxError, Close, Io, Limits, Link, StreamHandler};
+use serve_forever::{BoxError, CloseReason, Io, Limits, Origin, StreamHandler};
 use util::{Client, Server, noise};
 
 /// What it was called with, by its name.
@@ -20,12 +20,12 @@ struct Looker {
 impl StreamHandler for Looker {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
-        self.calls.push(("borrowed", input.into()));
+    fn data_in_place(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+        self.calls.push(("data_in_place", input.into()));
         let _ = io.write(b"b");
         match input {
             b"fail" => Err("as it was told to".into()),
@@ -42,7 +42,7 @@ impl StreamHandler for Looker {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), why: &CloseReason) {
         self.closed.push(format!("{why:?}"));
     }
 }
@@ -66,24 +66,31 @@ fn call(name: &'static str, input: &str) -> Call {
 
 #[test]
 fn what_is_taken_where_it_lies_is_not_handed_over() {
-    assert_eq!(calls(&[("123", "b"), ("45", "b")]), [call("borrowed", "123"), call("borrowed", "45")]);
+    assert_eq!(
+        calls(&[("123", "b"), ("45", "b")]),
+        [call("data_in_place", "123"), call("data_in_place", "45")]
+    );
 }
 
 #[test]
 fn what_is_not_taken_is_handed_over_at_once() {
-    let expected =
-        [call("borrowed", "12a\n"), call("data", "a\n"), call("borrowed", "b\n"), call("data", "b\n")];
+    let expected = [
+        call("data_in_place", "12a\n"),
+        call("data", "a\n"),
+        call("data_in_place", "b\n"),
+        call("data", "b\n"),
+    ];
     assert_eq!(calls(&[("12a\n", "bd"), ("b\n", "bd")]), expected);
 }
 
 #[test]
 fn what_comes_behind_something_that_was_left_is_not_lent() {
     let expected = [
-        call("borrowed", "1a"),
+        call("data_in_place", "1a"),
         call("data", "a"),
         call("data", "a23"),
         call("data", "a23\n"),
-        call("borrowed", "4"),
+        call("data_in_place", "4"),
     ];
     assert_eq!(calls(&[("1a", "bd"), ("23", "d"), ("\n", "d"), ("4", "b")]), expected);
 }
@@ -94,13 +101,13 @@ struct Ahead;
 impl StreamHandler for Ahead {
     type Session = usize;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<usize, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<usize, BoxError> {
         Ok(0)
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, taken: &mut usize, input: &[u8]) -> Result<usize, BoxError> {
+    fn data_in_place(&mut self, io: &mut Io<'_>, taken: &mut usize, input: &[u8]) -> Result<usize, BoxError> {
         *taken += input.len();
-        io.count_as_left(*taken);
+        io.set_partial(*taken);
         let _ = io.write(b"b");
         Ok(input.len())
     }
@@ -135,7 +142,7 @@ fn assert_ends(message: &str, end: impl FnOnce(&Client), why: &str) {
     drop(client);
     server.until_connections(0);
     let (calls, closed) = server.ask(|looker, _| (looker.calls.clone(), looker.closed.clone()));
-    assert_eq!(calls, [call("borrowed", message)]);
+    assert_eq!(calls, [call("data_in_place", message)]);
     assert!(closed.len() == 1 && closed[0].starts_with(why), "{closed:?}");
 }
 

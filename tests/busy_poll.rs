@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use serve_forever::driver::sim::{Script, Weather};
 use serve_forever::services::Echo;
 use serve_forever::sim::World;
-use serve_forever::{BoxError, Config, Io, Limits, Link, Reactor, StreamHandler, TimerId};
+use serve_forever::{BoxError, Config, Io, Limits, Origin, Reactor, StreamHandler, TimerId};
 use util::{PATIENCE, SOON, Server, listen_anywhere};
 
 const MS: Duration = Duration::from_millis(1);
@@ -98,7 +98,7 @@ struct Late {
 impl StreamHandler for Late {
     type Session = Vec<(TimerId, std::time::Instant)>;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Self::Session, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<Self::Session, BoxError> {
         let set = |after: &Duration| Ok((io.after(*after)?, io.now() + *after));
         self.after.iter().map(set).collect()
     }

@@ -17,7 +17,7 @@ use serve_forever::driver::sim::{
 use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token};
 use serve_forever::process::{Command, Exit, Fate, Signal};
 use serve_forever::{
-    BindOptions, BoxError, ChildId, Config, Endpoint, Io, Limits, Link, ListenOptions, Peer, Reactor,
+    BindOptions, BoxError, ChildId, Config, Endpoint, Io, Limits, ListenOptions, Origin, Peer, Reactor,
     Service, StreamHandler, SystemCalls,
 };
 
@@ -178,7 +178,7 @@ struct Runner {
 impl StreamHandler for Runner {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.opened += 1;
         Ok(())
     }
@@ -188,7 +188,7 @@ impl StreamHandler for Runner {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), _: &serve_forever::Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &serve_forever::CloseReason) {
         self.closed += 1;
     }
 
@@ -285,7 +285,7 @@ fn a_shutdown_does_not_wait_for_a_child_that_it_may_not_end() {
     stand.spawn();
     stand.turns(5);
     stand.reactor.driver_mut().signals = Some(Errno::PERM);
-    stand.reactor.drain(Duration::from_secs(1));
+    stand.reactor.shutdown(Duration::from_secs(1));
     let finished = (0..1000).any(|_| stand.reactor.turn(None).expect("the loop runs").finished);
     assert!(finished && stand.process().ended().is_none());
     assert!(matches!(stand.runner().told[..], [Ok(Exit { status: None, .. })]));

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use serve_forever::process::{Command, Exit, ExitCause, Pipe};
 use serve_forever::services::Echo;
 use serve_forever::{
-    AfterEof, BoxError, ChildId, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Service,
+    AfterEof, BoxError, ChildId, CloseReason, Config, ConnId, Io, Limits, Origin, Reactor, Sent, Service,
     StreamHandler,
 };
 use util::{Client, PATIENCE, alone, noise, open_files};
@@ -93,8 +93,8 @@ impl Runner {
 impl StreamHandler for Runner {
     type Session = PipeOf;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<PipeOf, BoxError> {
-        let Link::Pipe { child, tag, pipe, .. } = link else { return Err("no client".into()) };
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<PipeOf, BoxError> {
+        let Origin::Pipe { child, tag, pipe, .. } = origin else { return Err("no client".into()) };
         assert_eq!(io.pipe(*child, *pipe), Some(io.id()));
         if self.panics_at == Some(*tag) {
             panic!("as it was told to");
@@ -133,7 +133,7 @@ impl StreamHandler for Runner {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, of: PipeOf, why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, of: PipeOf, why: &CloseReason) {
         let run = self.run(of.tag);
         assert!(run.exit.is_none(), "the exit comes last");
         run.open -= 1;

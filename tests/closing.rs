@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serve_forever::services::Echo;
 use serve_forever::{
-    BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, Reactor, Sent, StreamHandler,
+    BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, Origin, Reactor, Sent, StreamHandler,
 };
 use util::{Call, Client, Events, Recorder, Server, listen_anywhere, noise};
 
@@ -22,7 +22,7 @@ struct Obedient {
 impl StreamHandler for Obedient {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.others.insert(io.id());
         Ok(())
     }
@@ -52,7 +52,7 @@ impl StreamHandler for Obedient {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), why: &CloseReason) {
         assert_eq!(io.write(b"too late"), Sent::Gone);
         assert_eq!(io.queued(io.id()), None);
         self.others.remove(&io.id());

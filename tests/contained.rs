@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serve_forever::process::Command;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, DatagramHandler, Io, Limits, Link, Peer, Reactor, SocketId,
+    AfterEof, BoxError, CloseReason, Config, DatagramHandler, Io, Limits, Origin, Peer, Reactor, SocketId,
     StreamHandler, TimerId,
 };
 use util::{Client, DatagramServer, PATIENCE, Server, captured_logs, eventually};
@@ -70,7 +70,7 @@ impl Failing {
 impl StreamHandler for Failing {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         if self.at == Some("timer") {
             io.after(Duration::from_millis(1))?;
         }
@@ -104,7 +104,7 @@ impl StreamHandler for Failing {
         self.fail_at("timer")
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), why: &CloseReason) {
         self.closed.push(why.to_string());
     }
 }
@@ -201,7 +201,7 @@ const LARGE: usize = 1 << 20;
 impl StreamHandler for Owners {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -280,7 +280,7 @@ struct Counted {
 impl StreamHandler for Counted {
     type Session = Option<Worse>;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<Option<Worse>, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<Option<Worse>, BoxError> {
         Ok(self.panics_in_close.then(|| Worse))
     }
 
@@ -288,7 +288,7 @@ impl StreamHandler for Counted {
         panic!("no data today");
     }
 
-    fn close(&mut self, _: &mut Io<'_>, _: Option<Worse>, _: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, _: Option<Worse>, _: &CloseReason) {
         self.closed.fetch_add(1, Ordering::SeqCst);
         assert!(!self.panics_in_close, "no close today");
     }
@@ -349,8 +349,8 @@ struct Parent(String);
 impl StreamHandler for Parent {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        if matches!(link, Link::Adopted { .. }) {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        if matches!(origin, Origin::Adopted { .. }) {
             io.spawn(Command::shell(&self.0), 0)?;
         }
         Ok(())
@@ -361,7 +361,7 @@ impl StreamHandler for Parent {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &CloseReason) {
         panic!("no close today");
     }
 }

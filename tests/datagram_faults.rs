@@ -495,7 +495,7 @@ fn a_shutdown_sends_what_waits_or_gives_it_up_at_its_deadline() {
         let mut stand = Stand::new(Limits::default());
         stand.driver().sends = [Some(Errno::AGAIN)].into();
         stand.send(2);
-        stand.reactor.drain(Duration::from_secs(10));
+        stand.reactor.shutdown(Duration::from_secs(10));
         for _ in 0..3 {
             stand.turn();
         }

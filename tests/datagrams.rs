@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serve_forever::services::{Echo, Once, Upper};
 use serve_forever::{
-    BindOptions, BoxError, Config, DatagramHandler, Endpoint, Error, Handled, Io, Limits, Link, Multicast,
+    BindOptions, BoxError, Config, DatagramHandler, Endpoint, Error, Handled, Io, Limits, Multicast, Origin,
     Peer, Reactor, Sent, Service, SocketId, StreamHandler,
 };
 use util::{
@@ -110,7 +110,7 @@ fn one_value_serves_streams_and_datagrams() {
     impl StreamHandler for Counter {
         type Session = ();
 
-        fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
             Ok(())
         }
 
@@ -340,7 +340,7 @@ fn what_is_sent_between_sockets_and_from_streams_arrives() {
     impl StreamHandler for Bridge {
         type Session = ();
 
-        fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
             Ok(())
         }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::{BoxError, Config, Endpoint, Io, Limits, Link, Reactor, StreamHandler};
+use serve_forever::{BoxError, Config, Endpoint, Io, Limits, Origin, Reactor, StreamHandler};
 
 /// Answers with `bye` and closes; then does as it is told.
 struct Bye(fn(&mut Io<'_>) -> Result<(), BoxError>);
@@ -14,7 +14,7 @@ struct Bye(fn(&mut Io<'_>) -> Result<(), BoxError>);
 impl StreamHandler for Bye {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

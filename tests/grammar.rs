@@ -31,7 +31,7 @@ fn words(life: &[Call]) -> Vec<&'static str> {
             Call::Drained => "drained",
             Call::Timer(_) => "timer",
             Call::Close(_) => "close",
-            Call::Tick(_) | Call::Draining => panic!("{call:?} belongs to no connection"),
+            Call::Tick(_) | Call::ShuttingDown => panic!("{call:?} belongs to no connection"),
         })
         .collect();
     words.dedup_by(|a, b| a == b && *a == "data");
@@ -47,7 +47,7 @@ fn one_life(limits: Limits, script: Script, act: impl FnOnce(Client)) -> (Vec<&'
     let life = events.life();
     server.until_connections(0);
     drop(server);
-    let after: Vec<_> = events.so_far().into_iter().filter(|call| *call != Call::Draining).collect();
+    let after: Vec<_> = events.so_far().into_iter().filter(|call| *call != Call::ShuttingDown).collect();
     assert_eq!(after, [], "close is the last");
     let Some(Call::Close(why)) = life.last() else { panic!("{life:?}") };
     (words(&life), why.clone())
@@ -223,7 +223,7 @@ fn who_is_not_verified_is_not_opened() {
     server.connect().assert_closed();
     let stats = server.stop();
     assert_eq!((stats.refused_by_handler, stats.accepted, stats.closed), (1, 0, 0));
-    assert_eq!(events.so_far(), [Call::Verify, Call::Draining]);
+    assert_eq!(events.so_far(), [Call::Verify, Call::ShuttingDown]);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn an_open_that_fails_has_no_close_and_what_it_wrote_arrives() {
     server.until_connections(0);
     let stats = server.stop();
     assert_eq!((stats.failed, stats.closed), (1, 0));
-    assert_eq!(events.so_far(), [Call::Verify, Call::Open, Call::Draining]);
+    assert_eq!(events.so_far(), [Call::Verify, Call::Open, Call::ShuttingDown]);
 }
 
 /// Tells a callback from the others.

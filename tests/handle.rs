@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serve_forever::services::Echo;
 use serve_forever::{
-    BoxError, Close, Config, Handle, Io, Limits, Link, Reactor, Refused, Service, StreamHandler, TimerId,
+    BoxError, CloseReason, Config, Handle, Io, Limits, Origin, Reactor, Refused, Service, StreamHandler,
+    TimerId,
 };
 use util::{PATIENCE, SOON, Server, listen_anywhere};
 
@@ -24,7 +25,7 @@ struct Homebody {
 impl StreamHandler for Homebody {
     type Session = Rc<()>;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<Rc<()>, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<Rc<()>, BoxError> {
         Ok(Rc::new(()))
     }
 
@@ -169,7 +170,7 @@ struct Remembers(Vec<serve_forever::ConnId>);
 impl StreamHandler for Remembers {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.0.push(io.id());
         Ok(())
     }
@@ -210,7 +211,7 @@ impl StreamHandler for Closing {
     type Session = ();
 
     // After a turn that a timer has begun, the loop sleeps for as long as it may.
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         io.after(SOON)?;
         Ok(())
     }
@@ -224,7 +225,7 @@ impl StreamHandler for Closing {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &CloseReason) {
         self.begun.send(()).expect("the test waits for it");
         self.called.recv().expect("the test calls");
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
-    Address, BoxError, Config, Endpoint, Error, Handled, Io, KeepAlive, Limits, Link, ListenOptions,
-    ListenerId, Peer, Reactor, Service, StreamHandler,
+    Address, BoxError, Config, Endpoint, Error, Handled, Io, KeepAlive, Limits, ListenOptions, ListenerId,
+    Origin, Peer, Reactor, Service, StreamHandler,
 };
 use util::{Client, Server, accepted_sockets, listen_anywhere};
 
@@ -138,7 +138,7 @@ fn a_unix_peer_that_does_not_read_takes_what_its_buffer_holds() {
     struct Flood;
     impl StreamHandler for Flood {
         type Session = ();
-        fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
             assert!(io.write(&[0; 1_000_000]).is_queued());
             Ok(())
         }
@@ -272,8 +272,8 @@ struct WhoAmI;
 impl StreamHandler for WhoAmI {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        let Link::Accepted { local, peer, .. } = link else { return Err("not accepted".into()) };
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        let Origin::Accepted { local, peer, .. } = origin else { return Err("not accepted".into()) };
         assert!(io.write(format!("{peer} {:?} at {local}", peer.credentials).as_bytes()).is_queued());
         io.close(io.id());
         Ok(())
@@ -338,9 +338,9 @@ struct WhoIsThere;
 impl StreamHandler for WhoIsThere {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        println!("it is {:?}", link.peer().credentials);
-        io.drain(Duration::ZERO);
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        println!("it is {:?}", origin.peer().credentials);
+        io.shutdown(Duration::ZERO);
         Ok(())
     }
 
@@ -388,7 +388,7 @@ fn verify_may_go_by_the_address() {
             self.0.push(peer.address.clone());
             matches!(peer.address, Address::Inet(address) if !address.ip().is_loopback())
         }
-        fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+        fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
             unreachable!("everybody is local here")
         }
         fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut bytes::BytesMut) -> Result<(), BoxError> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use serve_forever::services::{Chat, Console, Framing};
-use serve_forever::{BoxError, Io, Limits, Link, StreamHandler};
+use serve_forever::{BoxError, Io, Limits, Origin, StreamHandler};
 use util::{Server, captured_logs};
 
 const STRANGERS: usize = 60;
@@ -36,7 +36,7 @@ struct Moody;
 impl StreamHandler for Moody {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use serve_forever::{
-    BoxError, Close, Config, DatagramHandler, Endpoint, Io, Limits, Link, Peer, Reactor, SocketId,
+    BoxError, CloseReason, Config, DatagramHandler, Endpoint, Io, Limits, Origin, Peer, Reactor, SocketId,
     StreamHandler,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -27,8 +27,8 @@ struct Fails;
 impl StreamHandler for Fails {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        match link.peer().to_string().contains("refused") {
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        match origin.peer().to_string().contains("refused") {
             true => Err(FORGED.into()),
             false => Ok(()),
         }
@@ -40,7 +40,7 @@ impl StreamHandler for Fails {
         Err(text.into())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), why: &CloseReason) {
         log::info!("it says: {why}");
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Service, Side, StreamHandler,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Io, Limits, Origin, Reactor, Sent, Service, Side,
+    StreamHandler,
 };
 use util::{PATIENCE, noise};
 
@@ -27,8 +28,8 @@ struct Notes {
 impl StreamHandler for Notes {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        let Link::Adopted { side, peer } = link else { return Err("it was adopted".into()) };
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        let Origin::Adopted { side, peer } = origin else { return Err("it was adopted".into()) };
         assert_eq!(peer.to_string(), "pipe");
         if *side == Side::Input {
             assert_eq!(io.write(b"no"), Sent::Gone);
@@ -51,7 +52,7 @@ impl StreamHandler for Notes {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), why: &CloseReason) {
         self.closed.push(why.to_string());
     }
 }

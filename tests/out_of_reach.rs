@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serve_forever::process::{Command, Exit, ExitCause};
-use serve_forever::{BoxError, ChildId, Config, Io, Limits, Link, Reactor, Service, StreamHandler};
+use serve_forever::{BoxError, ChildId, Config, Io, Limits, Origin, Reactor, Service, StreamHandler};
 use util::{PATIENCE, SOON, role, run_self};
 #[cfg(feature = "signals")]
 use util::{alone, eventually};
@@ -27,7 +27,7 @@ struct Jobs {
 impl StreamHandler for Jobs {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -150,7 +150,7 @@ fn one_that_leaves_its_group_is_ended_all_the_same() {
 
     shop.spawn(command.clone());
     left(&mut shop);
-    shop.reactor.drain(Duration::ZERO);
+    shop.reactor.shutdown(Duration::ZERO);
     while !shop.reactor.turn(None).expect("the loop runs").finished {}
     assert_eq!(how(shop.exit()), (Some(9), ExitCause::Shutdown));
 

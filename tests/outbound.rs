@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use serve_forever::services::Echo;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Endpoint, Error, Io, Limits, Link, Reactor, Sent,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Endpoint, Error, Io, Limits, Origin, Reactor, Sent,
     StreamHandler,
 };
 use util::{PATIENCE, SOON, Server, listen_anywhere, noise};
@@ -43,8 +43,8 @@ impl Dialler {
 impl StreamHandler for Dialler {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        let Link::Connected { tag, peer } = link else { return Ok(()) };
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        let Origin::Connected { tag, peer } = origin else { return Ok(()) };
         self.tell(Told::Open(io.id(), *tag, peer.to_string()));
         if self.refuses { Err("not today".into()) } else { Ok(()) }
     }
@@ -64,7 +64,7 @@ impl StreamHandler for Dialler {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), why: &CloseReason) {
         self.tell(Told::Close(io.id(), why.to_string()));
     }
 

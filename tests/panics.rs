@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, Io, Limits, Link, Peer, Reactor, Stats, StreamHandler, TimerId,
+    AfterEof, BoxError, CloseReason, Config, Io, Limits, Origin, Peer, Reactor, Stats, StreamHandler, TimerId,
 };
 use util::{Client, Server, captured_logs, eventually, listen_anywhere};
 
@@ -40,7 +40,7 @@ impl StreamHandler for Moody {
         true
     }
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.opened += 1;
         if self.at == Some("timer") {
             io.after(Duration::from_millis(1))?;
@@ -74,7 +74,7 @@ impl StreamHandler for Moody {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), why: &CloseReason) {
         self.closed.push(format!("{why:?}"));
         self.mood("close");
     }
@@ -83,8 +83,8 @@ impl StreamHandler for Moody {
         self.mood("tick");
     }
 
-    fn draining(&mut self, _: &mut Io<'_>) {
-        self.mood("draining");
+    fn shutting_down(&mut self, _: &mut Io<'_>) {
+        self.mood("shutting_down");
     }
 }
 
@@ -194,7 +194,7 @@ fn a_panic_that_belongs_to_no_connection_ends_none() {
     eventually("it has panicked", || server.stats().panicked == 2);
     client.send("still here");
     client.expect("still here");
-    server.ask(|moody, _| moody.at = Some("draining"));
+    server.ask(|moody, _| moody.at = Some("shutting_down"));
     stats_of(server, 3);
 }
 

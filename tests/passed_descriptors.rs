@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Config, Endpoint, Io, Limits, Link, Reactor, Service, StreamHandler};
+use serve_forever::{BoxError, Config, Endpoint, Io, Limits, Origin, Reactor, Service, StreamHandler};
 use util::PATIENCE;
 
 /// Linux 6.16 or later, where a socket can refuse them.
@@ -51,7 +51,7 @@ struct Anything;
 impl StreamHandler for Anything {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use counting::live;
 use example::Proxy;
 use serve_forever::{
-    BoxError, Config, ConnId, Endpoint, GroupId, Io, Limits, Link, Reactor, Sent, Service, StreamHandler,
+    BoxError, Config, ConnId, Endpoint, GroupId, Io, Limits, Origin, Reactor, Sent, Service, StreamHandler,
 };
 use util::{Client, PATIENCE, listen_anywhere};
 
@@ -135,7 +135,7 @@ impl Cuts {
 impl StreamHandler for Cuts {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         let group = match self.group {
             Some(group) => group,
             None => io.group()?,
@@ -202,7 +202,7 @@ struct Keeps(Vec<Bytes>);
 impl StreamHandler for Keeps {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -272,7 +272,7 @@ struct Writes(usize);
 impl StreamHandler for Writes {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

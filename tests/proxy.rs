@@ -14,7 +14,9 @@ use std::thread;
 
 use bytes::BytesMut;
 use example::Proxy;
-use serve_forever::{AfterEof, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, StreamHandler};
+use serve_forever::{
+    AfterEof, BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, Origin, StreamHandler,
+};
 use util::{Server, eventually, listen_anywhere, noise};
 
 /// A proxy, and the most that has waited in it on the way to the target and
@@ -33,9 +35,9 @@ struct Side {
 impl StreamHandler for Watched {
     type Session = Side;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Side, BoxError> {
-        let is_target = matches!(link, Link::Connected { .. });
-        Ok(Side { other: self.proxy.open(io, link)?, is_target })
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Side, BoxError> {
+        let is_target = matches!(origin, Origin::Connected { .. });
+        Ok(Side { other: self.proxy.open(io, origin)?, is_target })
     }
 
     fn data(&mut self, io: &mut Io<'_>, side: &mut Side, input: &mut BytesMut) -> Result<(), BoxError> {
@@ -53,7 +55,7 @@ impl StreamHandler for Watched {
         self.proxy.eof(io, &mut side.other, rest)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, side: Side, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, side: Side, why: &CloseReason) {
         self.proxy.close(io, side.other, why);
     }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serve_forever::{Config, DRAIN, Limits, Overflow};
+use serve_forever::{Config, Limits, Overflow, SHUTDOWN_DEADLINE};
 
 const README: &str = include_str!("../README.md");
 
@@ -77,7 +77,7 @@ fn the_limits_are_those_of_the_table() {
     assert_says("Limits::max_datagram", count(max_datagram));
     assert_says("Limits::datagrams_per_turn", count(datagrams_per_turn));
     assert_says("Limits::max_datagrams", count(max_datagrams));
-    assert_says("DRAIN", time(DRAIN));
+    assert_says("SHUTDOWN_DEADLINE", time(SHUTDOWN_DEADLINE));
 }
 
 #[test]

@@ -275,17 +275,17 @@ fn what_comes_behind_the_fin_does_not_hold_up_a_shutdown() {
 #[test]
 fn a_wish_to_end_is_over_with_that_end() {
     let (recorder, events) = Recorder::new(|io, call| {
-        if *call == Call::Draining || matches!(call, Call::Close(_)) {
-            io.drain(Duration::from_secs(600));
+        if *call == Call::ShuttingDown || matches!(call, Call::Close(_)) {
+            io.shutdown(Duration::from_secs(600));
             io.stop();
         }
         Ok(())
     });
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     let service = reactor.add(recorder, no_deadlines()).expect("good limits");
-    for call in [Call::Draining, Call::close("Shutdown")] {
+    for call in [Call::ShuttingDown, Call::close("Shutdown")] {
         let (_client, socket) = Client::pair();
-        if call != Call::Draining {
+        if call != Call::ShuttingDown {
             reactor.adopt(&service, socket).expect("a connected socket");
         }
         reactor.handle(&service).shutdown(Duration::ZERO);

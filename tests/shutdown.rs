@@ -29,7 +29,7 @@ fn pending_replies_arrive_and_then_the_fin() {
     assert_eq!(client.rest(), big);
     let stats = server.join();
     assert_eq!((stats.closed, stats.bytes_out), (1, big.len() as u64));
-    assert_eq!(events.life(), [Call::Draining, Call::close("Shutdown")]);
+    assert_eq!(events.life(), [Call::ShuttingDown, Call::close("Shutdown")]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn at_the_deadline_the_rest_is_dropped() {
     server.handle.shutdown(SOON);
     server.join();
     assert!(began.elapsed() >= SOON);
-    assert_eq!(events.life(), [Call::Draining, Call::close("Shutdown")]);
+    assert_eq!(events.life(), [Call::ShuttingDown, Call::close("Shutdown")]);
     client.expect_reset();
 }
 
@@ -103,7 +103,7 @@ fn a_half_sent_frame_is_waited_for_until_the_deadline() {
         events.next();
     }
     server.handle.shutdown(PATIENCE * 10);
-    assert_eq!(events.next().call, Call::Draining);
+    assert_eq!(events.next().call, Call::ShuttingDown);
     finisher.send("ne\n");
     events.expect(&Call::data("half a line\n"));
     let finished = events.expect_close("Shutdown");
@@ -121,8 +121,8 @@ fn a_half_sent_frame_is_waited_for_until_the_deadline() {
 fn it_may_be_asked_for_from_the_serving_thread_and_twice() {
     let (recorder, events) = Recorder::new(|io, call| {
         if matches!(call, Call::Data(_)) {
-            io.drain(PATIENCE);
-            io.drain(PATIENCE * 2);
+            io.shutdown(PATIENCE);
+            io.shutdown(PATIENCE * 2);
         }
         Ok(())
     });
@@ -136,7 +136,7 @@ fn it_may_be_asked_for_from_the_serving_thread_and_twice() {
     server.handle.shutdown(Duration::ZERO);
     assert_eq!(
         events.life(),
-        [Call::Open, Call::data("the end, please"), Call::Draining, Call::close("Shutdown")]
+        [Call::Open, Call::data("the end, please"), Call::ShuttingDown, Call::close("Shutdown")]
     );
 }
 
@@ -163,7 +163,7 @@ fn asked_from_many_threads_at_once_it_ends_once() {
         thread.join().expect("it does not block");
     }
     server.join();
-    assert_eq!(events.so_far(), [Call::Draining]);
+    assert_eq!(events.so_far(), [Call::ShuttingDown]);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn the_soonest_deadline_counts() {
     let _client = server.connect();
     events.expect_open();
     server.handle.shutdown(PATIENCE * 10);
-    assert_eq!(events.next().call, Call::Draining);
+    assert_eq!(events.next().call, Call::ShuttingDown);
     server.handle.shutdown(SOON);
     server.handle.shutdown(PATIENCE * 10);
     events.expect_close("Shutdown");
@@ -194,7 +194,7 @@ fn asked_before_the_loop_begins_it_ends_at_once() {
     reactor.listen(&service, &listen_anywhere()).expect("a free port");
     reactor.handle(&service).shutdown(PATIENCE);
     reactor.serve_forever().expect("the loop runs");
-    assert_eq!(events.so_far(), [Call::Draining]);
+    assert_eq!(events.so_far(), [Call::ShuttingDown]);
 }
 
 #[test]
@@ -287,10 +287,10 @@ fn connections_that_nothing_more_comes_from_do_not_hold_it_up() {
     while reactor.turn(Some(Duration::ZERO)).expect("the loop runs").events > 0 {}
     assert_eq!(events.so_far(), [Call::Open, Call::Open, Call::eof("")]);
     let began = Instant::now();
-    reactor.drain(PATIENCE * 2);
+    reactor.shutdown(PATIENCE * 2);
     reactor.serve_forever().expect("the loop runs");
     assert!(began.elapsed() < PATIENCE);
-    assert_eq!(events.so_far(), [Call::Draining, Call::close("Shutdown"), Call::close("Shutdown")]);
+    assert_eq!(events.so_far(), [Call::ShuttingDown, Call::close("Shutdown"), Call::close("Shutdown")]);
     client.expect_eof();
 }
 
@@ -301,8 +301,8 @@ fn the_reactor_itself_may_be_asked_between_turns() {
     let service = reactor.add(recorder, Limits::default()).expect("good limits");
     let (client, socket) = Client::pair();
     reactor.adopt(&service, socket).expect("a connected socket");
-    reactor.drain(PATIENCE);
+    reactor.shutdown(PATIENCE);
     reactor.serve_forever().expect("the loop runs");
-    assert_eq!(events.so_far(), [Call::Open, Call::Draining, Call::close("Shutdown")]);
+    assert_eq!(events.so_far(), [Call::Open, Call::ShuttingDown, Call::close("Shutdown")]);
     client.expect_eof();
 }

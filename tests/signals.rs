@@ -67,7 +67,7 @@ fn what_came_between_two_uses_is_heard_by_the_second() {
         let Some(Endpoint::Tcp(at)) = reactor.local(listener) else { panic!("it was just opened") };
         let _client = std::net::TcpStream::connect(at).expect("it listens");
         // Nothing of a signal; and there is somebody to be dropped.
-        reactor.drain(Duration::ZERO);
+        reactor.shutdown(Duration::ZERO);
         reactor.serve_forever().expect("it can wait");
         assert_eq!(reactor.connections(), Signals::CONNECTIONS);
         raise(Signal::TERM);

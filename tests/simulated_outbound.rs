@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serve_forever::driver::sim::{Odds, Rng, Script, SimDriver, Weather};
 use serve_forever::{
-    BoxError, Close, Config, Endpoint, Io, Limits, Link, Reactor, Sent, Service, StreamHandler,
+    BoxError, CloseReason, Config, Endpoint, Io, Limits, Origin, Reactor, Sent, Service, StreamHandler,
 };
 
 /// Sends something to each connection that it made, and keeps what comes back.
@@ -22,8 +22,8 @@ struct Dialler {
 impl StreamHandler for Dialler {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        let Link::Connected { tag, .. } = link else { return Err("nobody else is expected".into()) };
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        let Origin::Connected { tag, .. } = origin else { return Err("nobody else is expected".into()) };
         self.opened.push(*tag);
         Ok(())
     }
@@ -33,7 +33,7 @@ impl StreamHandler for Dialler {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &CloseReason) {
         self.closed += 1;
     }
 
@@ -199,7 +199,7 @@ impl Persistent {
 impl StreamHandler for Persistent {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl StreamHandler for Persistent {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), _: &CloseReason) {
         self.again(io);
     }
 
@@ -234,7 +234,7 @@ fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
             for _ in 0..10 {
                 reactor.turn(Some(Duration::from_millis(1))).expect("the loop runs");
             }
-            reactor.drain(Duration::from_secs(1));
+            reactor.shutdown(Duration::from_secs(1));
             let finished = (0..1_000_000).any(|_| reactor.turn(None).expect("the loop runs").finished);
             assert!(finished && reactor.connections() == 0, "round {round}");
         }
@@ -266,7 +266,7 @@ struct Restless {
 impl StreamHandler for Restless {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use serve_forever::process::{Command, Exit};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
-    BoxError, ChildId, Config, ConnId, Endpoint, Error, Handled, Io, Limits, Link, ListenOptions, Reactor,
+    BoxError, ChildId, Config, ConnId, Endpoint, Error, Handled, Io, Limits, ListenOptions, Origin, Reactor,
     Service, StreamHandler, serve,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -105,7 +105,7 @@ fn unix_stream_server_and_tcp_server_are_one_call_of_serve() {
     let (recorder, events) = Recorder::new(|io, call| {
         match call {
             Call::Data(_) => assert!(io.write(b"served").is_queued()),
-            Call::Eof(_) => io.drain(PATIENCE),
+            Call::Eof(_) => io.shutdown(PATIENCE),
             _ => {}
         }
         Ok(())
@@ -191,7 +191,7 @@ fn block_on_close_is_how_long_a_shutdown_waits() {
         events.expect(&Call::data("half a li"));
         server.handle.shutdown(if waits { PATIENCE * 10 } else { Duration::ZERO });
         if waits {
-            assert_eq!(events.next().call, Call::Draining);
+            assert_eq!(events.next().call, Call::ShuttingDown);
             client.send("ne\n");
             events.expect(&Call::data("half a line\n"));
         }
@@ -581,7 +581,7 @@ struct Forking {
 impl StreamHandler for Forking {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

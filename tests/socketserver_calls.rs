@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use bytes::BytesMut;
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
-    AfterEof, BindOptions, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, ListenOptions,
-    Overflow, Peer, Reactor, Sent, StreamHandler,
+    AfterEof, BindOptions, BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, ListenOptions,
+    Origin, Overflow, Peer, Reactor, Sent, StreamHandler,
 };
 use util::{
     Call, Client, DatagramClient, DatagramServer, Heard, PATIENCE, Recorder, SOON, Server, Watcher,
@@ -23,7 +23,7 @@ struct Teller(Sender<Told>);
 
 #[derive(Debug)]
 enum Told {
-    Open(Link),
+    Open(Origin),
     Failed(u64, io::Error),
     Data(Vec<u8>),
     End,
@@ -32,8 +32,8 @@ enum Told {
 impl StreamHandler for Teller {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        self.0.send(Told::Open(link.clone()))?;
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        self.0.send(Told::Open(origin.clone()))?;
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl StreamHandler for Teller {
         Ok(AfterEof::Finish)
     }
 
-    fn close(&mut self, _: &mut Io<'_>, (): (), _: &Close) {}
+    fn close(&mut self, _: &mut Io<'_>, (): (), _: &CloseReason) {}
 
     fn connect_failed(&mut self, _: &mut Io<'_>, tag: u64, error: &io::Error) {
         let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
@@ -99,7 +99,7 @@ fn accept_is_open_once_for_each_client() {
     let mut clients = Vec::new();
     for _ in 0..3 {
         let client = server.connect();
-        let Told::Open(Link::Accepted { local, peer, .. }) = next(&told) else { panic!("accepted") };
+        let Told::Open(Origin::Accepted { local, peer, .. }) = next(&told) else { panic!("accepted") };
         assert_eq!(local, *server.at());
         assert_eq!(peer, name_of(&client));
         clients.push(client);
@@ -118,7 +118,7 @@ fn connect_is_answered_by_open_or_by_connect_failed() {
     let at = Endpoint::Tcp(target.local_addr().expect("it is bound"));
     let to = at.clone();
     server.ask(move |_, io| io.connect(&to, 7)).expect("there is room");
-    let Told::Open(Link::Connected { tag: 7, .. }) = next(&told) else { panic!("connected") };
+    let Told::Open(Origin::Connected { tag: 7, .. }) = next(&told) else { panic!("connected") };
     drop(target);
     server.ask(move |_, io| io.connect(&at, 8)).expect("there is room");
     // The first one's end may be told before.
@@ -266,14 +266,14 @@ fn sendall_waits_for_nobody_and_drained_tells_when_there_is_room() {
 fn getpeername_is_the_peer_of_the_link() {
     let (server, told) = teller();
     let client = server.connect();
-    let Told::Open(link) = next(&told) else { panic!("it is open") };
-    assert_eq!(*link.peer(), name_of(&client));
+    let Told::Open(origin) = next(&told) else { panic!("it is open") };
+    assert_eq!(*origin.peer(), name_of(&client));
     // Of one that we connected, it is the address that was asked for.
     let target = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = target.local_addr().expect("it is bound");
     server.ask(move |_, io| io.connect(&address.into(), 0)).expect("there is room");
-    let Told::Open(link) = next(&told) else { panic!("it is open") };
-    assert_eq!(*link.peer(), Peer::inet(address));
+    let Told::Open(origin) = next(&told) else { panic!("it is open") };
+    assert_eq!(*origin.peer(), Peer::inet(address));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn getsockname_is_local() {
     let client = server.connect();
     let theirs = client.0.peer_addr().expect("it is connected").as_socket().expect("TCP");
     assert_eq!(*server.at(), Endpoint::Tcp(theirs));
-    let Told::Open(Link::Accepted { local, .. }) = next(&told) else { panic!("accepted") };
+    let Told::Open(Origin::Accepted { local, .. }) = next(&told) else { panic!("accepted") };
     assert_eq!(local, *server.at());
     let server = DatagramServer::start(Echo::new());
     let theirs = server.connect().0.peer_addr().expect("it is connected").as_socket().expect("UDP");

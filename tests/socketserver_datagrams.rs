@@ -50,7 +50,7 @@ fn shutdown_may_come_from_the_serving_thread() {
         let (watcher, _told) = Watcher::new(|io, on, heard| {
             if let Heard::Datagram(from, _) = heard {
                 assert_eq!(io.send_to(on, from, b"the last word"), Sent::Queued);
-                io.drain(PATIENCE);
+                io.shutdown(PATIENCE);
             }
             Ok(())
         });

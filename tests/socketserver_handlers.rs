@@ -5,8 +5,8 @@ mod util;
 
 use bytes::BytesMut;
 use serve_forever::{
-    Address, BoxError, Close, Config, ConnId, Endpoint, Io, Limits, Link, ListenOptions, Reactor, Sent,
-    StreamHandler,
+    Address, BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, ListenOptions, Origin, Reactor,
+    Sent, StreamHandler,
 };
 use util::{
     Call, Client, NEVER, PATIENCE, Recorder, SOON, Server, Take, accepted_sockets, listen_anywhere, noise,
@@ -23,10 +23,10 @@ struct Attributes {
 impl StreamHandler for Attributes {
     type Session = ConnId;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ConnId, BoxError> {
-        self.names.push(link.peer().to_string());
-        if matches!(link.peer().address, Address::Unnamed) {
-            let credentials = link.peer().credentials.ok_or("none")?;
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConnId, BoxError> {
+        self.names.push(origin.peer().to_string());
+        if matches!(origin.peer().address, Address::Unnamed) {
+            let credentials = origin.peer().credentials.ok_or("none")?;
             self.names.push(format!("user {}", credentials.uid));
         }
         self.ids.push(io.id());
@@ -43,7 +43,7 @@ impl StreamHandler for Attributes {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, id: ConnId, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, id: ConnId, _: &CloseReason) {
         assert_eq!(io.id(), id);
         assert!(!io.is_open(id));
     }
@@ -60,7 +60,7 @@ fn base_request_handler_and_stream_request_handler_live_from_open_to_close() {
     let life = [Call::Verify, Call::Open, Call::data("all of it"), Call::eof(""), Call::close("Finished")];
     assert_eq!(events.life(), life);
     server.stop();
-    assert_eq!(events.so_far(), [Call::Draining], "and nothing after its end");
+    assert_eq!(events.so_far(), [Call::ShuttingDown], "and nothing after its end");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn finish_is_close_once_whatever_ended_it() {
     client.expect_eof();
     assert_eq!(events.life().last(), Some(&Call::close("Failed(\"there\")")));
     assert_eq!(server.stop().closed, 3);
-    events.so_far().iter().for_each(|call| assert_eq!(*call, Call::Draining));
+    events.so_far().iter().for_each(|call| assert_eq!(*call, Call::ShuttingDown));
 }
 
 #[test]

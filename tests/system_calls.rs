@@ -12,7 +12,9 @@ use std::thread;
 use bytes::{Bytes, BytesMut};
 use serve_forever::SystemCalls;
 use serve_forever::services::Echo;
-use serve_forever::{BoxError, Close, Config, Endpoint, GroupId, Io, Limits, Link, Reactor, StreamHandler};
+use serve_forever::{
+    BoxError, CloseReason, Config, Endpoint, GroupId, Io, Limits, Origin, Reactor, StreamHandler,
+};
 use util::{Client, DatagramClient, PATIENCE, bind_anywhere, listen_anywhere, role, run_self};
 
 fn difference(after: SystemCalls, before: SystemCalls) -> SystemCalls {
@@ -126,7 +128,7 @@ struct Room {
 impl StreamHandler for Room {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         let group = match self.group {
             Some(group) => group,
             None => *self.group.insert(io.group()?),
@@ -199,15 +201,15 @@ struct OneEcho(Echo);
 impl StreamHandler for OneEcho {
     type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-        self.0.open(io, link)
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+        self.0.open(io, origin)
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         self.0.data(io, &mut (), input)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), _: &CloseReason) {
         io.stop();
     }
 }

@@ -2,7 +2,7 @@
 //! it, and without code of its own to make it fast.
 
 use serve_forever::bytes::BytesMut;
-use serve_forever::{BoxError, Error, GroupId, Io, Link, StreamHandler};
+use serve_forever::{BoxError, Error, GroupId, Io, Origin, StreamHandler};
 
 /// Each line goes to every other member.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Room {
 impl StreamHandler for Room {
     type Session = GroupId;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<GroupId, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<GroupId, BoxError> {
         let members = self.members(io)?;
         io.join(members, io.id())?;
         Ok(members)

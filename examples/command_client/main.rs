@@ -21,7 +21,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use clap::{Parser, ValueEnum};
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, ConnId, Io, Limits, Link, Reactor, Sent, Side, StreamHandler, TimerId,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Io, Limits, Origin, Reactor, Sent, Side, StreamHandler,
+    TimerId,
 };
 
 use self::address::Address;
@@ -178,7 +179,7 @@ impl Client {
     fn leave(&mut self, io: &mut Io<'_>) {
         self.waits = Waits::Nothing;
         // What is shown may wait for its reader for as long as that likes.
-        io.drain(Duration::MAX);
+        io.shutdown(Duration::MAX);
     }
 
     fn fail(&mut self, io: &mut Io<'_>, why: String) {
@@ -247,18 +248,18 @@ impl Client {
 impl StreamHandler for Client {
     type Session = End;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<End, BoxError> {
-        match link {
-            Link::Adopted { side: Side::Input, .. } => {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<End, BoxError> {
+        match origin {
+            Origin::Adopted { side: Side::Input, .. } => {
                 self.input = Some(io.id());
                 io.pause(io.id());
                 Ok(End::Commands)
             }
-            Link::Adopted { .. } if self.output.is_none() => {
+            Origin::Adopted { .. } if self.output.is_none() => {
                 self.output = Some(io.id());
                 Ok(End::Output)
             }
-            Link::Adopted { .. } => {
+            Origin::Adopted { .. } => {
                 self.errors = Some(io.id());
                 Ok(End::Errors)
             }
@@ -326,13 +327,13 @@ impl StreamHandler for Client {
         }
     }
 
-    fn close(&mut self, io: &mut Io<'_>, of: End, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, of: End, why: &CloseReason) {
         match of {
             End::Server => self.fail(io, format!("{}: {why}", self.to)),
-            End::Commands if matches!(why, Close::Io(_)) => {
+            End::Commands if matches!(why, CloseReason::Io(_)) => {
                 self.fail(io, format!("standard input: {why}"));
             }
-            End::Output | End::Errors if matches!(why, Close::Io(_)) => {
+            End::Output | End::Errors if matches!(why, CloseReason::Io(_)) => {
                 // Also when all else went well: it is not known to have been shown.
                 let stream = if of == End::Output { "standard output" } else { "standard error" };
                 let failure = format!("{stream}: what came cannot be shown: {why}");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use serve_forever::{AfterEof, BoxError, Close, Io, Link, Sent, StreamHandler, TimerId};
+use serve_forever::{AfterEof, BoxError, CloseReason, Io, Origin, Sent, StreamHandler, TimerId};
 
 use crate::Framing;
 use crate::address::Address;
@@ -226,7 +226,7 @@ fn reason(answer: &str) -> String {
 impl StreamHandler for Sender {
     type Session = Connection;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Connection, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<Connection, BoxError> {
         // It took one way there and back, and whatever the server took.
         let silence = self.began.map_or(PAUSE, |began| 2 * io.now().saturating_duration_since(began));
         let settled = self.sources.iter().enumerate().filter(|(place, _)| self.report.is_settled(*place));
@@ -317,10 +317,10 @@ impl StreamHandler for Sender {
         Ok(AfterEof::Finish)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, connection: Connection, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, connection: Connection, why: &CloseReason) {
         if !connection.is_done {
             return match why {
-                Close::Aborted => self.give_up(io, "the server ended the connection"),
+                CloseReason::Aborted => self.give_up(io, "the server ended the connection"),
                 why => self.give_up(io, &why.to_string()),
             };
         }

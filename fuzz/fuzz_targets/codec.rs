@@ -12,7 +12,7 @@ use serve_forever::codec::{
 };
 use serve_forever::driver::sim::{Rng, Script, Weather};
 use serve_forever::sim::World;
-use serve_forever::{BoxError, Close, Config, Io, Limits, Link, TimerId};
+use serve_forever::{BoxError, CloseReason, Config, Io, Limits, Origin, TimerId};
 
 /// The longest frame.
 const LONGEST: usize = 100;
@@ -32,7 +32,7 @@ where
     type Session = C;
     type Codec = C;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<C, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<C, BoxError> {
         Ok((self.codec)())
     }
 
@@ -55,7 +55,7 @@ where
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, _: C, why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, _: C, why: &CloseReason) {
         self.end = why.to_string();
     }
 }

@@ -10,7 +10,7 @@ use serve_forever::bytes::{Buf, Bytes, BytesMut};
 use serve_forever::driver::sim::{Act, Pace, Rng, Script, Weather};
 use serve_forever::sim::World;
 use serve_forever::{
-    AfterEof, BoxError, ConnId, GroupId, Io, Limits, Link, Overflow, Peer, StreamHandler, TimerId,
+    AfterEof, BoxError, ConnId, GroupId, Io, Limits, Origin, Overflow, Peer, StreamHandler, TimerId,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -78,7 +78,7 @@ impl Obedient {
             // Of a queue that refers to the burst, and of several bursts.
             23 => drop(group.map(|group| io.broadcast(group, &vec![argument; pick].into(), Some(other)))),
             24 => drop((io.queued(other), io.is_paused(other))),
-            _ => io.count_as_left(pick),
+            _ => io.set_partial(pick),
         }
         Ok(())
     }
@@ -91,12 +91,12 @@ impl StreamHandler for Obedient {
         !self.refuses
     }
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.ids.push(io.id());
         Ok(())
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+    fn data_in_place(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
         match *input {
             [order @ 128..=255, argument, ..] => self.obey(io, order, argument).map(|()| 2),
             _ => Ok(0),
@@ -159,7 +159,7 @@ fn play<const SHORT: bool>(run: Run) {
                 continue;
             }
             Step::Drain { millis } => {
-                world.reactor().drain(Duration::from_millis(millis.into()));
+                world.reactor().shutdown(Duration::from_millis(millis.into()));
                 continue;
             }
             Step::Send { client, orders } => (client, Act::Send(orders.into())),
@@ -178,7 +178,7 @@ fn play<const SHORT: bool>(run: Run) {
         }
     }
     // Whoever holds whom: an end comes, and nothing is left of it.
-    world.reactor().drain(Duration::from_secs(1000));
+    world.reactor().shutdown(Duration::from_secs(1000));
     for _ in 0..100_000 {
         if world.turn(None).expect("it keeps its promises").finished {
             return world.check_baseline().expect("all has gone");

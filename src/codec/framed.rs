@@ -7,13 +7,13 @@ use tokio_util::codec::Decoder;
 
 use super::handler::FrameHandler;
 use crate::process::Exit;
-use crate::{AfterEof, BoxError, ChildId, Close, Io, Link, ListenerId, Peer, StreamHandler, TimerId};
+use crate::{AfterEof, BoxError, ChildId, CloseReason, Io, ListenerId, Origin, Peer, StreamHandler, TimerId};
 
 /// Makes a [`StreamHandler`] of a [`FrameHandler`].
 ///
 /// ```
 /// use serve_forever::codec::{FrameHandler, FrameWriter, Framed, LinesCodec};
-/// use serve_forever::{BoxError, Config, Io, Limits, Link, Reactor, Sent};
+/// use serve_forever::{BoxError, Config, Io, Limits, Origin, Reactor, Sent};
 ///
 /// #[derive(Default)]
 /// struct Shout {
@@ -25,7 +25,7 @@ use crate::{AfterEof, BoxError, ChildId, Close, Io, Link, ListenerId, Peer, Stre
 ///     type Session = LinesCodec; // nothing else of one connection
 ///     type Codec = LinesCodec;
 ///
-///     fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<LinesCodec, BoxError> {
+///     fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<LinesCodec, BoxError> {
 ///         Ok(LinesCodec::new_with_max_length(1000))
 ///     }
 ///
@@ -142,8 +142,8 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         self.handler.verify(peer)
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
-        Ok(FramedSession { session: self.handler.open(io, link)?, taken: 0 })
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError> {
+        Ok(FramedSession { session: self.handler.open(io, origin)?, taken: 0 })
     }
 
     fn data(
@@ -160,11 +160,11 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
             if io.is_paused(id) {
                 // The codec may have taken the input for more frames than it
                 // gave: it is to be asked again, whether or not there is any.
-                io.count_as_left(usize::from(input.is_empty()));
+                io.set_partial(usize::from(input.is_empty()));
                 return Ok(());
             }
         }
-        io.count_as_left(framed.taken);
+        io.set_partial(framed.taken);
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         self.handler.timer(io, &mut framed.session, timer)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, framed: Self::Session, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, framed: Self::Session, why: &CloseReason) {
         self.handler.close(io, framed.session, why);
     }
 
@@ -215,8 +215,8 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         self.handler.tick(io, timer);
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        self.handler.draining(io);
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        self.handler.shutting_down(io);
     }
 
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {

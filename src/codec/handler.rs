@@ -5,7 +5,7 @@ use std::io;
 use tokio_util::codec::Decoder;
 
 use crate::process::Exit;
-use crate::{AfterEof, BoxError, ChildId, Close, Io, Link, ListenerId, Peer, TimerId};
+use crate::{AfterEof, BoxError, ChildId, CloseReason, Io, ListenerId, Origin, Peer, TimerId};
 
 /// A service on stream connections that is given whole frames.
 ///
@@ -43,7 +43,7 @@ pub trait FrameHandler: 'static {
     /// # Errors
     ///
     /// Any error refuses the connection; what was written is still sent.
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError>;
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError>;
 
     /// The codec of a session.
     fn codec(session: &mut Self::Session) -> &mut Self::Codec;
@@ -68,7 +68,7 @@ pub trait FrameHandler: 'static {
     /// The codec cannot go on: what came is no frame, one is too long, or the
     /// stream ended within one ([`io::ErrorKind::UnexpectedEof`]). All frames
     /// before it were handed over. The connection ends, as
-    /// [`Close::Failed`] with what is returned here; a last word to the peer
+    /// [`CloseReason::Failed`] with what is returned here; a last word to the peer
     /// may be written before.
     fn frame_error(
         &mut self,
@@ -132,7 +132,7 @@ pub trait FrameHandler: 'static {
 
     /// The connection has ended. As [`close`](crate::StreamHandler::close) of
     /// `StreamHandler`.
-    fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &CloseReason) {
         let _ = (io, session, why);
     }
 
@@ -164,9 +164,9 @@ pub trait FrameHandler: 'static {
         let _ = (io, timer);
     }
 
-    /// A shutdown has begun. As [`draining`](crate::StreamHandler::draining)
+    /// A shutdown has begun. As [`shutting_down`](crate::StreamHandler::shutting_down)
     /// of `StreamHandler`.
-    fn draining(&mut self, io: &mut Io<'_>) {
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }
 

@@ -5,8 +5,8 @@ use crate::children::{Child, Stage};
 use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::id::{ChildId, ConnId};
-use crate::link::Side;
 use crate::moment::Moment;
+use crate::origin::Side;
 use crate::process::{Command, ExitCause, Pipe, Signal};
 
 impl Core {

@@ -3,8 +3,8 @@
 use super::{Alarm, Core, Purpose};
 use crate::close::Sent;
 use crate::id::SocketId;
-use crate::link::Peer;
 use crate::moment::Moment;
+use crate::origin::Peer;
 
 impl Core {
     /// Notes what an event says of a socket.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Core;
-use crate::close::{Close, Deadline};
+use crate::close::{CloseReason, Deadline};
 use crate::conn::{Conn, Flags, NO_LOOK, Phase};
 use crate::id::ConnId;
 use crate::moment::Moment;
@@ -130,9 +130,9 @@ impl Core {
             Some(which) => {
                 // What is closing already has no patience left to be told.
                 if conn.phase == Phase::Live {
-                    self.end(id, Close::TimedOut(which));
+                    self.end(id, CloseReason::TimedOut(which));
                 } else {
-                    self.kill(id, Close::TimedOut(which));
+                    self.kill(id, CloseReason::TimedOut(which));
                 }
                 self.watch_deadlines(id);
             }

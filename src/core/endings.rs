@@ -1,7 +1,7 @@
 //! How connections end.
 
 use super::Core;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::id::ConnId;
 
@@ -18,7 +18,7 @@ impl Core {
     /// Ends a connection for the reason given: in order if that reason allows
     /// it, else at once. Of several the first counts, unless a later one cuts
     /// short an end that is in order.
-    pub(crate) fn end(&mut self, id: ConnId, why: Close) {
+    pub(crate) fn end(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         match conn.phase {
             Phase::Live if why.is_in_order() => self.close_in_order(id, why),
@@ -27,7 +27,7 @@ impl Core {
         }
     }
 
-    fn close_in_order(&mut self, id: ConnId, why: Close) {
+    fn close_in_order(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         conn.phase = Phase::Closing;
         // What is queued has its own time to leave. An idle deadline that
@@ -44,15 +44,15 @@ impl Core {
     }
 
     /// Ends a connection at once; what is queued is dropped.
-    pub(crate) fn kill(&mut self, id: ConnId, why: Close) {
+    pub(crate) fn kill(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.phase == Phase::Dead {
             return;
         }
         self.hand.close();
-        let broken = matches!(why, Close::Io(_));
+        let broken = matches!(why, CloseReason::Io(_));
         let cut_short =
-            conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, Close::Shutdown));
+            conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, CloseReason::Shutdown));
         if cut_short && !broken {
             conn.set(Flags::RESETS);
         }

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::Core;
 use crate::buffer::{OutQueue, Pool};
 use crate::burst::{Burst, Stretch};
-use crate::close::{Close, Sent};
+use crate::close::{CloseReason, Sent};
 use crate::conn::{Conn, Flags, Phase};
 use crate::id::ConnId;
 use crate::limits::Overflow;
@@ -155,7 +155,7 @@ impl Core {
             self.stats.dropped += 1;
             let policy = self.conns.get(to.0).map(|conn| self.limits(conn).overflow);
             match policy {
-                Some(Overflow::Close) => self.end(to, Close::Overflow),
+                Some(Overflow::Close) => self.end(to, CloseReason::Overflow),
                 Some(Overflow::DropNewest) => self.check_empty_queue(to),
                 None => {}
             }

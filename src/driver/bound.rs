@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::link::{Address, Peer};
+use crate::origin::{Address, Peer};
 
 /// What a socket is called.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use super::source::Source;
 use super::unix;
 use super::unix_path::{self, OwnedPath};
 use crate::endpoint::Endpoint;
-use crate::link::{Address, Peer};
+use crate::origin::{Address, Peer};
 
 /// A datagram socket of [`MioDriver`](super::MioDriver).
 #[derive(Debug)]

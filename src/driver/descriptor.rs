@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{FileType, OFlags};
 use socket2::{Socket, Type};
 
-use crate::link::Side;
+use crate::origin::Side;
 
 /// What was handed over.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::stream::{MioStream, keep_alive};
 use super::unix_path::{self, OwnedPath};
 use super::{ListenOptions, unix};
 use crate::endpoint::Endpoint;
-use crate::link::Peer;
+use crate::origin::Peer;
 
 /// A listening socket of [`MioDriver`](super::MioDriver).
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::waker::{self, Bell};
 use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
 use crate::limits::MOST_EVENTS;
-use crate::link::{Peer, Side};
+use crate::origin::{Peer, Side};
 use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 

@@ -36,7 +36,7 @@ pub use crate::moment::Moment;
 
 use crate::endpoint::Endpoint;
 use crate::id::{ChildId, ConnId, Key, ListenerId, SocketId};
-use crate::link::Peer;
+use crate::origin::Peer;
 use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 

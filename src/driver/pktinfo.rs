@@ -22,7 +22,7 @@ mod system {
         setsockopt, sockopt,
     };
 
-    use crate::link::Peer;
+    use crate::origin::Peer;
 
     /// What such a socket needs for its calls.
     #[derive(Debug)]
@@ -176,7 +176,7 @@ mod system {
     use std::net::SocketAddr;
     use std::os::fd::{AsFd, OwnedFd};
 
-    use crate::link::Peer;
+    use crate::origin::Peer;
 
     /// There is none: the system chooses.
     #[derive(Debug)]

@@ -81,7 +81,7 @@ pub use self::wire::Client;
 use self::network::nanos;
 use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
 use crate::endpoint::Endpoint;
-use crate::link::Peer;
+use crate::origin::Peer;
 use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 

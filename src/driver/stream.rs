@@ -13,7 +13,7 @@ use super::descriptor::{self, Handed};
 use super::source::Source;
 use super::{Closing, KeepAlive, unix};
 use crate::endpoint::Endpoint;
-use crate::link::{Peer, Side};
+use crate::origin::{Peer, Side};
 
 /// With urgent data where the system tells of it, for a read stops there.
 #[cfg(any(target_os = "linux", target_os = "android"))]

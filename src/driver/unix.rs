@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::link::Credentials;
+use crate::origin::Credentials;
 
 /// A Unix socket that does not block, and that takes no descriptors.
 pub(super) fn socket(kind: Type) -> io::Result<Socket> {

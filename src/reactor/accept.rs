@@ -8,7 +8,7 @@ use crate::conn::{Conn, NO_SESSION};
 use crate::core::{Alarm, NOBODY, Purpose};
 use crate::driver::{Closing, Driver, Token};
 use crate::id::{ConnId, ListenerId};
-use crate::link::{Link, Peer};
+use crate::origin::{Origin, Peer};
 
 /// What an error of accept(2) means for the listener.
 enum Verdict {
@@ -154,7 +154,7 @@ impl<D: Driver> Reactor<D> {
             return None;
         }
         let local = self.listeners.local(listener)?.clone();
-        match self.admit(service, stream, &Link::Accepted { listener, local, peer }) {
+        match self.admit(service, stream, &Origin::Accepted { listener, local, peer }) {
             Ok(id) => {
                 self.stage.core.stats.accepted += 1;
                 self.has_session(id).then_some(id)
@@ -171,7 +171,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Makes a connection of a stream, registers it and opens its session.
-    pub(super) fn admit(&mut self, service: u16, stream: D::Stream, link: &Link) -> io::Result<ConnId> {
+    pub(super) fn admit(&mut self, service: u16, stream: D::Stream, origin: &Origin) -> io::Result<ConnId> {
         let core = &mut self.stage.core;
         let id = ConnId(core.conns.insert(Conn::new(service, core.moment)));
         core.services[service as usize].connections += 1;
@@ -179,7 +179,7 @@ impl<D: Driver> Reactor<D> {
             self.stage.core.free(id);
             return Err(error);
         }
-        self.open(id, link);
+        self.open(id, origin);
         Ok(id)
     }
 
@@ -204,10 +204,10 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Opens the session of a connection.
-    pub(super) fn open(&mut self, id: ConnId, link: &Link) {
+    pub(super) fn open(&mut self, id: ConnId, origin: &Origin) {
         let Some(conn) = self.stage.core.conns.get(id.0) else { return };
         let service = conn.service;
-        let outcome = self.stage.run(service, id, |serve, io| serve.open(io, link));
+        let outcome = self.stage.run(service, id, |serve, io| serve.open(io, origin));
         self.after_callback(service, id, "open");
         match outcome {
             Ok(session) => {
@@ -216,7 +216,7 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             Err(why) => {
-                log::debug!("{}: connection {id} is refused: {why}", link.peer());
+                log::debug!("{}: connection {id} is refused: {why}", origin.peer());
                 self.stage.core.end(id, why);
             }
         }

@@ -8,7 +8,7 @@ use crate::driver::MioDriver;
 use crate::error::{Error, Result};
 use crate::handler::StreamHandler;
 use crate::id::{ConnId, ListenerId};
-use crate::link::{Link, Peer, Side};
+use crate::origin::{Origin, Peer, Side};
 
 impl Reactor<MioDriver> {
     /// Takes over a connected stream socket that the program made (TCP or
@@ -31,7 +31,7 @@ impl Reactor<MioDriver> {
         let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
         // The last turn may be long ago.
         self.read_clock();
-        self.admit(index, stream, &Link::Adopted { peer, side: Side::Both })
+        self.admit(index, stream, &Origin::Adopted { peer, side: Side::Both })
             .map_err(Error::system("registering a socket"))
     }
 
@@ -111,7 +111,7 @@ impl Reactor<MioDriver> {
             self.stage.core.free(id);
             return Err(Error::system(WHAT)(error));
         }
-        self.open_one_way(id, &Link::Adopted { peer: Peer::pipe(), side });
+        self.open_one_way(id, &Origin::Adopted { peer: Peer::pipe(), side });
         Ok(id)
     }
 

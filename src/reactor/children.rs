@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::children::Stage;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::core::NOBODY;
 use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
-use crate::link::{Link, Peer};
 use crate::moment::Moment;
+use crate::origin::{Origin, Peer};
 use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
 
 /// How often a child is looked at of whose exit no event tells.
@@ -174,7 +174,7 @@ impl<D: Driver> Reactor<D> {
         for (pipe, conn) in Pipe::ALL.into_iter().zip(conns) {
             // The `open` of one before may have ended it.
             if let Some(conn) = conn.filter(|conn| self.is_connecting(*conn)) {
-                self.open_one_way(conn, &Link::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
+                self.open_one_way(conn, &Origin::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
             }
         }
     }
@@ -182,7 +182,7 @@ impl<D: Driver> Reactor<D> {
     /// Opens the session of a connection that is no socket. It may have input
     /// of which no event tells, for a file is always ready; and there may be
     /// more behind a short read, until one says `WouldBlock`.
-    pub(super) fn open_one_way(&mut self, id: ConnId, link: &Link) {
+    pub(super) fn open_one_way(&mut self, id: ConnId, origin: &Origin) {
         if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
             conn.phase = Phase::Live;
             if conn.has(Flags::PEER_DONE) {
@@ -191,7 +191,7 @@ impl<D: Driver> Reactor<D> {
                 conn.set(Flags::READABLE.union(Flags::HANGUP));
             }
         }
-        self.open(id, link);
+        self.open(id, origin);
         self.stage.core.flush_later(id);
         self.stage.core.read_later(id);
         self.stage.core.check_empty_queue(id);
@@ -264,7 +264,7 @@ impl<D: Driver> Reactor<D> {
             && let Some(conn) = core.conns.get(stdin.0)
         {
             if conn.queued() > 0 {
-                core.kill(stdin, Close::Io(io::ErrorKind::BrokenPipe.into()));
+                core.kill(stdin, CloseReason::Io(io::ErrorKind::BrokenPipe.into()));
             } else {
                 core.bury(stdin);
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Reactor, Service};
-use crate::close::{Close, Deadline};
+use crate::close::{CloseReason, Deadline};
 use crate::conn::{Flags, Phase};
 use crate::core::{Alarm, Purpose};
 use crate::driver::Driver;
@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
-use crate::link::Link;
+use crate::origin::Origin;
 
 impl<D: Driver> Reactor<D> {
     /// Connects to a listener elsewhere, as [`Io::connect`](crate::Io::connect)
@@ -43,7 +43,7 @@ impl<D: Driver> Reactor<D> {
             }
             let service = self.stage.core.conns.get(id.0).map_or(0, |conn| conn.service);
             if let Err(error) = self.takes_connections(service) {
-                self.stage.core.kill(id, Close::Io(error));
+                self.stage.core.kill(id, CloseReason::Io(error));
                 continue;
             }
             // A signal is no answer: nothing has begun.
@@ -60,7 +60,7 @@ impl<D: Driver> Reactor<D> {
                     self.stage.core.watch_deadlines(id);
                     self.crowd.waiting.push((id, to));
                 }
-                Err(error) => self.stage.core.kill(id, Close::Io(error)),
+                Err(error) => self.stage.core.kill(id, CloseReason::Io(error)),
             }
         }
         self.wait_for_room();
@@ -111,7 +111,7 @@ impl<D: Driver> Reactor<D> {
                     conn.stalled_since = core.moment;
                     let tag = conn.extras().tag;
                     core.stats.connected += 1;
-                    self.open(id, &Link::Connected { tag, peer });
+                    self.open(id, &Origin::Connected { tag, peer });
                     // What was sent before, or finished, can leave now.
                     self.stage.core.flush_later(id);
                     self.stage.core.read_later(id);
@@ -121,7 +121,7 @@ impl<D: Driver> Reactor<D> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.stage.core.establish_later(id)
                 }
-                Err(error) => self.stage.core.kill(id, Close::Io(error)),
+                Err(error) => self.stage.core.kill(id, CloseReason::Io(error)),
             }
         }
     }
@@ -133,8 +133,8 @@ impl<D: Driver> Reactor<D> {
         conn.unset(Flags::OWES_ANSWER);
         let (service, tag) = (conn.service, conn.extras().tag);
         let error = match conn.why.take().as_deref_mut() {
-            Some(Close::Io(error)) => std::mem::replace(error, io::ErrorKind::Other.into()),
-            Some(Close::TimedOut(Deadline::Connect)) => io::ErrorKind::TimedOut.into(),
+            Some(CloseReason::Io(error)) => std::mem::replace(error, io::ErrorKind::Other.into()),
+            Some(CloseReason::TimedOut(Deadline::Connect)) => io::ErrorKind::TimedOut.into(),
             _ => io::ErrorKind::ConnectionAborted.into(),
         };
         core.stats.connect_failures += 1;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::listeners::Single;
 use super::{Reactor, Service};
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::core::NOBODY;
 use crate::datagram::{DatagramHandler, SocketError};
 use crate::driver::{BindOptions, Driver};
@@ -201,7 +201,7 @@ impl<D: Driver> Reactor<D> {
                 false
             }
             Err(why) => {
-                if !matches!(why, Close::Panicked(_)) {
+                if !matches!(why, CloseReason::Panicked(_)) {
                     log::debug!("{}: a datagram from {from} {why}", stage.name(service));
                 }
                 true

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use super::Reactor;
 use crate::buffer::{OutQueue, PIECES};
 use crate::burst::Burst;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::driver::Driver;
 use crate::id::ConnId;
@@ -171,7 +171,7 @@ impl<D: Driver> Reactor<D> {
         match conn.phase {
             Phase::Live if !conn.has(Flags::FINISHING) || conn.has(Flags::FIN_SENT) => {}
             Phase::Live if conn.has(Flags::PEER_DONE) => {
-                core.end(id, Close::Finished);
+                core.end(id, CloseReason::Finished);
                 core.bury(id);
             }
             Phase::Live => {

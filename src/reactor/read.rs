@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::Reactor;
 use super::dispatch::took;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
 use crate::driver::Driver;
 use crate::handler::AfterEof;
@@ -147,7 +147,7 @@ impl<D: Driver> Reactor<D> {
 
     /// A handler that was shown the read buffer, and failed.
     #[cold]
-    fn failed(&mut self, service: u16, id: ConnId, count: usize, why: Close) {
+    fn failed(&mut self, service: u16, id: ConnId, count: usize, why: CloseReason) {
         self.after_callback(service, id, "data");
         self.stage.core.end(id, why);
         if self.handed_over(id, count, 0, false) {
@@ -313,7 +313,7 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.stage.core;
         let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::FIN_SENT));
         if outcome == Some(AfterEof::Finish) || finished_first {
-            core.end(id, Close::Finished);
+            core.end(id, CloseReason::Finished);
         } else {
             core.check_hangup_later(id);
         }
@@ -355,7 +355,7 @@ impl<D: Driver> Reactor<D> {
         match core.conns.get(id.0).map(|conn| conn.phase) {
             // Everything was written and told; how the peer leaves is its own affair.
             Some(Phase::Lingering) => core.bury(id),
-            Some(_) => core.kill(id, Close::Io(error)),
+            Some(_) => core.kill(id, CloseReason::Io(error)),
             None => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Phase 7: telling what drained and what closed, and freeing ids.
 
 use super::Reactor;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Flags, NO_SESSION, Phase};
 use crate::core::NOBODY;
 use crate::driver::{Closing, Driver};
@@ -66,7 +66,7 @@ impl<D: Driver> Reactor<D> {
         let service = conn.service;
         let session = std::mem::replace(&mut conn.session, NO_SESSION);
         if session != NO_SESSION {
-            let why = conn.why.take().map_or(Close::Finished, |why| *why);
+            let why = conn.why.take().map_or(CloseReason::Finished, |why| *why);
             self.count(&why);
             log::debug!("connection {id} closed: {why}");
             // Whatever `close` fails with, the connection ends all the same.
@@ -91,13 +91,13 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn count(&mut self, why: &Close) {
+    fn count(&mut self, why: &CloseReason) {
         let stats = &mut self.stage.core.stats;
         stats.closed += 1;
         match why {
-            Close::TimedOut(_) => stats.timed_out += 1,
-            Close::Io(_) => stats.broken += 1,
-            Close::Overflow => stats.overflowed += 1,
+            CloseReason::TimedOut(_) => stats.timed_out += 1,
+            CloseReason::Io(_) => stats.broken += 1,
+            CloseReason::Overflow => stats.overflowed += 1,
             _ => {}
         }
     }

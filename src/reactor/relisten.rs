@@ -9,7 +9,7 @@ use crate::core::{Alarm, Ending, Purpose};
 use crate::driver::{Driver, Token};
 use crate::error::Error;
 use crate::id::ListenerId;
-use crate::limits::DRAIN;
+use crate::limits::SHUTDOWN_DEADLINE;
 
 /// The most that is waited between two attempts.
 const SELDOM: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.stage.core;
         let is_last = self.listeners.is_empty() && core.sockets.table.is_empty();
         if is_last && self.serves_forever && core.config.listen_again.is_some() {
-            core.wish(Ending::Draining(core.moment.plus(DRAIN)));
+            core.wish(Ending::ShuttingDown(core.moment.plus(SHUTDOWN_DEADLINE)));
             self.lost = Some(Error::Listen { endpoint, source: error });
         }
     }

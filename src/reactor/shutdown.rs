@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Reactor;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
 use crate::core::Ending;
 use crate::driver::Driver;
@@ -13,9 +13,9 @@ use crate::id::{ConnId, GroupId};
 impl<D: Driver> Reactor<D> {
     /// Asks for a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
     /// does from elsewhere.
-    pub fn drain(&mut self, deadline: Duration) {
+    pub fn shutdown(&mut self, deadline: Duration) {
         let at = self.driver.now().plus(deadline);
-        self.stage.core.wish(Ending::Draining(at));
+        self.stage.core.wish(Ending::ShuttingDown(at));
     }
 
     /// At the end of a turn: carries a wish to end on by one step. True when
@@ -24,11 +24,11 @@ impl<D: Driver> Reactor<D> {
         let wish = std::mem::replace(&mut self.stage.core.wish, Ending::Running);
         let was_running = self.ending == Ending::Running;
         self.ending.hasten(wish);
-        self.stage.core.is_ending = self.ending != Ending::Running;
+        self.stage.core.is_shutting_down = self.ending != Ending::Running;
         match self.ending {
             Ending::Running => return false,
-            Ending::Draining(_) if was_running => self.begin_draining(),
-            Ending::Draining(deadline) => {
+            Ending::ShuttingDown(_) if was_running => self.begin_shutdown(),
+            Ending::ShuttingDown(deadline) => {
                 self.close_sockets(false);
                 if self.stage.core.heard >= deadline || self.only_background() {
                     // What it takes until then (a child that is killed may
@@ -49,7 +49,7 @@ impl<D: Driver> Reactor<D> {
         if finished {
             self.ending = Ending::Running;
             self.stage.core.is_over = false;
-            self.stage.core.is_ending = false;
+            self.stage.core.is_shutting_down = false;
             // What was wished for while it ended has come about with it.
             self.stage.core.wish = Ending::Running;
         }
@@ -58,13 +58,13 @@ impl<D: Driver> Reactor<D> {
 
     /// Nobody new comes in; what had connected already is taken in, and
     /// everybody is read once more, so that what has arrived is answered.
-    fn begin_draining(&mut self) {
-        self.draining_since = self.stage.core.moment;
+    fn begin_shutdown(&mut self) {
+        self.shutdown_since = self.stage.core.moment;
         self.resume_accepting();
         self.close_listeners();
         for service in 0..self.stage.count() {
             #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 65,536")]
-            self.with_service(service as u16, "draining", |serve, io| serve.draining(io));
+            self.with_service(service as u16, "shutting_down", |serve, io| serve.shutting_down(io));
         }
         self.drain_sockets();
         let core = &mut self.stage.core;
@@ -108,13 +108,13 @@ impl<D: Driver> Reactor<D> {
             .iter()
             .filter(|(_, conn)| concerned(conn) && conn.is_quiet())
             .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
-            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.draining_since))
+            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.shutdown_since))
             .collect();
         for (id, was_busy) in quiet {
             if was_busy {
-                core.end(id, Close::Shutdown);
+                core.end(id, CloseReason::Shutdown);
             } else {
-                core.kill(id, Close::Shutdown);
+                core.kill(id, CloseReason::Shutdown);
             }
         }
     }
@@ -132,7 +132,7 @@ impl<D: Driver> Reactor<D> {
         self.kill_children();
         for key in self.stage.core.conns.keys() {
             if !spares || !self.stage.core.conns.get(key).is_some_and(outlives_shutdown) {
-                self.stage.core.kill(ConnId(key), Close::Shutdown);
+                self.stage.core.kill(ConnId(key), CloseReason::Shutdown);
             }
         }
         self.reap();

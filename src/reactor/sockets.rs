@@ -4,7 +4,7 @@ use crate::driver::{BindOptions, Driver, Token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::SocketId;
-use crate::link::Peer;
+use crate::origin::Peer;
 use crate::service::ServeDatagrams;
 use crate::socket::{Socket, Sockets};
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::resume_unwind;
 
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::contain::{caught, discard, message};
 use crate::core::{Core, NOBODY, ServiceState};
 use crate::error::{BoxError, Error, Result};
@@ -63,7 +63,7 @@ impl Stage {
         service: u16,
         here: ConnId,
         callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>) -> Result<R, BoxError>,
-    ) -> Result<R, Close> {
+    ) -> Result<R, CloseReason> {
         let Self { core, services } = self;
         core.here = here;
         let catches = core.config.catch_panics;
@@ -84,23 +84,25 @@ impl Stage {
     }
 
     #[cold]
-    fn failure(&mut self, error: BoxError) -> Close {
+    fn failure(&mut self, error: BoxError) -> CloseReason {
         self.core.stats.failed += 1;
-        Close::Failed(error)
+        CloseReason::Failed(error)
     }
 
     #[cold]
-    fn panic(&mut self, service: u16, here: ConnId, payload: Box<dyn Any + Send>) -> Close {
+    fn panic(&mut self, service: u16, here: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
         self.core.stats.panicked += 1;
         let text = message(payload);
-        let Some(more) = self.core.rates.panics.allows(self.core.now()) else { return Close::Panicked(text) };
+        let Some(more) = self.core.rates.panics.allows(self.core.now()) else {
+            return CloseReason::Panicked(text);
+        };
         let (name, said) = (self.name(service), Printable(&text));
         if here == NOBODY {
             log::error!("{name}: a callback panicked: {said}{more}");
         } else {
             log::error!("{name}: a callback of connection {here} panicked: {said}{more}");
         }
-        Close::Panicked(text)
+        CloseReason::Panicked(text)
     }
 }
 

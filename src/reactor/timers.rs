@@ -119,7 +119,7 @@ impl<D: Driver> Reactor<D> {
         self.stage.core.stats.system = self.driver.calls();
         let mut calls = std::mem::take(&mut self.calls);
         if let Some(deadline) = self.inbox.take(&mut calls) {
-            self.drain(deadline);
+            self.shutdown(deadline);
         }
         for (service, call) in calls.drain(..) {
             self.stage.core.stats.calls += 1;

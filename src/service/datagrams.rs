@@ -7,14 +7,14 @@ use std::marker::PhantomData;
 use bytes::BytesMut;
 
 use super::Serve;
-use crate::close::Close;
+use crate::close::CloseReason;
 use crate::datagram::{DatagramHandler, SocketError};
 use crate::error::BoxError;
 use crate::handler::AfterEof;
 use crate::id::{ChildId, ListenerId, SocketId, TimerId};
 use crate::input::Input;
 use crate::io::Io;
-use crate::link::{Link, Peer};
+use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 
 /// What became of a datagram at its handler.
@@ -96,7 +96,7 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
         false
     }
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<u32, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<u32, BoxError> {
         Err("the service takes datagrams alone".into())
     }
 
@@ -118,7 +118,7 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, _: u32, _: &Close) {}
+    fn close(&mut self, _: &mut Io<'_>, _: u32, _: &CloseReason) {}
 
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         io.warn_of_connect(tag, error);
@@ -134,8 +134,8 @@ impl<S: DatagramHandler> Serve for Datagrams<S> {
         self.0.tick(io, timer);
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        self.0.draining(io);
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        self.0.shutting_down(io);
     }
 
     fn listener_failed(&mut self, _: &mut Io<'_>, _: ListenerId, _: &io::Error) {}

@@ -25,8 +25,8 @@ use super::framing::{Framing, LineTooLong, TOO_LONG};
 use super::http_guard::HttpGuard;
 use super::text::clean;
 use crate::{
-    AfterEof, BoxError, Close, ConnId, GroupId, Io, Limits, Link, LogRate, Overflow, Sent, StreamHandler,
-    Tally, TimerId,
+    AfterEof, BoxError, CloseReason, ConnId, GroupId, Io, Limits, LogRate, Origin, Overflow, Sent,
+    StreamHandler, Tally, TimerId,
 };
 
 /// A chat room in lines of UTF-8, for `nc` and `telnet`. All connections of
@@ -94,7 +94,7 @@ pub struct Chat {
     floor: Floor,
     laggards: Laggards,
     /// A shutdown has begun: what has arrived is delivered at once.
-    draining: bool,
+    shutting_down: bool,
 }
 
 type Observer = Box<dyn FnMut(&ChatEvent<'_>) + Send>;
@@ -144,7 +144,7 @@ impl Chat {
             turned_away: LogRate::new(),
             floor: Floor::new(Self::BYTES_PER_TURN),
             laggards: Laggards::default(),
-            draining: false,
+            shutting_down: false,
         }
     }
 
@@ -302,7 +302,7 @@ impl Chat {
     fn leave(&mut self, io: &mut Io<'_>, number: u64, text: Option<&str>) {
         let Some(member) = self.room.exit(number) else { return };
         if self.room.is_empty() {
-            self.draining = false; // should there be a next time
+            self.shutting_down = false; // should there be a next time
         }
         let name = &member.name;
         let message = match text {
@@ -325,7 +325,7 @@ impl Chat {
         if let Some(everybody) = self.everybody {
             io.leave(everybody, id);
         }
-        let at_once = self.draining || (self.is_free(io) && self.floor.nobody_waits());
+        let at_once = self.shutting_down || (self.is_free(io) && self.floor.nobody_waits());
         if at_once || self.floor.queue(io, Waiting::Leaving(number)).is_err() {
             self.leave(io, number, None);
         }
@@ -356,7 +356,7 @@ impl Chat {
     /// Time that a member has to wait before its next line, if any, and whether
     /// to tell it of that.
     fn is_too_soon(&self, io: &Io<'_>, session: &mut ChatSession) -> Option<(Duration, bool)> {
-        let limit = self.lines_per_second.filter(|_| !self.draining)?;
+        let limit = self.lines_per_second.filter(|_| !self.shutting_down)?;
         let wait = session.pace.too_soon(io.now(), limit)?;
         Some((wait, session.pace.is_news()))
     }
@@ -374,7 +374,7 @@ impl ChatSession {
 impl StreamHandler for Chat {
     type Session = ChatSession;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ChatSession, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ChatSession, BoxError> {
         let id = io.id();
         let everybody = match self.everybody {
             Some(everybody) => everybody,
@@ -384,7 +384,7 @@ impl StreamHandler for Chat {
         let name = self.room.guest();
         // Before there is a member: should this panic, there will be no
         // `close` to take it out again.
-        self.observe(&ChatEvent::Joined { id, name: &name, peer: link.peer() });
+        self.observe(&ChatEvent::Joined { id, name: &name, peer: origin.peer() });
         let joined = format!("* {name} joined\n");
         let full = self.answer(io, id, format!("* you are {name}\n"));
         let number = Some(self.room.enter(id, name));
@@ -499,7 +499,7 @@ impl StreamHandler for Chat {
         }
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &CloseReason) {
         if let Some(everybody) = self.everybody {
             io.leave(everybody, io.id()); // nobody says anything to it any more
         }
@@ -520,8 +520,8 @@ impl StreamHandler for Chat {
         self.clear_out(io);
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        self.draining = !self.room.is_empty();
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        self.shutting_down = !self.room.is_empty();
         for member in self.room.members() {
             io.resume(member.id);
         }

@@ -20,8 +20,8 @@ use self::rest::Rests;
 use super::framing::Framing;
 use crate::process::{Exit, Pipe};
 use crate::{
-    AfterEof, BoxError, ChildId, Close, ConnId, Endpoint, Io, Limits, Link, LogRate, Peer, StreamHandler,
-    TimerId,
+    AfterEof, BoxError, ChildId, CloseReason, ConnId, Endpoint, Io, Limits, LogRate, Origin, Peer,
+    StreamHandler, TimerId,
 };
 
 /// What is said to a client when it has come in, unless that is changed.
@@ -67,7 +67,7 @@ const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or 
 ///   answered, then the connection closed. **A client that is gone** (a reset,
 ///   a closed Unix socket, a failed write) has its command terminated: SIGTERM,
 ///   SIGKILL a second later, to the whole group.
-/// - **At a shutdown** what was asked for is answered within the drain.
+/// - **At a shutdown** what was asked for is answered within its deadline.
 pub struct Command {
     policy: Policy,
     token: Option<Token>,
@@ -333,12 +333,12 @@ impl StreamHandler for Command {
         welcome
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<CommandSession, BoxError> {
-        if let Link::Pipe { tag, pipe, .. } = link {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<CommandSession, BoxError> {
+        if let Origin::Pipe { tag, pipe, .. } = origin {
             let mark = if *pipe == Pipe::Stderr { "err" } else { "out" };
             return Ok(CommandSession(Whose::Output(*tag, mark)));
         }
-        let client = Client::new(link.peer().clone(), self.token.is_none());
+        let client = Client::new(origin.peer().clone(), self.token.is_none());
         let is_admitted = client.is_admitted;
         self.clients.insert(io.id(), client);
         io.end_on_hangup(io.id(), true);
@@ -418,7 +418,7 @@ impl StreamHandler for Command {
         }
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: CommandSession, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: CommandSession, _: &CloseReason) {
         let Whose::Client = session.0 else { return };
         let id = io.id();
         let Some(client) = self.clients.remove(&id) else { return };

@@ -12,8 +12,8 @@ use super::framing::{Framing, LineTooLong, TOO_LONG};
 use super::http_guard::HttpGuard;
 use super::text::{clean, one_line};
 use crate::{
-    Address, AfterEof, BoxError, Close, ConnId, DRAIN, GroupId, Io, Limits, Link, LogRate, Overflow, Peer,
-    Sent, StreamHandler,
+    Address, AfterEof, BoxError, CloseReason, ConnId, GroupId, Io, Limits, LogRate, Origin, Overflow, Peer,
+    SHUTDOWN_DEADLINE, Sent, StreamHandler,
 };
 
 /// How long a client that was told to go may leave what it was sent unread.
@@ -38,7 +38,7 @@ const WHO: usize = 256 << 10;
 /// in the log, for any web page can have a browser send that. The
 /// operator writes lines: `#ID TEXT` to that client, `@all TEXT`, and anything
 /// else to the client who spoke last; `/who`, `/kick ID` and `/quit`, which
-/// shuts the reactor down ([`Io::drain`]). Mistakes are answered with `! ` and
+/// shuts the reactor down ([`Io::shutdown`]). Mistakes are answered with `! ` and
 /// what was wrong.
 ///
 /// ```
@@ -289,7 +289,7 @@ impl Console {
                 }
                 None => self.no_such(io, target),
             },
-            Order::Quit => io.drain(DRAIN),
+            Order::Quit => io.shutdown(SHUTDOWN_DEADLINE),
             Order::Unknown(word) => self.show(io, format!("! unknown command {}\n", clean(word))),
             Order::Incomplete(usage) => self.show(io, format!("! usage: {usage}\n")),
         }
@@ -372,18 +372,18 @@ impl Console {
 impl StreamHandler for Console {
     type Session = ConsoleSession;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<ConsoleSession, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConsoleSession, BoxError> {
         let everybody = match self.everybody {
             Some(everybody) => everybody,
             None => *self.everybody.insert(io.group()?),
         };
         io.join(everybody, io.id())?;
-        Ok(ConsoleSession(match link {
-            Link::Accepted { peer, .. } | Link::Connected { peer, .. } => {
+        Ok(ConsoleSession(match origin {
+            Origin::Accepted { peer, .. } | Origin::Connected { peer, .. } => {
                 Side::Client { number: self.join(io, peer), guard: HttpGuard::default() }
             }
             // What the program brought itself is the operator's.
-            Link::Adopted { side: crate::Side::Input, .. } => Side::Operator { skips: false },
+            Origin::Adopted { side: crate::Side::Input, .. } => Side::Operator { skips: false },
             _ => {
                 self.operators.push(io.id());
                 Side::Operator { skips: false }
@@ -445,7 +445,7 @@ impl StreamHandler for Console {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: ConsoleSession, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: ConsoleSession, _: &CloseReason) {
         match session.0 {
             Side::Operator { .. } => {
                 self.operators.retain(|operator| *operator != io.id());

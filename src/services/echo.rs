@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::{BoxError, DatagramHandler, Io, Limits, Link, Peer, Sent, SocketId, StreamHandler};
+use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId, StreamHandler};
 
 /// Sends every byte back (RFC 862). After the client's half-close the rest
 /// goes out, then our FIN.
@@ -33,11 +33,11 @@ impl Echo {
 impl StreamHandler for Echo {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+    fn data_in_place(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
         if io.write(input) == Sent::Full {
             io.pause(io.id());
         }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::framing::{Framing, LineTooLong, TOO_LONG};
-use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Link, Peer, SocketId, StreamHandler};
+use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Origin, Peer, SocketId, StreamHandler};
 
 /// Waits for one request, answers with a fixed text, and closes without
 /// losing the answer, whatever else the client sends.
@@ -52,7 +52,7 @@ impl Once {
 impl StreamHandler for Once {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -16,7 +16,9 @@ use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
 use super::framing::Framing;
 use super::http_guard::HttpGuard;
-use crate::{AfterEof, BoxError, Close, Io, Limits, Link, LogRate, Peer, Sent, StreamHandler, TimerId};
+use crate::{
+    AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
+};
 
 /// Files that are finished in one callback; with more in hand, the others have
 /// their turn first.
@@ -305,8 +307,8 @@ impl Upload {
 impl StreamHandler for Upload {
     type Session = Uploader;
 
-    fn open(&mut self, _: &mut Io<'_>, link: &Link) -> Result<Uploader, BoxError> {
-        let peer = link.peer().clone();
+    fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<Uploader, BoxError> {
+        let peer = origin.peer().clone();
         Ok(Uploader { peer, incoming: None, look: None, go_on: None })
     }
 
@@ -331,7 +333,12 @@ impl StreamHandler for Upload {
     }
 
     /// Data of the file under way, but for its last piece: most of a large one.
-    fn borrowed(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &[u8]) -> Result<usize, BoxError> {
+    fn data_in_place(
+        &mut self,
+        io: &mut Io<'_>,
+        client: &mut Uploader,
+        input: &[u8],
+    ) -> Result<usize, BoxError> {
         let is_within = |incoming: &&mut Incoming| incoming.left > input.len() as u64;
         let Some(incoming) = client.incoming.as_mut().filter(is_within) else { return Ok(0) };
         if let Err(refusal) = incoming.write(input) {
@@ -380,7 +387,7 @@ impl StreamHandler for Upload {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, mut client: Uploader, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, mut client: Uploader, why: &CloseReason) {
         self.give_up(io, &mut client, why);
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::{BoxError, DatagramHandler, Io, Limits, Link, Peer, Sent, SocketId, StreamHandler};
+use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId, StreamHandler};
 
 /// Sends every byte back with `a`–`z` made `A`–`Z`, and all other bytes as
 /// they are. Ends, pauses and serves datagrams as [`Echo`](super::Echo) does.
@@ -29,7 +29,7 @@ impl Upper {
 impl StreamHandler for Upper {
     type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         Ok(())
     }
 

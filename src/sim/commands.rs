@@ -10,7 +10,7 @@ use super::recording::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Grandchild, Network, Pace, Program, Rng};
 use crate::process::{Command, Exit, ExitCause, Pipe};
-use crate::{BoxError, ChildId, Close, ConnId, Io, Limits, Link, Sent, StreamHandler};
+use crate::{BoxError, ChildId, CloseReason, ConnId, Io, Limits, Origin, Sent, StreamHandler};
 
 /// A service that runs a scripted program for each line, one at a time for
 /// each client: the first letter says which one. The reply is what the program
@@ -243,10 +243,10 @@ impl CommandsHandler {
 impl StreamHandler for CommandsHandler {
     type Session = Party;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Party, BoxError> {
-        match link {
-            Link::Pipe { tag, pipe: Pipe::Stdout, .. } => Ok(Party::Output(ConnId::from_bits(*tag))),
-            Link::Pipe { .. } => Ok(Party::Other),
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Party, BoxError> {
+        match origin {
+            Origin::Pipe { tag, pipe: Pipe::Stdout, .. } => Ok(Party::Output(ConnId::from_bits(*tag))),
+            Origin::Pipe { .. } => Ok(Party::Other),
             _ => {
                 self.clients.insert(io.id(), Client::default());
                 Ok(Party::Client)
@@ -272,7 +272,7 @@ impl StreamHandler for CommandsHandler {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, party: Party, _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, party: Party, _: &CloseReason) {
         if matches!(party, Party::Client)
             && let Some(Client { child: Some(child), .. }) = self.clients.remove(&io.id())
         {

@@ -143,13 +143,13 @@ fn play<S: Subject, const SHORT: bool>(
     plan: &Plan,
     world: &mut World<S::Handler, SHORT>,
 ) -> Result<(), Violation> {
-    let mut draining = None;
+    let mut shutdown = None;
     if let Some((after, deadline)) = plan.shutdown {
         world.run_for(after)?;
         world.net_mut().hold_up(plan.held_up);
         let deadline_at = world.elapsed() + deadline;
-        draining = Some(Draining { arrived: arrived(world), deadline_at: world.epoch() + deadline_at });
-        world.reactor().drain(deadline);
+        shutdown = Some(Shutdown { arrived: arrived(world), deadline_at: world.epoch() + deadline_at });
+        world.reactor().shutdown(deadline);
         let mut finished = false;
         for _ in 0..plan.patience() {
             let Turn { finished: done, .. } = world.turn(None)?;
@@ -174,7 +174,7 @@ fn play<S: Subject, const SHORT: bool>(
     world.net_mut().settle();
     for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
     {
-        check_client(subject, plan, draining.as_ref(), world, &plan.clients[place], client)
+        check_client(subject, plan, shutdown.as_ref(), world, &plan.clients[place], client)
             .map_err(|what| world.violation(what))?;
     }
     check_turned_away(plan, world).map_err(|what| world.violation(what))?;
@@ -190,7 +190,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(1);
 
 /// A shutdown.
-struct Draining {
+struct Shutdown {
     /// Whose connection was open when it was asked for, and how much of what
     /// each had sent was there.
     arrived: BTreeMap<ClientId, usize>,
@@ -229,7 +229,7 @@ fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
 fn check_client<S: Subject, const SHORT: bool>(
     subject: &S,
     plan: &Plan,
-    draining: Option<&Draining>,
+    shutdown: Option<&Shutdown>,
     world: &World<S::Handler, SHORT>,
     planned: &ClientPlan,
     client: ClientId,
@@ -251,8 +251,8 @@ fn check_client<S: Subject, const SHORT: bool>(
     if let Some(life) = life {
         check_times(subject, plan, world, client, life)?;
     }
-    let in_order = match (draining, life) {
-        (Some(draining), Some(life)) => ended_in_order(plan, draining, world, client, life, broken)?,
+    let in_order = match (shutdown, life) {
+        (Some(shutdown), Some(life)) => ended_in_order(plan, shutdown, world, client, life, broken)?,
         _ => false,
     };
     let drops = |why: &str| {
@@ -342,25 +342,25 @@ fn check_times<S: Subject, const SHORT: bool>(
 /// must have been read, and nothing of it left.
 fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     plan: &Plan,
-    draining: &Draining,
+    shutdown: &Shutdown,
     world: &World<H, SHORT>,
     client: ClientId,
     life: &Life,
     broken: bool,
 ) -> Result<bool, String> {
-    if life.closed() != Some("Shutdown") || life.closed_at().is_none_or(|at| at >= draining.deadline_at) {
+    if life.closed() != Some("Shutdown") || life.closed_at().is_none_or(|at| at >= shutdown.deadline_at) {
         return Ok(false);
     }
     if !life.left().is_empty() && !life.saw_eof() {
         return Err(format!("client {client} was not done, and closed by a shutdown"));
     }
     // Where reads say that there is nothing though there is, nobody knows.
-    let arrived = draining.arrived.get(&client).copied().unwrap_or(0);
+    let arrived = shutdown.arrived.get(&client).copied().unwrap_or(0);
     if plan.weather.would_block.is_never() && !broken && life.input().len() < arrived {
         let read = life.input().len();
         return Err(format!("a shutdown closed client {client} with {read} bytes read of {arrived}"));
     }
-    Ok(world.recording().draining_at().is_some_and(|began| life.heard_at() > began))
+    Ok(world.recording().shutting_down_at().is_some_and(|began| life.heard_at() > began))
 }
 
 /// Whether every client reads all the while, and its connection holds enough to

@@ -46,14 +46,14 @@
 //! use serve_forever::bytes::BytesMut;
 //! use serve_forever::driver::sim::{Rng, Script, Weather};
 //! use serve_forever::sim::World;
-//! use serve_forever::{BoxError, Io, Limits, Link, StreamHandler};
+//! use serve_forever::{BoxError, Io, Limits, Origin, StreamHandler};
 //!
 //! struct Shout;
 //!
 //! impl StreamHandler for Shout {
 //!     type Session = ();
 //!
-//!     fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+//!     fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
 //!         Ok(())
 //!     }
 //!
@@ -105,15 +105,15 @@
 //! use serve_forever::process::Command;
 //! use serve_forever::sim::World;
 //! # use serve_forever::bytes::BytesMut;
-//! use serve_forever::{BoxError, Io, Limits, Link, StreamHandler};
+//! use serve_forever::{BoxError, Io, Limits, Origin, StreamHandler};
 //!
 //! struct Backup;
 //!
 //! impl StreamHandler for Backup {
 //!     type Session = ();
 //!
-//!     fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<(), BoxError> {
-//!         if !matches!(link, Link::Pipe { .. }) {
+//!     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<(), BoxError> {
+//!         if !matches!(origin, Origin::Pipe { .. }) {
 //!             io.spawn(Command::new("backup").timeout(Duration::from_secs(3600)), 0)?;
 //!         }
 //!         Ok(())

@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use crate::driver::sim::ClientId;
 use crate::process::{Exit, Pipe};
 use crate::{
-    AfterEof, BoxError, ChildId, Close, ConnId, Io, Limits, Link, ListenerId, Overflow, Peer, StreamHandler,
-    TimerId,
+    AfterEof, BoxError, ChildId, CloseReason, ConnId, Io, Limits, ListenerId, Origin, Overflow, Peer,
+    StreamHandler, TimerId,
 };
 
 /// What one connection went through.
@@ -103,7 +103,7 @@ impl Life {
         self.eof
     }
 
-    /// Why it was closed, as `Debug` shows a [`Close`]; `None` while it is open.
+    /// Why it was closed, as `Debug` shows a [`CloseReason`]; `None` while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<&str> {
         self.closed.as_deref()
@@ -179,7 +179,7 @@ pub struct Recording<H> {
     ended: Vec<usize>,
     told: Vec<Told>,
     callbacks: u64,
-    draining_at: Option<Instant>,
+    shutting_down_at: Option<Instant>,
     violations: Vec<String>,
 }
 
@@ -213,7 +213,7 @@ impl<H: StreamHandler> Recording<H> {
             ended: Vec::new(),
             told: Vec::new(),
             callbacks: 0,
-            draining_at: None,
+            shutting_down_at: None,
             violations: Vec::new(),
         }
     }
@@ -259,8 +259,8 @@ impl<H: StreamHandler> Recording<H> {
 
     /// When a shutdown began last.
     #[must_use]
-    pub const fn draining_at(&self) -> Option<Instant> {
-        self.draining_at
+    pub const fn shutting_down_at(&self) -> Option<Instant> {
+        self.shutting_down_at
     }
 
     /// How many connections are open.
@@ -359,10 +359,10 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.handler.verify(peer)
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError> {
         self.look(io);
-        let pipe = match link {
-            Link::Pipe { child, pipe, .. } => Some((*child, *pipe)),
+        let pipe = match origin {
+            Origin::Pipe { child, pipe, .. } => Some((*child, *pipe)),
             _ => None,
         };
         if let Some((child, _)) = pipe
@@ -370,11 +370,11 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         {
             self.violations.push(format!("a pipe of child {child} is opened after its end"));
         }
-        let session = self.handler.open(io, link)?;
+        let session = self.handler.open(io, origin)?;
         let life = self.lives.len();
         self.lives.push(Life {
             id: io.id(),
-            client: ClientId::of(link.peer()),
+            client: ClientId::of(origin.peer()),
             pipe,
             input: Vec::new(),
             left: Vec::new(),
@@ -421,21 +421,21 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         outcome
     }
 
-    fn borrowed(
+    fn data_in_place(
         &mut self,
         io: &mut Io<'_>,
         recorded: &mut Self::Session,
         input: &[u8],
     ) -> Result<usize, BoxError> {
-        self.begin(io, recorded.life, "borrowed");
+        self.begin(io, recorded.life, "data_in_place");
         let life = &self.lives[recorded.life];
         if input.is_empty() || !life.left.is_empty() {
             let (id, new, left) = (life.id, input.len(), life.left.len());
-            self.violations.push(format!("connection {id}: `borrowed` of {new} bytes behind {left}"));
+            self.violations.push(format!("connection {id}: `data_in_place` of {new} bytes behind {left}"));
         }
-        let outcome = self.handler.borrowed(io, &mut recorded.session, input);
+        let outcome = self.handler.data_in_place(io, &mut recorded.session, input);
         if let Ok(taken @ 1..) = outcome {
-            self.take_in(io, recorded.life, &input[..taken], "borrowed");
+            self.take_in(io, recorded.life, &input[..taken], "data_in_place");
             let life = &mut self.lives[recorded.life];
             life.has_taken = true;
             life.frame_since = None;
@@ -488,7 +488,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         outcome
     }
 
-    fn close(&mut self, io: &mut Io<'_>, recorded: Self::Session, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, recorded: Self::Session, why: &CloseReason) {
         self.begin(io, recorded.life, "close");
         self.lives[recorded.life].closed = Some(format!("{why:?}"));
         self.lives[recorded.life].closed_at = Some(io.now());
@@ -522,10 +522,10 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.end(io);
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
         self.look(io);
-        self.draining_at = Some(io.now());
-        self.handler.draining(io);
+        self.shutting_down_at = Some(io.now());
+        self.handler.shutting_down(io);
         self.end(io);
     }
 

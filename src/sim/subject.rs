@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 pub use self::chat::Chat;
 use super::recording::Life;
 use crate::driver::sim::{ClientId, Network, Rng};
-use crate::{AfterEof, BoxError, GroupId, Io, Limits, Link, Sent, StreamHandler, TimerId, services};
+use crate::{AfterEof, BoxError, GroupId, Io, Limits, Origin, Sent, StreamHandler, TimerId, services};
 
 /// A service to [explore](super::run): how it is made, what its clients send,
 /// and what they must receive.
@@ -64,7 +64,7 @@ pub trait Subject {
         Ok(())
     }
 
-    /// Whether a connection may end with [`Close::Overflow`](crate::Close::Overflow)
+    /// Whether a connection may end with [`CloseReason::Overflow`](crate::CloseReason::Overflow)
     /// or without its client's doing: where others write to it.
     fn may_overflow(&self) -> bool {
         false
@@ -291,7 +291,7 @@ pub struct HubHandler {
 impl StreamHandler for HubHandler {
     type Session = GroupId;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<GroupId, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<GroupId, BoxError> {
         let everybody = match self.everybody {
             Some(everybody) => everybody,
             None => *self.everybody.insert(io.group()?),
@@ -373,7 +373,7 @@ const PERIOD: Duration = Duration::from_millis(7);
 impl StreamHandler for TimedHandler {
     type Session = Alarms;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<Alarms, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<Alarms, BoxError> {
         let once = (io.after(PERIOD / 2)?, io.now() + PERIOD / 2);
         let twin = io.after(PERIOD / 2)?;
         let every = (io.every(PERIOD)?, io.now() + PERIOD);
@@ -459,11 +459,11 @@ impl StreamHandler for HesitantHandler {
     /// Whether it waits for `drained`.
     type Session = bool;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<bool, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<bool, BoxError> {
         Ok(false)
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, full: &mut bool, input: &[u8]) -> Result<usize, BoxError> {
+    fn data_in_place(&mut self, io: &mut Io<'_>, full: &mut bool, input: &[u8]) -> Result<usize, BoxError> {
         // Every other part is left to `data`, and so is what lies behind a few.
         let few = usize::from(input[0] % 128).saturating_sub(64).min(input.len());
         if few > 0 {

@@ -10,7 +10,7 @@ use super::recording::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::services;
-use crate::{AfterEof, BoxError, Close, Io, Limits, Link, StreamHandler, TimerId};
+use crate::{AfterEof, BoxError, CloseReason, Io, Limits, Origin, StreamHandler, TimerId};
 
 type Uploader = <services::Upload as StreamHandler>::Session;
 
@@ -182,8 +182,8 @@ impl Taken {
 impl StreamHandler for UploadHandler {
     type Session = Uploader;
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Uploader, BoxError> {
-        self.upload.open(io, link)
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Uploader, BoxError> {
+        self.upload.open(io, origin)
     }
 
     fn data(
@@ -195,8 +195,13 @@ impl StreamHandler for UploadHandler {
         self.upload.data(io, session, input)
     }
 
-    fn borrowed(&mut self, io: &mut Io<'_>, session: &mut Uploader, input: &[u8]) -> Result<usize, BoxError> {
-        self.upload.borrowed(io, session, input)
+    fn data_in_place(
+        &mut self,
+        io: &mut Io<'_>,
+        session: &mut Uploader,
+        input: &[u8],
+    ) -> Result<usize, BoxError> {
+        self.upload.data_in_place(io, session, input)
     }
 
     fn eof(
@@ -216,7 +221,7 @@ impl StreamHandler for UploadHandler {
         self.upload.timer(io, session, timer)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: Uploader, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: Uploader, why: &CloseReason) {
         self.upload.close(io, session, why);
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serve_forever::codec::{FrameHandler, Framed, LinesCodec};
 use serve_forever::driver::sim::{ClientId, Script, SimDriver, Weather};
 use serve_forever::{
-    AfterEof, BoxError, Close, Config, Endpoint, Io, Limits, Link, ListenerId, Peer, Reactor, Service,
-    TimerId,
+    AfterEof, BoxError, CloseReason, Config, Endpoint, Io, Limits, ListenerId, Origin, Peer, Reactor,
+    Service, TimerId,
 };
 
 use super::codecs::lines;
@@ -30,13 +30,13 @@ impl FrameHandler for Witness {
         self.peers != 2
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<LinesCodec, BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<LinesCodec, BoxError> {
         self.calls.push("open".into());
         if self.peers == 3 {
             let _ = io.write(b"not you");
             return Err("refused".into());
         }
-        if !matches!(link, Link::Connected { .. }) {
+        if !matches!(origin, Origin::Connected { .. }) {
             io.after(Duration::from_secs(1))?;
             io.tick_after(Duration::from_secs(2))?;
         }
@@ -68,7 +68,7 @@ impl FrameHandler for Witness {
         Ok(())
     }
 
-    fn close(&mut self, _: &mut Io<'_>, _: LinesCodec, why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, _: LinesCodec, why: &CloseReason) {
         self.calls.push(format!("close: {why:?}"));
     }
 
@@ -82,8 +82,8 @@ impl FrameHandler for Witness {
         io.connect(&nowhere, 7).expect("there is room");
     }
 
-    fn draining(&mut self, _: &mut Io<'_>) {
-        self.calls.push("draining".into());
+    fn shutting_down(&mut self, _: &mut Io<'_>) {
+        self.calls.push("shutting_down".into());
     }
 
     fn listener_failed(&mut self, _: &mut Io<'_>, _: ListenerId, error: &io::Error) {
@@ -189,9 +189,9 @@ fn a_shutdown_and_the_end_of_a_listener_are_told() {
     run.reactor.driver_mut().net_mut().break_listener(&at, rustix::io::Errno::INVAL);
     run.play(Script::new());
     run.run_for(3);
-    run.reactor.drain(Duration::from_secs(1));
+    run.reactor.shutdown(Duration::from_secs(1));
     run.run_for(3);
     let calls = run.calls();
     assert!(calls.contains(&"listener_failed: InvalidInput".into()), "{calls:?}");
-    assert_eq!(calls[calls.len() - 2..], ["draining", "close: Shutdown"]);
+    assert_eq!(calls[calls.len() - 2..], ["shutting_down", "close: Shutdown"]);
 }

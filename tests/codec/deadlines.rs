@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serve_forever::codec::{Decoder, FrameHandler, Framed, LengthDelimitedCodec};
 use serve_forever::driver::sim::Script;
-use serve_forever::{BoxError, Io, Limits, Link};
+use serve_forever::{BoxError, Io, Limits, Origin};
 
 use super::codecs::{LinesAndNuls, cobs, delimited, encoded, lengths, lines, netstrings};
 use super::handlers::{Collector, calm, run, why};
@@ -113,7 +113,7 @@ impl<const KNOWS: bool> FrameHandler for Alive<KNOWS> {
     type Session = LinesAndNuls;
     type Codec = LinesAndNuls;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<LinesAndNuls, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<LinesAndNuls, BoxError> {
         Ok(LinesAndNuls::new())
     }
 
@@ -157,7 +157,7 @@ fn a_shutdown_waits_for_a_frame_whose_head_is_taken() {
         let client = world.play(rest.into_iter().fold(script, Script::send));
         let idle = world.play(Script::new());
         world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
-        world.reactor().drain(Duration::from_secs(20));
+        world.reactor().shutdown(Duration::from_secs(20));
         world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
         assert_eq!((why(&world, idle).as_str(), world.reactor().connections()), ("Shutdown", 1));
         run(&mut world);

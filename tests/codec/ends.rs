@@ -6,7 +6,7 @@ use serve_forever::codec::{
     Decoder, FrameHandler, Framed, LengthDelimitedCodec, LinesCodec, LinesCodecError,
 };
 use serve_forever::driver::sim::Script;
-use serve_forever::{BoxError, Close, Io, Link};
+use serve_forever::{BoxError, CloseReason, Io, Origin};
 
 use super::codecs::{LONGEST, cobs, delimited, encoded, lengths, lines, netstrings};
 use super::handlers::{Call, Collector, calm, patient, run, why};
@@ -123,7 +123,7 @@ impl FrameHandler for Inspector {
     type Session = LinesCodec;
     type Codec = LinesCodec;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<LinesCodec, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<LinesCodec, BoxError> {
         Ok(lines())
     }
 
@@ -142,9 +142,9 @@ impl FrameHandler for Inspector {
         error.into()
     }
 
-    fn close(&mut self, _: &mut Io<'_>, _: LinesCodec, why: &Close) {
+    fn close(&mut self, _: &mut Io<'_>, _: LinesCodec, why: &CloseReason) {
         self.ended = match why {
-            Close::Failed(error) => Some(error.is::<LinesCodecError>()),
+            CloseReason::Failed(error) => Some(error.is::<LinesCodecError>()),
             _ => None,
         };
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serve_forever::bytes::Bytes;
 use serve_forever::codec::{Decoder, FrameHandler, FrameWriter, Framed, LengthDelimitedCodec, LinesCodec};
 use serve_forever::driver::sim::{Pace, Script};
-use serve_forever::{BoxError, GroupId, Io, Limits, Link};
+use serve_forever::{BoxError, GroupId, Io, Limits, Origin};
 
 use super::codecs::{Hoarder, LONGEST, Netstrings, cobs, encoded, lengths, lines};
 use super::handlers::{Call, Collector, FramedEcho, calm, patient, run, why};
@@ -107,7 +107,7 @@ impl FrameHandler for Relay {
     type Session = (LinesCodec, GroupId);
     type Codec = LinesCodec;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(LinesCodec, GroupId), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(LinesCodec, GroupId), BoxError> {
         let everybody = match self.everybody {
             Some(everybody) => everybody,
             None => *self.everybody.insert(io.group()?),

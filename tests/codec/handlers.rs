@@ -4,7 +4,7 @@ use serve_forever::bytes::BytesMut;
 use serve_forever::codec::{Decoder, FrameHandler, FrameWriter, Framed, LengthDelimitedCodec};
 use serve_forever::driver::sim::{ClientId, Weather};
 use serve_forever::sim::World;
-use serve_forever::{AfterEof, BoxError, Close, Io, Limits, Link, Sent, StreamHandler, TimerId};
+use serve_forever::{AfterEof, BoxError, CloseReason, Io, Limits, Origin, Sent, StreamHandler, TimerId};
 
 /// What a [`Collector`] was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ where
     type Session = C;
     type Codec = C;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<C, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<C, BoxError> {
         Ok((self.codec)())
     }
 
@@ -101,7 +101,7 @@ where
         self.note(io, Call::Timer)
     }
 
-    fn close(&mut self, io: &mut Io<'_>, _: C, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, _: C, why: &CloseReason) {
         let _ = self.note(io, Call::Close(format!("{why:?}")));
     }
 }
@@ -117,7 +117,7 @@ impl FrameHandler for FramedEcho {
     type Session = LengthDelimitedCodec;
     type Codec = LengthDelimitedCodec;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<LengthDelimitedCodec, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<LengthDelimitedCodec, BoxError> {
         Ok(LengthDelimitedCodec::new())
     }
 

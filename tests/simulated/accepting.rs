@@ -180,7 +180,7 @@ fn to_serve_forever_ends_when_the_last_listener_is_given_up() {
     assert_eq!(reactor.driver().net().client(client).received(), b"ab", "who was there is served");
     // It can be used again.
     reactor.listen(&echo, &"127.0.0.1:7001".parse().expect("a good endpoint")).expect("nobody is there");
-    reactor.drain(Duration::ZERO);
+    reactor.shutdown(Duration::ZERO);
     reactor.serve_forever().expect("it ends as it was asked to");
 }
 

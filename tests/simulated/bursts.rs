@@ -161,7 +161,7 @@ fn a_shutdown_loses_none_of_the_last_lines_that_wait() {
     }
     // Every line has come, and its end is on its way.
     world.run_for(SECOND + Duration::from_millis(30)).expect("it keeps its promises");
-    world.reactor().drain(SECOND * 100);
+    world.reactor().shutdown(SECOND * 100);
     while !world.turn(None).expect("it keeps its promises").finished {}
     world.net_mut().settle();
     let mut heard = said(&world, listener);

@@ -120,7 +120,7 @@ fn a_shutdown_delivers_all_that_has_arrived_and_does_not_wait_for_the_limit() {
     world.play(Script::new().starting_after(SECOND).send(numbered(500, "")));
     world.run_for(SECOND + SECOND / 2).expect("it keeps its promises");
     assert!(!heard(&world, listener).contains("<guest2> 2\n"));
-    world.reactor().drain(SECOND / 2);
+    world.reactor().shutdown(SECOND / 2);
     while !world.turn(None).expect("it keeps its promises").finished {}
     world.check_baseline().expect("all has gone");
     world.net_mut().settle();
@@ -133,7 +133,7 @@ fn a_chat_that_is_served_again_has_its_limit_again() {
     let mut world = calm(limited(2), Chat::limits());
     world.play(Script::new().send(numbered(10, "")).finish());
     world.run_for(SECOND / 2).expect("it keeps its promises");
-    world.reactor().drain(SECOND * 10);
+    world.reactor().shutdown(SECOND * 10);
     while !world.turn(None).expect("it keeps its promises").finished {}
     let (service, at) = (world.service().clone(), world.tcp().clone());
     world.reactor().listen(&service, &at).expect("nobody listens there any more");
@@ -150,7 +150,7 @@ fn a_shutdown_answers_all_of_what_was_asked_by_somebody_who_reads_slowly() {
     let pace = Pace::Slowly { bytes: 100, every: SECOND / 100 };
     let client = world.play(Script::new().read(pace).send("/help\n".repeat(1000)));
     world.run_for(SECOND).expect("it keeps its promises");
-    world.reactor().drain(SECOND * 1000);
+    world.reactor().shutdown(SECOND * 1000);
     while !world.turn(None).expect("it keeps its promises").finished {}
     world.net_mut().settle();
     let answers = heard(&world, client).matches("/help").count();

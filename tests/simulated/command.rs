@@ -9,7 +9,7 @@ use serve_forever::process::{self, Exit};
 use serve_forever::services::{Command, CommandSession, Framing};
 use serve_forever::sim::World;
 use serve_forever::{
-    AfterEof, BoxError, ChildId, Close, Config, Io, Limits, Link, Peer, StreamHandler, TimerId,
+    AfterEof, BoxError, ChildId, CloseReason, Config, Io, Limits, Origin, Peer, StreamHandler, TimerId,
 };
 
 use super::handlers::{calm, run, why};
@@ -128,7 +128,7 @@ fn who_never_asks_for_its_payload_is_closed_in_the_time_of_a_frame() {
     let mut world = with(acknowledged(), |limits| limits);
     let client = world.play_unix(Script::new().send("big").after(SECOND * 5).send("ok"));
     world.run_for(SECOND).expect("it keeps its promises");
-    world.reactor().drain(SECOND * 10);
+    world.reactor().shutdown(SECOND * 10);
     run(&mut world);
     assert_eq!(received(&world, client).len(), 1009);
 }
@@ -195,8 +195,8 @@ impl StreamHandler for Greedy {
         self.0.verify(peer)
     }
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<CommandSession, BoxError> {
-        self.0.open(io, link)
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<CommandSession, BoxError> {
+        self.0.open(io, origin)
     }
 
     fn data(
@@ -225,7 +225,7 @@ impl StreamHandler for Greedy {
         self.0.tick(io, timer);
     }
 
-    fn close(&mut self, io: &mut Io<'_>, session: CommandSession, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, session: CommandSession, why: &CloseReason) {
         self.0.close(io, session, why);
     }
 

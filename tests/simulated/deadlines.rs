@@ -7,7 +7,7 @@ use serve_forever::driver::sim::{Act, Odds, Pace, Script, SimDriver, Weather};
 use serve_forever::services::{Echo, Once};
 use serve_forever::sim::World;
 use serve_forever::{
-    BoxError, Config, Endpoint, Handled, Io, Limits, Link, ListenOptions, Reactor, StreamHandler, TimerId,
+    BoxError, Config, Endpoint, Handled, Io, Limits, ListenOptions, Origin, Reactor, StreamHandler, TimerId,
 };
 
 use super::handlers::{Call, Scripted, calm, noise, patient, run, why};
@@ -118,7 +118,7 @@ struct Records {
 impl StreamHandler for Records {
     type Session = usize;
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Link) -> Result<usize, BoxError> {
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<usize, BoxError> {
         Ok(0)
     }
 
@@ -131,13 +131,13 @@ impl StreamHandler for Records {
         *taken = (*taken + input.len()) % 10;
         input.clear();
         if self.says_so {
-            io.count_as_left(*taken);
+            io.set_partial(*taken);
         }
         Ok(())
     }
 
     fn timer(&mut self, io: &mut Io<'_>, taken: &mut usize, _: TimerId) -> Result<(), BoxError> {
-        io.count_as_left(*taken + 1); // outside of `data` it says nothing
+        io.set_partial(*taken + 1); // outside of `data` it says nothing
         io.resume(io.id());
         Ok(())
     }

@@ -161,7 +161,7 @@ fn a_callback_may_ask_for_a_shutdown_and_what_is_under_way_is_finished() {
         if let Call::Line(line) = call {
             let _ = io.write(line);
             if line == b"goodbye\n" {
-                io.drain(Duration::from_secs(30));
+                io.shutdown(Duration::from_secs(30));
             }
         }
         Ok(())
@@ -212,7 +212,7 @@ fn a_shutdown_reads_what_has_arrived_though_no_event_has_told_of_it_yet() {
     world.run_for(Duration::from_millis(500)).expect("it keeps its promises");
     assert_eq!(world.reactor().connections(), 200);
     world.net_mut().hold_up(Duration::from_secs(1));
-    world.reactor().drain(Duration::from_secs(10));
+    world.reactor().shutdown(Duration::from_secs(10));
     let finished = (0..1000).any(|_| world.turn(None).expect("it keeps its promises").finished);
     assert!(finished, "it comes to its end");
     world.net_mut().settle();

@@ -3,7 +3,9 @@
 use bytes::BytesMut;
 use serve_forever::driver::sim::{ClientId, Weather};
 use serve_forever::sim::World;
-use serve_forever::{AfterEof, BoxError, Close, ConnId, Io, Limits, Link, Peer, StreamHandler, TimerId};
+use serve_forever::{
+    AfterEof, BoxError, CloseReason, ConnId, Io, Limits, Origin, Peer, StreamHandler, TimerId,
+};
 
 /// What a [`Scripted`] is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub(crate) enum Call<'a> {
     Tick(TimerId),
     Close,
     ListenerFailed,
-    Draining,
+    ShuttingDown,
 }
 
 type Script = Box<dyn FnMut(&mut Io<'_>, Call<'_>) -> Result<(), BoxError>>;
@@ -57,7 +59,7 @@ impl StreamHandler for Scripted {
         self.welcome
     }
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.ids.push(io.id());
         (self.script)(io, Call::Open)
     }
@@ -85,7 +87,7 @@ impl StreamHandler for Scripted {
         (self.script)(io, Call::Timer(timer))
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), _: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), _: &CloseReason) {
         let _ = (self.script)(io, Call::Close);
     }
 
@@ -93,8 +95,8 @@ impl StreamHandler for Scripted {
         let _ = (self.script)(io, Call::Tick(timer));
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        let _ = (self.script)(io, Call::Draining);
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        let _ = (self.script)(io, Call::ShuttingDown);
     }
 
     fn listener_failed(&mut self, io: &mut Io<'_>, _: serve_forever::ListenerId, _: &std::io::Error) {

@@ -56,7 +56,7 @@ fn a_panic_in_the_last_callback_of_a_child_leaves_nothing_behind() {
 /// Drains, and takes turns until that is complete.
 fn drain(shop: &mut Shop, deadline: Duration) -> Duration {
     let began = shop.elapsed();
-    shop.reactor().drain(deadline);
+    shop.reactor().shutdown(deadline);
     while !shop.turn(None).expect("it keeps its promises").finished {}
     shop.check_baseline().expect("all has gone");
     shop.elapsed() - began

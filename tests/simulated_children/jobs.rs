@@ -10,7 +10,8 @@ use serve_forever::driver::sim::{Process, Rng, Weather};
 use serve_forever::process::{Command, Exit, ExitCause, Pipe};
 use serve_forever::sim::{Told, World};
 use serve_forever::{
-    AfterEof, BoxError, ChildId, Close, Config, ConnId, Error, Io, Limits, Link, StreamHandler, TimerId,
+    AfterEof, BoxError, ChildId, CloseReason, Config, ConnId, Error, Io, Limits, Origin, StreamHandler,
+    TimerId,
 };
 
 /// What one child wrote, and how its pipes ended.
@@ -64,8 +65,8 @@ impl Jobs {
 impl StreamHandler for Jobs {
     type Session = (u64, ChildId, Pipe);
 
-    fn open(&mut self, io: &mut Io<'_>, link: &Link) -> Result<Self::Session, BoxError> {
-        let Link::Pipe { child, tag, pipe, .. } = link else { return Err("no client".into()) };
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError> {
+        let Origin::Pipe { child, tag, pipe, .. } = origin else { return Err("no client".into()) };
         assert_eq!(io.pipe(*child, *pipe), Some(io.id()));
         if self.refuses == Some(*tag) {
             return Err("as it was told to".into());
@@ -105,7 +106,7 @@ impl StreamHandler for Jobs {
         Ok(())
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (tag, child, pipe): Self::Session, why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (tag, child, pipe): Self::Session, why: &CloseReason) {
         self.runs.entry(tag).or_default().ends.push((pipe, why.to_string()));
         if let Some(hook) = &mut self.when_pipe_closes {
             hook(io, child);

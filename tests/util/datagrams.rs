@@ -171,7 +171,7 @@ impl DatagramHandler for Watcher {
         let _ = self.hear(io, on, Heard::Tick(timer));
     }
 
-    fn draining(&mut self, _: &mut Io<'_>) {
+    fn shutting_down(&mut self, _: &mut Io<'_>) {
         let _ = self.tell.send(Heard::Draining);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::BytesMut;
-use serve_forever::{AfterEof, BoxError, Close, ConnId, Io, Link, Peer, StreamHandler, TimerId};
+use serve_forever::{AfterEof, BoxError, CloseReason, ConnId, Io, Origin, Peer, StreamHandler, TimerId};
 
 use super::PATIENCE;
 
@@ -19,7 +19,7 @@ pub(crate) enum Call {
     /// The reason as its `Debug` shows it.
     Close(String),
     Tick(TimerId),
-    Draining,
+    ShuttingDown,
 }
 
 impl Call {
@@ -121,7 +121,7 @@ impl StreamHandler for Recorder {
         self.verify.unwrap_or(true)
     }
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Link) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
         self.record(io, Call::Open)
     }
 
@@ -151,7 +151,7 @@ impl StreamHandler for Recorder {
         self.record(io, Call::Timer(timer))
     }
 
-    fn close(&mut self, io: &mut Io<'_>, (): (), why: &Close) {
+    fn close(&mut self, io: &mut Io<'_>, (): (), why: &CloseReason) {
         let _ = self.record(io, Call::Close(format!("{why:?}")));
     }
 
@@ -159,8 +159,8 @@ impl StreamHandler for Recorder {
         let _ = self.record(io, Call::Tick(timer));
     }
 
-    fn draining(&mut self, io: &mut Io<'_>) {
-        let _ = self.record(io, Call::Draining);
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        let _ = self.record(io, Call::ShuttingDown);
     }
 }
 

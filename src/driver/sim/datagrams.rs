@@ -12,7 +12,7 @@ use super::post::{Mail, Mailbox};
 use super::trace::What;
 use crate::driver::{Event, Moment, Token};
 use crate::endpoint::Endpoint;
-use crate::link::{Address, Peer};
+use crate::origin::{Address, Peer};
 
 /// The most that a datagram holds: what UDP over IPv4 does.
 const MOST: usize = 65_507;

@@ -12,7 +12,7 @@ use super::trace::What;
 use super::wire::{Kind, Stage};
 use crate::driver::{ListenOptions, Token};
 use crate::endpoint::Endpoint;
-use crate::link::{Credentials, Peer};
+use crate::origin::{Credentials, Peer};
 
 impl Network {
     /// A new listener: its place, and where it listens indeed.

@@ -18,8 +18,8 @@ use super::weather::{Faults, Weather};
 use super::wire::{Client, Kind, Wire};
 use crate::driver::{KeepAlive, Token};
 use crate::endpoint::Endpoint;
-use crate::link::Peer;
 use crate::moment::Moment;
+use crate::origin::Peer;
 
 /// Reports of noise in a row, without anything else that happens.
 const NOISES: u32 = 8;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::driver::Token;
 use crate::endpoint::Endpoint;
-use crate::link::Peer;
+use crate::origin::Peer;
 
 /// A datagram socket of the server.
 #[derive(Debug)]

@@ -145,7 +145,7 @@ impl fmt::Display for Peer {
 /// How a connection came to be, for [`StreamHandler::open`](crate::StreamHandler::open).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Link {
+pub enum Origin {
     /// A client connected to a listener.
     Accepted {
         /// Which listener.
@@ -194,7 +194,7 @@ pub enum Side {
     Output,
 }
 
-impl Link {
+impl Origin {
     /// Who is at the other end.
     #[must_use]
     pub const fn peer(&self) -> &Peer {
