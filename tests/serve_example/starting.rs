@@ -149,8 +149,9 @@ fn a_stdout_that_is_not_read_delays_neither_service_nor_end() {
     command.stdin(Stdio::null()).stdout(writer).stderr(errors.try_clone().expect("a descriptor"));
     let program = Program::with_stderr(&mut command, errors);
     drop(command);
-    wait_until("it listens", || directory.path().join("echo").exists());
-    let client = Client::connect(&at.parse().expect("an endpoint"));
+    let at = at.parse().expect("an endpoint");
+    wait_until("it listens", || Client::try_connect(&at).is_ok());
+    let client = Client::connect(&at);
     client.send("still there");
     client.expect("still there");
     let ended = program.end_by(Signal::TERM);
