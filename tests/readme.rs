@@ -170,7 +170,7 @@ fn the_performance_is_what_a_command_has_measured_and_says_where() {
     }
 }
 
-// Coming from Python: see tests/socketserver.rs.
+// Coming from Python: see tests/it/socketserver.rs.
 
 /// Every public name of Python's `socketserver`, as the table has it: classes,
 /// their methods and attributes, and the parameters that stay with a server.
@@ -230,7 +230,7 @@ impl Table {
         Self { names }
     }
 
-    /// The names of tests in `tests/PREFIX*.rs` are those of all rows that
+    /// The names of tests in `tests/it/PREFIX*.rs` are those of all rows that
     /// claim something, and every one of `expected` has its row.
     #[track_caller]
     fn check(&self, expected: &str, files: impl Fn(&str) -> bool) {
@@ -289,11 +289,11 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The names of the tests in those files of `tests/` that are wanted.
+/// The names of the tests in those files of `tests/it/` that are wanted.
 fn tests_in(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut tests = Vec::new();
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for entry in fs::read_dir(directory).expect("this file lies in it").flatten() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    for entry in fs::read_dir(directory).expect("the tests lie in it").flatten() {
         if entry.file_name().to_str().is_some_and(&wanted) {
             let text = fs::read_to_string(entry.path()).expect("a file of Rust");
             let functions = text.split("#[test]\nfn ").skip(1);

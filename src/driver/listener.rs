@@ -61,7 +61,7 @@ impl MioListener {
             socket.set_only_v6(options.only_v6)?;
         }
         // Linux and the BSDs hand these on to what is accepted, so that an
-        // accepted socket costs no further call (tests/listeners.rs).
+        // accepted socket costs no further call (tests/it/listeners.rs).
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(keep_alive) = &options.keep_alive {
             socket.set_tcp_keepalive(&self::keep_alive(keep_alive))?;

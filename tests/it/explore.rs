@@ -1,0 +1,169 @@
+//! A fixed set of seeds, each a whole run over the simulated network with
+//! every check after every turn. `examples/explore.rs` runs more. Datagrams
+//! have seeds of their own, in `tests/it/simulated_datagrams.rs`.
+
+use std::num::NonZeroU32;
+
+use serve_forever::sim::commands::Commands;
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
+use serve_forever::sim::{Ending, Plan, Subject, Totals, run, shrink};
+
+/// Failures after which a test has seen enough: a run that never comes to
+/// rest takes its time.
+const ENOUGH: usize = 5;
+
+/// Runs these seeds, and fails with what failed.
+#[track_caller]
+fn explore<S: Subject>(subject: &S, seeds: std::ops::Range<u64>) -> Totals {
+    let mut totals = Totals::default();
+    let mut failed = Vec::new();
+    for seed in seeds {
+        match run(subject, &Plan::new(seed), false) {
+            Ok(run) => totals += run,
+            Err(failure) => failed.push(format!("seed {seed}: {failure}")),
+        }
+        if failed.len() == ENOUGH {
+            break;
+        }
+    }
+    assert!(failed.is_empty(), "seeds failed, these and perhaps more\n{}", failed.join("\n"));
+    totals
+}
+
+#[test]
+fn an_echo_keeps_its_promises() {
+    let totals = explore(&Echo, 0..1000);
+    // The seeds reach what they are there for, and there are neither datagrams nor children.
+    let struck = |(name, count): &(&str, u64)| {
+        *count > 0 || ["datagrams", "children"].iter().any(|what| name.starts_with(what))
+    };
+    assert!(totals.faults.by_name().iter().all(struck), "{:?}", totals.faults);
+    assert!(totals.connections > 1000 && totals.bytes > 100_000, "{totals:?}");
+}
+
+#[test]
+fn an_upper_keeps_its_promises() {
+    explore(&Upper, 10_000..10_500);
+}
+
+#[test]
+fn one_answer_is_not_lost() {
+    explore(&Once, 20_000..20_500);
+}
+
+#[test]
+fn records_cross_connections_in_order() {
+    explore(&Hub, 30_000..30_500);
+}
+
+#[test]
+fn timers_fire_in_time_and_as_often_as_they_were_set() {
+    explore(&Timed, 40_000..40_500);
+}
+
+#[test]
+fn a_chat_delivers_each_line_once_and_knows_who_is_there() {
+    explore(&Chat::default(), 50_000..50_500);
+}
+
+#[test]
+fn so_does_one_that_limits_its_members() {
+    explore(&Chat { lines_per_second: NonZeroU32::new(10) }, 60_000..60_500);
+}
+
+/// Who reads was dropped as too slow, for the process was stopped for most of
+/// the second in which the room waited for it.
+#[test]
+fn a_stop_of_the_process_drops_nobody_from_a_chat_who_reads() {
+    for seed in [7_028_197, 7_035_077, 7_036_541, 7_127_629] {
+        explore(&Chat::default(), seed..seed + 1);
+    }
+}
+
+/// Whose last line waited for its turn at the end of a shutdown stayed in the
+/// room for ever.
+#[test]
+fn a_shutdown_that_is_over_leaves_nobody_in_a_chat() {
+    for seed in [7_039_296, 7_059_724, 7_096_698] {
+        explore(&Chat { lines_per_second: NonZeroU32::new(10) }, seed..seed + 1);
+    }
+}
+
+/// A child ended between the last look at it and the moment at which it was let
+/// go of: its status was there, and was not told.
+#[test]
+fn the_status_of_a_child_that_ends_at_the_very_last_is_told() {
+    for seed in [7_019_251, 7_127_012, 7_148_923] {
+        explore(&Commands, seed..seed + 1);
+    }
+}
+
+#[test]
+fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
+    explore(&Hesitant, 70_000..70_300);
+}
+
+#[test]
+fn programs_answer_each_line_and_leave_nothing_behind() {
+    let totals = explore(&Commands, 80_000..80_300);
+    let struck = |(name, count): &(&str, u64)| *count > 0 || name.starts_with("datagrams");
+    assert!(totals.faults.by_name().iter().all(struck), "{:?}", totals.faults);
+    assert!(totals.children > 1000, "{totals:?}");
+}
+
+#[cfg(feature = "upload")]
+#[test]
+fn a_file_is_there_whole_or_not_at_all() {
+    let totals = explore(&serve_forever::sim::uploads::Upload, 90_000..90_300);
+    assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..50 {
+        let once = run(&Echo, &Plan::new(seed), false).expect("it keeps its promises");
+        let again = run(&Echo, &Plan::new(seed), true).expect("it keeps its promises");
+        assert_eq!(once, again, "seed {seed}");
+    }
+    let other = run(&Echo, &Plan::new(50), false).expect("it keeps its promises");
+    assert_ne!(run(&Echo, &Plan::new(51), false).expect("it keeps its promises").hash, other.hash);
+}
+
+/// Some seeds of plans with a client that nothing but a deadline ends, or a
+/// shutdown.
+fn plans_with_somebody_who_stays() -> impl Iterator<Item = Plan> {
+    let stays = |plan: &Plan| plan.clients.iter().any(|client| client.ending == Ending::Stay);
+    (0..1000).map(Plan::new).filter(stays)
+}
+
+#[test]
+fn a_plan_is_only_made_smaller_into_one_that_something_ends() {
+    let mut seen = 0;
+    for plan in plans_with_somebody_who_stays().take(30) {
+        assert!(plan.can_rest(), "{plan:?}");
+        // As far down as it goes, if whoever stays is what it takes to fail.
+        let smallest = shrink(&plan, 100_000, |plan| {
+            seen += 1;
+            assert!(plan.can_rest(), "{plan:?}");
+            run(&Echo, plan, false).expect("it keeps its promises");
+            let fails = plan.clients.iter().any(|client| client.ending == Ending::Stay);
+            fails.then(|| "somebody stays".into())
+        });
+        assert!(smallest.clients.len() == 1 && smallest.clients[0].pieces.is_empty(), "{smallest:?}");
+        assert!(smallest.deadlines || smallest.shutdown.is_some(), "{smallest:?}");
+    }
+    assert!(seen > 300, "{seen}");
+}
+
+#[test]
+fn a_plan_that_is_made_smaller_fails_in_the_same_way() {
+    let plan = (0..).map(Plan::new).find(|plan| plan.clients.len() == 6).expect("a plan of six");
+    let failure = |plan: &Plan| match plan.clients.len() {
+        // The number may be another, but not what is said of it.
+        count @ 3.. => Some(format!("client #{count} waits")),
+        2 => Some("it panicked".into()),
+        _ => None,
+    };
+    assert_eq!(shrink(&plan, 10_000, failure).clients.len(), 3);
+    assert_eq!(shrink(&plan, 10_000, |_| None), plan, "what does not fail stays as it is");
+}

@@ -1,0 +1,92 @@
+//! The tests from outside, one module for each concept, in one binary.
+//!
+//! Tests of one process run beside each other. A test that counts or changes
+//! what belongs to the whole process runs its body in [`util::alone`].
+//!
+//! `.ci/run` builds this once more for poll(2). A module that meets no socket
+//! of the system, or needs an example that cannot be built there, is left out.
+
+mod util;
+
+mod backpressure;
+mod borrowed;
+#[cfg(feature = "sim")]
+mod busy_poll;
+mod chat;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod child_faults;
+mod children;
+#[cfg(feature = "cli")]
+mod clients;
+mod closing;
+#[cfg(all(feature = "codec", feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod codec;
+#[cfg(feature = "command")]
+mod command;
+mod console;
+mod contained;
+mod datagram_faults;
+mod datagrams;
+mod deadlines;
+mod echo;
+mod embedding;
+mod endings;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod examples;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod explore;
+mod grammar;
+mod groups;
+mod handle;
+mod handle_request;
+mod interop;
+mod limits;
+mod listeners;
+mod log_rate;
+mod logs;
+mod once;
+mod one_way;
+mod out_of_reach;
+mod outbound;
+mod own_datagrams;
+mod panics;
+#[cfg(target_os = "linux")]
+mod passed_descriptors;
+mod proxy;
+#[cfg(feature = "cli")]
+mod reactor_echo;
+mod regressions;
+#[cfg(feature = "cli")]
+mod serve;
+#[cfg(all(feature = "cli", not(mio_unsupported_force_poll_poll)))]
+mod serve_example;
+mod shutdown;
+#[cfg(feature = "signals")]
+mod signals;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod simulated;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod simulated_children;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod simulated_datagrams;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod simulated_outbound;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod simulated_regressions;
+mod socketserver;
+mod socketserver_calls;
+mod socketserver_datagrams;
+mod socketserver_handlers;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod system_calls;
+mod timers;
+mod unix_datagrams;
+mod unix_paths;
+#[cfg(feature = "upload")]
+mod upload;
+#[cfg(all(feature = "cli", feature = "upload"))]
+mod upload_client;
+mod vanished;
+#[cfg(target_os = "linux")]
+mod wildcard;
+mod writing;

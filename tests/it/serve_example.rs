@@ -1,0 +1,10 @@
+//! The example `serve`, run as its user would: what it prints, how it ends,
+//! and what each of its options does.
+
+mod commands;
+mod console;
+mod ending;
+mod interop;
+mod options;
+mod refusing;
+mod starting;

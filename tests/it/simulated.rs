@@ -1,0 +1,15 @@
+//! What a server must survive, each case as a script over the simulated
+//! network: days pass in milliseconds, and every turn is checked.
+
+mod accepting;
+mod bursts;
+mod chat;
+#[cfg(feature = "command")]
+mod command;
+mod console;
+mod deadlines;
+mod endings;
+mod flow;
+mod handlers;
+mod services;
+mod timers;

@@ -1,0 +1,12 @@
+//! Upload: files arrive whole or not at all, in their directory and nowhere
+//! else.
+
+mod cutting;
+mod disk;
+mod interop;
+mod place;
+mod racing;
+mod refusing;
+#[cfg(feature = "sim")]
+mod simulated;
+mod taking;
