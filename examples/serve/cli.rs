@@ -18,8 +18,8 @@ Examples:
   serve --dir /srv/in --max-upload 100000000 upload=127.0.0.1:8898
 
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
-SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within 10 s; a
-second one, a second or more later, ends it at once.
+SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within the time
+of --grace; a second one, a second or more later, ends it at once.
 
 A listener that fails is made again.
 
@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// [default: 300; chat and console: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle: Option<Duration>,
+    /// After a signal, how long connections and commands have to finish; 0: no time
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) grace: Duration,
     /// What once answers
     #[arg(long, value_name = "TEXT", default_value = "goodbye")]
     pub(crate) once_text: String,

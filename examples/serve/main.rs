@@ -27,8 +27,8 @@ use bytes::BytesMut;
 use clap::Parser;
 use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper};
 use serve_forever::{
-    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, Orphans, Reactor, SHUTDOWN_DEADLINE, Service,
-    Signals, StreamHandler,
+    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, Orphans, Reactor, Service, Signals,
+    StreamHandler,
 };
 
 use self::cli::{Arguments, Kind};
@@ -219,7 +219,7 @@ fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     let own = Signals::CONNECTIONS + Orphans::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
     let max_connections = arguments.max_connections.map(|most| most.get().saturating_add(own));
     let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
-    let signals = Signals::watch(&mut reactor, SHUTDOWN_DEADLINE)?;
+    let signals = Signals::watch(&mut reactor, arguments.grace)?;
     // Its children are commands, and it may be the first process of a container.
     Orphans::watch(&mut reactor)?;
     inherited::keep_from_children()?;

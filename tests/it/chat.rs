@@ -212,6 +212,7 @@ fn who_quits_is_told_of_once_with_its_last_words_and_gets_an_end_of_file() {
     third.expect("<guest1> hello\n* guest1 left:  so long \n");
     third.expect_eof();
     second.expect("* guest3 left\n");
+    drop((first, third));
     server.until_connections(1);
     second.send("/who\n");
     second.expect("* guest2\n");
@@ -279,6 +280,7 @@ fn the_longest_line_is_delivered_and_one_byte_more_ends_its_sender() {
     first.send(format!("before\nx{longest}\nafter\n"));
     second.expect("<guest1> before\n* guest1 left\n");
     assert_eq!(first.rest(), b"! line too long\n");
+    drop(first);
     server.until_connections(1);
     second.send("/who\n");
     second.expect("* guest2\n"); // once
@@ -521,6 +523,7 @@ fn a_shutdown_delivers_what_a_paused_member_has_sent() {
     let got = String::from_utf8(second.rest()).expect("UTF-8");
     assert!(got.starts_with(&lines("<guest1> ")), "{got}");
     first.expect_eof();
+    drop((first, second));
     server.join();
 }
 
@@ -589,6 +592,8 @@ fn an_observer_is_told_of_what_everybody_is_told_of() {
     second.expect("<guest1> hello\n* guest1 is now ann\n[ann] secret\n* ann left: bye\n");
     second.finish();
     second.expect_eof();
+    first.rest();
+    drop(first);
     server.until_connections(0);
     let all: Vec<_> = told.try_iter().collect();
     let expected = [

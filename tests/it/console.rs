@@ -88,6 +88,7 @@ fn exit_ends_the_connection_and_is_not_shown() {
     client.send("exit please\n exit \nnever shown\n");
     client.expect_eof();
     operator.expect(format!("{who} | exit please\n* {who} left\n"));
+    drop(client);
     server.until_connections(1);
     operator.send("/who\nhello\n");
     operator.expect("! nobody to answer\n"); // once, and nobody is there
@@ -186,6 +187,7 @@ fn quit_shuts_the_reactor_down_and_delivers_what_has_arrived() {
     let expected: String = (0..5_000).map(|number| format!("{who} | {number}\n")).collect();
     assert!(shown.starts_with(&expected), "{} of {} bytes", shown.len(), expected.len());
     client.expect_eof();
+    drop((client, operator));
     server.join();
 }
 
@@ -378,6 +380,7 @@ fn without_an_operator_what_clients_send_is_dropped() {
     client.send("request\n".repeat(100_000));
     client.send("exit\n");
     client.expect_eof();
+    drop(client);
     server.until_connections(0);
     assert_eq!(server.stats().bytes_out, 0);
 }

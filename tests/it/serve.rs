@@ -133,7 +133,7 @@ fn serves_every_endpoint_on_one_thread_and_ends_in_order() {
 
 #[test]
 fn a_reply_under_way_is_finished_before_the_end() {
-    let mut server = Server::start(&["127.0.0.1:0", "--drain", "60"]);
+    let mut server = Server::start(&["127.0.0.1:0", "--grace", "60"]);
     let mut client = connect(&server.listening("echo"));
     clog(&mut client);
     server.signal(Signal::TERM);
@@ -149,7 +149,7 @@ fn a_second_signal_ends_it_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("echo.sock");
     let unix = format!("unix:{}", path.to_str().expect("a UTF-8 path"));
-    let mut server = Server::start(&[&unix, "--drain", "600"]);
+    let mut server = Server::start(&[&unix, "--grace", "600"]);
     server.listening("echo");
     let mut client = UnixStream::connect(&path).expect("it listens");
     overfill(&mut client);

@@ -26,6 +26,7 @@ fn pending_replies_arrive_and_then_the_fin() {
     events.expect(&Call::data("a big one, please"));
     server.handle.shutdown(PATIENCE);
     assert_eq!(client.rest(), big);
+    drop(client);
     let stats = server.join();
     assert_eq!((stats.closed, stats.bytes_out), (1, big.len() as u64));
     assert_eq!(events.life(), [Call::ShuttingDown, Call::close("Shutdown")]);
@@ -34,7 +35,8 @@ fn pending_replies_arrive_and_then_the_fin() {
 #[test]
 fn what_has_arrived_when_it_begins_is_answered() {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
-    let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+    let limits = Limits { linger: SOON, ..Echo::limits() };
+    let echo = reactor.add(Echo::new(), limits).expect("good limits");
     let listener = reactor.listen(&echo, &listen_anywhere()).expect("a free port");
     let at = reactor.local(listener).expect("it was just made").clone();
     // Not even accepted yet, but connected and asking.

@@ -183,7 +183,8 @@ fn shutdown_may_come_from_the_serving_thread() {
 fn block_on_close_is_how_long_a_shutdown_waits() {
     for waits in [true, false] {
         let (recorder, events) = Recorder::passive();
-        let mut server = Server::start(recorder.taking(Take::Lines), Limits::default());
+        let mut server =
+            Server::start(recorder.taking(Take::Lines), Limits { linger: SOON, ..Limits::default() });
         let client = server.connect();
         client.send("half a li");
         events.expect_open();

@@ -90,7 +90,7 @@ impl Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve until SIGINT, SIGTERM or SIGHUP, then let the connections drain
+    /// Serve until SIGINT, SIGTERM or SIGHUP, then let the connections finish
     Serve(ServeArgs),
     /// Load any echo server and check every byte that comes back
     #[command(
@@ -230,7 +230,7 @@ pub(crate) struct ServeArgs {
     pub(crate) idle: Option<Duration>,
     /// After a signal, how long connections have to finish
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_time)]
-    pub(crate) drain: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// What `serve` answers.

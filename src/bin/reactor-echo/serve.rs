@@ -41,7 +41,7 @@ where
     let config =
         Config { max_connections: most.map(|most| most + Signals::CONNECTIONS), ..Config::default() };
     let mut reactor = Reactor::new(config)?;
-    let signals = Signals::watch(&mut reactor, args.drain)?;
+    let signals = Signals::watch(&mut reactor, args.grace)?;
 
     let mut limits = Limits::without_frames();
     limits.max_connections = most.unwrap_or(limits.max_connections);

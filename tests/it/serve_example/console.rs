@@ -39,6 +39,7 @@ fn an_operator_on_pipes_answers_its_clients() {
     serve.program.expect_line(&format!("* {one} left"));
     serve.program.type_in("anybody?\n");
     serve.program.expect_line("! nobody to answer");
+    drop((first, second));
     serve.stop();
 }
 
@@ -55,6 +56,7 @@ fn in_chunks_a_client_gets_the_text_alone() {
     serve.program.type_in("/kick #1\n");
     client.expect_eof();
     serve.program.expect_line(&format!("* {who} left"));
+    drop(client);
     serve.stop();
 }
 

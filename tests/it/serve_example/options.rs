@@ -91,6 +91,7 @@ fn idle_takes_fractions_and_zero_switches_it_off() {
     kept.send("two");
     kept.expect("two");
     never.stop();
+    drop((echo, chat, console));
     assert_eq!(idle.program.end_by(Signal::TERM).status, 0);
 }
 
@@ -104,6 +105,7 @@ fn bytes_in_either_direction_are_activity() {
     }
     client.expect("exit|0\n");
     client.expect_eof(); // and then there is none
+    drop(client);
     assert_eq!(serve.program.end_by(Signal::TERM).status, 0);
 }
 
@@ -127,6 +129,7 @@ fn framing_speaks_to_once_command_upload_and_console() {
     once.send("no line end");
     once.expect("until tomorrow");
     once.expect_eof();
+    drop(once);
     let once = DatagramClient::connect(serve.at(1), None);
     once.send("");
     once.expect("until tomorrow");
@@ -143,6 +146,7 @@ fn framing_speaks_to_once_command_upload_and_console() {
     let chat = serve.connect(4);
     chat.send("/who\n");
     chat.expect("* you are guest1\n* guest1\n");
+    drop((command, upload, chat));
     serve.stop();
 }
 
@@ -301,10 +305,12 @@ fn uploads_go_where_they_are_to_and_are_no_larger() {
     client.send("post|1001|large\n");
     client.expect("err|too large\n");
     client.expect_eof();
+    drop(client);
     let client = serve.connect(0);
     client.send("post|1|a|b\nx");
     client.expect("err|exists\n");
     client.expect_eof();
+    drop(client);
     serve.stop();
     let left: Vec<_> = fs::read_dir(directory.path()).expect("it is there").flatten().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -323,6 +329,7 @@ fn overwrite_replaces_files_and_sync_is_none_the_less_answered() {
     fs::create_dir(directory.path().join("directory")).expect("a directory");
     client.send("post|3|directory\none");
     client.expect("err|exists\n");
+    drop(client);
     serve.stop();
 }
 
@@ -397,6 +404,7 @@ fn a_file_beyond_the_limit_of_file_sizes_is_refused_and_nothing_else_ends() {
     // It need not take all of it.
     let _ = client.try_send([b"post|1000000|big\n", &big[..]].concat());
     let answer = client.line();
+    drop(client);
     assert!(answer.starts_with("err|disk: "), "{answer}");
     assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 0);
     let client = serve.connect(0);

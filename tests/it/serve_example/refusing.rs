@@ -47,6 +47,7 @@ fn arguments_that_make_no_sense_are_told() {
         (&["--idle", "soon", ECHO], "a number of seconds"),
         (&["--idle=-1", ECHO], "from 0 on"),
         (&["--idle", "nan", ECHO], "from 0 on"),
+        (&["--grace", "soon", ECHO], "a number of seconds"),
         (&["--lines-per-second", "0", "chat=127.0.0.1:0"], "from 1 on"),
         (&["--gap", "-", "--shell", COMMAND], "no whole number"),
         (&["--command-timeout", "0", "--shell", COMMAND], "more than 0"),
