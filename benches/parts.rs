@@ -21,19 +21,16 @@ use serve_forever::services::Echo;
 use serve_forever::{Config, Handle, Limits, Reactor};
 
 use crate::buffer::{PIECES, Pool};
-use crate::burst::Burst;
 use crate::groups::Groups;
 use crate::id::{ConnId, Table};
 use crate::input::Input;
 use crate::moment::Moment;
+use crate::shared_output::SharedOutput;
 use timers::Timers;
 
 #[path = "../src/buffer.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod buffer;
-#[path = "../src/burst.rs"]
-#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
-mod burst;
 #[path = "../src/contain.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod contain;
@@ -55,6 +52,9 @@ mod moment;
 #[path = "../src/printable.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "the library uses all of it")]
 mod printable;
+#[path = "../src/shared_output.rs"]
+#[allow(dead_code, unused_imports, reason = "the library uses all of it")]
+mod shared_output;
 #[path = "../src/timers.rs"]
 #[allow(dead_code, unused_imports, reason = "the library uses all of it")]
 mod timers;
@@ -118,15 +118,15 @@ fn queue(c: &mut Criterion) {
         });
     });
 
-    // A broadcast's share of one recipient: a burst of a few messages that
+    // A broadcast's share of one recipient: a shared of a few messages that
     // all recipients hold, offered as pieces and taken by the system, which
     // reads every byte of them.
     const BURST: usize = 8;
     let mut system = vec![0; BURST * (16 << 10)];
-    let mut burst = Burst::new();
-    let mut take = |queue: &buffer::OutQueue, burst: &Burst| {
+    let mut shared = SharedOutput::new();
+    let mut take = |queue: &buffer::OutQueue, shared: &SharedOutput| {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(burst, &mut pieces);
+        let count = queue.pieces(shared, &mut pieces);
         let mut filled = 0;
         for piece in &pieces[..count] {
             system[filled..filled + piece.len()].copy_from_slice(piece);
@@ -144,31 +144,31 @@ fn queue(c: &mut Criterion) {
                 for _ in 0..BURST {
                     queue.push_copy(payload);
                 }
-                let written = take(&queue, &burst);
+                let written = take(&queue, &shared);
                 queue.advance(written);
                 pool.give(queue);
             });
         });
-        let parts: Vec<_> = (0..BURST).map(|_| burst.add(&payload).expect("there is room")).collect();
-        group.bench_with_input(BenchmarkId::new("part of the burst", size), &parts, |b, parts| {
+        let parts: Vec<_> = (0..BURST).map(|_| shared.add(&payload).expect("there is room")).collect();
+        group.bench_with_input(BenchmarkId::new("part of the shared", size), &parts, |b, parts| {
             b.iter(|| {
                 let mut queue = pool.take();
                 for part in parts {
                     queue.refer(*part);
                 }
-                let written = take(&queue, &burst);
+                let written = take(&queue, &shared);
                 queue.advance(written);
                 pool.give(queue);
             });
         });
-        burst.clear();
+        shared.clear();
         group.bench_with_input(BenchmarkId::new("reference", size), &payload, |b, payload| {
             b.iter(|| {
                 let mut queue = pool.take();
                 for _ in 0..BURST {
                     queue.push_reference(payload.clone());
                 }
-                let written = take(&queue, &burst);
+                let written = take(&queue, &shared);
                 queue.advance(written);
                 pool.give(queue);
             });
@@ -266,14 +266,14 @@ fn input(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new("shown and taken", size), |b| {
             b.iter(|| {
-                input.land(black_box(size));
+                input.filled(black_box(size));
                 black_box(input.show_from(0)).clear();
                 input.leftover()
             });
         });
         group.bench_function(BenchmarkId::new("shown and left", size), |b| {
             b.iter(|| {
-                input.land(black_box(size));
+                input.filled(black_box(size));
                 input.show_from(0);
                 input.leftover()
             });

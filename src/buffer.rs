@@ -6,8 +6,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::burst::{Burst, Stretch};
 use crate::contain::discard;
+use crate::shared_output::{SharedOutput, Span};
 
 /// From this size on, bytes that many queues share are queued by reference;
 /// smaller ones are copied into the buffer that is being filled, for a copy of
@@ -54,10 +54,10 @@ impl Segment {
 }
 
 /// What waits to be written to one connection, in order: first the rest of
-/// `front`, then `more`, then a `stretch` of the burst. A queue of small messages
-/// is `front` alone, one of small messages to many the stretch alone.
+/// `front`, then `more`, then a `span` of the shared output. A queue of small messages
+/// is `front` alone, one of small messages to many the span alone.
 ///
-/// The stretch is gone by the end of the flush that the burst lasts to, and
+/// The span is gone by the end of the flush that the shared output lasts to, and
 /// whatever else is queued finds none: [`settle`](Self::settle) comes first.
 ///
 /// Invariant: `len` is the sum of all of it, and no segment of `more` is empty.
@@ -68,7 +68,7 @@ pub(crate) struct OutQueue {
     /// How much of `front` is written.
     written: usize,
     more: VecDeque<Segment>,
-    stretch: Stretch,
+    span: Span,
 }
 
 impl OutQueue {
@@ -77,31 +77,31 @@ impl OutQueue {
         self.len
     }
 
-    /// Appends a part of the burst, without a copy. False if what the queue has
-    /// of the burst does not end where this begins.
+    /// Appends a part of the shared output, without a copy. False if what the queue has
+    /// of the shared output does not end where this begins.
     #[inline]
-    pub(crate) const fn refer(&mut self, piece: Stretch) -> bool {
-        let is_next = self.stretch.extend(piece);
+    pub(crate) const fn refer(&mut self, piece: Span) -> bool {
+        let is_next = self.span.extend(piece);
         if is_next {
             self.len += piece.len();
         }
         is_next
     }
 
-    /// Copies what the queue has of the burst.
+    /// Copies what the queue has of the shared output.
     #[inline]
-    pub(crate) fn settle(&mut self, burst: &Burst) {
-        if !self.stretch.is_empty() {
-            self.copy_stretch(burst);
+    pub(crate) fn detach(&mut self, shared: &SharedOutput) {
+        if !self.span.is_empty() {
+            self.copy_stretch(shared);
         }
     }
 
     #[inline(never)]
-    fn copy_stretch(&mut self, burst: &Burst) {
-        let stretch = std::mem::take(&mut self.stretch);
-        self.len -= stretch.len();
+    fn copy_stretch(&mut self, shared: &SharedOutput) {
+        let span = std::mem::take(&mut self.span);
+        self.len -= span.len();
         // In buffers of the usual size, which are free as soon as they are written.
-        for part in burst.bytes(stretch).chunks(FILL_TO) {
+        for part in shared.bytes(span).chunks(FILL_TO) {
             self.push_copy(part);
         }
     }
@@ -109,7 +109,7 @@ impl OutQueue {
     /// Appends a copy of `data`.
     #[inline]
     pub(crate) fn push_copy(&mut self, data: &[u8]) {
-        debug_assert!(self.stretch.is_empty(), "a stretch is the end of a queue");
+        debug_assert!(self.span.is_empty(), "a span is the end of a queue");
         self.len += data.len();
         if self.front.is_empty() && self.more.is_empty()
             || self.front.len() + data.len() <= FILL_TO && self.more.is_empty()
@@ -150,17 +150,17 @@ impl OutQueue {
     /// Appends `data`, which is not empty, by reference, whatever its size.
     pub(crate) fn push_reference(&mut self, data: Bytes) {
         debug_assert!(!data.is_empty(), "no segment is empty");
-        debug_assert!(self.stretch.is_empty(), "a stretch is the end of a queue");
+        debug_assert!(self.span.is_empty(), "a span is the end of a queue");
         self.len += data.len();
         self.more.push_back(Segment::Shared(Shared(data)));
     }
 
     /// All of it, if it is one piece.
     #[inline]
-    pub(crate) fn only_piece<'a>(&'a self, burst: &'a Burst) -> Option<&'a [u8]> {
-        if self.stretch.len() == self.len {
-            Some(burst.bytes(self.stretch))
-        } else if self.more.is_empty() && self.stretch.is_empty() {
+    pub(crate) fn only_piece<'a>(&'a self, shared: &'a SharedOutput) -> Option<&'a [u8]> {
+        if self.span.len() == self.len {
+            Some(shared.bytes(self.span))
+        } else if self.more.is_empty() && self.span.is_empty() {
             Some(&self.front[self.written..])
         } else {
             None
@@ -168,11 +168,11 @@ impl OutQueue {
     }
 
     /// The first pieces, as many as `into` holds; returns how many there are.
-    pub(crate) fn pieces<'a>(&'a self, burst: &'a Burst, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+    pub(crate) fn pieces<'a>(&'a self, shared: &'a SharedOutput, into: &mut [IoSlice<'a>; PIECES]) -> usize {
         let front = &self.front[self.written..];
         let front = Some(front).filter(|front| !front.is_empty());
-        let stretch = Some(burst.bytes(self.stretch)).filter(|stretch| !stretch.is_empty());
-        let all = front.into_iter().chain(self.more.iter().map(Segment::bytes)).chain(stretch);
+        let span = Some(shared.bytes(self.span)).filter(|span| !span.is_empty());
+        let all = front.into_iter().chain(self.more.iter().map(Segment::bytes)).chain(span);
         let mut count = 0;
         for (slot, piece) in into.iter_mut().zip(all) {
             *slot = IoSlice::new(piece);
@@ -194,7 +194,7 @@ impl OutQueue {
             self.written = 0;
             let count = count - front;
             if self.more.is_empty() {
-                self.stretch.advance(count);
+                self.span.advance(count);
             } else {
                 self.advance_more(count);
             }
@@ -222,7 +222,7 @@ impl OutQueue {
                 }
             }
         }
-        self.stretch.advance(count);
+        self.span.advance(count);
     }
 
     #[cold]
@@ -231,22 +231,22 @@ impl OutQueue {
         self.written = 0;
         self.front.clear();
         self.more.clear();
-        self.stretch = Stretch::default();
+        self.span = Span::default();
     }
 
     /// What it counts is what it holds, for the checks of the simulation.
     #[cfg(feature = "sim")]
-    pub(crate) fn is_sound(&self, burst: &Burst) -> bool {
+    pub(crate) fn is_sound(&self, shared: &SharedOutput) -> bool {
         let more: usize = self.more.iter().map(|part| part.bytes().len()).sum();
-        let held = self.front.len() - self.written + more + self.stretch.len();
+        let held = self.front.len() - self.written + more + self.span.len();
         let is_full = self.more.iter().all(|part| !part.bytes().is_empty());
-        held == self.len && is_full && burst.holds(self.stretch)
+        held == self.len && is_full && shared.holds(self.span)
     }
 
-    /// It has a part of the burst.
+    /// It has a part of the shared output.
     #[cfg(feature = "sim")]
     pub(crate) const fn refers(&self) -> bool {
-        !self.stretch.is_empty()
+        !self.span.is_empty()
     }
 
     /// Bytes that the queue keeps allocated while it is empty, about.
@@ -302,9 +302,9 @@ impl Pool {
 mod tests {
     use super::*;
 
-    fn contents(queue: &OutQueue, burst: &Burst) -> Vec<u8> {
+    fn contents(queue: &OutQueue, shared: &SharedOutput) -> Vec<u8> {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(burst, &mut pieces);
+        let count = queue.pieces(shared, &mut pieces);
         pieces[..count].iter().flat_map(|piece| piece.to_vec()).collect()
     }
 
@@ -315,13 +315,13 @@ mod tests {
             queue.push_copy(b"0123456789");
         }
         queue.push_shared(&Bytes::from_static(b"small"), SHARE_FROM);
-        let burst = Burst::new();
-        assert_eq!((queue.len(), queue.only_piece(&burst).map(<[u8]>::len)), (1005, Some(1005)));
+        let shared = SharedOutput::new();
+        assert_eq!((queue.len(), queue.only_piece(&shared).map(<[u8]>::len)), (1005, Some(1005)));
         let large = Bytes::from(vec![b'x'; SHARE_FROM]);
         queue.push_shared(&large, SHARE_FROM);
         queue.push_copy(b"end");
         queue.push_copy(b"end");
-        assert_eq!((queue.len(), queue.only_piece(&burst), queue.more.len()), (1011 + SHARE_FROM, None, 2));
+        assert_eq!((queue.len(), queue.only_piece(&shared), queue.more.len()), (1011 + SHARE_FROM, None, 2));
         let Some(Segment::Shared(held)) = queue.more.front() else { panic!("not shared") };
         assert_eq!(held.0.as_ptr(), large.as_ptr(), "shared, not copied");
     }
@@ -339,7 +339,7 @@ mod tests {
             queue.push_copy(b"gh");
             queue.advance(cut);
             queue.push_copy(b"i");
-            assert_eq!(contents(&queue, &Burst::new()), whole[cut..], "cut at {cut}");
+            assert_eq!(contents(&queue, &SharedOutput::new()), whole[cut..], "cut at {cut}");
         }
     }
 
@@ -348,32 +348,32 @@ mod tests {
         let big = Bytes::from(vec![b'y'; SHARE_FROM]);
         let whole: Vec<u8> = [b"abc".as_slice(), &big, b"onetwo", b"end"].concat();
         for cut in 0..whole.len() - 3 {
-            let mut burst = Burst::new();
+            let mut shared = SharedOutput::new();
             let mut queue = OutQueue::default();
             queue.push_copy(b"abc");
             queue.push_shared(&big, SHARE_FROM);
             let [one, two, _, four] =
-                [b"one", b"two", b"six", b"ten"].map(|line| burst.add(line).expect("it is short"));
+                [b"one", b"two", b"six", b"ten"].map(|line| shared.add(line).expect("it is short"));
             assert!(queue.refer(one) && queue.refer(two) && !queue.refer(four));
             assert_eq!(queue.len(), whole.len() - 3);
             queue.advance(cut);
-            assert_eq!(contents(&queue, &burst), whole[cut..whole.len() - 3], "cut at {cut}");
-            queue.settle(&burst);
-            burst.clear();
+            assert_eq!(contents(&queue, &shared), whole[cut..whole.len() - 3], "cut at {cut}");
+            queue.detach(&shared);
+            shared.clear();
             queue.push_copy(b"end");
-            assert_eq!((contents(&queue, &burst), queue.len()), (whole[cut..].to_vec(), whole.len() - cut));
+            assert_eq!((contents(&queue, &shared), queue.len()), (whole[cut..].to_vec(), whole.len() - cut));
         }
     }
 
     #[test]
     fn a_queue_that_has_the_burst_alone_is_one_piece() {
-        let mut burst = Burst::new();
+        let mut shared = SharedOutput::new();
         let mut queue = OutQueue::default();
-        let line = burst.add(b"line").expect("it is short");
+        let line = shared.add(b"line").expect("it is short");
         assert!(queue.refer(line));
-        assert_eq!(queue.only_piece(&burst), Some(&b"line"[..]));
+        assert_eq!(queue.only_piece(&shared), Some(&b"line"[..]));
         queue.advance(1);
-        assert_eq!(queue.only_piece(&burst), Some(&b"ine"[..]));
+        assert_eq!(queue.only_piece(&shared), Some(&b"ine"[..]));
         queue.advance(3);
         assert_eq!(queue.len(), 0);
     }
@@ -437,48 +437,48 @@ mod properties {
         fn a_queue_gives_back_the_bytes_in_order(steps in prop::collection::vec(step(), 1..100)) {
             let mut pool = Pool::new(3 * FILL_TO);
             let mut queue = pool.take();
-            let mut burst = Burst::new();
+            let mut shared = SharedOutput::new();
             let mut model: Vec<u8> = Vec::new();
             let mut message = (0..=u8::MAX).cycle();
             for step in steps {
                 match step {
                     Step::Copy(size) => {
                         let data: Vec<u8> = message.by_ref().take(size).collect();
-                        queue.settle(&burst);
+                        queue.detach(&shared);
                         queue.push_copy(&data);
                         model.extend(data);
                     }
                     Step::Refer(size, gap) => {
                         if gap {
-                            burst.add(b"not for this one");
+                            shared.add(b"not for this one");
                         }
                         let data: Vec<u8> = message.by_ref().take(size).collect();
-                        let piece = burst.add(&data).expect("there is room for all of them");
+                        let piece = shared.add(&data).expect("there is room for all of them");
                         if !queue.refer(piece) {
-                            queue.settle(&burst);
+                            queue.detach(&shared);
                             prop_assert!(queue.refer(piece));
                         }
                         model.extend(data);
                     }
                     Step::Settle => {
-                        queue.settle(&burst);
-                        burst.clear();
+                        queue.detach(&shared);
+                        shared.clear();
                     }
                     Step::Share(size) => {
                         let data: Vec<u8> = message.by_ref().take(size).collect();
-                        queue.settle(&burst);
+                        queue.detach(&shared);
                         queue.push_shared(&data.clone().into(), SHARE_FROM);
                         model.extend(data);
                     }
                     Step::Write(part) => {
                         let mut pieces = [IoSlice::new(&[]); PIECES];
-                        let count = queue.pieces(&burst, &mut pieces);
+                        let count = queue.pieces(&shared, &mut pieces);
                         let offered: Vec<u8> =
                             pieces[..count].iter().flat_map(|piece| piece.iter().copied()).collect();
                         prop_assert!(pieces[..count].iter().all(|piece| !piece.is_empty()));
                         prop_assert!(model.starts_with(&offered));
                         prop_assert_eq!(count == 0, model.is_empty());
-                        let only = queue.only_piece(&burst);
+                        let only = queue.only_piece(&shared);
                         prop_assert!(only.is_none_or(|only| only == offered));
                         let written = offered.len() * usize::from(part) / 255;
                         queue.advance(written);

@@ -8,7 +8,7 @@ use crate::process::{Command, ExitCause, Pipe, Signal};
 
 /// How far the life of a child has come; it only moves down this list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum ChildState {
     /// To be started when the callback has returned.
     Asked(Box<Command>),
     /// Not to be started any more; its handler will be told.
@@ -28,7 +28,7 @@ pub(crate) struct Child {
     pub(crate) tag: u64,
     /// The number of its process, once it has one.
     pub(crate) pid: Option<u32>,
-    pub(crate) stage: Stage,
+    pub(crate) state: ChildState,
     pub(crate) cause: ExitCause,
     /// The connections that its pipes are, in the order of [`Pipe::ALL`];
     /// there may be none.
@@ -42,7 +42,7 @@ pub(crate) struct Child {
     /// When it is not waited for any longer, though it was killed.
     pub(crate) give_up_at: Moment,
     /// When to look at it, where no event tells of its exit.
-    pub(crate) look_at: Moment,
+    pub(crate) poll_at: Moment,
     /// The time of `pipes_until` is over: each of them ends when what the child itself had
     /// written is handed over, and it is not paused.
     pub(crate) grace_is_over: bool,
@@ -72,14 +72,14 @@ impl Child {
             service,
             tag,
             pid: None,
-            stage: Stage::Asked(Box::new(command)),
+            state: ChildState::Asked(Box::new(command)),
             cause: ExitCause::Itself,
             pipes,
             timeout_at: Moment::NEVER,
             kill_at: Moment::NEVER,
             pipes_until: Moment::NEVER,
             give_up_at: Moment::NEVER,
-            look_at: Moment::NEVER,
+            poll_at: Moment::NEVER,
             grace_is_over: false,
             killed: false,
             timer: None,
@@ -89,7 +89,7 @@ impl Child {
 
     /// The first moment at which something is to be done about it.
     pub(crate) fn first_due(&self) -> Moment {
-        self.timeout_at.min(self.kill_at).min(self.pipes_until).min(self.look_at).min(self.give_up_at)
+        self.timeout_at.min(self.kill_at).min(self.pipes_until).min(self.poll_at).min(self.give_up_at)
     }
 
     pub(crate) const fn pipe(&self, pipe: Pipe) -> Option<ConnId> {
@@ -116,7 +116,7 @@ pub(crate) struct Children {
     pub(crate) to_start: Vec<ChildId>,
     pub(crate) to_signal: Vec<(ChildId, Signal)>,
     /// Those that may have exited.
-    pub(crate) to_look: Vec<ChildId>,
+    pub(crate) to_poll: Vec<ChildId>,
     /// Those whose handler may have to be told that they have.
     pub(crate) to_tell: Vec<ChildId>,
 }
@@ -128,7 +128,7 @@ impl Children {
             told: 0,
             to_start: Vec::new(),
             to_signal: Vec::new(),
-            to_look: Vec::new(),
+            to_poll: Vec::new(),
             to_tell: Vec::new(),
         }
     }
@@ -141,7 +141,7 @@ impl Children {
     pub(crate) fn has_listed(&self) -> bool {
         !(self.to_start.is_empty()
             && self.to_signal.is_empty()
-            && self.to_look.is_empty()
+            && self.to_poll.is_empty()
             && self.to_tell.is_empty())
     }
 }

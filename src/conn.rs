@@ -60,13 +60,13 @@ impl Flags {
     pub(crate) const IN_READ_LIST: Self = Self(1 << 12);
     /// In the list of connections to reap.
     pub(crate) const IN_REAP_LIST: Self = Self(1 << 13);
-    /// A `drained` is owed.
-    pub(crate) const OWES_DRAINED: Self = Self(1 << 14);
+    /// a `drained` is pending.
+    pub(crate) const DRAINED_PENDING: Self = Self(1 << 14);
     /// Closes with a reset rather than a FIN.
     pub(crate) const RESETS: Self = Self(1 << 15);
     /// The handler asked for it to be connected, and was not told what became
     /// of that.
-    pub(crate) const OWES_ANSWER: Self = Self(1 << 17);
+    pub(crate) const CONNECT_PENDING: Self = Self(1 << 17);
     /// No socket: bytes go one way only, and no deadline holds.
     pub(crate) const PIPE: Self = Self(1 << 18);
     /// The handler is busy with something that the loop cannot see.
@@ -88,7 +88,7 @@ impl Flags {
 }
 
 /// No deadline is ahead, or can come up by itself.
-pub(crate) const NO_LOOK: u32 = u32::MAX;
+pub(crate) const UNSCHEDULED: u32 = u32::MAX;
 
 /// No session: not opened yet, or closed already.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
@@ -105,7 +105,7 @@ pub(crate) struct Extras {
     /// Whose pipe it is.
     pub(crate) child: Option<ChildId>,
     /// Of what was in it when its child exited: how much was not read yet.
-    pub(crate) owed: usize,
+    pub(crate) backlog: usize,
 }
 
 /// One connection. An idle one owns no buffer.
@@ -118,11 +118,11 @@ pub(crate) struct Conn {
     pub(crate) session: u32,
     /// Bytes that the handler took of a frame that is not complete: they
     /// count as though it had left them.
-    pub(crate) taken_ahead: u32,
+    pub(crate) partial: u32,
     /// Output that waits; `None` when none does.
     pub(crate) out: Option<Box<OutQueue>>,
     /// Input that the handler left untaken.
-    pub(crate) kept: Option<Box<BytesMut>>,
+    pub(crate) leftover: Option<Box<BytesMut>>,
     /// When a byte last moved in either direction.
     pub(crate) last_activity: Moment,
     /// While lingering: when that began. Else, with output waiting: when the
@@ -131,7 +131,7 @@ pub(crate) struct Conn {
     /// When the frame began that is awaited or incomplete.
     pub(crate) frame_since: Moment,
     /// Where the moment is at which its deadlines are looked at.
-    pub(crate) look: u32,
+    pub(crate) check_place: u32,
     pub(crate) extras: Option<Box<Extras>>,
     /// Why it ends, once it does.
     pub(crate) why: Option<Box<CloseReason>>,
@@ -144,13 +144,13 @@ impl Conn {
             phase: Phase::Live,
             service,
             session: NO_SESSION,
-            taken_ahead: 0,
+            partial: 0,
             out: None,
-            kept: None,
+            leftover: None,
             last_activity: now,
             stalled_since: now,
             frame_since: now,
-            look: NO_LOOK,
+            check_place: UNSCHEDULED,
             extras: None,
             why: None,
         }
@@ -160,7 +160,7 @@ impl Conn {
     pub(crate) fn outbound(service: u16, now: Moment, tag: u64) -> Self {
         let mut conn = Self::new(service, now);
         conn.phase = Phase::Connecting;
-        conn.flags = Flags::AWAITS_FIRST_FRAME.union(Flags::OWES_ANSWER);
+        conn.flags = Flags::AWAITS_FIRST_FRAME.union(Flags::CONNECT_PENDING);
         conn.extras().tag = tag;
         conn
     }
@@ -184,16 +184,16 @@ impl Conn {
     }
 
     /// What its child left in it is not read yet.
-    pub(crate) fn owes(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.owed > 0)
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.backlog > 0)
     }
 
     /// So much was read. The child, if that was the last of what it had left.
     #[cold]
-    pub(crate) fn pay(&mut self, count: usize) -> Option<ChildId> {
-        let extras = self.extras.as_mut().filter(|extras| extras.owed > 0)?;
-        extras.owed = extras.owed.saturating_sub(count);
-        extras.child.filter(|_| extras.owed == 0)
+    pub(crate) fn take_backlog(&mut self, count: usize) -> Option<ChildId> {
+        let extras = self.extras.as_mut().filter(|extras| extras.backlog > 0)?;
+        extras.backlog = extras.backlog.saturating_sub(count);
+        extras.child.filter(|_| extras.backlog == 0)
     }
 
     /// In the background, or a standard stream or the like that the program has
@@ -227,7 +227,7 @@ impl Conn {
 
     /// True while there is input that its handler has still to be given: some
     /// that no read has found yet, or what it had left when it paused.
-    pub(crate) fn has_unheard_input(&self) -> bool {
+    pub(crate) fn has_pending_input(&self) -> bool {
         let is_handed_back = self.has(Flags::RESUMED) && !self.has(Flags::PAUSED);
         self.is_live() && (is_handed_back || self.wants_input())
     }
@@ -235,9 +235,9 @@ impl Conn {
     /// True in the common case: it may be read, what is written leaves at once,
     /// and nothing is under way of which the next message must take account.
     #[inline]
-    pub(crate) fn is_calm(&self) -> bool {
-        const CALM: Flags = Flags::READABLE.union(Flags::WRITABLE);
-        const LOOKED_AT: Flags = CALM
+    pub(crate) fn can_fast_path(&self) -> bool {
+        const FAST: Flags = Flags::READABLE.union(Flags::WRITABLE);
+        const LOOKED_AT: Flags = FAST
             .union(Flags::HANGUP)
             .union(Flags::PAUSED)
             .union(Flags::RESUMED)
@@ -247,7 +247,7 @@ impl Conn {
             .union(Flags::AWAITS_FIRST_FRAME)
             .union(Flags::DIRTY)
             .union(Flags::PIPE);
-        self.flags.0 & LOOKED_AT.0 == CALM.0
+        self.flags.0 & LOOKED_AT.0 == FAST.0
             && self.phase == Phase::Live
             && self.out.is_none()
             && !self.is_in_frame()
@@ -318,13 +318,13 @@ impl Conn {
     /// has left of it, or told.
     #[inline]
     pub(crate) const fn is_in_frame(&self) -> bool {
-        self.kept.is_some() || self.taken_ahead > 0
+        self.leftover.is_some() || self.partial > 0
     }
 
     /// Nothing that came in is for the handler any more.
     pub(crate) fn forget_input(&mut self) {
-        self.kept = None;
-        self.taken_ahead = 0;
+        self.leftover = None;
+        self.partial = 0;
     }
 
     /// The groups that it is a member of.
@@ -340,7 +340,7 @@ impl Conn {
     /// True when nothing is under way that a shutdown should wait for: all
     /// input taken, all output written, and the handler not holding it.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_heard() && self.out.is_none() && !self.has(Flags::DIRTY.union(Flags::OWES_DRAINED))
+        self.is_heard() && self.out.is_none() && !self.has(Flags::DIRTY.union(Flags::DRAINED_PENDING))
     }
 
     /// True when all its input is taken, and the handler does not hold it.

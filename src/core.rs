@@ -14,25 +14,25 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::buffer::{Pool, SHARE_FROM};
-use crate::burst::Burst;
 use crate::children::Children;
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
+use crate::direct::DirectOutput;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::groups::Groups;
-use crate::hand::Hand;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
 use crate::limits::{Config, Limits};
 use crate::log_rate::LogRates;
 use crate::moment::Moment;
+use crate::shared_output::SharedOutput;
 use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::timers::Timers;
 
 /// No connection: the id of a callback that belongs to none.
-pub(crate) const NOBODY: ConnId = ConnId(Key::NOWHERE);
+pub(crate) const NO_CONNECTION: ConnId = ConnId(Key::NOWHERE);
 
 /// Room beyond this many bytes, and beyond what growing by doubling leaves, is
 /// not kept with input.
@@ -98,7 +98,7 @@ impl Period {
 
 /// Whether and how the reactor ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum RunState {
     Running,
     /// Finish what is under way until this moment.
     ShuttingDown(Moment),
@@ -106,7 +106,7 @@ pub(crate) enum Ending {
     Stopping,
 }
 
-impl Ending {
+impl RunState {
     /// When it drops what is still under way, if it waits for that.
     pub(crate) const fn deadline(self) -> Moment {
         match self {
@@ -115,7 +115,7 @@ impl Ending {
         }
     }
 
-    /// Of two wishes the sooner.
+    /// Of two requests the sooner.
     pub(crate) fn hasten(&mut self, wish: Self) {
         *self = match (*self, wish) {
             (Self::Stopping, _) | (_, Self::Stopping) => Self::Stopping,
@@ -146,7 +146,7 @@ pub(crate) struct Core {
     pub(crate) moment: Moment,
     /// Everything that had happened by then is noted: what was due by then can
     /// be judged.
-    pub(crate) heard: Moment,
+    pub(crate) observed_until: Moment,
     pub(crate) services: Vec<ServiceState>,
     /// Connections at once, of all services.
     pub(crate) max_connections: usize,
@@ -158,27 +158,27 @@ pub(crate) struct Core {
     pub(crate) own: usize,
     pub(crate) pool: Pool,
     /// Short messages to many that were not flushed yet.
-    pub(crate) burst: Burst,
+    pub(crate) shared: SharedOutput,
     /// When the deadlines of which connection are looked at, by its slot.
-    pub(crate) looks: Heap,
+    pub(crate) deadline_checks: Heap,
     pub(crate) timers: Timers<Alarm>,
     /// Timers that handlers set.
     pub(crate) handler_timers: usize,
     pub(crate) groups: Groups,
     /// Whose callback runs.
-    pub(crate) here: ConnId,
+    pub(crate) current: ConnId,
     /// What the callback wrote to its own connection, if that had nothing
     /// queued. Empty between callbacks.
-    pub(crate) hand: Hand,
+    pub(crate) direct: DirectOutput,
     /// From this size on, what one connection is sent is queued by reference.
     /// A smaller piece may be a part of something much larger, such as a read,
     /// of which the marks would know nothing.
     pub(crate) refer_from: usize,
     /// Bytes that the last `data` took of a frame that is not complete, as it
     /// says.
-    pub(crate) taken_ahead: u32,
-    /// A message went to another connection than the one in hand, this turn.
-    pub(crate) crossed: bool,
+    pub(crate) partial: u32,
+    /// A message went to another connection than the one in direct, this turn.
+    pub(crate) cross_writes: bool,
     /// Something was put on one of the lists below.
     pub(crate) listed: bool,
     /// Connections that a callback asked for.
@@ -192,11 +192,11 @@ pub(crate) struct Core {
     pub(crate) to_drain: Vec<ConnId>,
     pub(crate) to_reap: Vec<ConnId>,
     /// The datagram sockets, with lists of their own.
-    pub(crate) sockets: Sockets,
+    pub(crate) datagrams: Sockets,
     /// The child processes, the same.
     pub(crate) children: Children,
-    /// What the handlers and handles wish.
-    pub(crate) wish: Ending,
+    /// The end that handlers and handles have asked for.
+    pub(crate) requested: RunState,
     /// The end of a shutdown drops everything: nothing new is begun, or a
     /// handler that begins everything anew would keep it from its end.
     pub(crate) is_over: bool,
@@ -210,23 +210,23 @@ impl Core {
             stats: Stats::default(),
             epoch,
             moment: now,
-            heard: now,
+            observed_until: now,
             services: Vec::new(),
             max_connections,
             conns: Table::new(),
             pipes: 0,
             own: 0,
             pool: Pool::new(config.spare_output),
-            burst: Burst::new(),
-            looks: Heap::new(),
+            shared: SharedOutput::new(),
+            deadline_checks: Heap::new(),
             timers: Timers::new(),
             handler_timers: 0,
             groups: Groups::new(),
-            here: NOBODY,
-            hand: Hand::new(config.read_buffer),
+            current: NO_CONNECTION,
+            direct: DirectOutput::new(config.read_buffer),
             refer_from: SHARE_FROM.max(config.read_buffer / 4),
-            taken_ahead: 0,
-            crossed: false,
+            partial: 0,
+            cross_writes: false,
             listed: false,
             to_connect: Vec::new(),
             to_establish: Vec::new(),
@@ -235,10 +235,10 @@ impl Core {
             to_flush: Vec::new(),
             to_drain: Vec::new(),
             to_reap: Vec::new(),
-            sockets: Sockets::new(),
+            datagrams: Sockets::new(),
             children: Children::new(),
             rates: LogRates::default(),
-            wish: Ending::Running,
+            requested: RunState::Running,
             is_over: false,
             is_shutting_down: false,
             config,
@@ -256,8 +256,8 @@ impl Core {
     }
 
     /// Asks for an end of the loop.
-    pub(crate) fn wish(&mut self, ending: Ending) {
-        self.wish.hasten(ending);
+    pub(crate) fn request(&mut self, state: RunState) {
+        self.requested.hasten(state);
         self.listed = true;
     }
 
@@ -270,9 +270,9 @@ impl Core {
             && self.to_flush.is_empty()
             && self.to_drain.is_empty()
             && self.to_reap.is_empty()
-            && !self.sockets.has_listed()
+            && !self.datagrams.has_listed()
             && !self.children.has_listed()
-            && self.wish == Ending::Running)
+            && self.requested == RunState::Running)
     }
 
     fn limits(&self, conn: &Conn) -> &Limits {
@@ -347,7 +347,7 @@ impl Core {
         if conn.phase != Phase::Live {
             return;
         }
-        let after = left.as_ref().map_or(0, |left| left.len()) + self.taken_ahead as usize;
+        let after = left.as_ref().map_or(0, |left| left.len()) + self.partial as usize;
         if after < before {
             conn.frame_since = self.moment;
         } else if is_first_frame {
@@ -355,8 +355,8 @@ impl Core {
         } else if !was_in_frame {
             conn.frame_since = self.moment;
         }
-        conn.taken_ahead = self.taken_ahead;
-        conn.kept = left.map(without_spare_room);
+        conn.partial = self.partial;
+        conn.leftover = left.map(without_spare_room);
         if after > self.services[conn.service as usize].limits.max_input {
             self.end(id, CloseReason::InputTooLong);
         }

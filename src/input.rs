@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Where reads go, and the buffer that a handler is shown.
 ///
-/// A read lands in `landing`, which is initialised once and never again; its
+/// A read lands in `read_buffer`, which is initialised once and never again; its
 /// bytes are then appended to the [`BytesMut`] that the handler sees. That
 /// copy is what it costs to have neither `unsafe` nor a clearing of the
 /// buffer for each read; it stays within the cache. A handler may trade that
@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 /// with it, but for one buffer of the whole reactor.
 #[derive(Debug)]
 pub(crate) struct Input {
-    landing: BytesMut,
+    read_buffer: BytesMut,
     /// How many bytes of it the last read has filled.
     count: usize,
     /// Of full size, unless another one is away.
@@ -37,39 +37,39 @@ impl Input {
     /// One that hands over buffers of this size, one of which is at `other` now.
     pub(crate) fn new(size: usize, other: usize) -> Self {
         let shown = BytesMut::with_capacity(size);
-        let mut landing = BytesMut::zeroed(size + PAGE);
+        let mut read_buffer = BytesMut::zeroed(size + PAGE);
         // Some processors (AMD with FSRM) copy some twenty times slower where
         // the target lies less than 64 bytes behind the source modulo a page,
         // and that is how an allocator lays out two buffers of this size. So
         // they are a part of a page apart.
-        let start = landing.as_ptr().addr();
+        let start = read_buffer.as_ptr().addr();
         let place = |part| shown.as_ptr().addr().wrapping_sub(start).wrapping_add(part) % PAGE;
         let is_apart = |place: &usize| other.wrapping_sub(start + place) % PAGE >= PAGE / 8;
         let place = [PAGE / 2, PAGE / 4].map(place).into_iter().find(is_apart).unwrap_or_default();
-        landing.advance(place);
-        landing.truncate(size);
-        Self { landing, count: 0, shown, away: None }
+        read_buffer.advance(place);
+        read_buffer.truncate(size);
+        Self { read_buffer, count: 0, shown, away: None }
     }
 
     /// The room for a read of at most `budget` bytes.
     #[inline]
     pub(crate) fn room(&mut self, budget: usize) -> &mut [u8] {
-        let size = self.landing.len().min(budget);
-        &mut self.landing[..size]
+        let size = self.read_buffer.len().min(budget);
+        &mut self.read_buffer[..size]
     }
 
     /// The read has left so many bytes in [`room`](Self::room). None of them is
     /// shown yet.
     #[inline]
-    pub(crate) fn land(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         self.count = count;
         self.shown.clear();
     }
 
     /// What the last read has left.
     #[inline]
-    pub(crate) fn landed(&self) -> &[u8] {
-        &self.landing[..self.count]
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.read_buffer[..self.count]
     }
 
     /// Shows that to a handler, but for the first bytes.
@@ -82,14 +82,14 @@ impl Input {
         if !self.is_whole() {
             return self.show_apart(first);
         }
-        self.shown.extend_from_slice(&self.landing[first..self.count]);
+        self.shown.extend_from_slice(&self.read_buffer[first..self.count]);
         &mut self.shown
     }
 
     /// The buffer that is shown is of full size, and not of much more.
     #[inline]
     fn is_whole(&self) -> bool {
-        let size = self.landing.len();
+        let size = self.read_buffer.len();
         self.shown.capacity().wrapping_sub(size) <= KEEP.max(size)
     }
 
@@ -100,7 +100,7 @@ impl Input {
         // To a buffer that was lent nothing is added.
         if first < self.count {
             let is_back = self.comes_back();
-            let new = &self.landing[first..self.count];
+            let new = &self.read_buffer[first..self.count];
             if is_back {
                 self.shown.extend_from_slice(new);
             } else {
@@ -119,7 +119,7 @@ impl Input {
         if let Some(away) = self.away.take() {
             self.shown = away.try_into_mut().unwrap_or_default();
         }
-        let size = self.landing.len();
+        let size = self.read_buffer.len();
         if self.shown.try_reclaim(size) && self.is_whole() {
             return true;
         }
@@ -139,7 +139,7 @@ impl Input {
     /// how many bytes that are. The buffers are exchanged, until
     /// [`take_back`](Self::take_back).
     pub(crate) fn lend(&mut self, kept: &mut BytesMut) -> usize {
-        kept.extend_from_slice(self.landed());
+        kept.extend_from_slice(self.unread());
         self.count = 0;
         std::mem::swap(&mut self.shown, kept);
         self.shown.len()
@@ -177,17 +177,17 @@ mod tests {
     fn what_is_left_is_kept_and_in_front_of_what_comes() {
         let mut input = Input::new(8, 0);
         input.room(100)[..3].copy_from_slice(b"abc");
-        input.land(3);
+        input.filled(3);
         let _taken = input.show_from(0).split_to(1);
         assert!(!input.is_taken());
         let kept = input.leftover().expect("two bytes were left");
         assert!(input.is_taken());
         assert_eq!(input.room(2).len(), 2);
         input.room(2).copy_from_slice(b"de");
-        input.land(2);
+        input.filled(2);
         let mut kept = *kept;
         assert_eq!(input.lend(&mut kept), 4);
-        assert_eq!((input.landed(), &kept[..]), (&b""[..], &b""[..]));
+        assert_eq!((input.unread(), &kept[..]), (&b""[..], &b""[..]));
         let _taken = input.show_from(0).split_to(3);
         input.take_back(&mut kept);
         assert_eq!((&kept[..], input.is_taken()), (&b"e"[..], true));
@@ -197,16 +197,16 @@ mod tests {
     fn what_was_taken_as_it_landed_is_not_shown() {
         let mut input = Input::new(8, 0);
         input.room(100)[..3].copy_from_slice(b"abc");
-        input.land(3);
-        assert_eq!((input.landed(), input.is_taken()), (&b"abc"[..], true));
+        input.filled(3);
+        assert_eq!((input.unread(), input.is_taken()), (&b"abc"[..], true));
         assert_eq!(&input.show_from(2)[..], b"c");
-        input.land(1);
+        input.filled(1);
         assert_eq!(&input.show_from(1)[..], b"");
     }
 
     /// Shows a read of this size, whatever is in it.
     fn show(input: &mut Input, count: usize) -> &mut BytesMut {
-        input.land(count);
+        input.filled(count);
         input.show_from(0)
     }
 
@@ -271,7 +271,7 @@ mod tests {
         let mut input = Input::new(8, 0);
         for round in 0..100_u8 {
             input.room(8).fill(round);
-            input.land(8);
+            input.filled(8);
             let taken = input.show_from(0).split().freeze();
             assert!(input.leftover().is_none());
             assert_eq!(&taken[..], &[round; 8]);

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::close::{CloseReason, Sent, Tally};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase};
-use crate::core::{Core, Ending, Purpose};
+use crate::core::{Core, Purpose, RunState};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
@@ -50,7 +50,7 @@ impl<'a> Io<'a> {
     /// that names no connection and never will.
     #[must_use]
     pub const fn id(&self) -> ConnId {
-        self.core.here
+        self.core.current
     }
 
     /// The limits of the service whose callback this is.
@@ -69,9 +69,9 @@ impl<'a> Io<'a> {
     /// The default of `connect_failed`.
     #[cold]
     pub(crate) fn warn_of_connect(&mut self, tag: u64, error: &io::Error) {
-        let (now, here) = (self.now(), self.id());
+        let (now, current) = (self.now(), self.id());
         if let Some(more) = self.core.rates.connects.allows(now) {
-            log::warn!("connection {here} (tag {tag}) did not come about: {error}{more}");
+            log::warn!("connection {current} (tag {tag}) did not come about: {error}{more}");
         }
     }
 
@@ -367,7 +367,7 @@ impl<'a> Io<'a> {
     /// this. One that takes a head and remembers what it said does: the loop
     /// sees input taken, and would have each piece pass for a whole frame.
     pub fn set_partial(&mut self, taken: usize) {
-        self.core.taken_ahead = u32::try_from(taken).unwrap_or(u32::MAX);
+        self.core.partial = u32::try_from(taken).unwrap_or(u32::MAX);
     }
 
     /// Says whether a connection ends, with [`CloseReason::Io`](crate::CloseReason::Io), as
@@ -478,28 +478,28 @@ impl<'a> Io<'a> {
     /// within `deadline`, and the loop ends. Of several, the soonest counts.
     pub fn shutdown(&mut self, deadline: Duration) {
         let at = self.core.moment.plus(deadline);
-        self.core.wish(Ending::ShuttingDown(at));
+        self.core.request(RunState::ShuttingDown(at));
     }
 
-    /// True once a shutdown is wished for or has begun, until it is complete.
+    /// True once a shutdown was asked for or has begun, until it is complete.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
-        self.core.is_shutting_down || self.core.wish != Ending::Running
+        self.core.is_shutting_down || self.core.requested != RunState::Running
     }
 
     /// Ends the loop with this turn: every connection is dropped with
     /// [`CloseReason::Shutdown`], but for those in the
     /// [background](Self::set_background).
     pub fn stop(&mut self) {
-        self.core.wish(Ending::Stopping);
+        self.core.request(RunState::Stopping);
     }
 
     fn purpose(&self) -> Purpose {
-        let here = self.core.here;
+        let current = self.core.current;
         // In `open` there is no session yet, in `close` there is none any more.
         let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.phase == Phase::Live;
-        if self.core.conns.get(here.0).is_some_and(takes_part) {
-            Purpose::Session(here)
+        if self.core.conns.get(current.0).is_some_and(takes_part) {
+            Purpose::Session(current)
         } else {
             Purpose::Service(self.service)
         }

@@ -1,4 +1,4 @@
-//! Serve sockets with plain callbacks: no threads, no `async`.
+//! ErasedHandler sockets with plain callbacks: no threads, no `async`.
 //!
 //! # The one idea
 //!
@@ -64,7 +64,6 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
-mod burst;
 mod children;
 mod close;
 #[cfg(feature = "codec")]
@@ -73,11 +72,11 @@ mod conn;
 mod contain;
 mod core;
 mod datagram;
+mod direct;
 pub mod driver;
 mod endpoint;
 mod error;
 mod groups;
-mod hand;
 mod handle;
 mod handler;
 mod heap;
@@ -94,6 +93,7 @@ pub mod process;
 mod reactor;
 mod serve;
 mod service;
+mod shared_output;
 #[doc = include_str!("../docs/scale.md")]
 pub mod scale {}
 #[cfg(feature = "signals")]

@@ -2,11 +2,13 @@
 
 mod accept;
 mod adopt;
+mod callbacks;
 #[cfg(feature = "sim")]
 mod check;
 mod children;
 mod connect;
-mod crowd;
+mod connect_queue;
+mod datagram_sockets;
 mod datagrams;
 mod dispatch;
 mod flush;
@@ -17,8 +19,6 @@ mod relisten;
 mod services;
 mod shutdown;
 mod single;
-mod sockets;
-mod stage;
 mod timers;
 mod wait;
 
@@ -31,12 +31,12 @@ use std::time::Duration;
 pub use self::services::Service;
 pub use self::single::Handled;
 
-use self::crowd::Crowd;
+use self::callbacks::Callbacks;
+use self::connect_queue::ConnectQueue;
+use self::datagram_sockets::DatagramSockets;
 use self::listeners::Listeners;
-use self::sockets::Ports;
-use self::stage::Stage;
 use crate::contain::caught;
-use crate::core::{Core, Ending};
+use crate::core::{Core, RunState};
 use crate::driver::{Driver, MioDriver, Moment};
 use crate::error::{Error, Result};
 use crate::handle::{Calls, Inbox};
@@ -97,12 +97,13 @@ pub struct Turn {
 /// ```
 pub struct Reactor<D: Driver = MioDriver> {
     driver: D,
-    stage: Stage,
+    core: Core,
+    callbacks: Callbacks,
     /// By the slot of the connection's id.
-    sockets: Vec<Option<D::Stream>>,
+    streams: Vec<Option<D::Stream>>,
     listeners: Listeners<D::Listener>,
     /// The datagram sockets.
-    ports: Ports<D::Socket>,
+    datagram_sockets: DatagramSockets<D::Socket>,
     /// The child processes, by the slot of the child's id.
     processes: Vec<Option<D::Child>>,
     input: Input,
@@ -112,7 +113,7 @@ pub struct Reactor<D: Driver = MioDriver> {
     batch: Vec<ConnId>,
     /// `Config::slow_callback` in nanoseconds.
     slow_after: Option<u64>,
-    ending: Ending,
+    state: RunState,
     /// When the shutdown under way began.
     shutdown_since: Moment,
     /// The clock when it was last read.
@@ -125,9 +126,9 @@ pub struct Reactor<D: Driver = MioDriver> {
     is_due: bool,
     /// Up to when things have happened that were not all reported yet, and how
     /// many more events may be needed for that.
-    unheard: Option<(Moment, usize)>,
+    unobserved: Option<(Moment, usize)>,
     /// Connections that could not be begun yet.
-    crowd: Crowd,
+    connect_queue: ConnectQueue,
     /// `serve_forever` is what takes the turns.
     serves_forever: bool,
     /// What it ends with: nothing is left that it could serve.
@@ -166,46 +167,47 @@ impl<D: Driver> Reactor<D> {
         let config = &core.config;
         Ok(Self {
             driver,
-            sockets: Vec::new(),
+            streams: Vec::new(),
             listeners: Listeners::new(),
-            ports: Ports::new(),
+            datagram_sockets: DatagramSockets::new(),
             processes: Vec::new(),
-            input: Input::new(config.read_buffer, core.hand.address()),
+            input: Input::new(config.read_buffer, core.direct.address()),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
             calls: Calls::new(),
             batch: Vec::new(),
             slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
-            ending: Ending::Running,
+            state: RunState::Running,
             shutdown_since: now,
             clock: now,
             had_events: false,
             interruptions: 0,
             is_due: false,
-            unheard: None,
-            crowd: Crowd::default(),
+            unobserved: None,
+            connect_queue: ConnectQueue::default(),
             serves_forever: false,
             lost: None,
-            stage: Stage::new(core),
+            callbacks: Callbacks::new(),
+            core,
         })
     }
 
     /// The counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { system: self.driver.calls(), ..self.stage.core.stats.clone() }
+        Stats { system: self.driver.calls(), ..self.core.stats.clone() }
     }
 
     /// How many connections there are, those that are closing included, and
     /// the pipes of children not.
     #[must_use]
     pub const fn connections(&self) -> usize {
-        self.stage.core.connections()
+        self.core.connections()
     }
 
     /// How many child processes there are, until each is reaped.
     #[must_use]
     pub const fn children(&self) -> usize {
-        self.stage.core.children.table.len()
+        self.core.children.table.len()
     }
 
     /// The driver.
@@ -261,7 +263,7 @@ impl<D: Driver> Reactor<D> {
         self.had_events = false;
         let (events, finished) = self.pass(max_wait)?;
         let more = self.has_work() || self.has_events() || self.inbox.is_waiting();
-        Ok(Turn { events, more: more || self.stage.core.next_due() <= self.clock, finished })
+        Ok(Turn { events, more: more || self.core.next_due() <= self.clock, finished })
     }
 
     /// A turn right after another one, or after the clock was read: how many
@@ -271,10 +273,10 @@ impl<D: Driver> Reactor<D> {
         let events = self.wait(max_wait)?; // 1
         self.accept(); // 2
         self.read_ready(); // 3
-        self.look_at_children();
+        self.poll_children();
         self.fire_timers(); // 4
         self.run_calls(); // 5
-        let finished = (self.stage.core.listed || self.ending != Ending::Running) && self.carry_out(); // 6, 7
+        let finished = (self.core.listed || self.state != RunState::Running) && self.carry_out(); // 6, 7
         if self.slow_after.is_none() {
             // Else the last callback has read it.
             self.clock = self.driver.now();
@@ -286,10 +288,10 @@ impl<D: Driver> Reactor<D> {
     /// shutdown is complete.
     #[inline(never)]
     fn carry_out(&mut self) -> bool {
-        if !self.stage.core.to_connect.is_empty() {
+        if !self.core.to_connect.is_empty() {
             self.begin_connecting();
         }
-        if self.stage.core.children.has_listed() {
+        if self.core.children.has_listed() {
             self.serve_children();
         }
         self.flush_queued(); // 6
@@ -298,11 +300,11 @@ impl<D: Driver> Reactor<D> {
             self.clock = self.driver.now();
         }
         self.reap(); // 7
-        let was_running = self.ending == Ending::Running;
-        let finished = self.end_if_wished();
+        let was_running = self.state == RunState::Running;
+        let finished = self.step_shutdown();
         // No event may come that the second step of a shutdown could wait for.
-        let has_begun = was_running && self.ending != Ending::Running;
-        self.stage.core.listed = self.stage.core.has_listed() || has_begun;
+        let has_begun = was_running && self.state != RunState::Running;
+        self.core.listed = self.core.has_listed() || has_begun;
         finished
     }
 
@@ -323,10 +325,10 @@ impl<D: Driver> Reactor<D> {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let timer = self.stage.core.next_due();
-        let next = match self.ending {
-            Ending::ShuttingDown(deadline) => timer.min(deadline),
-            Ending::Running | Ending::Stopping => timer,
+        let timer = self.core.next_due();
+        let next = match self.state {
+            RunState::ShuttingDown(deadline) => timer.min(deadline),
+            RunState::Running | RunState::Stopping => timer,
         };
         next.after(now)
     }
@@ -335,7 +337,7 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn read_clock(&mut self) {
         self.clock = self.driver.now();
-        self.stage.core.moment = self.clock;
+        self.core.moment = self.clock;
     }
 
     /// True when the system has events for which the last wait had no room. Within
@@ -347,7 +349,7 @@ impl<D: Driver> Reactor<D> {
     /// True when the next turn has something to do without any new event.
     #[inline]
     fn has_work(&self) -> bool {
-        self.stage.core.listed || self.listeners.can_accept()
+        self.core.listed || self.listeners.can_accept()
     }
 }
 
@@ -368,7 +370,7 @@ impl<D: Driver> Drop for Reactor<D> {
         let told = caught(|| {
             self.read_clock();
             self.drop_everything(false);
-            self.bury_children();
+            self.end_children();
         });
         if let Err(payload) = told {
             // Of a callback, and `catch_panics` is off.
@@ -391,7 +393,7 @@ impl<D: Driver> fmt::Debug for Reactor<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
             .field("connections", &self.connections())
-            .field("ending", &self.ending)
+            .field("ending", &self.state)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

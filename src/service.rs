@@ -21,7 +21,7 @@ use crate::process::Exit;
 pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
 
 /// A service as the loop sees it: its sessions are numbers.
-pub(crate) trait Serve {
+pub(crate) trait ErasedHandler {
     /// False for a service of datagrams alone.
     fn takes_connections(&self) -> bool {
         true
@@ -69,7 +69,7 @@ impl<S: StreamHandler> Drop for Streams<S> {
     }
 }
 
-impl<S: StreamHandler> Serve for Streams<S> {
+impl<S: StreamHandler> ErasedHandler for Streams<S> {
     fn verify(&mut self, peer: &Peer) -> bool {
         self.handler.verify(peer)
     }
@@ -81,7 +81,7 @@ impl<S: StreamHandler> Serve for Streams<S> {
 
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError> {
         let session = &mut self.sessions[session as usize];
-        let new = input.landed();
+        let new = input.unread();
         let taken = if new.is_empty() { 0 } else { self.handler.data_in_place(io, session, new)? };
         if taken > 0 && taken == new.len() {
             return Ok(());

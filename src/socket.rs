@@ -118,7 +118,7 @@ impl Socket {
 pub(crate) struct Sockets {
     pub(crate) table: Table<Socket>,
     /// On whose account the callback runs.
-    pub(crate) here: SocketId,
+    pub(crate) current: SocketId,
     pub(crate) to_receive: Vec<SocketId>,
     /// Nothing is received at the moment, whatever is ready.
     pub(crate) held: bool,
@@ -134,7 +134,7 @@ impl Sockets {
     pub(crate) const fn new() -> Self {
         Self {
             table: Table::new(),
-            here: NO_SOCKET,
+            current: NO_SOCKET,
             to_receive: Vec::new(),
             held: false,
             to_send: Vec::new(),
@@ -175,7 +175,7 @@ impl Sockets {
         };
         socket.bytes += data.len();
         socket.waiting.push_back(letter);
-        (sent, on != self.here && self.send_later(on))
+        (sent, on != self.current && self.send_later(on))
     }
 
     /// Takes the first that waits out of the queue.
@@ -245,7 +245,7 @@ impl Sockets {
         }
     }
 
-    /// The socket is off the list of those owed a `drained`.
+    /// The socket is off the list of those that wait for a `drained`.
     pub(crate) fn drained_now(&mut self, id: SocketId) {
         if let Some(socket) = self.table.get_mut(id.0) {
             socket.in_drain_list = false;

@@ -10,7 +10,7 @@ use serve_forever::bytes::BytesMut;
 use serve_forever::codec::{
     AnyDelimiterCodec, Decoder, FrameHandler, Framed, LengthDelimitedCodec, LinesCodec,
 };
-use serve_forever::driver::sim::{Rng, Script, Weather};
+use serve_forever::driver::sim::{Rng, Script, Conditions};
 use serve_forever::sim::World;
 use serve_forever::{BoxError, CloseReason, Config, Io, Limits, Origin, TimerId};
 
@@ -66,11 +66,11 @@ fn frames<C>(codec: fn() -> C, input: &[u8], seed: u64, most: usize) -> (Vec<Vec
 where
     C: Decoder<Item: AsRef<[u8]>, Error: Into<BoxError>> + 'static,
 {
-    let weather = Weather { segment: (1, most), ..Weather::calm() };
+    let conditions = Conditions { segment: (1, most), ..Conditions::calm() };
     let config = Config { read_buffer: most, ..Config::default() };
     let handler = Keep { codec, pauses: Rng::new(seed), frames: Vec::new(), end: String::new() };
     let limits = Limits::default();
-    let mut world = World::<_>::with_config(seed, weather, Framed::new(handler), limits, config)
+    let mut world = World::<_>::with_config(seed, conditions, Framed::new(handler), limits, config)
         .expect("good limits");
     world.play(Script::new().send(input.to_vec()).finish());
     world.run().expect("it keeps its promises");

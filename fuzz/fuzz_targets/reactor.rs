@@ -7,7 +7,7 @@ use std::time::Duration;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use serve_forever::bytes::{Buf, Bytes, BytesMut};
-use serve_forever::driver::sim::{Act, Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{Act, Pace, Rng, Script, Conditions};
 use serve_forever::sim::World;
 use serve_forever::{
     AfterEof, BoxError, ConnId, GroupId, Io, Limits, Origin, Overflow, Peer, StreamHandler, TimerId,
@@ -130,7 +130,7 @@ impl StreamHandler for Obedient {
 }
 
 fn play<const SHORT: bool>(run: Run) {
-    let weather = Weather::seeded(&mut Rng::new(run.seed));
+    let conditions = Conditions::seeded(&mut Rng::new(run.seed));
     let overflow = if run.drop_newest { Overflow::DropNewest } else { Overflow::Close };
     let limits = Limits {
         low_mark: 100,
@@ -141,7 +141,7 @@ fn play<const SHORT: bool>(run: Run) {
         read_budget: 50,
         ..Limits::default()
     };
-    let mut world = World::<_, SHORT>::new(run.seed, weather, Obedient::default(), limits).expect("good limits");
+    let mut world = World::<_, SHORT>::new(run.seed, conditions, Obedient::default(), limits).expect("good limits");
     let mut clients = Vec::new();
     for step in run.steps.into_iter().take(200) {
         let (client, act) = match step {

@@ -3,17 +3,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use serve_forever::driver::sim::{Rng, Script, Weather};
+use serve_forever::driver::sim::{Rng, Script, Conditions};
 use serve_forever::services::{Chat, Echo, Once, Upper};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits, StreamHandler};
 
 /// What a service answers to `input`, in segments of at most `most` bytes.
 fn answer<H: StreamHandler, const SHORT: bool>(handler: H, limits: Limits, input: &[u8], seed: u64, most: usize) -> Vec<u8> {
-    let weather = Weather { segment: (1, most), ..Weather::calm() };
+    let conditions = Conditions { segment: (1, most), ..Conditions::calm() };
     let config = Config { read_buffer: most, ..Config::default() };
     let mut world =
-        World::<_, SHORT>::with_config(seed, weather, handler, limits, config).expect("good limits");
+        World::<_, SHORT>::with_config(seed, conditions, handler, limits, config).expect("good limits");
     let client = world.play(Script::new().send(input.to_vec()).finish());
     world.run().expect("it keeps its promises");
     world.check_baseline().expect("all has gone");

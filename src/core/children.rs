@@ -1,7 +1,7 @@
 //! What handlers wish of child processes, and when something is due of them.
 
 use super::{Alarm, Core, Purpose};
-use crate::children::{Child, Stage};
+use crate::children::{Child, ChildState};
 use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::id::{ChildId, ConnId};
@@ -48,10 +48,10 @@ impl Core {
         let now = self.moment;
         let Some(child) = self.children.table.get_mut(id.0) else { return false };
         child.blame(cause);
-        match child.stage {
-            Stage::Asked(_) => child.stage = Stage::Cancelled,
-            Stage::Cancelled => {}
-            Stage::Running | Stage::Exited(_) | Stage::Told => {
+        match child.state {
+            ChildState::Asked(_) => child.state = ChildState::Cancelled,
+            ChildState::Cancelled => {}
+            ChildState::Running | ChildState::Exited(_) | ChildState::Told => {
                 if child.kill_at != Moment::NEVER || child.killed {
                     return true;
                 }
@@ -70,15 +70,15 @@ impl Core {
         child.blame(cause);
         // There is no more to come.
         child.kill_at = Moment::NEVER;
-        match child.stage {
-            Stage::Asked(_) => child.stage = Stage::Cancelled,
-            Stage::Cancelled => {}
-            Stage::Running | Stage::Exited(_) | Stage::Told if !child.killed => {
+        match child.state {
+            ChildState::Asked(_) => child.state = ChildState::Cancelled,
+            ChildState::Cancelled => {}
+            ChildState::Running | ChildState::Exited(_) | ChildState::Told if !child.killed => {
                 child.killed = true;
                 self.children.to_signal.push((id, Signal::Kill));
                 self.listed = true;
             }
-            Stage::Running | Stage::Exited(_) | Stage::Told => {}
+            ChildState::Running | ChildState::Exited(_) | ChildState::Told => {}
         }
         true
     }
@@ -96,7 +96,7 @@ impl Core {
     /// Frees the id of a child that is reaped, or was never started.
     pub(crate) fn free_child(&mut self, id: ChildId) {
         let Some(child) = self.children.table.remove(id.0) else { return };
-        self.children.told -= usize::from(child.stage == Stage::Told);
+        self.children.told -= usize::from(child.state == ChildState::Told);
         if let Some(timer) = child.timer {
             self.timers.remove(timer);
         }
@@ -113,7 +113,8 @@ impl Core {
 impl Child {
     /// The first cause stands.
     fn blame(&mut self, cause: ExitCause) {
-        if self.cause == ExitCause::Itself && !matches!(self.stage, Stage::Exited(_) | Stage::Told) {
+        if self.cause == ExitCause::Itself && !matches!(self.state, ChildState::Exited(_) | ChildState::Told)
+        {
             self.cause = cause;
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::close::{CloseReason, Deadline};
-use crate::conn::{Conn, Flags, NO_LOOK, Phase};
+use crate::conn::{Conn, Flags, Phase, UNSCHEDULED};
 use crate::id::ConnId;
 use crate::moment::Moment;
 
@@ -73,40 +73,40 @@ impl Core {
             which.is_some() || conn.phase == Phase::Lingering || at > self.moment,
             "a check is ahead"
         );
-        self.set_look(id, Some(at).filter(|at| *at != Moment::NEVER));
+        self.schedule_check(id, Some(at).filter(|at| *at != Moment::NEVER));
     }
 
     /// When the deadlines of a connection are looked at, if ever.
-    pub(super) fn set_look(&mut self, id: ConnId, at: Option<Moment>) {
-        let Self { looks, conns, .. } = self;
+    pub(super) fn schedule_check(&mut self, id: ConnId, at: Option<Moment>) {
+        let Self { deadline_checks, conns, .. } = self;
         let Some(conn) = conns.get_mut(id.0) else { return };
-        let position = conn.look;
-        let mut moved = |slot, position| conns.in_slot(slot).look = position;
+        let position = conn.check_place;
+        let mut moved = |slot, position| conns.in_slot(slot).check_place = position;
         match at {
-            Some(at) if position == NO_LOOK => looks.push(at, id.0.slot, moved),
-            Some(at) => looks.reset(position, at, moved),
-            None if position == NO_LOOK => {}
+            Some(at) if position == UNSCHEDULED => deadline_checks.push(at, id.0.slot, moved),
+            Some(at) => deadline_checks.reset(position, at, moved),
+            None if position == UNSCHEDULED => {}
             None => {
-                moved(id.0.slot, NO_LOOK);
-                looks.remove(position, moved);
+                moved(id.0.slot, UNSCHEDULED);
+                deadline_checks.remove(position, moved);
             }
         }
     }
 
     /// The next connection whose deadlines are to be looked at by `now`, unless
     /// a timer is due before that; no look is set for it any more.
-    pub(crate) fn take_look(&mut self, now: Moment) -> Option<ConnId> {
+    pub(crate) fn take_due_check(&mut self, now: Moment) -> Option<ConnId> {
         let timer = self.timers.next();
-        let (slot, _) = self.looks.first().filter(|(_, at)| *at <= now && *at < timer)?;
+        let (slot, _) = self.deadline_checks.first().filter(|(_, at)| *at <= now && *at < timer)?;
         let id = ConnId(self.conns.current(slot));
-        self.set_look(id, None);
+        self.schedule_check(id, None);
         Some(id)
     }
 
     /// When the first of all timers and looks at deadlines is due.
     #[inline]
     pub(crate) fn next_due(&self) -> Moment {
-        self.looks.next().min(self.timers.next())
+        self.deadline_checks.next().min(self.timers.next())
     }
 
     /// Looks at a connection's deadlines, and ends it if it missed one.
@@ -116,23 +116,23 @@ impl Core {
             return;
         }
         let (at, which) = self.first_deadline(conn);
-        if at > self.heard {
+        if at > self.observed_until {
             self.watch_deadlines(id);
             return;
         }
-        if self.is_unheard(id, conn, which) {
+        if self.awaits_input(id, conn, which) {
             // The next turn deals with that first.
-            self.set_look(id, Some(self.moment.plus(Duration::from_nanos(1))));
+            self.schedule_check(id, Some(self.moment.plus(Duration::from_nanos(1))));
             return;
         }
         match which {
-            None => self.bury(id),
+            None => self.mark_dead(id),
             Some(which) => {
                 // What is closing already has no patience left to be told.
                 if conn.phase == Phase::Live {
                     self.end(id, CloseReason::TimedOut(which));
                 } else {
-                    self.kill(id, CloseReason::TimedOut(which));
+                    self.fail(id, CloseReason::TimedOut(which));
                 }
                 self.watch_deadlines(id);
             }
@@ -143,19 +143,19 @@ impl Core {
     /// kept the deadline, and is still to be dealt with: input that was not read
     /// for want of a share of the turn, room for output that was not used. It is
     /// dealt with turn by turn, and a frame that never ends reaches `max_input`.
-    fn is_unheard(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
+    fn awaits_input(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
         match which {
             Some(Deadline::Connect) => self.to_establish.contains(&id),
             Some(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
-            Some(_) => conn.has_unheard_input(),
+            Some(_) => conn.has_pending_input(),
             None => false,
         }
     }
 
     /// True while a connection has input that was there in time, of which its
     /// handler has been given nothing in this turn: a signal came before.
-    pub(crate) fn is_untold(&self, id: ConnId) -> bool {
-        let unread = |conn: &Conn| conn.has_unheard_input() && conn.last_activity < self.heard;
+    pub(crate) fn has_late_input(&self, id: ConnId) -> bool {
+        let unread = |conn: &Conn| conn.has_pending_input() && conn.last_activity < self.observed_until;
         self.conns.get(id.0).is_some_and(unread)
     }
 
@@ -167,7 +167,7 @@ impl Core {
         matches!(conn.phase, Phase::Live | Phase::Closing)
             && conn.out.is_some()
             && !conn.has(Flags::WRITABLE.union(Flags::PIPE))
-            && conn.stalled_since.plus(stall) <= self.heard
+            && conn.stalled_since.plus(stall) <= self.observed_until
     }
 
     /// A turn that began at `turn` has lasted until `end`, for a callback blocked

@@ -23,7 +23,7 @@ impl Core {
         match conn.phase {
             Phase::Live if why.is_in_order() => self.close_in_order(id, why),
             Phase::Closing | Phase::Lingering | Phase::Dead if why.is_in_order() => {}
-            _ => self.kill(id, why),
+            _ => self.fail(id, why),
         }
     }
 
@@ -44,12 +44,12 @@ impl Core {
     }
 
     /// Ends a connection at once; what is queued is dropped.
-    pub(crate) fn kill(&mut self, id: ConnId, why: CloseReason) {
+    pub(crate) fn fail(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.phase == Phase::Dead {
             return;
         }
-        self.hand.close();
+        self.direct.revoke();
         let broken = matches!(why, CloseReason::Io(_));
         let cut_short =
             conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, CloseReason::Shutdown));
@@ -64,9 +64,9 @@ impl Core {
 
     /// The last byte and the FIN are out and the peer's FIN is in, or nobody
     /// waits for it any more.
-    pub(crate) fn bury(&mut self, id: ConnId) {
+    pub(crate) fn mark_dead(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        self.hand.close();
+        self.direct.revoke();
         conn.phase = Phase::Dead;
         self.reap_later(id);
     }
@@ -87,7 +87,7 @@ impl Core {
         {
             self.leave(membership.group, id);
         }
-        self.set_look(id, None);
+        self.schedule_check(id, None);
         let Some(mut conn) = self.conns.remove(id.0) else { return };
         conn.release_queue(&mut self.pool);
         self.own -= usize::from(conn.is_own());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Core, NOBODY};
+use super::{Core, NO_CONNECTION};
 use crate::buffer::SHARE_FROM;
 use crate::close::Tally;
 use crate::conn::Phase;
@@ -68,8 +68,8 @@ impl Core {
         // A message changes nobody's membership: whoever it ends is a member
         // until phase 7.
         let members = self.groups.lend(group);
-        let except = except.unwrap_or(NOBODY).to_bits();
-        let piece = if data.len() < SHARE_FROM { self.burst.add(data) } else { None };
+        let except = except.unwrap_or(NO_CONNECTION).to_bits();
+        let piece = if data.len() < SHARE_FROM { self.shared.add(data) } else { None };
         // One copy for all of them, which is a part of nothing larger.
         let copied =
             (SHARE_FROM..self.refer_from).contains(&data.len()).then(|| Bytes::copy_from_slice(data));
@@ -81,7 +81,7 @@ impl Core {
                 tally.count(self.send_piece(member, data, piece, SHARE_FROM));
             }
         }
-        self.burst.clear_unless_needed();
+        self.shared.clear_unless_needed();
         self.groups.give_back(group, members);
         tally
     }

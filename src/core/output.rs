@@ -4,24 +4,24 @@ use bytes::{Bytes, BytesMut};
 
 use super::Core;
 use crate::buffer::{OutQueue, Pool};
-use crate::burst::{Burst, Stretch};
 use crate::close::{CloseReason, Sent};
 use crate::conn::{Conn, Flags, Phase};
 use crate::id::ConnId;
 use crate::limits::Overflow;
+use crate::shared_output::{SharedOutput, Span};
 
 impl Core {
-    /// Writes to the connection in hand.
+    /// Writes to the current connection.
     #[inline(always)]
     pub(crate) fn write(&mut self, data: &[u8]) -> Sent {
-        if self.hand.takes(data) { Sent::Queued } else { self.write_seeing(data) }
+        if self.direct.take(data) { Sent::Queued } else { self.write_seeing(data) }
     }
 
-    /// Writes all of `data` to the connection in hand, and empties it unless it
+    /// Writes all of `data` to the connection in direct, and empties it unless it
     /// is refused.
     #[inline(always)]
     pub(crate) fn write_all(&mut self, data: &mut BytesMut) -> Sent {
-        if self.hand.takes_all(data) { Sent::Queued } else { self.write_all_seeing(data) }
+        if self.direct.take_all(data) { Sent::Queued } else { self.write_all_seeing(data) }
     }
 
     #[inline(never)]
@@ -36,28 +36,28 @@ impl Core {
     /// [`write`](Self::write), with a look at the connection.
     #[inline(never)]
     fn write_seeing(&mut self, data: &[u8]) -> Sent {
-        self.hand.close();
-        let Some(conn) = self.conns.get_mut(self.here.0) else { return Sent::Gone };
+        self.direct.revoke();
+        let Some(conn) = self.conns.get_mut(self.current.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
-        let queued = conn.queued() + self.hand.len() + data.len();
+        let queued = conn.queued() + self.direct.len() + data.len();
         match conn.room_for(queued, limits) {
             sent @ (Sent::Queued | Sent::Full) => {
                 if conn.out.is_none() {
-                    self.hand.push(data);
+                    self.direct.push(data);
                 } else {
-                    settled(conn, &mut self.pool, &self.burst).push_copy(data);
+                    detached(conn, &mut self.pool, &self.shared).push_copy(data);
                     conn.set(Flags::DIRTY);
                 }
                 sent
             }
-            sent => self.refuse(self.here, sent),
+            sent => self.refuse(self.current, sent),
         }
     }
 
-    /// Writes shared bytes to the connection in hand.
+    /// Writes shared bytes to the current connection.
     #[inline]
     pub(crate) fn write_bytes(&mut self, data: &Bytes) -> Sent {
-        if data.len() < self.refer_from { self.write(data) } else { self.send(self.here, data) }
+        if data.len() < self.refer_from { self.write(data) } else { self.send(self.current, data) }
     }
 
     /// Sends to any connection, by reference if `data` is so large that what it
@@ -67,25 +67,25 @@ impl Core {
         self.send_piece(to, data, None, self.refer_from)
     }
 
-    /// The same with `data` that may be a piece of the burst, by reference
+    /// The same with `data` that may be a piece of the shared output, by reference
     /// from a size of one's own.
     pub(super) fn send_piece(
         &mut self,
         to: ConnId,
         data: &Bytes,
-        piece: Option<Stretch>,
+        piece: Option<Span>,
         refer_from: usize,
     ) -> Sent {
-        self.hand.close();
+        self.direct.revoke();
         let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
         let limits = &self.services[conn.service as usize].limits;
-        let in_hand = if to == self.here { self.hand.len() } else { 0 };
-        let queued = conn.queued() + in_hand + data.len();
+        let direct = if to == self.current { self.direct.len() } else { 0 };
+        let queued = conn.queued() + direct + data.len();
         match conn.room_for(queued, limits) {
             sent @ (Sent::Queued | Sent::Full) => {
                 if !data.is_empty() {
-                    if in_hand > 0 {
-                        self.queue_hand(to, 0);
+                    if direct > 0 {
+                        self.queue_direct(to, 0);
                     }
                     self.enqueue(to, data, piece, refer_from);
                 }
@@ -95,58 +95,58 @@ impl Core {
         }
     }
 
-    /// Adds a piece of the burst to a queue that is on the list to flush, where
-    /// that is all there is to do: of a burst to many, most messages. False if
+    /// Adds a piece of the shared output to a queue that is on the list to flush, where
+    /// that is all there is to do: of shared output to many, most messages. False if
     /// there is more to it, and nothing is done.
     #[inline(always)]
-    pub(super) fn adds_piece(&mut self, to: ConnId, piece: Stretch) -> bool {
+    pub(super) fn adds_piece(&mut self, to: ConnId, piece: Span) -> bool {
         let Some(conn) = self.conns.get_mut(to.0) else { return false };
-        if !self.crossed || !conn.is_gathering() {
+        if !self.cross_writes || !conn.is_gathering() {
             return false;
         }
         let high_mark = self.services[conn.service as usize].limits.high_mark;
         let Some(queue) = &mut conn.out else { return false };
         let adds = queue.len() + piece.len() <= high_mark && queue.refer(piece);
         if adds {
-            self.burst.need();
+            self.shared.need();
         }
         adds
     }
 
-    fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Stretch>, refer_from: usize) {
+    fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Span>, refer_from: usize) {
         let Some(conn) = self.conns.get_mut(to.0) else { return };
         if conn.out.is_none() {
             conn.stalled_since = self.moment;
         }
         match piece {
-            // The one in hand may be flushed before the others, and so alone.
-            Some(piece) if to != self.here => {
+            // The current one may be flushed before the others, and so alone.
+            Some(piece) if to != self.current => {
                 if !conn.queue(&mut self.pool).refer(piece) {
-                    let is_next = settled(conn, &mut self.pool, &self.burst).refer(piece);
-                    debug_assert!(is_next, "a queue without a stretch takes any");
+                    let is_next = detached(conn, &mut self.pool, &self.shared).refer(piece);
+                    debug_assert!(is_next, "a queue without a span takes any");
                 }
-                self.burst.need();
+                self.shared.need();
             }
-            _ => settled(conn, &mut self.pool, &self.burst).push_shared(data, refer_from),
+            _ => detached(conn, &mut self.pool, &self.shared).push_shared(data, refer_from),
         }
         conn.set(Flags::DIRTY);
-        if to != self.here {
-            self.crossed = true;
+        if to != self.current {
+            self.cross_writes = true;
             self.flush_later(to);
         }
     }
 
-    /// Puts what is in hand, but for the first `written` bytes, into the queue
+    /// Puts what is in direct, but for the first `written` bytes, into the queue
     /// of its connection.
-    pub(crate) fn queue_hand(&mut self, id: ConnId, written: usize) {
+    pub(crate) fn queue_direct(&mut self, id: ConnId, written: usize) {
         if let Some(conn) = self.conns.get_mut(id.0) {
             if conn.out.is_none() {
                 conn.stalled_since = self.moment;
             }
-            settled(conn, &mut self.pool, &self.burst).push_copy(&self.hand.bytes()[written..]);
+            detached(conn, &mut self.pool, &self.shared).push_copy(&self.direct.bytes()[written..]);
             conn.set(Flags::DIRTY);
         }
-        self.hand.empty();
+        self.direct.clear();
     }
 
     #[cold]
@@ -164,12 +164,12 @@ impl Core {
     }
 
     /// Sees to it that the connection is flushed: at the end of its callback
-    /// if it is the one in hand, else at the end of the turn.
+    /// if it is the one in direct, else at the end of the turn.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        self.hand.close();
+        self.direct.revoke();
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         conn.set(Flags::DIRTY);
-        if id != self.here {
+        if id != self.current {
             self.flush_later(id);
         }
     }
@@ -188,8 +188,8 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.queued() <= self.services[conn.service as usize].limits.low_mark {
             conn.unset(Flags::ABOVE_HIGH);
-            if !conn.has(Flags::OWES_DRAINED) {
-                conn.set(Flags::OWES_DRAINED);
+            if !conn.has(Flags::DRAINED_PENDING) {
+                conn.set(Flags::DRAINED_PENDING);
                 self.to_drain.push(id);
                 self.listed = true;
             }
@@ -206,15 +206,15 @@ impl Core {
     }
 
     pub(crate) fn queued(&self, id: ConnId) -> Option<usize> {
-        let in_hand = if id == self.here { self.hand.len() } else { 0 };
-        self.conns.get(id.0).filter(|conn| conn.phase == Phase::Live).map(|conn| conn.queued() + in_hand)
+        let direct = if id == self.current { self.direct.len() } else { 0 };
+        self.conns.get(id.0).filter(|conn| conn.phase == Phase::Live).map(|conn| conn.queued() + direct)
     }
 }
 
 /// The queue of a connection, to put something behind what is there.
 #[inline]
-fn settled<'a>(conn: &'a mut Conn, pool: &mut Pool, burst: &Burst) -> &'a mut OutQueue {
+fn detached<'a>(conn: &'a mut Conn, pool: &mut Pool, shared: &SharedOutput) -> &'a mut OutQueue {
     let queue = conn.queue(pool);
-    queue.settle(burst);
+    queue.detach(shared);
     queue
 }

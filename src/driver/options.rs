@@ -175,7 +175,7 @@ pub struct BindOptions {
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
     pub mode: Option<u32>,
-    /// Hand over what comes from a datagram socket of this reactor, this one
+    /// DirectOutput over what comes from a datagram socket of this reactor, this one
     /// included, or claims to: from its address on UDP, or from a path that
     /// leads to it. If such a datagram is answered, and the answer too, the
     /// sockets talk to each other for ever, for which one forged datagram is

@@ -7,10 +7,10 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use serve_forever::driver::sim::{Script, SimDriver, Weather};
+//! use serve_forever::driver::sim::{Script, SimDriver, Conditions};
 //! use serve_forever::{Config, Endpoint, Reactor, services::Upper};
 //!
-//! let driver = SimDriver::<false>::new(7, Weather::calm());
+//! let driver = SimDriver::<false>::new(7, Conditions::calm());
 //! let mut reactor = Reactor::with_driver(driver, Config::default())?;
 //! let upper = reactor.add(Upper::new(), Upper::limits())?;
 //! let at: Endpoint = "127.0.0.1:7000".parse()?;
@@ -34,7 +34,7 @@
 //! for a closed one; a reset may destroy what was not read yet; a datagram may be
 //! lost, doubled or overtaken; a child waits while its pipe is full, dies of
 //! SIGPIPE, of a signal to its group or not, and may leave something behind
-//! that holds its pipes; its exit and the end of its pipes come in any order. [`Weather`]
+//! that holds its pipes; its exit and the end of its pipes come in any order. [`Conditions`]
 //! says how often each thing happens, [`Script`] what a client does, and
 //! [`Program`] what a child process does that the handlers start.
 //!
@@ -43,9 +43,10 @@
 
 mod children;
 mod clients;
+mod conditions;
 mod datagrams;
 mod events;
-mod lane;
+mod half_pipe;
 mod listeners;
 mod network;
 mod post;
@@ -57,7 +58,6 @@ mod server;
 mod steps;
 mod trace;
 mod traffic;
-mod weather;
 mod wire;
 
 use std::io::{self, IoSlice};
@@ -69,13 +69,13 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+pub use self::conditions::{Conditions, Faults};
 pub use self::network::Network;
 pub use self::process::Process;
 pub use self::program::{Grandchild, Program};
 pub use self::rng::{Odds, Rng};
 pub use self::script::{Act, ClientId, Pace, Script};
 pub use self::trace::{Entry, Trace, What};
-pub use self::weather::{Faults, Weather};
 pub use self::wire::Client;
 
 use self::network::nanos;
@@ -140,9 +140,9 @@ impl Wake for Flag {
 impl<const SHORT: bool> SimDriver<SHORT> {
     /// A network without listeners and clients.
     #[must_use]
-    pub fn new(seed: u64, weather: Weather) -> Self {
+    pub fn new(seed: u64, conditions: Conditions) -> Self {
         Self {
-            net: Network::new(seed, weather),
+            net: Network::new(seed, conditions),
             epoch: super::mio::an_instant(),
             woken: Arc::default(),
             calls: SystemCalls::default(),
@@ -224,7 +224,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
                     let late = if timeout == Some(Duration::ZERO) {
                         Duration::ZERO
                     } else {
-                        self.net.weather.overshoot
+                        self.net.conditions.overshoot
                     };
                     let late = self.net.rng.between(0, nanos(late));
                     let to = until.saturating_add(late);

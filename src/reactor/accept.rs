@@ -5,7 +5,7 @@ use std::io;
 use super::Reactor;
 use super::listeners::Single;
 use crate::conn::{Conn, NO_SESSION};
-use crate::core::{Alarm, NOBODY, Purpose};
+use crate::core::{Alarm, NO_CONNECTION, Purpose};
 use crate::driver::{Closing, Driver, Token};
 use crate::id::{ConnId, ListenerId};
 use crate::origin::{Origin, Peer};
@@ -70,7 +70,7 @@ impl<D: Driver> Reactor<D> {
 
     #[inline(never)]
     fn accept_ready(&mut self) {
-        let share = self.stage.core.config.accepts_per_turn;
+        let share = self.core.config.accepts_per_turn;
         let mut ready = std::mem::take(&mut self.listeners.ready);
         for id in &ready {
             self.accept_from(*id, share);
@@ -111,7 +111,7 @@ impl<D: Driver> Reactor<D> {
                     return;
                 }
                 Verdict::Next | Verdict::Network => {
-                    self.stage.core.stats.accept_errors += 1;
+                    self.core.stats.accept_errors += 1;
                     log::debug!("listener {id}: a connection was lost before it was accepted: {error}");
                     failures += usize::from(matches!(verdict, Verdict::Network));
                     if failures == share {
@@ -140,23 +140,25 @@ impl<D: Driver> Reactor<D> {
         stream: D::Stream,
         peer: Peer,
     ) -> Option<ConnId> {
-        if let Err(error) = self.stage.core.room_for(service) {
-            self.stage.core.stats.refused_full += 1;
+        if let Err(error) = self.core.room_for(service) {
+            self.core.stats.refused_full += 1;
             log::debug!("{peer} is turned away: {error}");
             self.driver.close(stream, Closing::InOrder);
             return None;
         }
-        let verified = self.stage.run(service, NOBODY, |serve, _| Ok(serve.verify(&peer)));
-        self.after_callback(service, NOBODY, "verify");
+        let verified = self
+            .callbacks
+            .run(&mut self.core, service, NO_CONNECTION, |handler, _| Ok(handler.verify(&peer)));
+        self.after_callback(service, NO_CONNECTION, "verify");
         if !verified.unwrap_or(false) {
-            self.stage.core.stats.refused_by_handler += 1;
+            self.core.stats.refused_by_handler += 1;
             self.driver.close(stream, Closing::InOrder);
             return None;
         }
         let local = self.listeners.local(listener)?.clone();
         match self.admit(service, stream, &Origin::Accepted { listener, local, peer }) {
             Ok(id) => {
-                self.stage.core.stats.accepted += 1;
+                self.core.stats.accepted += 1;
                 self.has_session(id).then_some(id)
             }
             Err(error) => {
@@ -167,16 +169,16 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn has_session(&self, id: ConnId) -> bool {
-        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.session != NO_SESSION)
+        self.core.conns.get(id.0).is_some_and(|conn| conn.session != NO_SESSION)
     }
 
     /// Makes a connection of a stream, registers it and opens its session.
     pub(super) fn admit(&mut self, service: u16, stream: D::Stream, origin: &Origin) -> io::Result<ConnId> {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let id = ConnId(core.conns.insert(Conn::new(service, core.moment)));
         core.services[service as usize].connections += 1;
         if let Err(error) = self.register(id, stream) {
-            self.stage.core.free(id);
+            self.core.free(id);
             return Err(error);
         }
         self.open(id, origin);
@@ -196,38 +198,38 @@ impl<D: Driver> Reactor<D> {
             return Err(error);
         }
         let slot = id.0.slot as usize;
-        if slot >= self.sockets.len() {
-            self.sockets.resize_with(slot + 1, || None);
+        if slot >= self.streams.len() {
+            self.streams.resize_with(slot + 1, || None);
         }
-        self.sockets[slot] = Some(stream);
+        self.streams[slot] = Some(stream);
         Ok(())
     }
 
     /// Opens the session of a connection.
     pub(super) fn open(&mut self, id: ConnId, origin: &Origin) {
-        let Some(conn) = self.stage.core.conns.get(id.0) else { return };
+        let Some(conn) = self.core.conns.get(id.0) else { return };
         let service = conn.service;
-        let outcome = self.stage.run(service, id, |serve, io| serve.open(io, origin));
+        let outcome = self.callbacks.run(&mut self.core, service, id, |handler, io| handler.open(io, origin));
         self.after_callback(service, id, "open");
         match outcome {
             Ok(session) => {
-                if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+                if let Some(conn) = self.core.conns.get_mut(id.0) {
                     conn.session = session;
                 }
             }
             Err(why) => {
                 log::debug!("{}: connection {id} is refused: {why}", origin.peer());
-                self.stage.core.end(id, why);
+                self.core.end(id, why);
             }
         }
         // Also of one that is refused: its peer may not take the reason.
-        self.stage.core.watch_deadlines(id);
-        self.settle(id);
+        self.core.watch_deadlines(id);
+        self.flush_or_defer(id);
     }
 
     #[cold]
     fn pause_accepting(&mut self, error: &io::Error) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         if self.listeners.paused.is_none() {
             core.stats.accept_pauses += 1;
             if !std::mem::replace(&mut self.listeners.pause_logged, true)
@@ -246,7 +248,7 @@ impl<D: Driver> Reactor<D> {
     /// Lets accepting be tried again: a descriptor was freed, or time passed.
     pub(super) fn resume_accepting(&mut self) {
         if let Some(timer) = self.listeners.paused.take() {
-            self.stage.core.timers.remove(timer);
+            self.core.timers.remove(timer);
         }
     }
 

@@ -27,7 +27,7 @@ impl Reactor<MioDriver> {
     ) -> Result<ConnId> {
         let index = self.index_of(service)?;
         self.takes_connections(index).map_err(Error::system("adopting a socket"))?;
-        self.stage.core.room_for(index)?;
+        self.core.room_for(index)?;
         let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
         // The last turn may be long ago.
         self.read_clock();
@@ -102,13 +102,13 @@ impl Reactor<MioDriver> {
         const WHAT: &str = "adopting a descriptor";
         let index = self.index_of(service)?;
         self.takes_connections(index).map_err(Error::system(WHAT))?;
-        self.stage.core.room_for(index)?;
+        self.core.room_for(index)?;
         let stream = self.driver.adopt_one_way(descriptor, side).map_err(Error::system(WHAT))?;
         // The last turn may be long ago.
         self.read_clock();
-        let id = self.stage.core.admit_one_way(index, side);
+        let id = self.core.admit_one_way(index, side);
         if let Err(error) = self.register(id, stream) {
-            self.stage.core.free(id);
+            self.core.free(id);
             return Err(Error::system(WHAT)(error));
         }
         self.open_one_way(id, &Origin::Adopted { peer: Peer::pipe(), side });
@@ -132,7 +132,7 @@ impl Reactor<MioDriver> {
         socket: impl Into<OwnedFd>,
     ) -> Result<ListenerId> {
         let index = self.index_of(service)?;
-        let limit = self.stage.core.config.max_listeners;
+        let limit = self.core.config.max_listeners;
         let make = |token| self.driver.adopt_listener(socket, token);
         self.listeners.open(limit, index, None, &"a socket that was passed on", make)
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Reactor;
-use crate::children::{Child, Stage};
-use crate::conn::{Conn, Flags, NO_LOOK, NO_SESSION, Phase};
-use crate::core::{Core, NOBODY, Purpose};
+use crate::children::{Child, ChildState};
+use crate::conn::{Conn, Flags, NO_SESSION, Phase, UNSCHEDULED};
+use crate::core::{Core, NO_CONNECTION, Purpose};
 use crate::driver::Driver;
 use crate::id::{ChildId, ConnId, SocketId};
 use crate::moment::Moment;
@@ -31,13 +31,13 @@ impl<D: Driver> Reactor<D> {
     /// What does not hold.
     #[doc(hidden)]
     pub fn check_invariants(&self) -> Result<(), String> {
-        let core = &self.stage.core;
+        let core = &self.core;
         holds!(
-            core.here == NOBODY && core.hand.is_empty() && !core.hand.is_open(),
+            core.current == NO_CONNECTION && core.direct.is_empty() && !core.direct.is_granted(),
             "something is in hand between turns"
         );
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
-        holds!(core.burst.is_empty() || !core.to_flush.is_empty(), "a burst is kept for nobody");
+        holds!(core.shared.is_empty() || !core.to_flush.is_empty(), "a shared is kept for nobody");
         holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
         let own = core.conns.iter().filter(|(_, conn)| conn.is_own()).count();
@@ -46,11 +46,11 @@ impl<D: Driver> Reactor<D> {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;
             check_work(ConnId(key), conn)?;
-            let socket = self.sockets.get(key.slot as usize).is_some_and(Option::is_some);
+            let socket = self.streams.get(key.slot as usize).is_some_and(Option::is_some);
             let is_to_be_pipe = conn.has(Flags::PIPE) && conn.phase == Phase::Connecting;
             let begun = !is_to_be_pipe && !core.to_connect.iter().any(|(id, _)| id.0 == key);
-            let failed = conn.has(Flags::OWES_ANSWER.union(Flags::PIPE)) && conn.phase == Phase::Dead;
-            let waits = self.crowd.waiting.iter().any(|(id, _)| id.0 == key);
+            let failed = conn.has(Flags::CONNECT_PENDING.union(Flags::PIPE)) && conn.phase == Phase::Dead;
+            let waits = self.connect_queue.waiting.iter().any(|(id, _)| id.0 == key);
             holds!(socket == (begun && !waits) || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
@@ -58,32 +58,32 @@ impl<D: Driver> Reactor<D> {
             }
             check_pipe(core, ConnId(key), conn)?;
         }
-        let told = core.children.table.iter().filter(|(_, child)| child.stage == Stage::Told).count();
+        let told = core.children.table.iter().filter(|(_, child)| child.state == ChildState::Told).count();
         holds!(told == core.children.told, "{told} children were told of, not {}", core.children.told);
         holds!(core.children.under_way() <= core.config.max_children, "too many children");
         holds!(told <= 2 * core.config.max_children, "too many children wait for a signal");
         for (key, child) in core.children.table.iter() {
             check_child(core, ChildId(key), child)?;
             let process = self.processes.get(key.slot as usize).is_some_and(Option::is_some);
-            let begun = !matches!(child.stage, Stage::Asked(_) | Stage::Cancelled);
+            let begun = !matches!(child.state, ChildState::Asked(_) | ChildState::Cancelled);
             holds!(process == begun, "child {key} and its process are not in step");
         }
         let processes = self.processes.iter().flatten().count();
         holds!(processes <= core.children.table.len(), "{processes} processes of fewer children");
-        let sockets = self.sockets.iter().flatten().count();
+        let sockets = self.streams.iter().flatten().count();
         holds!(sockets <= core.conns.len(), "{sockets} sockets for {} connections", core.conns.len());
         for (place, listener) in self.listeners.table.iter() {
             let listed = self.listeners.ready.iter().filter(|ready| ready.0 == place).count();
             holds!(listed == usize::from(listener.ready), "listener {place} is listed {listed} times");
         }
-        for (key, socket) in core.sockets.table.iter() {
+        for (key, socket) in core.datagrams.table.iter() {
             check_socket(core, SocketId(key), socket)?;
         }
-        let crowd = &self.crowd;
+        let crowd = &self.connect_queue;
         holds!(crowd.timer.is_some() || crowd.waiting.is_empty(), "nobody looks when there is room");
         let failed = self.listeners.table.iter().any(|(_, listener)| listener.failed.is_some());
         holds!(self.listeners.again.is_some() || !failed, "a listener that failed is not made again");
-        let own = [self.listeners.paused, self.listeners.again, self.crowd.timer];
+        let own = [self.listeners.paused, self.listeners.again, self.connect_queue.timer];
         check_counts(core, own.iter().flatten().count())
     }
 
@@ -96,8 +96,8 @@ impl<D: Driver> Reactor<D> {
     /// What does not hold.
     #[doc(hidden)]
     pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> (bool, bool)) -> Result<(), String> {
-        for (key, conn) in self.stage.core.conns.iter() {
-            let Some(Some(socket)) = self.sockets.get(key.slot as usize) else { continue };
+        for (key, conn) in self.core.conns.iter() {
+            let Some(Some(socket)) = self.streams.get(key.slot as usize) else { continue };
             if matches!(conn.phase, Phase::Connecting | Phase::Dead) {
                 continue;
             }
@@ -113,14 +113,14 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.sockets.iter().flatten().count()
+        self.streams.iter().flatten().count()
     }
 
     /// How many timers there are, of handlers and of the reactor's own.
     #[doc(hidden)]
     #[must_use]
     pub fn timers(&self) -> usize {
-        self.stage.core.timers.len() + self.stage.core.looks.len()
+        self.core.timers.len() + self.core.deadline_checks.len()
     }
 }
 
@@ -128,7 +128,7 @@ fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let lists = [
         ("read", &core.to_read, Flags::IN_READ_LIST),
         ("flush", &core.to_flush, Flags::IN_FLUSH_LIST),
-        ("drained", &core.to_drain, Flags::OWES_DRAINED),
+        ("drained", &core.to_drain, Flags::DRAINED_PENDING),
         ("reap", &core.to_reap, Flags::IN_REAP_LIST),
     ];
     for (name, list, flag) in lists {
@@ -144,18 +144,18 @@ fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let limits = &core.services[conn.service as usize].limits;
     if let Some(queue) = &conn.out {
-        holds!(queue.is_sound(&core.burst), "the queue of connection {id} miscounts");
+        holds!(queue.is_sound(&core.shared), "the queue of connection {id} miscounts");
         let waits = conn.has(Flags::IN_FLUSH_LIST);
-        holds!(waits || !queue.refers(), "connection {id} has a part of the burst and is not flushed");
+        holds!(waits || !queue.refers(), "connection {id} has a part of the shared and is not flushed");
         holds!(queue.len() > 0, "connection {id} keeps an empty queue");
         let told = conn.has(Flags::ABOVE_HIGH) || !conn.is_live();
         holds!(queue.len() <= limits.high_mark || told, "connection {id} is above its high mark untold");
         holds!(queue.len() <= limits.hard_mark, "{} bytes are queued for connection {id}", queue.len());
     }
-    if let Some(kept) = &conn.kept {
+    if let Some(kept) = &conn.leftover {
         holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");
     }
-    let input = conn.kept.as_ref().map_or(0, |kept| kept.len()) + conn.taken_ahead as usize;
+    let input = conn.leftover.as_ref().map_or(0, |kept| kept.len()) + conn.partial as usize;
     holds!(conn.is_live() || input == 0, "connection {id} is closing and awaits a frame");
     holds!(input <= limits.max_input, "connection {id} keeps {input} bytes of input");
     let extras = conn.extras.as_deref();
@@ -192,7 +192,7 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
         "connection {id} has written everything and its end is forgotten"
     );
     let full = has(Flags::ABOVE_HIGH) && conn.is_live() && conn.out.is_none();
-    holds!(!full || has(Flags::OWES_DRAINED), "connection {id} waits for a drained that is forgotten");
+    holds!(!full || has(Flags::DRAINED_PENDING), "connection {id} waits for a drained that is forgotten");
     let ended = conn.phase == Phase::Dead || conn.phase == Phase::Lingering && conn.session != NO_SESSION;
     holds!(!ended || has(Flags::IN_REAP_LIST), "connection {id} has ended and is forgotten");
     holds!(!conn.is_live() || conn.session != NO_SESSION, "connection {id} lives without a session");
@@ -205,7 +205,7 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         return Ok(());
     }
     let (first, which) = core.first_deadline(conn);
-    let look = (conn.look != NO_LOOK).then(|| core.looks.at(conn.look));
+    let look = (conn.check_place != UNSCHEDULED).then(|| core.deadline_checks.at(conn.check_place));
     // One that was over is looked at again in the next turn.
     let next = core.moment.plus(Duration::from_nanos(1));
     let in_time = look.map_or(first == Moment::NEVER, |look| look <= first.max(next));
@@ -216,13 +216,15 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 /// Nobody is given more time than its limits say, whatever is taken for its
 /// first deadline.
 fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
-    if conn.look != NO_LOOK && core.looks.at(conn.look) <= core.moment.plus(Duration::from_nanos(1)) {
+    if conn.check_place != UNSCHEDULED
+        && core.deadline_checks.at(conn.check_place) <= core.moment.plus(Duration::from_nanos(1))
+    {
         // Something that may show that it is in time was dealt with first.
         return Ok(());
     }
     let limits = &core.services[conn.service as usize].limits;
     let overdue = |since: Moment, limit: Option<Duration>| {
-        limit.map_or(Moment::NEVER, |limit| since.plus(limit)) <= core.heard
+        limit.map_or(Moment::NEVER, |limit| since.plus(limit)) <= core.observed_until
     };
     if conn.phase == Phase::Lingering {
         holds!(!overdue(conn.stalled_since, Some(limits.linger)), "connection {id} lingers");
@@ -262,7 +264,7 @@ fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let children = &core.children;
     let starts = children.to_start.iter().filter(|listed| **listed == id).count();
-    let is_new = matches!(child.stage, Stage::Asked(_) | Stage::Cancelled);
+    let is_new = matches!(child.state, ChildState::Asked(_) | ChildState::Cancelled);
     holds!(starts == usize::from(is_new), "child {id} is {starts} times in the list to start");
     let is_told_soon = children.to_tell.contains(&id);
     let is_signalled_soon = children.to_signal.iter().any(|(child, _)| *child == id);
@@ -273,23 +275,23 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let in_time = is_new || look.is_some_and(|look| look <= child.first_due().max(next));
     holds!(in_time, "child {id} is looked at {look:?}, and due {:?}", child.first_due());
     let mut pipes = child.pipes.into_iter().flatten().filter_map(|pipe| core.conns.get(pipe.0));
-    match &child.stage {
-        Stage::Asked(_) => {
+    match &child.state {
+        ChildState::Asked(_) => {
             let all = pipes.all(|pipe| pipe.has(Flags::PIPE) && pipe.phase >= Phase::Connecting);
             holds!(all, "child {id} is to be started, and has other pipes");
         }
-        Stage::Cancelled => {}
-        Stage::Running => {
+        ChildState::Cancelled => {}
+        ChildState::Running => {
             let begun = pipes.all(|pipe| pipe.phase > Phase::Connecting);
             holds!(begun, "child {id} runs, and a pipe of it has not begun");
         }
-        Stage::Exited(_) => {
+        ChildState::Exited(_) => {
             let stdin = child.pipes[0].and_then(|pipe| core.conns.get(pipe.0));
             let ended = stdin.is_none_or(|stdin| stdin.phase == Phase::Dead);
             holds!(ended, "child {id} has exited, and its input is open");
             let waits = pipes.next().is_some();
             holds!(waits || is_told_soon, "child {id} has exited, and nobody will be told");
-            let holds_up = |pipe: &Conn| !pipe.is_live() || pipe.has(Flags::PAUSED) || pipe.owes();
+            let holds_up = |pipe: &Conn| !pipe.is_live() || pipe.has(Flags::PAUSED) || pipe.has_backlog();
             let mut outputs = child.outputs().filter_map(|pipe| core.conns.get(pipe.0));
             let has_grace = if child.grace_is_over {
                 outputs.all(holds_up)
@@ -298,7 +300,7 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
             };
             holds!(has_grace || is_told_soon, "child {id} has exited, and its pipes are waited for in vain");
         }
-        Stage::Told => {
+        ChildState::Told => {
             holds!(pipes.next().is_none(), "child {id} was told of, and has pipes");
             let waits = child.kill_at != Moment::NEVER || is_signalled_soon || is_told_soon;
             holds!(waits, "child {id} was told of, and will not be reaped");
@@ -314,7 +316,7 @@ fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String
     let (waiting, bytes) = (socket.waiting(), socket.bytes());
     holds!(waiting <= limits.max_datagrams, "{waiting} datagrams wait on socket {id}");
     holds!(bytes <= limits.hard_mark, "{bytes} bytes wait on socket {id}");
-    let listed = core.sockets.to_send.iter().filter(|listed| **listed == id).count();
+    let listed = core.datagrams.to_send.iter().filter(|listed| **listed == id).count();
     holds!(listed == usize::from(socket.sends_later()), "socket {id} is {listed} times in the list to send");
     let stalled = socket.stalled.and_then(|timer| core.timers.moment(timer));
     holds!(stalled.is_none() || waiting > 0, "socket {id} is stalled with nothing to send");
@@ -346,9 +348,13 @@ fn check_counts(core: &Core, own_timers: usize) -> Result<(), String> {
         "{of_handlers} timers of handlers, not {}",
         core.handler_timers
     );
-    let looks = core.conns.iter().filter(|(_, conn)| conn.look != NO_LOOK).count();
-    holds!(looks == core.looks.len(), "{} looks at deadlines, not {looks}", core.looks.len());
-    let stalled = core.sockets.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
+    let deadline_checks = core.conns.iter().filter(|(_, conn)| conn.check_place != UNSCHEDULED).count();
+    holds!(
+        deadline_checks == core.deadline_checks.len(),
+        "{} looks at deadlines, not {deadline_checks}",
+        core.deadline_checks.len()
+    );
+    let stalled = core.datagrams.table.iter().filter(|(_, socket)| socket.stalled.is_some()).count();
     let due = core.children.table.iter().filter(|(_, child)| child.timer.is_some()).count();
     let timers = of_handlers + stalled + due + own_timers;
     holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());

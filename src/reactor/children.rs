@@ -6,10 +6,10 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::Reactor;
-use crate::children::Stage;
+use crate::children::ChildState;
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
-use crate::core::NOBODY;
+use crate::core::NO_CONNECTION;
 use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
 use crate::moment::Moment;
@@ -17,18 +17,18 @@ use crate::origin::{Origin, Peer};
 use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
 
 /// How often a child is looked at of whose exit no event tells.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 
 impl<D: Driver> Reactor<D> {
     /// Carries out what callbacks wish of children.
     #[cold]
     pub(super) fn serve_children(&mut self) {
-        let mut share = self.stage.core.config.spawns_per_turn;
+        let mut share = self.core.config.spawns_per_turn;
         let mut later = Vec::new();
-        for id in std::mem::take(&mut self.stage.core.children.to_start) {
-            let child = self.stage.core.children.table.get(id.0);
+        for id in std::mem::take(&mut self.core.children.to_start) {
+            let child = self.core.children.table.get(id.0);
             // Those that are not to be started any more take no time.
-            let starts = child.is_some_and(|child| matches!(child.stage, Stage::Asked(_)));
+            let starts = child.is_some_and(|child| matches!(child.state, ChildState::Asked(_)));
             if starts && share == 0 {
                 later.push(id);
             } else {
@@ -36,17 +36,17 @@ impl<D: Driver> Reactor<D> {
                 self.start_child(id);
             }
         }
-        later.append(&mut self.stage.core.children.to_start);
-        self.stage.core.children.to_start = later;
-        for (id, signal) in std::mem::take(&mut self.stage.core.children.to_signal) {
+        later.append(&mut self.core.children.to_start);
+        self.core.children.to_start = later;
+        for (id, signal) in std::mem::take(&mut self.core.children.to_signal) {
             self.signal_child(id, signal);
         }
     }
 
     fn signal_child(&mut self, id: ChildId, signal: Signal) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
-        if child.stage == Stage::Told {
+        if child.state == ChildState::Told {
             // This may be all that it was kept for.
             core.tell_later(id);
         }
@@ -59,7 +59,7 @@ impl<D: Driver> Reactor<D> {
         };
         let Err(error) = sent else { return };
         self.log_of_child(format_args!("{id} cannot be ended ({signal:?}): {error}"));
-        if signal == Signal::Kill && self.stage.core.is_over {
+        if signal == Signal::Kill && self.core.is_over {
             self.give_up(id);
         }
     }
@@ -67,9 +67,9 @@ impl<D: Driver> Reactor<D> {
     /// It is not ours to end, having become somebody else's (EPERM, kill(2)), or
     /// was ended in vain: nobody waits for what may never come.
     fn give_up(&mut self, id: ChildId) {
-        self.look_at_child(id);
-        let Some(child) = self.stage.core.children.table.get(id.0) else { return };
-        if child.stage == Stage::Running {
+        self.poll_child(id);
+        let Some(child) = self.core.children.table.get(id.0) else { return };
+        if child.state == ChildState::Running {
             self.log_of_child(format_args!("{id} is let go of: it has not ended, though it was killed"));
             let process = self.processes.get_mut(id.0.slot as usize).and_then(Option::take);
             // It may end at the very last.
@@ -79,10 +79,10 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn start_child(&mut self, id: ChildId) {
-        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
+        let Some(child) = self.core.children.table.get_mut(id.0) else { return };
         let (service, tag) = (child.service, child.tag);
-        let started = match std::mem::replace(&mut child.stage, Stage::Running) {
-            Stage::Asked(command) => {
+        let started = match std::mem::replace(&mut child.state, ChildState::Running) {
+            ChildState::Asked(command) => {
                 self.spawn(service, &command, id).and_then(|spawned| self.take_in_pipes(id, spawned))
             }
             _ => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -90,11 +90,11 @@ impl<D: Driver> Reactor<D> {
         match started {
             Ok(has_events) => self.child_started(id, has_events),
             Err(error) => {
-                self.stage.core.stats.children_failed += 1;
+                self.core.stats.children_failed += 1;
                 self.free_pipes(id);
-                self.stage.core.free_child(id);
-                self.with_service(service, "spawn_failed", |serve, io| {
-                    serve.spawn_failed(io, id, tag, &error);
+                self.core.free_child(id);
+                self.with_service(service, "spawn_failed", |handler, io| {
+                    handler.spawn_failed(io, id, tag, &error);
                 });
             }
         }
@@ -124,7 +124,7 @@ impl<D: Driver> Reactor<D> {
     /// been started: what it writes would be lost without a word.
     fn take_in_pipes(&mut self, id: ChildId, spawned: Spawned<D::Child, D::Stream>) -> io::Result<bool> {
         let Spawned { mut child, pid, pipes, has_events } = spawned;
-        let conns = self.stage.core.children.table.get(id.0).map_or([None; 3], |child| child.pipes);
+        let conns = self.core.children.table.get(id.0).map_or([None; 3], |child| child.pipes);
         let mut outcome = Ok(());
         for (conn, stream) in conns.into_iter().zip(pipes) {
             let (Some(conn), Some(stream)) = (conn, stream) else { continue };
@@ -136,7 +136,7 @@ impl<D: Driver> Reactor<D> {
         }
         if let Err(error) = outcome {
             if self.driver.signal(&mut child, Signal::Kill).is_ok() {
-                self.driver.reap(child, self.stage.core.config.reap_within);
+                self.driver.reap(child, self.core.config.reap_within);
             }
             return Err(error);
         }
@@ -145,7 +145,7 @@ impl<D: Driver> Reactor<D> {
             self.processes.resize_with(slot + 1, || None);
         }
         self.processes[slot] = Some(child);
-        if let Some(child) = self.stage.core.children.table.get_mut(id.0) {
+        if let Some(child) = self.core.children.table.get_mut(id.0) {
             child.pid = Some(pid);
         }
         log::debug!("child process {id} started, its pid is {pid}");
@@ -153,13 +153,13 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn is_connecting(&self, id: ConnId) -> bool {
-        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Connecting)
+        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Connecting)
     }
 
     fn child_started(&mut self, id: ChildId, has_events: bool) {
         // Its time begins now, however long the turn has lasted.
         self.clock = self.driver.now();
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         core.stats.children_started += 1;
         let now = self.clock;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
@@ -167,7 +167,7 @@ impl<D: Driver> Reactor<D> {
             child.timeout_at = now.plus(timeout);
         }
         if !has_events {
-            child.look_at = now.plus(LOOK_EVERY);
+            child.poll_at = now.plus(POLL_EVERY);
         }
         let (tag, conns) = (child.tag, child.pipes);
         core.watch_child(id);
@@ -183,7 +183,7 @@ impl<D: Driver> Reactor<D> {
     /// of which no event tells, for a file is always ready; and there may be
     /// more behind a short read, until one says `WouldBlock`.
     pub(super) fn open_one_way(&mut self, id: ConnId, origin: &Origin) {
-        if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
             conn.phase = Phase::Live;
             if conn.has(Flags::PEER_DONE) {
                 conn.set(Flags::WRITABLE);
@@ -192,24 +192,24 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.open(id, origin);
-        self.stage.core.flush_later(id);
-        self.stage.core.read_later(id);
-        self.stage.core.check_empty_queue(id);
+        self.core.flush_later(id);
+        self.core.read_later(id);
+        self.core.check_empty_queue(id);
     }
 
     /// Phase 4, before the timers: what became of those that may have exited.
     #[inline]
-    pub(super) fn look_at_children(&mut self) {
-        if !self.stage.core.children.to_look.is_empty() {
-            for id in std::mem::take(&mut self.stage.core.children.to_look) {
-                self.look_at_child(id);
+    pub(super) fn poll_children(&mut self) {
+        if !self.core.children.to_poll.is_empty() {
+            for id in std::mem::take(&mut self.core.children.to_poll) {
+                self.poll_child(id);
             }
         }
     }
 
-    fn look_at_child(&mut self, id: ChildId) {
-        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
-        if child.stage != Stage::Running {
+    fn poll_child(&mut self, id: ChildId) {
+        let Some(child) = self.core.children.table.get_mut(id.0) else { return };
+        if child.state != ChildState::Running {
             return;
         }
         let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
@@ -225,14 +225,14 @@ impl<D: Driver> Reactor<D> {
                 self.child_exited(id, status);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.stage.core.children.to_look.push(id);
-                self.stage.core.listed = true;
+                self.core.children.to_poll.push(id);
+                self.core.listed = true;
             }
             Err(error) => {
                 // The event is used up.
                 let what = format!("{id} cannot be looked at: {error}");
-                child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
-                self.stage.core.watch_child(id);
+                child.poll_at = self.core.moment.plus(POLL_EVERY);
+                self.core.watch_child(id);
                 self.log_of_child(format_args!("{what}"));
             }
         }
@@ -241,19 +241,19 @@ impl<D: Driver> Reactor<D> {
     /// Something is wrong with a child, which clients may have many of.
     #[cold]
     fn log_of_child(&mut self, what: std::fmt::Arguments<'_>) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         if let Some(more) = core.rates.children.allows(core.now()) {
             log::error!("child process {what}{more}");
         }
     }
 
     fn child_exited(&mut self, id: ChildId, status: Option<ExitStatus>) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let now = core.moment;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
-        child.stage = Stage::Exited(status);
+        child.state = ChildState::Exited(status);
         child.timeout_at = Moment::NEVER;
-        child.look_at = Moment::NEVER;
+        child.poll_at = Moment::NEVER;
         child.give_up_at = Moment::NEVER;
         child.pipes_until = now.plus(child.times.pipe_grace);
         let (stdin, outputs) = (child.pipe(Pipe::Stdin), child.outputs());
@@ -264,48 +264,48 @@ impl<D: Driver> Reactor<D> {
             && let Some(conn) = core.conns.get(stdin.0)
         {
             if conn.queued() > 0 {
-                core.kill(stdin, CloseReason::Io(io::ErrorKind::BrokenPipe.into()));
+                core.fail(stdin, CloseReason::Io(io::ErrorKind::BrokenPipe.into()));
             } else {
-                core.bury(stdin);
+                core.mark_dead(stdin);
             }
         }
-        outputs.for_each(|pipe| self.note_owed(pipe));
+        outputs.for_each(|pipe| self.note_backlog(pipe));
     }
 
     /// Notes how much the child has left in a pipe: whoever else writes to it
     /// comes behind that.
-    fn note_owed(&mut self, pipe: ConnId) {
+    fn note_backlog(&mut self, pipe: ConnId) {
         if !self.is_live(pipe) {
             return;
         }
-        let Some(Some(stream)) = self.sockets.get_mut(pipe.0.slot as usize) else { return };
+        let Some(Some(stream)) = self.streams.get_mut(pipe.0.slot as usize) else { return };
         let unread = loop {
             match self.driver.unread(stream) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => break outcome.unwrap_or(0),
             }
         };
-        if let Some(conn) = self.stage.core.conns.get_mut(pipe.0).filter(|_| unread > 0) {
-            conn.extras().owed = unread;
+        if let Some(conn) = self.core.conns.get_mut(pipe.0).filter(|_| unread > 0) {
+            conn.extras().backlog = unread;
             conn.set(Flags::READABLE.union(Flags::HANGUP));
-            self.stage.core.read_later(pipe);
+            self.core.read_later(pipe);
         }
     }
 
     /// Phase 4: something is due of a child.
     pub(super) fn child_is_due(&mut self, id: ChildId) {
-        let now = self.stage.core.heard;
-        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
+        let now = self.core.observed_until;
+        let Some(child) = self.core.children.table.get_mut(id.0) else { return };
         let gives_up = child.give_up_at <= now;
-        if child.look_at <= now {
-            child.look_at = self.stage.core.moment.plus(LOOK_EVERY);
-            self.look_at_child(id);
+        if child.poll_at <= now {
+            child.poll_at = self.core.moment.plus(POLL_EVERY);
+            self.poll_child(id);
         } else if child.timeout_at.min(child.kill_at).min(child.give_up_at) <= now {
             // It may have exited in time, of which the event is still to come.
-            self.look_at_child(id);
+            self.poll_child(id);
         }
-        let core = &mut self.stage.core;
-        if core.children.to_look.contains(&id) {
+        let core = &mut self.core;
+        if core.children.to_poll.contains(&id) {
             // A signal came before; the next turn looks first.
             let timer = core.children.table.get(id.0).and_then(|child| child.timer);
             let next = core.moment.plus(Duration::from_nanos(1));
@@ -317,7 +317,7 @@ impl<D: Driver> Reactor<D> {
         if gives_up {
             self.give_up(id);
         }
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
         if child.timeout_at <= now {
             child.timeout_at = Moment::NEVER;
@@ -327,72 +327,72 @@ impl<D: Driver> Reactor<D> {
         if child.kill_at <= now {
             core.kill_child(id, ExitCause::Killed);
         }
-        let Some(child) = self.stage.core.children.table.get_mut(id.0) else { return };
+        let Some(child) = self.core.children.table.get_mut(id.0) else { return };
         if child.pipes_until <= now {
             child.pipes_until = Moment::NEVER;
             child.grace_is_over = true;
             self.end_pipes(id);
         }
-        self.stage.core.watch_child(id);
+        self.core.watch_child(id);
     }
 
     /// The child has exited, and its pipes had time to end since. Somebody may
     /// hold them for ever; but what the child itself had written is handed
     /// over, and a pipe is not ended while the handler has no room for that.
     fn end_pipes(&mut self, id: ChildId) {
-        let core = &self.stage.core;
+        let core = &self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
         for pipe in child.outputs() {
-            let Some(conn) = self.stage.core.conns.get(pipe.0) else { continue };
+            let Some(conn) = self.core.conns.get(pipe.0) else { continue };
             match conn.phase {
-                Phase::Live if conn.has(Flags::PAUSED) || conn.owes() => {}
+                Phase::Live if conn.has(Flags::PAUSED) || conn.has_backlog() => {}
                 Phase::Live => self.end_of_input(pipe),
-                _ => self.stage.core.bury(pipe),
+                _ => self.core.mark_dead(pipe),
             }
         }
     }
 
     /// Phase 7: tells of those that have exited and whose output has ended.
     pub(super) fn tell_exits(&mut self) {
-        for id in std::mem::take(&mut self.stage.core.children.to_tell) {
+        for id in std::mem::take(&mut self.core.children.to_tell) {
             self.tell_exit(id);
         }
     }
 
     fn tell_exit(&mut self, id: ChildId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(child) = core.children.table.get_mut(id.0) else { return };
-        if let Stage::Exited(status) = child.stage {
+        if let ChildState::Exited(status) = child.state {
             if child.pipes.into_iter().flatten().any(|pipe| core.conns.contains(pipe.0)) {
                 if child.grace_is_over {
                     self.end_pipes(id);
                 }
                 return;
             }
-            child.stage = Stage::Told;
+            child.state = ChildState::Told;
             child.pipes_until = Moment::NEVER;
             core.children.told += 1;
             let (service, tag) = (child.service, child.tag);
             let exit = Exit { status, cause: child.cause };
             core.stats.children_exited += 1;
             log::debug!("child process {id} exited: {exit:?}");
-            self.with_service(service, "child_exited", |serve, io| {
-                serve.child_exited(io, id, tag, &exit);
+            self.with_service(service, "child_exited", |handler, io| {
+                handler.child_exited(io, id, tag, &exit);
             });
         }
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let too_many_wait = core.children.told > core.config.max_children;
         let Some(child) = core.children.table.get(id.0) else { return };
-        if too_many_wait && child.stage == Stage::Told {
+        if too_many_wait && child.state == ChildState::Told {
             core.kill_child(id, ExitCause::Killed);
         }
         let Some(child) = core.children.table.get(id.0) else { return };
         let awaits_signal =
             child.kill_at != Moment::NEVER || core.children.to_signal.iter().any(|(child, _)| *child == id);
-        if child.stage == Stage::Told && !awaits_signal {
+        if child.state == ChildState::Told && !awaits_signal {
             self.reap_child(id);
         } else {
-            self.stage.core.watch_child(id);
+            self.core.watch_child(id);
         }
     }
 
@@ -401,33 +401,33 @@ impl<D: Driver> Reactor<D> {
             // It has exited.
             self.driver.reap(process, Duration::ZERO);
         }
-        self.stage.core.free_child(id);
+        self.core.free_child(id);
     }
 
     /// Frees the connections that were to be pipes of a child which is not
     /// started; nobody knows of them but by their ids.
     fn free_pipes(&mut self, id: ChildId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
         for pipe in child.pipes.into_iter().flatten() {
-            core.bury(pipe);
+            core.mark_dead(pipe);
         }
     }
 
     /// At the end of a shutdown: ends all of them at once.
     pub(super) fn kill_children(&mut self) {
-        for key in self.stage.core.children.table.keys() {
-            let core = &mut self.stage.core;
+        for key in self.core.children.table.keys() {
+            let core = &mut self.core;
             core.kill_child(ChildId(key), ExitCause::Shutdown);
             core.tell_later(ChildId(key));
         }
         self.serve_children();
         // They have their time from now on, however long the turn has lasted.
-        let give_up_at = self.driver.now().plus(self.stage.core.config.reap_within);
-        for key in self.stage.core.children.table.keys() {
-            let core = &mut self.stage.core;
+        let give_up_at = self.driver.now().plus(self.core.config.reap_within);
+        for key in self.core.children.table.keys() {
+            let core = &mut self.core;
             if let Some(child) = core.children.table.get_mut(key)
-                && child.stage == Stage::Running
+                && child.state == ChildState::Running
                 && child.give_up_at == Moment::NEVER
             {
                 child.give_up_at = give_up_at;
@@ -438,26 +438,26 @@ impl<D: Driver> Reactor<D> {
 
     /// When the reactor is dropped: waits for those that it has ended, for a
     /// while, and tells of them.
-    pub(super) fn bury_children(&mut self) {
-        let until = self.driver.now().plus(self.stage.core.config.reap_within);
-        for key in self.stage.core.children.table.keys() {
+    pub(super) fn end_children(&mut self) {
+        let until = self.driver.now().plus(self.core.config.reap_within);
+        for key in self.core.children.table.keys() {
             let id = ChildId(key);
             let process = self.processes.get_mut(key.slot as usize).and_then(Option::take);
             let within = until.since(self.driver.now());
             let status = process.and_then(|process| self.driver.reap(process, within));
-            if let Some(child) = self.stage.core.children.table.get_mut(key)
-                && child.stage == Stage::Running
+            if let Some(child) = self.core.children.table.get_mut(key)
+                && child.state == ChildState::Running
             {
-                child.stage = Stage::Exited(status);
+                child.state = ChildState::Exited(status);
             }
             self.tell_exit(id);
         }
-        debug_assert_eq!(self.stage.core.here, NOBODY, "no callback runs");
+        debug_assert_eq!(self.core.current, NO_CONNECTION, "no callback runs");
     }
 
     /// When a panic drops the reactor: ends and reaps them, and tells nobody.
     pub(super) fn end_processes(&mut self) {
-        let until = self.driver.now().plus(self.stage.core.config.reap_within);
+        let until = self.driver.now().plus(self.core.config.reap_within);
         for mut process in std::mem::take(&mut self.processes).into_iter().flatten() {
             if self.driver.signal(&mut process, Signal::Kill).is_ok() {
                 let within = until.since(self.driver.now());

@@ -31,19 +31,19 @@ impl<D: Driver> Reactor<D> {
     ) -> Result<ConnId> {
         let index = self.index_of(service)?;
         self.read_clock();
-        self.stage.core.connect(index, to.clone(), tag)
+        self.core.connect(index, to.clone(), tag)
     }
 
     /// Begins what callbacks have asked for.
     #[cold]
     pub(super) fn begin_connecting(&mut self) {
-        for (id, to) in std::mem::take(&mut self.stage.core.to_connect) {
+        for (id, to) in std::mem::take(&mut self.core.to_connect) {
             if self.phase_of(id) != Some(Phase::Connecting) {
                 continue;
             }
-            let service = self.stage.core.conns.get(id.0).map_or(0, |conn| conn.service);
+            let service = self.core.conns.get(id.0).map_or(0, |conn| conn.service);
             if let Err(error) = self.takes_connections(service) {
-                self.stage.core.kill(id, CloseReason::Io(error));
+                self.core.fail(id, CloseReason::Io(error));
                 continue;
             }
             // A signal is no answer: nothing has begun.
@@ -54,13 +54,13 @@ impl<D: Driver> Reactor<D> {
                 }
             };
             match stream.and_then(|stream| self.register(id, stream)) {
-                Ok(()) => self.stage.core.watch_deadlines(id),
+                Ok(()) => self.core.watch_deadlines(id),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // It has as long as any other.
-                    self.stage.core.watch_deadlines(id);
-                    self.crowd.waiting.push((id, to));
+                    self.core.watch_deadlines(id);
+                    self.connect_queue.waiting.push((id, to));
                 }
-                Err(error) => self.stage.core.kill(id, CloseReason::Io(error)),
+                Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }
         self.wait_for_room();
@@ -68,41 +68,41 @@ impl<D: Driver> Reactor<D> {
 
     /// Sets the timer for those who have to wait, twice as long as the last.
     fn wait_for_room(&mut self) {
-        if self.crowd.waiting.is_empty() {
-            self.crowd.wait = Duration::ZERO;
-        } else if self.crowd.timer.is_none() {
-            let core = &mut self.stage.core;
-            let at = core.moment.plus(self.crowd.wait_longer());
-            self.crowd.timer = Some(core.timers.insert(at, Alarm::once(Purpose::Connect)));
+        if self.connect_queue.waiting.is_empty() {
+            self.connect_queue.wait = Duration::ZERO;
+        } else if self.connect_queue.timer.is_none() {
+            let core = &mut self.core;
+            let at = core.moment.plus(self.connect_queue.wait_longer());
+            self.connect_queue.timer = Some(core.timers.insert(at, Alarm::once(Purpose::Connect)));
         }
     }
 
     /// Has those tried again, in this turn, who have to wait.
     #[cold]
     pub(super) fn connect_again(&mut self) {
-        let core = &mut self.stage.core;
-        if let Some(timer) = self.crowd.timer.take() {
+        let core = &mut self.core;
+        if let Some(timer) = self.connect_queue.timer.take() {
             core.timers.remove(timer);
         }
-        core.to_connect.append(&mut self.crowd.waiting);
+        core.to_connect.append(&mut self.connect_queue.waiting);
         core.listed = true;
     }
 
     /// Phase 2, for those whose events say that something became of them.
     #[cold]
     pub(super) fn establish(&mut self) {
-        for id in std::mem::take(&mut self.stage.core.to_establish) {
+        for id in std::mem::take(&mut self.core.to_establish) {
             if self.phase_of(id) != Some(Phase::Connecting) {
                 continue;
             }
-            let Some(Some(stream)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
+            let Some(Some(stream)) = self.streams.get_mut(id.0.slot as usize) else { continue };
             match self.driver.connected(stream) {
                 Ok(None) => {}
                 Ok(Some(peer)) => {
-                    let core = &mut self.stage.core;
+                    let core = &mut self.core;
                     let Some(conn) = core.conns.get_mut(id.0) else { continue };
                     conn.phase = Phase::Live;
-                    conn.unset(Flags::OWES_ANSWER);
+                    conn.unset(Flags::CONNECT_PENDING);
                     // The one event may have said more than that: there is
                     // something to read, and the end right behind it.
                     conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
@@ -113,24 +113,22 @@ impl<D: Driver> Reactor<D> {
                     core.stats.connected += 1;
                     self.open(id, &Origin::Connected { tag, peer });
                     // What was sent before, or finished, can leave now.
-                    self.stage.core.flush_later(id);
-                    self.stage.core.read_later(id);
-                    self.stage.core.check_empty_queue(id);
+                    self.core.flush_later(id);
+                    self.core.read_later(id);
+                    self.core.check_empty_queue(id);
                 }
                 // Asked again at its next event.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.stage.core.establish_later(id)
-                }
-                Err(error) => self.stage.core.kill(id, CloseReason::Io(error)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.core.establish_later(id),
+                Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }
     }
 
     /// Tells a handler that its connection did not come about.
     pub(super) fn tell_connect_failed(&mut self, id: ConnId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
-        conn.unset(Flags::OWES_ANSWER);
+        conn.unset(Flags::CONNECT_PENDING);
         let (service, tag) = (conn.service, conn.extras().tag);
         let error = match conn.why.take().as_deref_mut() {
             Some(CloseReason::Io(error)) => std::mem::replace(error, io::ErrorKind::Other.into()),
@@ -139,14 +137,14 @@ impl<D: Driver> Reactor<D> {
         };
         core.stats.connect_failures += 1;
         // Whatever it fails with, there is no connection to end.
-        let _ = self.stage.run(service, id, |serve, io| {
-            serve.connect_failed(io, tag, &error);
+        let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {
+            handler.connect_failed(io, tag, &error);
             Ok(())
         });
         self.after_callback(service, id, "connect_failed");
     }
 
     fn phase_of(&self, id: ConnId) -> Option<Phase> {
-        self.stage.core.conns.get(id.0).map(|conn| conn.phase)
+        self.core.conns.get(id.0).map(|conn| conn.phase)
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use super::listeners::Single;
 use super::{Reactor, Service};
 use crate::close::CloseReason;
-use crate::core::NOBODY;
+use crate::core::NO_CONNECTION;
 use crate::datagram::{DatagramHandler, SocketError};
 use crate::driver::{BindOptions, Driver};
 use crate::endpoint::Endpoint;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::id::SocketId;
 use crate::io::Io;
 use crate::limits::Limits;
-use crate::service::{Datagrams, Serve, ServeDatagrams, Taken, via};
+use crate::service::{Datagrams, ErasedHandler, ServeDatagrams, Taken, via};
 use crate::socket::NO_SOCKET;
 
 /// So many failures to receive in a row are no pending errors of something
@@ -70,12 +70,13 @@ impl<D: Driver> Reactor<D> {
         options: &BindOptions,
     ) -> Result<SocketId> {
         let index = self.index_of(service)?;
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let limit = core.config.max_sockets;
         let driver = &mut self.driver;
-        let id = self.ports.open(driver, &mut core.sockets, limit, index, via::<S>(), at, options)?;
+        let id =
+            self.datagram_sockets.open(driver, &mut core.datagrams, limit, index, via::<S>(), at, options)?;
         let longest = core.services[index as usize].limits.max_datagram;
-        self.ports.make_room(longest);
+        self.datagram_sockets.make_room(longest);
         Ok(id)
     }
 
@@ -85,13 +86,13 @@ impl<D: Driver> Reactor<D> {
     /// closed already.
     pub fn close_socket(&mut self, socket: SocketId) -> bool {
         self.offer_once_more(socket);
-        let core = &mut self.stage.core;
-        let Some(state) = core.sockets.table.remove(socket.0) else { return false };
+        let core = &mut self.core;
+        let Some(state) = core.datagrams.table.remove(socket.0) else { return false };
         core.stats.datagrams_unsent += state.waiting() as u64;
         if let Some(timer) = state.stalled {
             core.timers.remove(timer);
         }
-        if let Some(port) = self.ports.take(socket) {
+        if let Some(port) = self.datagram_sockets.take(socket) {
             self.driver.close_socket(port.socket);
         }
         self.resume_accepting();
@@ -100,44 +101,44 @@ impl<D: Driver> Reactor<D> {
 
     /// Something waits to be sent on a socket.
     pub(super) fn is_sending(&self, socket: SocketId) -> bool {
-        self.stage.core.sockets.table.get(socket.0).is_some_and(|socket| socket.has_waiting())
+        self.core.datagrams.table.get(socket.0).is_some_and(|socket| socket.has_waiting())
     }
 
     pub(super) fn socket_local(&self, socket: SocketId) -> Option<&Endpoint> {
-        self.stage.core.sockets.table.get(socket.0)?;
-        self.ports.get(socket).map(|port| &port.local)
+        self.core.datagrams.table.get(socket.0)?;
+        self.datagram_sockets.get(socket).map(|port| &port.local)
     }
 
     /// Phase 3, of datagrams. What comes onto the list meanwhile is for the
     /// next turn.
     pub(super) fn receive_ready(&mut self) {
-        let listed = self.stage.core.sockets.to_receive.len();
+        let listed = self.core.datagrams.to_receive.len();
         for place in 0..listed {
             // For `handle_request` one request is enough.
             if !self.listeners.takes_more() {
-                self.stage.core.sockets.held = true;
-                self.stage.core.sockets.to_receive.drain(..place);
+                self.core.datagrams.held = true;
+                self.core.datagrams.to_receive.drain(..place);
                 return;
             }
-            let id = self.stage.core.sockets.to_receive[place];
-            self.stage.core.sockets.receives_now(id);
+            let id = self.core.datagrams.to_receive[place];
+            self.core.datagrams.receives_now(id);
             self.receive_share(id);
         }
-        self.stage.core.sockets.to_receive.drain(..listed);
+        self.core.datagrams.to_receive.drain(..listed);
     }
 
     /// Lets receiving go on that [`handle_request`](Self::handle_request) held.
     pub(super) fn release_sockets(&mut self) {
-        let core = &mut self.stage.core;
-        core.sockets.held = false;
-        core.listed |= core.sockets.has_listed();
+        let core = &mut self.core;
+        core.datagrams.held = false;
+        core.listed |= core.datagrams.has_listed();
     }
 
     /// Receives from one socket until nothing more is there, or its share of
     /// the turn is spent.
     fn receive_share(&mut self, id: SocketId) {
-        let core = &mut self.stage.core;
-        let Some(socket) = core.sockets.get_mut(id).filter(|socket| socket.readable) else { return };
+        let core = &mut self.core;
+        let Some(socket) = core.datagrams.get_mut(id).filter(|socket| socket.readable) else { return };
         let share = core.services[socket.service as usize].limits.datagrams_per_turn;
         let mut failures = 0;
         for _ in 0..share {
@@ -147,13 +148,13 @@ impl<D: Driver> Reactor<D> {
                 Received::Nothing => return,
             }
             if failures == FAILURES {
-                let core = &mut self.stage.core;
+                let core = &mut self.core;
                 if let Some(more) = core.rates.sockets.allows(core.now()) {
                     log::error!(
                         "socket {id}: receiving fails again and again; it waits for the next event{more}"
                     );
                 }
-                if let Some(socket) = core.sockets.get_mut(id) {
+                if let Some(socket) = core.datagrams.get_mut(id) {
                     socket.readable = false;
                 }
                 return;
@@ -162,18 +163,19 @@ impl<D: Driver> Reactor<D> {
                 break;
             }
         }
-        self.stage.core.receive_later(id);
+        self.core.receive_later(id);
     }
 
     /// Receives one datagram and hands it over.
     fn receive_once(&mut self, id: SocketId) -> Received {
-        let Self { driver, ports, stage, .. } = self;
-        let core = &mut stage.core;
-        let Some(socket) = core.sockets.get_mut(id) else { return Received::Nothing };
+        let Self { driver, datagram_sockets, core, callbacks, .. } = self;
+        let Some(socket) = core.datagrams.get_mut(id) else { return Received::Nothing };
         let service = socket.service;
         let longest = core.services[service as usize].limits.max_datagram;
-        let Some((port, landing, from)) = ports.landing(id) else { return Received::Nothing };
-        let len = match driver.receive(&mut port.socket, &mut landing[..longest], from) {
+        let Some((port, read_buffer, from)) = datagram_sockets.read_buffer(id) else {
+            return Received::Nothing;
+        };
+        let len = match driver.receive(&mut port.socket, &mut read_buffer[..longest], from) {
             Ok(len) => len,
             Err(error) => return self.not_received(id, &error),
         };
@@ -189,27 +191,28 @@ impl<D: Driver> Reactor<D> {
         }
         core.stats.datagrams_in += 1;
         core.stats.bytes_in += len as u64;
-        core.sockets.here = id;
+        core.datagrams.current = id;
         let via = port.via;
-        let outcome =
-            stage.run(service, NOBODY, |serve, io| via.datagram(serve, io, id, from, &landing[..len]));
-        stage.core.sockets.here = NO_SOCKET;
-        let handed_over = match outcome {
+        let outcome = callbacks.run(core, service, NO_CONNECTION, |handler, io| {
+            via.datagram(handler, io, id, from, &read_buffer[..len])
+        });
+        core.datagrams.current = NO_SOCKET;
+        let delivered = match outcome {
             Ok(Taken::HandedOver) => true,
             Ok(Taken::Refused) => {
-                stage.core.stats.datagrams_refused += 1;
+                core.stats.datagrams_refused += 1;
                 false
             }
             Err(why) => {
                 if !matches!(why, CloseReason::Panicked(_)) {
-                    log::debug!("{}: a datagram from {from} {why}", stage.name(service));
+                    log::debug!("{}: a datagram from {from} {why}", callbacks.name(service));
                 }
                 true
             }
         };
-        self.after_callback(service, NOBODY, "datagram");
+        self.after_callback(service, NO_CONNECTION, "datagram");
         if self.listeners.single == Some(Single::Awaited) {
-            self.listeners.single = Some(if handed_over { Single::Answered(id) } else { Single::Refused });
+            self.listeners.single = Some(if delivered { Single::Answered(id) } else { Single::Refused });
         }
         self.send_waiting(id);
         Received::Datagram
@@ -220,17 +223,17 @@ impl<D: Driver> Reactor<D> {
     fn not_received(&mut self, id: SocketId, error: &io::Error) -> Received {
         match error.kind() {
             io::ErrorKind::WouldBlock => {
-                if let Some(socket) = self.stage.core.sockets.get_mut(id) {
+                if let Some(socket) = self.core.datagrams.get_mut(id) {
                     socket.readable = false;
                 }
                 Received::Nothing
             }
             io::ErrorKind::Interrupted => {
-                self.stage.core.receive_later(id);
+                self.core.receive_later(id);
                 Received::Nothing
             }
             _ => {
-                self.stage.core.stats.receive_errors += 1;
+                self.core.stats.receive_errors += 1;
                 self.tell(id, &SocketError::Receive(error));
                 Received::Failure
             }
@@ -239,22 +242,21 @@ impl<D: Driver> Reactor<D> {
 
     /// Phase 6, of datagrams.
     pub(super) fn send_queued(&mut self) {
-        let listed = self.stage.core.sockets.to_send.len();
+        let listed = self.core.datagrams.to_send.len();
         for place in 0..listed {
-            let id = self.stage.core.sockets.to_send[place];
-            self.stage.core.sockets.sends_now(id);
+            let id = self.core.datagrams.to_send[place];
+            self.core.datagrams.sends_now(id);
             self.send_waiting(id);
         }
-        self.stage.core.sockets.to_send.drain(..listed);
+        self.core.datagrams.to_send.drain(..listed);
     }
 
     /// Sends what waits on one socket, as much as the system takes and its
     /// share of the turn allows.
     pub(super) fn send_waiting(&mut self, id: SocketId) {
         loop {
-            let Self { driver, ports, stage, .. } = self;
-            let core = &mut stage.core;
-            let Some(socket) = core.sockets.get_mut(id) else { return };
+            let Self { driver, datagram_sockets, core, .. } = self;
+            let Some(socket) = core.datagrams.get_mut(id) else { return };
             if !socket.has_waiting() {
                 return;
             }
@@ -266,7 +268,7 @@ impl<D: Driver> Reactor<D> {
             if !socket.may_send(core.stats.turns, share) {
                 return core.send_later(id);
             }
-            let (Some(letter), Some(port)) = (socket.first(), ports.get_mut(id)) else { return };
+            let (Some(letter), Some(port)) = (socket.first(), datagram_sockets.get_mut(id)) else { return };
             match driver.send_to(&mut port.socket, &letter.to, &letter.data) {
                 Ok(()) => {
                     core.stats.datagrams_out += 1;
@@ -284,11 +286,10 @@ impl<D: Driver> Reactor<D> {
     /// Offers all that waits on a socket which closes: what the system said of
     /// it before may be over, and no share of a turn counts any more.
     fn offer_once_more(&mut self, id: SocketId) {
-        let Self { driver, ports, stage, .. } = self;
-        let core = &mut stage.core;
-        let Some(port) = ports.get_mut(id) else { return };
+        let Self { driver, datagram_sockets, core, .. } = self;
+        let Some(port) = datagram_sockets.get_mut(id) else { return };
         let mut interruptions = 0;
-        while let Some(letter) = core.sockets.get_mut(id).and_then(|socket| socket.first()) {
+        while let Some(letter) = core.datagrams.get_mut(id).and_then(|socket| socket.first()) {
             match driver.send_to(&mut port.socket, &letter.to, &letter.data) {
                 Ok(()) => {
                     core.stats.datagrams_out += 1;
@@ -302,30 +303,30 @@ impl<D: Driver> Reactor<D> {
                 Err(_) => core.stats.datagrams_unsent += 1,
             }
             interruptions = 0;
-            core.sockets.take_first(id);
+            core.datagrams.take_first(id);
         }
     }
 
     /// The first that waits has left, or is lost.
     fn drop_first(&mut self, id: SocketId, error: Option<&io::Error>) {
-        let core = &mut self.stage.core;
-        let Some(letter) = core.sockets.take_first(id) else { return };
+        let core = &mut self.core;
+        let Some(letter) = core.datagrams.take_first(id) else { return };
         core.after_sending(id);
         if let Some(error) = error {
             core.stats.datagrams_unsent += 1;
             self.tell(id, &SocketError::Send { to: &letter.to, len: letter.data.len(), error });
         }
-        self.stage.core.sockets.reuse(letter);
+        self.core.datagrams.reuse(letter);
     }
 
     /// The system has taken nothing for too long: unless it takes some when
     /// asked once more, what waits is lost.
     pub(super) fn give_up_sending(&mut self, id: SocketId) {
-        let Some(socket) = self.stage.core.sockets.get_mut(id) else { return };
+        let Some(socket) = self.core.datagrams.get_mut(id) else { return };
         socket.stalled = None;
         socket.writable = true;
         self.send_waiting(id);
-        let Some(socket) = self.stage.core.sockets.get_mut(id) else { return };
+        let Some(socket) = self.core.datagrams.get_mut(id) else { return };
         if socket.writable || !socket.has_waiting() {
             return;
         }
@@ -342,13 +343,13 @@ impl<D: Driver> Reactor<D> {
 
     /// Phase 7, of datagrams.
     pub(super) fn tell_drained_sockets(&mut self) {
-        let listed = self.stage.core.sockets.to_drain.len();
+        let listed = self.core.datagrams.to_drain.len();
         for place in 0..listed {
-            let id = self.stage.core.sockets.to_drain[place];
-            self.stage.core.sockets.drained_now(id);
+            let id = self.core.datagrams.to_drain[place];
+            self.core.datagrams.drained_now(id);
             self.with_socket(id, "drained", |via, serve, io| via.drained(serve, io, id));
         }
-        self.stage.core.sockets.to_drain.drain(..listed);
+        self.core.datagrams.to_drain.drain(..listed);
     }
 
     /// Runs a callback of a socket; what it sends is on the list.
@@ -356,21 +357,21 @@ impl<D: Driver> Reactor<D> {
         &mut self,
         id: SocketId,
         what: &'static str,
-        callback: impl FnOnce(&dyn ServeDatagrams, &mut dyn Serve, &mut Io<'_>),
+        callback: impl FnOnce(&dyn ServeDatagrams, &mut dyn ErasedHandler, &mut Io<'_>),
     ) {
-        let Some(socket) = self.stage.core.sockets.get_mut(id) else { return };
+        let Some(socket) = self.core.datagrams.get_mut(id) else { return };
         let service = socket.service;
-        let Some(via) = self.ports.get(id).map(|port| port.via) else { return };
-        self.with_service(service, what, |serve, io| callback(via, serve, io));
+        let Some(via) = self.datagram_sockets.get(id).map(|port| port.via) else { return };
+        self.with_service(service, what, |handler, io| callback(via, handler, io));
     }
 
-    // Ending
+    // RunState
 
     /// What has arrived is to be answered; its event may still be on its way.
     pub(super) fn drain_sockets(&mut self) {
-        let core = &mut self.stage.core;
-        for key in core.sockets.table.keys() {
-            if let Some(socket) = core.sockets.table.get_mut(key) {
+        let core = &mut self.core;
+        for key in core.datagrams.table.keys() {
+            if let Some(socket) = core.datagrams.table.get_mut(key) {
                 socket.readable = true;
             }
             core.receive_later(SocketId(key));
@@ -380,7 +381,7 @@ impl<D: Driver> Reactor<D> {
     /// Closes the sockets on which nothing more has been found and nothing
     /// waits; all of them, if `at_once`.
     pub(super) fn close_sockets(&mut self, at_once: bool) {
-        let sockets = &self.stage.core.sockets.table;
+        let sockets = &self.core.datagrams.table;
         let quiet: Vec<SocketId> = sockets
             .iter()
             .filter(|(_, socket)| at_once || !socket.readable && !socket.has_waiting())

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::conn::{Flags, NO_SESSION};
-use crate::core::NOBODY;
+use crate::core::NO_CONNECTION;
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
 use crate::io::Io;
 use crate::moment::Moment;
-use crate::service::Serve;
+use crate::service::ErasedHandler;
 
 impl<D: Driver> Reactor<D> {
     /// Runs a callback of a connection that has a session; ends the
@@ -20,17 +20,18 @@ impl<D: Driver> Reactor<D> {
         &mut self,
         id: ConnId,
         what: &'static str,
-        callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>, u32) -> Result<R, BoxError>,
+        callback: impl FnOnce(&mut dyn ErasedHandler, &mut Io<'_>, u32) -> Result<R, BoxError>,
     ) -> Option<R> {
-        let conn = self.stage.core.conns.get(id.0)?;
+        let conn = self.core.conns.get(id.0)?;
         let (service, session) = (conn.service, conn.session);
         if session == NO_SESSION {
             return None;
         }
-        let outcome = self.stage.run(service, id, |serve, io| callback(serve, io, session));
+        let outcome =
+            self.callbacks.run(&mut self.core, service, id, |handler, io| callback(handler, io, session));
         self.after_callback(service, id, what);
-        let value = outcome.map_err(|why| self.stage.core.end(id, why)).ok();
-        self.settle(id);
+        let value = outcome.map_err(|why| self.core.end(id, why)).ok();
+        self.flush_or_defer(id);
         value
     }
 
@@ -39,32 +40,32 @@ impl<D: Driver> Reactor<D> {
         &mut self,
         service: u16,
         what: &'static str,
-        callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>),
+        callback: impl FnOnce(&mut dyn ErasedHandler, &mut Io<'_>),
     ) {
         // Its panic is counted and logged, and ends nothing.
-        let _ = self.stage.run(service, NOBODY, |serve, io| {
-            callback(serve, io);
+        let _ = self.callbacks.run(&mut self.core, service, NO_CONNECTION, |handler, io| {
+            callback(handler, io);
             Ok(())
         });
-        self.after_callback(service, NOBODY, what);
+        self.after_callback(service, NO_CONNECTION, what);
     }
 
     /// Sends what a callback wrote to its own connection: at once, or with
     /// everybody's at the end of the turn once messages cross. True if there
     /// may be more to read.
     #[inline(never)]
-    pub(super) fn settle(&mut self, id: ConnId) -> bool {
-        let core = &mut self.stage.core;
-        core.hand.close();
-        if !core.hand.is_empty()
-            && let Some(readable) = self.send_hand(id)
+    pub(super) fn flush_or_defer(&mut self, id: ConnId) -> bool {
+        let core = &mut self.core;
+        core.direct.revoke();
+        if !core.direct.is_empty()
+            && let Some(readable) = self.write_direct(id)
         {
             return readable;
         }
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
         if conn.has(Flags::DIRTY) {
-            if core.crossed {
+            if core.cross_writes {
                 core.flush_later(id);
             } else {
                 self.flush(id);
@@ -76,31 +77,31 @@ impl<D: Driver> Reactor<D> {
 
     /// Names a callback that kept everybody waiting.
     #[inline]
-    pub(super) fn after_callback(&mut self, service: u16, here: ConnId, what: &'static str) {
+    pub(super) fn after_callback(&mut self, service: u16, current: ConnId, what: &'static str) {
         let took = took(&self.driver, &mut self.clock, self.slow_after);
-        self.warn_if_slow(service, here, what, took);
+        self.warn_if_slow(service, current, what, took);
     }
 
     /// The same when the time that it took is known, if it was too long.
     #[inline]
-    pub(super) fn warn_if_slow(&mut self, service: u16, here: ConnId, what: &'static str, took: u64) {
+    pub(super) fn warn_if_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: u64) {
         if took > 0 {
-            self.warn_of_slow(service, here, what, Duration::from_nanos(took));
+            self.warn_of_slow(service, current, what, Duration::from_nanos(took));
         }
     }
 
     #[cold]
-    fn warn_of_slow(&mut self, service: u16, here: ConnId, what: &'static str, took: Duration) {
-        self.stage.core.stats.slow += 1;
+    fn warn_of_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: Duration) {
+        self.core.stats.slow += 1;
         // What others do from now on in this turn is not as old as the turn.
-        self.stage.core.moment = self.clock;
-        let core = &mut self.stage.core;
+        self.core.moment = self.clock;
+        let core = &mut self.core;
         let Some(more) = core.rates.slow.allows(core.now()) else { return };
-        let name = self.stage.name(service);
-        if here == NOBODY {
+        let name = self.callbacks.name(service);
+        if current == NO_CONNECTION {
             log::warn!("{name}: `{what}` took {took:?}; everybody else waited{more}");
         } else {
-            log::warn!("{name}: `{what}` of connection {here} took {took:?}; everybody else waited{more}");
+            log::warn!("{name}: `{what}` of connection {current} took {took:?}; everybody else waited{more}");
         }
     }
 }

@@ -4,55 +4,55 @@ use std::io::{self, IoSlice};
 
 use super::Reactor;
 use crate::buffer::{OutQueue, PIECES};
-use crate::burst::Burst;
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::driver::Driver;
 use crate::id::ConnId;
+use crate::shared_output::SharedOutput;
 
 impl<D: Driver> Reactor<D> {
     /// Phase 6. What still waits when a connection has had its one write is
     /// written in the next turn.
     pub(super) fn flush_queued(&mut self) {
-        if !self.stage.core.sockets.to_send.is_empty() {
+        if !self.core.datagrams.to_send.is_empty() {
             self.send_queued();
         }
-        if self.stage.core.to_flush.is_empty() {
+        if self.core.to_flush.is_empty() {
             return;
         }
-        std::mem::swap(&mut self.batch, &mut self.stage.core.to_flush);
+        std::mem::swap(&mut self.batch, &mut self.core.to_flush);
         for place in 0..self.batch.len() {
             let id = self.batch[place];
-            if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
+            if let Some(conn) = self.core.conns.get_mut(id.0) {
                 conn.unset(Flags::IN_FLUSH_LIST);
                 self.flush(id);
             }
         }
         self.batch.clear();
-        self.stage.core.burst.clear();
+        self.core.shared.clear();
     }
 
     /// Writes what the callback in hand left for its own connection, which has
     /// nothing queued. What the system does not take is queued. `Some` when
     /// nothing else follows from it: whether there may be more to read.
     #[inline]
-    pub(super) fn send_hand(&mut self, id: ConnId) -> Option<bool> {
-        let core = &mut self.stage.core;
+    pub(super) fn write_direct(&mut self, id: ConnId) -> Option<bool> {
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0).filter(|conn| conn.phase != Phase::Dead) else {
-            core.hand.empty();
+            core.direct.clear();
             return None;
         };
-        if core.crossed || conn.out.is_some() || !conn.has(Flags::WRITABLE) {
-            core.queue_hand(id, 0);
+        if core.cross_writes || conn.out.is_some() || !conn.has(Flags::WRITABLE) {
+            core.queue_direct(id, 0);
             return None;
         }
-        let socket = self.sockets.get_mut(id.0.slot as usize)?.as_mut()?;
-        match self.driver.write(socket, &[IoSlice::new(core.hand.bytes())]) {
-            Ok(written) if written == core.hand.len() => {
+        let socket = self.streams.get_mut(id.0.slot as usize)?.as_mut()?;
+        match self.driver.write(socket, &[IoSlice::new(core.direct.bytes())]) {
+            Ok(written) if written == core.direct.len() => {
                 core.stats.bytes_out += written as u64;
                 conn.last_activity = core.moment;
                 let done = conn.is_plain().then_some(conn.has(Flags::READABLE));
-                core.hand.empty();
+                core.direct.clear();
                 if done.is_none() {
                     self.after_write(id, false);
                 }
@@ -69,8 +69,8 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     #[inline(never)]
     pub(super) fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
-        let core = &mut self.stage.core;
-        core.queue_hand(id, *outcome.as_ref().unwrap_or(&0));
+        let core = &mut self.core;
+        core.queue_direct(id, *outcome.as_ref().unwrap_or(&0));
         // Its edge, or the next turn, brings us back.
         if let Some(conn) = core.conns.get_mut(id.0) {
             conn.unset(Flags::DIRTY);
@@ -91,7 +91,7 @@ impl<D: Driver> Reactor<D> {
     /// Writes what has waited for too long, though no event has told of room.
     #[cold]
     pub(super) fn offer_again(&mut self, id: ConnId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.set(Flags::WRITABLE);
         core.stats.stalls_checked += 1;
@@ -101,17 +101,17 @@ impl<D: Driver> Reactor<D> {
     /// Writes once what is queued, as much as the system takes, and ends our
     /// side if that was the last of it.
     pub(super) fn flush(&mut self, id: ConnId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::DIRTY);
         let Some(queue) = &mut conn.out else { return self.end_output(id) };
-        let socket = self.sockets.get_mut(id.0.slot as usize).and_then(Option::as_mut);
+        let socket = self.streams.get_mut(id.0.slot as usize).and_then(Option::as_mut);
         // Without room, its edge will bring us back.
         let is_written = conn.flags.has(Flags::WRITABLE) && conn.phase != Phase::Dead;
-        let Some(socket) = socket.filter(|_| is_written) else { return queue.settle(&core.burst) };
-        let outcome = write(&mut self.driver, socket, queue, &core.burst);
+        let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
+        let outcome = write(&mut self.driver, socket, queue, &core.shared);
         queue.advance(outcome.as_ref().map_or(0, |(written, _)| *written));
-        queue.settle(&core.burst);
+        queue.detach(&core.shared);
         match outcome {
             Ok((written, short)) => {
                 let is_all = queue.len() == 0;
@@ -130,7 +130,7 @@ impl<D: Driver> Reactor<D> {
 
     /// After a write: what follows from what is left.
     fn after_write(&mut self, id: ConnId, blocked: bool) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         if blocked {
             conn.unset(Flags::WRITABLE);
@@ -151,7 +151,7 @@ impl<D: Driver> Reactor<D> {
 
     #[cold]
     fn not_written(&mut self, id: ConnId, error: io::Error) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         match error.kind() {
             io::ErrorKind::WouldBlock => {
                 if let Some(conn) = core.conns.get_mut(id.0) {
@@ -163,16 +163,16 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// With everything written: our FIN, if that is wished, and what follows
+    /// With everything written: our FIN, if it was asked for, and what follows
     /// from it.
     fn end_output(&mut self, id: ConnId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         match conn.phase {
             Phase::Live if !conn.has(Flags::FINISHING) || conn.has(Flags::FIN_SENT) => {}
             Phase::Live if conn.has(Flags::PEER_DONE) => {
                 core.end(id, CloseReason::Finished);
-                core.bury(id);
+                core.mark_dead(id);
             }
             Phase::Live => {
                 self.send_fin(id);
@@ -180,13 +180,13 @@ impl<D: Driver> Reactor<D> {
             Phase::Closing => {
                 let linger = core.services[conn.service as usize].limits.linger;
                 if conn.has(Flags::PEER_DONE.union(Flags::PIPE)) || linger.is_zero() {
-                    core.bury(id);
+                    core.mark_dead(id);
                     return;
                 }
                 if !conn.has(Flags::FIN_SENT) && !self.send_fin(id) {
                     return;
                 }
-                let core = &mut self.stage.core;
+                let core = &mut self.core;
                 let Some(conn) = core.conns.get_mut(id.0) else { return };
                 conn.phase = Phase::Lingering;
                 conn.stalled_since = core.moment;
@@ -200,9 +200,9 @@ impl<D: Driver> Reactor<D> {
 
     /// Sends our FIN. False if a signal came first: the next turn tries again.
     fn send_fin(&mut self, id: ConnId) -> bool {
-        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return true };
+        let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return true };
         let outcome = self.driver.shutdown(socket);
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return true };
         if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
             core.flush_later(id);
@@ -226,13 +226,13 @@ fn write<D: Driver>(
     driver: &mut D,
     socket: &mut D::Stream,
     queue: &OutQueue,
-    burst: &Burst,
+    shared: &SharedOutput,
 ) -> io::Result<(usize, bool)> {
-    let (written, offered) = if let Some(piece) = queue.only_piece(burst) {
+    let (written, offered) = if let Some(piece) = queue.only_piece(shared) {
         (driver.write(socket, &[IoSlice::new(piece)])?, piece.len())
     } else {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(burst, &mut pieces);
+        let count = queue.pieces(shared, &mut pieces);
         (driver.write(socket, &pieces[..count])?, pieces[..count].iter().map(|piece| piece.len()).sum())
     };
     if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok((written, written < offered)) }

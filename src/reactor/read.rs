@@ -17,9 +17,9 @@ struct Delivery {
     service: u16,
     session: u32,
     /// What the handler had left.
-    kept: Option<Box<BytesMut>>,
+    leftover: Option<Box<BytesMut>>,
     /// How many bytes before those it took of a frame that is not complete.
-    taken_ahead: u32,
+    partial: u32,
     /// How many bytes the read buffer holds behind that.
     count: usize,
     /// The handler has not taken any input yet.
@@ -36,8 +36,8 @@ impl Delivery {
         Self {
             service: conn.service,
             session: conn.session,
-            kept: conn.kept.take(),
-            taken_ahead: std::mem::take(&mut conn.taken_ahead),
+            leftover: conn.leftover.take(),
+            partial: std::mem::take(&mut conn.partial),
             count,
             is_first_frame,
         }
@@ -48,15 +48,15 @@ impl<D: Driver> Reactor<D> {
     /// Phase 3. What comes onto the list meanwhile is for the next turn.
     #[inline]
     pub(super) fn read_ready(&mut self) {
-        let core = &self.stage.core;
-        if core.to_establish.len() | core.to_check.len() | core.sockets.to_receive.len() > 0 {
+        let core = &self.core;
+        if core.to_establish.len() | core.to_check.len() | core.datagrams.to_receive.len() > 0 {
             self.before_reading();
         }
-        let listed = self.stage.core.to_read.len();
+        let listed = self.core.to_read.len();
         for place in 0..listed {
-            self.read(self.stage.core.to_read[place]);
+            self.read(self.core.to_read[place]);
         }
-        let list = &mut self.stage.core.to_read;
+        let list = &mut self.core.to_read;
         if list.len() == listed {
             list.clear();
         } else {
@@ -67,13 +67,13 @@ impl<D: Driver> Reactor<D> {
     /// What comes first in phase 3, and in few turns.
     #[inline(never)]
     fn before_reading(&mut self) {
-        if !self.stage.core.to_establish.is_empty() {
+        if !self.core.to_establish.is_empty() {
             self.establish();
         }
-        if !self.stage.core.to_check.is_empty() {
+        if !self.core.to_check.is_empty() {
             self.check_hangups();
         }
-        if !self.stage.core.sockets.to_receive.is_empty() {
+        if !self.core.datagrams.to_receive.is_empty() {
             self.receive_ready();
         }
     }
@@ -84,18 +84,17 @@ impl<D: Driver> Reactor<D> {
     /// is out of the ordinary leads elsewhere.
     #[inline(always)]
     fn read(&mut self, id: ConnId) {
-        let Self { driver, stage, sockets, input, .. } = self;
-        let core = &mut stage.core;
+        let Self { driver, core, callbacks, streams, input, .. } = self;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         // Once, and not before each read: what puts it on the list meanwhile
         // would be forgotten, and put it there a second time.
         conn.unset(Flags::IN_READ_LIST);
-        if !conn.is_calm() {
+        if !conn.can_fast_path() {
             return self.read_on(id, 0);
         }
         let (service, session) = (conn.service, conn.session);
         let limits = &core.services[service as usize].limits;
-        let Some(Some(socket)) = sockets.get_mut(id.0.slot as usize) else { return };
+        let Some(Some(socket)) = streams.get_mut(id.0.slot as usize) else { return };
         let room = input.room(limits.read_budget);
         let asked = room.len();
         let count = match driver.read(socket, room) {
@@ -108,34 +107,33 @@ impl<D: Driver> Reactor<D> {
         }
         conn.last_activity = core.moment;
         core.stats.bytes_in += count as u64;
-        if !core.crossed {
-            core.hand.open(limits.high_mark);
+        if !core.cross_writes {
+            core.direct.grant(limits.high_mark);
         }
-        core.taken_ahead = 0;
-        input.land(count);
-        if let Err(why) = stage.run(service, id, |serve, io| serve.data(io, session, input)) {
+        core.partial = 0;
+        input.filled(count);
+        if let Err(why) = callbacks.run(core, service, id, |handler, io| handler.data(io, session, input)) {
             return self.failed(service, id, count, why);
         }
         let took = took(driver, &mut self.clock, self.slow_after);
-        let core = &mut stage.core;
-        let is_plain = input.is_taken() && core.taken_ahead == 0 && core.hand.is_open();
+        let is_plain = input.is_taken() && core.partial == 0 && core.direct.is_granted();
         let more = if took > 0 || !is_plain {
             self.warn_if_slow(service, id, "data", took);
-            self.handed_over(id, count, 0, false)
+            self.delivered(id, count, 0, false)
         } else {
-            core.hand.close();
-            if core.hand.is_empty() {
+            core.direct.revoke();
+            if core.direct.is_empty() {
                 !is_short
             } else {
-                match driver.write(socket, &[IoSlice::new(core.hand.bytes())]) {
-                    Ok(written) if written == core.hand.len() => {
-                        core.hand.empty();
+                match driver.write(socket, &[IoSlice::new(core.direct.bytes())]) {
+                    Ok(written) if written == core.direct.len() => {
+                        core.direct.clear();
                         core.stats.bytes_out += written as u64;
                         !is_short
                     }
                     outcome => {
                         self.queue_rest(id, outcome);
-                        self.settle(id)
+                        self.flush_or_defer(id)
                     }
                 }
             }
@@ -149,8 +147,8 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     fn failed(&mut self, service: u16, id: ConnId, count: usize, why: CloseReason) {
         self.after_callback(service, id, "data");
-        self.stage.core.end(id, why);
-        if self.handed_over(id, count, 0, false) {
+        self.core.end(id, why);
+        if self.delivered(id, count, 0, false) {
             self.read_on(id, count);
         }
     }
@@ -165,10 +163,10 @@ impl<D: Driver> Reactor<D> {
     /// Reads once, if the connection wants it, and hands over what came. True
     /// if it may be read again: there may be more.
     fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
         if !conn.wants_input() {
-            return self.hand_back(id);
+            return self.redeliver(id);
         }
         let limits = &core.services[conn.service as usize].limits;
         let budget = limits.read_budget - *taken;
@@ -176,7 +174,7 @@ impl<D: Driver> Reactor<D> {
             core.read_later(id);
             return false;
         }
-        let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { return false };
+        let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return false };
         let room = self.input.room(budget);
         let asked = room.len();
         let count = match self.driver.read(socket, room) {
@@ -195,7 +193,7 @@ impl<D: Driver> Reactor<D> {
         *taken += count;
         core.stats.bytes_in += count as u64;
         if conn.has(Flags::PIPE)
-            && let Some(child) = conn.pay(count)
+            && let Some(child) = conn.take_backlog(count)
         {
             core.children.to_tell.push(child);
             core.listed = true;
@@ -205,15 +203,15 @@ impl<D: Driver> Reactor<D> {
         }
         conn.last_activity = core.moment;
         let delivery = Delivery::prepare(conn, count);
-        self.hand_over(id, delivery)
+        self.deliver(id, delivery)
     }
 
     /// Of a connection that is not to be read now: hands over what the
     /// handler had left when it paused, if it has resumed since. True if it
     /// may be read then.
     #[cold]
-    fn hand_back(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return false };
+    fn redeliver(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return false };
         if !conn.has(Flags::RESUMED) || conn.has(Flags::PAUSED) {
             return false;
         }
@@ -222,66 +220,68 @@ impl<D: Driver> Reactor<D> {
             return true;
         }
         let delivery = Delivery::prepare(conn, 0);
-        self.hand_over(id, delivery);
+        self.deliver(id, delivery);
         true
     }
 
     /// Hands over input, keeps what the handler leaves, and flushes what it
     /// wrote. True if there may be more to read.
     #[inline(never)]
-    fn hand_over(&mut self, id: ConnId, delivery: Delivery) -> bool {
-        if delivery.kept.is_some() {
-            return self.hand_over_behind(id, delivery);
+    fn deliver(&mut self, id: ConnId, delivery: Delivery) -> bool {
+        if delivery.leftover.is_some() {
+            return self.deliver_appended(id, delivery);
         }
-        let Delivery { service, session, taken_ahead, count, is_first_frame, .. } = delivery;
-        self.input.land(count);
-        self.stage.core.taken_ahead = 0;
+        let Delivery { service, session, partial, count, is_first_frame, .. } = delivery;
+        self.input.filled(count);
+        self.core.partial = 0;
         let input = &mut self.input;
-        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, input));
+        let outcome =
+            self.callbacks.run(&mut self.core, service, id, |handler, io| handler.data(io, session, input));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
-            self.stage.core.end(id, why);
+            self.core.end(id, why);
         }
-        self.handed_over(id, count, taken_ahead, is_first_frame)
+        self.delivered(id, count, partial, is_first_frame)
     }
 
     /// What follows when the handler was shown the read buffer.
     #[inline(never)]
-    fn handed_over(&mut self, id: ConnId, count: usize, taken_ahead: u32, is_first_frame: bool) -> bool {
-        if !self.input.is_taken() || self.stage.core.taken_ahead > 0 {
-            let (left, before) = (self.input.leftover(), count + taken_ahead as usize);
-            self.stage.core.keep(id, left, before, taken_ahead > 0, is_first_frame);
+    fn delivered(&mut self, id: ConnId, count: usize, partial: u32, is_first_frame: bool) -> bool {
+        if !self.input.is_taken() || self.core.partial > 0 {
+            let (left, before) = (self.input.leftover(), count + partial as usize);
+            self.core.keep(id, left, before, partial > 0, is_first_frame);
         }
-        self.settle(id)
+        self.flush_or_defer(id)
     }
 
     /// The same, behind what the handler had left.
     #[inline(never)]
-    fn hand_over_behind(&mut self, id: ConnId, delivery: Delivery) -> bool {
-        let Delivery { service, session, kept, taken_ahead, count, is_first_frame } = delivery;
-        let mut kept = kept.unwrap_or_default();
+    fn deliver_appended(&mut self, id: ConnId, delivery: Delivery) -> bool {
+        let Delivery { service, session, leftover, partial, count, is_first_frame } = delivery;
+        let mut leftover = leftover.unwrap_or_default();
         let input = &mut self.input;
-        input.land(count);
-        let before = input.lend(&mut kept) + taken_ahead as usize;
-        self.stage.core.taken_ahead = 0;
-        let outcome = self.stage.run(service, id, |serve, io| serve.data(io, session, input));
-        input.take_back(&mut kept);
+        input.filled(count);
+        let before = input.lend(&mut leftover) + partial as usize;
+        self.core.partial = 0;
+        let outcome =
+            self.callbacks.run(&mut self.core, service, id, |handler, io| handler.data(io, session, input));
+        input.take_back(&mut leftover);
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
-            self.stage.core.end(id, why);
+            self.core.end(id, why);
         }
-        let left = Some(kept).filter(|kept| !kept.is_empty());
-        if left.is_some() || self.stage.core.taken_ahead > 0 {
-            self.stage.core.keep(id, left, before, true, is_first_frame);
+        let left = Some(leftover).filter(|leftover| !leftover.is_empty());
+        if left.is_some() || self.core.partial > 0 {
+            self.core.keep(id, left, before, true, is_first_frame);
         }
-        self.settle(id)
+        self.flush_or_defer(id)
     }
 
     /// A read that gave nothing: the end, or an error.
     #[inline(never)]
     fn nothing_read(&mut self, id: ConnId, outcome: io::Result<usize>) {
         let Err(error) = outcome else { return self.end_of_input(id) };
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         match error.kind() {
             io::ErrorKind::WouldBlock => {
                 if let Some(conn) = core.conns.get_mut(id.0) {
@@ -296,21 +296,22 @@ impl<D: Driver> Reactor<D> {
     /// The peer's FIN: the last call with input, if it is still wanted.
     #[inline(never)]
     pub(super) fn end_of_input(&mut self, id: ConnId) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::READABLE);
         conn.set(Flags::PEER_DONE);
         match conn.phase {
             Phase::Live => {}
-            Phase::Lingering => return core.bury(id),
+            Phase::Lingering => return core.mark_dead(id),
             // Once all is written it is over.
             Phase::Connecting | Phase::Closing | Phase::Dead => return,
         }
         conn.unset(Flags::AWAITS_FIRST_FRAME);
-        conn.taken_ahead = 0;
-        let mut rest = conn.kept.take().unwrap_or_default();
-        let outcome = self.with_session(id, "eof", |serve, io, session| serve.eof(io, session, &mut rest));
-        let core = &mut self.stage.core;
+        conn.partial = 0;
+        let mut rest = conn.leftover.take().unwrap_or_default();
+        let outcome =
+            self.with_session(id, "eof", |handler, io, session| handler.eof(io, session, &mut rest));
+        let core = &mut self.core;
         let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::FIN_SENT));
         if outcome == Some(AfterEof::Finish) || finished_first {
             core.end(id, CloseReason::Finished);
@@ -325,8 +326,8 @@ impl<D: Driver> Reactor<D> {
     /// unless a reset has destroyed it, what is unread; unless nobody wants it.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
-        for id in std::mem::take(&mut self.stage.core.to_check) {
-            let Some(conn) = self.stage.core.conns.get(id.0) else { continue };
+        for id in std::mem::take(&mut self.core.to_check) {
+            let Some(conn) = self.core.conns.get(id.0) else { continue };
             let is_read = !conn.has(Flags::PEER_DONE.union(Flags::PAUSED));
             if is_read || !conn.is_live() || conn.has(Flags::FIN_SENT) {
                 continue;
@@ -336,26 +337,26 @@ impl<D: Driver> Reactor<D> {
                 continue;
             }
             let lacks_nothing = conn.child().is_some() && conn.out.is_none();
-            let Some(Some(socket)) = self.sockets.get_mut(id.0.slot as usize) else { continue };
+            let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { continue };
             match self.driver.is_hung_up(socket) {
                 Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.stage.core.check_hangup_later(id);
+                    self.core.check_hangup_later(id);
                 }
                 // A child that takes no more input has lost none, if none waits.
-                Err(_) if lacks_nothing => self.stage.core.bury(id),
+                Err(_) if lacks_nothing => self.core.mark_dead(id),
                 Err(error) => self.broken(id, error),
             }
         }
     }
 
     pub(super) fn broken(&mut self, id: ConnId, error: io::Error) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         match core.conns.get(id.0).map(|conn| conn.phase) {
             // Everything was written and told; how the peer leaves is its own affair.
-            Some(Phase::Lingering) => core.bury(id),
-            Some(_) => core.kill(id, CloseReason::Io(error)),
+            Some(Phase::Lingering) => core.mark_dead(id),
+            Some(_) => core.fail(id, CloseReason::Io(error)),
             None => {}
         }
     }

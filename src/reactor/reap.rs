@@ -3,7 +3,7 @@
 use super::Reactor;
 use crate::close::CloseReason;
 use crate::conn::{Flags, NO_SESSION, Phase};
-use crate::core::NOBODY;
+use crate::core::NO_CONNECTION;
 use crate::driver::{Closing, Driver};
 use crate::id::ConnId;
 
@@ -12,16 +12,16 @@ impl<D: Driver> Reactor<D> {
     /// list of this turn could still name them.
     #[inline]
     pub(super) fn reap(&mut self) {
-        if !self.stage.core.to_drain.is_empty() {
+        if !self.core.to_drain.is_empty() {
             self.tell_drained();
         }
-        if !self.stage.core.sockets.to_drain.is_empty() {
+        if !self.core.datagrams.to_drain.is_empty() {
             self.tell_drained_sockets();
         }
-        if !self.stage.core.to_reap.is_empty() {
+        if !self.core.to_reap.is_empty() {
             self.reap_listed();
         }
-        if !self.stage.core.children.to_tell.is_empty() {
+        if !self.core.children.to_tell.is_empty() {
             self.tell_exits();
         }
     }
@@ -30,26 +30,26 @@ impl<D: Driver> Reactor<D> {
         // What ends while others are told of their end is for the next turn: a
         // handler that begins anew what it ends would keep this one from its
         // end. When everything is dropped, nothing can be begun any more.
-        let mut listed = self.stage.core.to_reap.len();
+        let mut listed = self.core.to_reap.len();
         let mut place = 0;
         while place < listed {
-            self.reap_one(self.stage.core.to_reap[place]);
+            self.reap_one(self.core.to_reap[place]);
             place += 1;
-            if self.stage.core.is_over {
-                listed = self.stage.core.to_reap.len();
+            if self.core.is_over {
+                listed = self.core.to_reap.len();
             }
         }
-        self.stage.core.to_reap.drain(..listed);
+        self.core.to_reap.drain(..listed);
     }
 
     fn tell_drained(&mut self) {
-        std::mem::swap(&mut self.batch, &mut self.stage.core.to_drain);
+        std::mem::swap(&mut self.batch, &mut self.core.to_drain);
         for place in 0..self.batch.len() {
             let id = self.batch[place];
-            if let Some(conn) = self.stage.core.conns.get_mut(id.0) {
-                conn.unset(Flags::OWES_DRAINED);
+            if let Some(conn) = self.core.conns.get_mut(id.0) {
+                conn.unset(Flags::DRAINED_PENDING);
                 if conn.is_live() {
-                    self.with_session(id, "drained", |serve, io, session| serve.drained(io, session));
+                    self.with_session(id, "drained", |handler, io, session| handler.drained(io, session));
                 }
             }
         }
@@ -57,12 +57,12 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn reap_one(&mut self, id: ConnId) {
-        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::IN_REAP_LIST);
-        if conn.has(Flags::OWES_ANSWER) {
+        if conn.has(Flags::CONNECT_PENDING) {
             self.tell_connect_failed(id);
         }
-        let Some(conn) = self.stage.core.conns.get_mut(id.0) else { return };
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         let service = conn.service;
         let session = std::mem::replace(&mut conn.session, NO_SESSION);
         if session != NO_SESSION {
@@ -70,29 +70,29 @@ impl<D: Driver> Reactor<D> {
             self.count(&why);
             log::debug!("connection {id} closed: {why}");
             // Whatever `close` fails with, the connection ends all the same.
-            let _ = self.stage.run(service, id, |serve, io| {
-                serve.close(io, session, &why);
+            let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {
+                handler.close(io, session, &why);
                 Ok(())
             });
             self.after_callback(service, id, "close");
         }
-        let Some(conn) = self.stage.core.conns.get(id.0) else { return };
+        let Some(conn) = self.core.conns.get(id.0) else { return };
         if conn.phase == Phase::Dead {
             let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
-            if let Some(socket) = self.sockets.get_mut(id.0.slot as usize).and_then(Option::take) {
+            if let Some(socket) = self.streams.get_mut(id.0.slot as usize).and_then(Option::take) {
                 self.driver.close(socket, how);
             }
             let child = conn.child();
-            self.stage.core.free(id);
+            self.core.free(id);
             self.resume_accepting();
             if let Some(child) = child {
-                self.stage.core.tell_later(child);
+                self.core.tell_later(child);
             }
         }
     }
 
     fn count(&mut self, why: &CloseReason) {
-        let stats = &mut self.stage.core.stats;
+        let stats = &mut self.core.stats;
         stats.closed += 1;
         match why {
             CloseReason::TimedOut(_) => stats.timed_out += 1,
@@ -104,7 +104,7 @@ impl<D: Driver> Reactor<D> {
 
     /// The connection is there and takes part.
     pub(super) fn is_live(&self, id: ConnId) -> bool {
-        debug_assert_ne!(id, NOBODY, "only connections are asked about");
-        self.stage.core.conns.get(id.0).is_some_and(|conn| conn.is_live())
+        debug_assert_ne!(id, NO_CONNECTION, "only connections are asked about");
+        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::listeners::Failed;
-use crate::core::{Alarm, Ending, Purpose};
+use crate::core::{Alarm, Purpose, RunState};
 use crate::driver::{Driver, Token};
 use crate::error::Error;
 use crate::id::ListenerId;
@@ -18,9 +18,9 @@ impl<D: Driver> Reactor<D> {
     /// A listener whose accept says that it will never work again.
     #[cold]
     pub(super) fn lose_listener(&mut self, id: ListenerId, error: io::Error) {
-        let core = &self.stage.core;
+        let core = &self.core;
         let (now, wait) = (core.moment, core.config.accept_retry);
-        let is_wished = core.config.listen_again.is_some() && self.ending == Ending::Running;
+        let is_wished = core.config.listen_again.is_some() && self.state == RunState::Running;
         let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
         // What it has left in the file system goes with it.
         if let Some(socket) = listener.socket.take() {
@@ -36,13 +36,13 @@ impl<D: Driver> Reactor<D> {
         }
         listener.failed = Some(Failed { since: now, next: now.plus(wait), wait });
         self.watch_failed();
-        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, &error));
+        self.with_service(service, "listener_failed", |handler, io| handler.listener_failed(io, id, &error));
     }
 
     /// Tries to make those again for which it is time.
     #[cold]
     pub(super) fn listen_again(&mut self) {
-        let now = self.stage.core.moment;
+        let now = self.core.moment;
         for id in self.listeners.ids() {
             let listener = self.listeners.table.get(id.0);
             if listener.and_then(|listener| listener.failed.as_ref()).is_some_and(|failed| failed.next <= now)
@@ -54,7 +54,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn try_to_listen(&mut self, id: ListenerId) {
-        let core = &self.stage.core;
+        let core = &self.core;
         let now = core.moment;
         let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
         let (Some(failed), Some(options), Some(at)) =
@@ -94,18 +94,18 @@ impl<D: Driver> Reactor<D> {
         let endpoint = listener.local.map(|at| at.to_string()).unwrap_or_default();
         log::error!("{endpoint}: the listener is given up: {error}");
         let service = listener.service;
-        self.with_service(service, "listener_failed", |serve, io| serve.listener_failed(io, id, &error));
-        let core = &mut self.stage.core;
-        let is_last = self.listeners.is_empty() && core.sockets.table.is_empty();
+        self.with_service(service, "listener_failed", |handler, io| handler.listener_failed(io, id, &error));
+        let core = &mut self.core;
+        let is_last = self.listeners.is_empty() && core.datagrams.table.is_empty();
         if is_last && self.serves_forever && core.config.listen_again.is_some() {
-            core.wish(Ending::ShuttingDown(core.moment.plus(SHUTDOWN_DEADLINE)));
+            core.request(RunState::ShuttingDown(core.moment.plus(SHUTDOWN_DEADLINE)));
             self.lost = Some(Error::Listen { endpoint, source: error });
         }
     }
 
     /// Sets the timer to the next attempt, if there is to be one.
     pub(super) fn watch_failed(&mut self) {
-        let timers = &mut self.stage.core.timers;
+        let timers = &mut self.core.timers;
         if let Some(timer) = self.listeners.again.take() {
             timers.remove(timer);
         }

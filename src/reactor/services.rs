@@ -12,7 +12,7 @@ use crate::handle::{Handle, Inbox};
 use crate::handler::StreamHandler;
 use crate::id::{Bound, ListenerId};
 use crate::limits::Limits;
-use crate::service::{Serve, Streams};
+use crate::service::{ErasedHandler, Streams};
 
 /// A service that was added to a reactor: what [`Reactor::listen`],
 /// [`Reactor::handle`] and [`Reactor::get_mut`] are told.
@@ -47,9 +47,13 @@ impl<D: Driver> Reactor<D> {
         self.add_service(Box::new(Streams::new(handler)), limits)
     }
 
-    pub(super) fn add_service<S>(&mut self, service: Box<dyn Serve>, limits: Limits) -> Result<Service<S>> {
+    pub(super) fn add_service<S>(
+        &mut self,
+        service: Box<dyn ErasedHandler>,
+        limits: Limits,
+    ) -> Result<Service<S>> {
         limits.check()?;
-        let index = self.stage.add(service, limits)?;
+        let index = self.callbacks.add(&mut self.core, service, limits)?;
         Ok(Service { index, home: Arc::clone(&self.inbox), handler: PhantomData })
     }
 
@@ -90,7 +94,7 @@ impl<D: Driver> Reactor<D> {
         if let Err(source) = self.takes_connections(index) {
             return Err(Error::Listen { endpoint: at.to_string(), source });
         }
-        let limit = self.stage.core.config.max_listeners;
+        let limit = self.core.config.max_listeners;
         let make = |token| self.driver.listen(at, options, token);
         self.listeners.open(limit, index, Some(options), at, make)
     }
@@ -138,7 +142,7 @@ impl<D: Driver> Reactor<D> {
     #[must_use]
     pub fn get<S: StreamHandler>(&self, service: &Service<S>) -> &S {
         let index = self.index_of(service).expect("a service of this reactor");
-        self.stage.handler_ref(index).downcast_ref().expect("its index was given out with its type")
+        self.callbacks.handler_ref(index).downcast_ref().expect("its index was given out with its type")
     }
 
     /// The handler of a service, between turns.
@@ -148,12 +152,12 @@ impl<D: Driver> Reactor<D> {
     /// If the service belongs to another reactor.
     pub fn get_mut<S: 'static>(&mut self, service: &Service<S>) -> &mut S {
         let index = self.index_of(service).expect("a service of this reactor");
-        self.stage.handler(index).downcast_mut().expect("its index was given out with its type")
+        self.callbacks.handler(index).downcast_mut().expect("its index was given out with its type")
     }
 
     /// Whether a service can have any; if not, what would be right.
     pub(super) fn takes_connections(&self, service: u16) -> io::Result<()> {
-        if self.stage.takes_connections(service) {
+        if self.callbacks.takes_connections(service) {
             return Ok(());
         }
         let message = "the service was added for datagrams alone; Reactor::add is for both";

@@ -1,4 +1,4 @@
-//! Ending the loop, with or without finishing what is under way.
+//! RunState the loop, with or without finishing what is under way.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Reactor;
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
-use crate::core::Ending;
+use crate::core::RunState;
 use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
 
@@ -15,43 +15,43 @@ impl<D: Driver> Reactor<D> {
     /// does from elsewhere.
     pub fn shutdown(&mut self, deadline: Duration) {
         let at = self.driver.now().plus(deadline);
-        self.stage.core.wish(Ending::ShuttingDown(at));
+        self.core.request(RunState::ShuttingDown(at));
     }
 
     /// At the end of a turn: carries a wish to end on by one step. True when
     /// the end is there.
-    pub(super) fn end_if_wished(&mut self) -> bool {
-        let wish = std::mem::replace(&mut self.stage.core.wish, Ending::Running);
-        let was_running = self.ending == Ending::Running;
-        self.ending.hasten(wish);
-        self.stage.core.is_shutting_down = self.ending != Ending::Running;
-        match self.ending {
-            Ending::Running => return false,
-            Ending::ShuttingDown(_) if was_running => self.begin_shutdown(),
-            Ending::ShuttingDown(deadline) => {
+    pub(super) fn step_shutdown(&mut self) -> bool {
+        let wish = std::mem::replace(&mut self.core.requested, RunState::Running);
+        let was_running = self.state == RunState::Running;
+        self.state.hasten(wish);
+        self.core.is_shutting_down = self.state != RunState::Running;
+        match self.state {
+            RunState::Running => return false,
+            RunState::ShuttingDown(_) if was_running => self.begin_shutdown(),
+            RunState::ShuttingDown(deadline) => {
                 self.close_sockets(false);
-                if self.stage.core.heard >= deadline || self.only_background() {
+                if self.core.observed_until >= deadline || self.only_background() {
                     // What it takes until then (a child that is killed may
                     // take its time to die) is waited for, and not spun on.
-                    self.ending = Ending::Stopping;
+                    self.state = RunState::Stopping;
                     self.drop_everything(true);
                 } else {
                     self.close_the_quiet();
                 }
             }
-            Ending::Stopping => self.drop_everything(true),
+            RunState::Stopping => self.drop_everything(true),
         }
-        let core = &self.stage.core;
+        let core = &self.core;
         let finished = core.conns.iter().all(|(_, conn)| outlives_shutdown(conn))
             && self.listeners.is_empty()
-            && core.sockets.table.is_empty()
+            && core.datagrams.table.is_empty()
             && core.children.table.is_empty();
         if finished {
-            self.ending = Ending::Running;
-            self.stage.core.is_over = false;
-            self.stage.core.is_shutting_down = false;
+            self.state = RunState::Running;
+            self.core.is_over = false;
+            self.core.is_shutting_down = false;
             // What was wished for while it ended has come about with it.
-            self.stage.core.wish = Ending::Running;
+            self.core.requested = RunState::Running;
         }
         finished
     }
@@ -59,15 +59,15 @@ impl<D: Driver> Reactor<D> {
     /// Nobody new comes in; what had connected already is taken in, and
     /// everybody is read once more, so that what has arrived is answered.
     fn begin_shutdown(&mut self) {
-        self.shutdown_since = self.stage.core.moment;
+        self.shutdown_since = self.core.moment;
         self.resume_accepting();
         self.close_listeners();
-        for service in 0..self.stage.count() {
+        for service in 0..self.callbacks.count() {
             #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 65,536")]
-            self.with_service(service as u16, "shutting_down", |serve, io| serve.shutting_down(io));
+            self.with_service(service as u16, "shutting_down", |handler, io| handler.shutting_down(io));
         }
         self.drain_sockets();
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         for key in core.conns.keys() {
             if let Some(conn) = core.conns.get_mut(key)
                 && !conn.has(Flags::PEER_DONE)
@@ -81,8 +81,8 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn only_background(&self) -> bool {
-        let core = &self.stage.core;
-        core.sockets.table.is_empty()
+        let core = &self.core;
+        core.datagrams.table.is_empty()
             && core.children.table.is_empty()
             && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
@@ -93,7 +93,7 @@ impl<D: Driver> Reactor<D> {
     /// something, more may be on its way: closing it at once would reset it,
     /// and could destroy the reply.
     fn close_the_quiet(&mut self) {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         // A pipe ends with its child.
         let concerned =
             |conn: &Conn| conn.is_live() && conn.child().is_none() && !conn.has(Flags::BACKGROUND);
@@ -114,7 +114,7 @@ impl<D: Driver> Reactor<D> {
             if was_busy {
                 core.end(id, CloseReason::Shutdown);
             } else {
-                core.kill(id, CloseReason::Shutdown);
+                core.fail(id, CloseReason::Shutdown);
             }
         }
     }
@@ -122,7 +122,7 @@ impl<D: Driver> Reactor<D> {
     /// Closes everything at once, or everything but what a shutdown spares;
     /// every session is told.
     pub(super) fn drop_everything(&mut self, spares: bool) {
-        self.stage.core.is_over = true;
+        self.core.is_over = true;
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }
@@ -130,9 +130,9 @@ impl<D: Driver> Reactor<D> {
         self.close_sockets(true);
         self.resume_accepting();
         self.kill_children();
-        for key in self.stage.core.conns.keys() {
-            if !spares || !self.stage.core.conns.get(key).is_some_and(outlives_shutdown) {
-                self.stage.core.kill(ConnId(key), CloseReason::Shutdown);
+        for key in self.core.conns.keys() {
+            if !spares || !self.core.conns.get(key).is_some_and(outlives_shutdown) {
+                self.core.fail(ConnId(key), CloseReason::Shutdown);
             }
         }
         self.reap();

@@ -46,7 +46,7 @@ impl<D: Driver> Reactor<D> {
     fn serve_single(&mut self, began: Moment, timeout: Option<Duration>) -> Result<Handled> {
         loop {
             let left = match self.listeners.single {
-                Some(Single::Served(id)) if !self.stage.core.conns.contains(id.0) => {
+                Some(Single::Served(id)) if !self.core.conns.contains(id.0) => {
                     return Ok(Handled::Served);
                 }
                 Some(Single::Answered(id)) if !self.is_sending(id) => return Ok(Handled::Served),

@@ -22,16 +22,16 @@ impl<D: Driver> Reactor<D> {
     fn fire_due(&mut self) {
         // Timers of connections that are read first, in the next turn.
         let mut put_off = Vec::new();
-        self.fire_until(self.stage.core.heard, &mut put_off);
+        self.fire_until(self.core.observed_until, &mut put_off);
         for (timer, at) in put_off {
-            self.stage.core.timers.reschedule(timer, at);
+            self.core.timers.reschedule(timer, at);
         }
     }
 
     fn fire_until(&mut self, now: Moment, put_off: &mut Vec<(Key, Moment)>) {
         loop {
-            let core = &mut self.stage.core;
-            if let Some(id) = core.take_look(now) {
+            let core = &mut self.core;
+            if let Some(id) = core.take_due_check(now) {
                 // Even if the connection has ended and only waits to be freed.
                 self.check_deadlines(id);
                 continue;
@@ -61,7 +61,7 @@ impl<D: Driver> Reactor<D> {
                     self.child_is_due(id);
                     continue;
                 }
-                Purpose::Session(id) if core.is_untold(id) => {
+                Purpose::Session(id) if core.has_late_input(id) => {
                     core.timers.reschedule(timer, Moment::NEVER);
                     put_off.push((timer, at));
                     continue;
@@ -78,7 +78,7 @@ impl<D: Driver> Reactor<D> {
             match alarm.purpose {
                 Purpose::Session(id) => self.fire_session_timer(id, TimerId(timer)),
                 Purpose::Service(service) => {
-                    self.with_service(service, "tick", |serve, io| serve.tick(io, TimerId(timer)));
+                    self.with_service(service, "tick", |handler, io| handler.tick(io, TimerId(timer)));
                 }
                 Purpose::Accept
                 | Purpose::Listen
@@ -94,15 +94,15 @@ impl<D: Driver> Reactor<D> {
     /// its buffer is free (tcp(7), unix(7)), and a peer that takes little at a
     /// time may not have made as much.
     fn check_deadlines(&mut self, id: ConnId) {
-        if self.stage.core.is_stalled(id) {
+        if self.core.is_stalled(id) {
             self.offer_again(id);
         }
-        self.stage.core.check_deadlines(id);
+        self.core.check_deadlines(id);
     }
 
     fn fire_session_timer(&mut self, id: ConnId, timer: TimerId) {
         if self.is_live(id) {
-            self.with_session(id, "timer", |serve, io, session| serve.timer(io, session, timer));
+            self.with_session(id, "timer", |handler, io, session| handler.timer(io, session, timer));
         }
     }
 
@@ -116,14 +116,14 @@ impl<D: Driver> Reactor<D> {
 
     #[inline(never)]
     fn run_waiting_calls(&mut self) {
-        self.stage.core.stats.system = self.driver.calls();
+        self.core.stats.system = self.driver.calls();
         let mut calls = std::mem::take(&mut self.calls);
         if let Some(deadline) = self.inbox.take(&mut calls) {
             self.shutdown(deadline);
         }
         for (service, call) in calls.drain(..) {
-            self.stage.core.stats.calls += 1;
-            self.with_service(service, "a call from a handle", |serve, io| call.run(serve.handler(), io));
+            self.core.stats.calls += 1;
+            self.with_service(service, "a call from a handle", |handler, io| call.run(handler.handler(), io));
         }
         self.calls = calls;
     }

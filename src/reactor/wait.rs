@@ -5,10 +5,10 @@
 use std::io;
 use std::time::Duration;
 
+use super::Reactor;
 use super::listeners::Listeners;
-use super::{Reactor, Stage};
 use crate::conn::{Flags, Phase};
-use crate::core::{Core, Ending};
+use crate::core::{Core, RunState};
 use crate::driver::{Driver, Event, Target};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
@@ -37,8 +37,8 @@ impl<D: Driver> Reactor<D> {
         if !self.had_events || max_wait.is_some() || !self.is_nothing_due_soon() {
             return self.wait_in_time(max_wait);
         }
-        let turn = self.stage.core.moment;
-        let events = match self.look::<true>(Some(WHILE_BUSY)) {
+        let turn = self.core.moment;
+        let events = match self.poll::<true>(Some(WHILE_BUSY)) {
             Ok(events) => events,
             Err(error) => return self.not_waited(error),
         };
@@ -55,8 +55,8 @@ impl<D: Driver> Reactor<D> {
     fn waited(&mut self, events: usize) {
         self.had_events = events > 0;
         self.read_clock();
-        let core = &mut self.stage.core;
-        core.crossed = false;
+        let core = &mut self.core;
+        core.cross_writes = false;
         core.stats.turns += 1;
         core.stats.events += events as u64;
     }
@@ -64,7 +64,7 @@ impl<D: Driver> Reactor<D> {
     /// The same where something may be due soon, or nothing happens.
     #[inline(never)]
     fn wait_in_time(&mut self, max_wait: Option<Duration>) -> Result<usize> {
-        let outcome = self.look_in_time(max_wait);
+        let outcome = self.poll_in_time(max_wait);
         let began = self.clock;
         match outcome {
             Ok(events) => {
@@ -79,7 +79,7 @@ impl<D: Driver> Reactor<D> {
     /// second or more.
     #[cold]
     fn after_a_second(&mut self, turn: Moment, events: usize) -> Result<usize> {
-        let core = &mut self.stage.core;
+        let core = &mut self.core;
         if core.moment.as_nanos() - turn.as_nanos() > LONG_BUSY_TURN {
             // The wait took its second at most.
             core.restamp(turn, Moment::from_nanos(core.moment.as_nanos() - WHILE_BUSY_NANOS));
@@ -89,9 +89,9 @@ impl<D: Driver> Reactor<D> {
 
     /// Whether something is due after a wait that began at `began`, or later.
     fn judge(&mut self, began: Moment, events: usize) -> Result<usize> {
-        let core = &self.stage.core;
-        self.is_due = core.next_due() <= core.moment || self.ending != Ending::Running;
-        if self.is_due { self.hear_out(began, events) } else { Ok(events) }
+        let core = &self.core;
+        self.is_due = core.next_due() <= core.moment || self.state != RunState::Running;
+        if self.is_due { self.observe_due(began, events) } else { Ok(events) }
     }
 
     /// A wait that has failed. A signal may have come before it has looked, so
@@ -104,8 +104,8 @@ impl<D: Driver> Reactor<D> {
         self.interruptions += 1;
         self.had_events = false;
         self.read_clock();
-        self.stage.core.crossed = false;
-        self.stage.core.stats.turns += 1;
+        self.core.cross_writes = false;
+        self.core.stats.turns += 1;
         Ok(0)
     }
 
@@ -115,22 +115,22 @@ impl<D: Driver> Reactor<D> {
     /// kernel, and came in time. `events` of a wait that began at `began` are
     /// noted, which may be all there were. Returns how many are noted now.
     #[inline(never)]
-    fn hear_out(&mut self, began: Moment, events: usize) -> Result<usize> {
-        self.heard_of(began, events);
-        let core = &self.stage.core;
-        let due = core.next_due().min(self.ending.deadline());
-        if due <= core.heard || due > core.moment {
+    fn observe_due(&mut self, began: Moment, events: usize) -> Result<usize> {
+        self.note_observed(began, events);
+        let core = &self.core;
+        let due = core.next_due().min(self.state.deadline());
+        if due <= core.observed_until || due > core.moment {
             return Ok(events);
         }
         let began = self.clock;
-        let more = match self.look::<false>(Some(Duration::ZERO)) {
+        let more = match self.poll::<false>(Some(Duration::ZERO)) {
             Ok(more) => more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(events),
             Err(source) => return Err(Error::System { what: "waiting for events", source }),
         };
         self.had_events |= more > 0;
-        self.stage.core.stats.events += more as u64;
-        self.heard_of(began, more);
+        self.core.stats.events += more as u64;
+        self.note_observed(began, more);
         Ok(events + more)
     }
 
@@ -138,23 +138,23 @@ impl<D: Driver> Reactor<D> {
     /// Then what had happened by its beginning is reported by the following
     /// ones, and before anything else: at the latest when they have reported as
     /// many events as there are sockets.
-    fn heard_of(&mut self, began: Moment, events: usize) {
+    fn note_observed(&mut self, began: Moment, events: usize) {
         let is_all = self.driver.reported_all();
-        let (until, left) = self.unheard.unwrap_or_else(|| (began, self.sources()));
+        let (until, left) = self.unobserved.unwrap_or_else(|| (began, self.sources()));
         let left = left.saturating_sub(events);
-        self.unheard = (!is_all && left > 0).then_some((until, left));
-        if self.unheard.is_none() {
+        self.unobserved = (!is_all && left > 0).then_some((until, left));
+        if self.unobserved.is_none() {
             let until = if is_all { began } else { until };
-            self.stage.core.heard = self.stage.core.heard.max(until);
+            self.core.observed_until = self.core.observed_until.max(until);
         }
     }
 
     /// How many sockets can have an event, the waker's among them.
     fn sources(&self) -> usize {
-        let core = &self.stage.core;
+        let core = &self.core;
         1 + core.conns.len()
             + self.listeners.table.len()
-            + core.sockets.table.len()
+            + core.datagrams.table.len()
             + core.children.table.len()
     }
 
@@ -163,33 +163,33 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
         !self.has_work()
-            && self.ending == Ending::Running
-            && self.stage.core.config.busy_poll.is_none()
-            && self.stage.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
+            && self.state == RunState::Running
+            && self.core.config.busy_poll.is_none()
+            && self.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
     }
 
     /// Waits until the first of what is due, and for no longer than `max_wait`.
-    fn look_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
+    fn poll_in_time(&mut self, max_wait: Option<Duration>) -> io::Result<usize> {
         self.clock = self.driver.now();
-        let turn = self.stage.core.moment;
+        let turn = self.core.moment;
         if self.clock.since(turn) > LONG_TURN {
-            self.stage.core.restamp(turn, self.clock);
+            self.core.restamp(turn, self.clock);
         }
         let timeout = match (self.timeout_at(self.clock), max_wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        match self.stage.core.config.busy_poll {
-            Some(busy) if timeout != Some(Duration::ZERO) => self.look_busily(busy, timeout),
-            _ => self.look::<false>(timeout),
+        match self.core.config.busy_poll {
+            Some(busy) if timeout != Some(Duration::ZERO) => self.poll_busily(busy, timeout),
+            _ => self.poll::<false>(timeout),
         }
     }
 
     /// Asks the driver once for what is ready, and notes it. The hot one is
     /// code of its own, and so in line.
     #[inline(always)]
-    fn look<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let Self { driver, stage: Stage { core, .. }, listeners, .. } = self;
+    fn poll<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let Self { driver, core, listeners, .. } = self;
         driver.wait(timeout, |event: Event| match event.token.target() {
             Target::Connection(id) => note(core, id, event),
             target => {
@@ -202,12 +202,12 @@ impl<D: Driver> Reactor<D> {
     /// was due by the time-out is not a look later, and a call that is left
     /// meanwhile needs no wake.
     #[inline(never)]
-    fn look_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<usize> {
+    fn poll_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let mut now = self.clock;
         let until = timeout.map_or(Moment::NEVER, |timeout| now.plus(timeout));
         let asleep = now.plus(busy).min(until);
         while now < asleep {
-            let events = match self.look::<false>(Some(Duration::ZERO)) {
+            let events = match self.poll::<false>(Some(Duration::ZERO)) {
                 // A signal ends no turn in which nothing else has happened.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 outcome => outcome?,
@@ -218,7 +218,7 @@ impl<D: Driver> Reactor<D> {
             // Even by a clock that stands still this comes to an end.
             now = self.driver.now().max(now.plus(Duration::from_nanos(1)));
         }
-        self.look::<false>(until.after(now))
+        self.poll::<false>(until.after(now))
     }
 }
 
@@ -235,7 +235,7 @@ fn note_other<L>(
         // The hot path has noted it.
         Target::Connection(_) => {}
         Target::Listener(id) => listeners.note(id),
-        Target::Child(id) if core.children.table.contains(id.0) => core.children.to_look.push(id),
+        Target::Child(id) if core.children.table.contains(id.0) => core.children.to_poll.push(id),
         Target::Child(_) => core.stats.stale_events += 1,
         Target::Socket(id) => core.note_socket(id, readable, writable),
     }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use bytes::BytesMut;
 
-use super::Serve;
+use super::ErasedHandler;
 use crate::close::CloseReason;
 use crate::datagram::{DatagramHandler, SocketError};
 use crate::error::BoxError;
@@ -30,14 +30,14 @@ pub(crate) enum Taken {
 pub(crate) trait ServeDatagrams {
     fn datagram(
         &self,
-        serve: &mut dyn Serve,
+        handler: &mut dyn ErasedHandler,
         io: &mut Io<'_>,
         on: SocketId,
         from: &Peer,
         data: &[u8],
     ) -> Result<Taken, BoxError>;
-    fn drained(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId);
-    fn error(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>);
+    fn drained(&self, handler: &mut dyn ErasedHandler, io: &mut Io<'_>, on: SocketId);
+    fn error(&self, handler: &mut dyn ErasedHandler, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>);
 }
 
 struct Via<S>(PhantomData<fn(&mut S)>);
@@ -48,33 +48,33 @@ pub(crate) const fn via<S: DatagramHandler>() -> &'static dyn ServeDatagrams {
 }
 
 impl<S: DatagramHandler> Via<S> {
-    fn handler(serve: &mut dyn Serve) -> &mut S {
-        serve.handler().downcast_mut().expect("the socket was bound for a service of this type")
+    fn handler(handler: &mut dyn ErasedHandler) -> &mut S {
+        handler.handler().downcast_mut().expect("the socket was bound for a service of this type")
     }
 }
 
 impl<S: DatagramHandler> ServeDatagrams for Via<S> {
     fn datagram(
         &self,
-        serve: &mut dyn Serve,
+        handler: &mut dyn ErasedHandler,
         io: &mut Io<'_>,
         on: SocketId,
         from: &Peer,
         data: &[u8],
     ) -> Result<Taken, BoxError> {
-        let handler = Self::handler(serve);
+        let handler = Self::handler(handler);
         if !handler.verify(on, from, data) {
             return Ok(Taken::Refused);
         }
         handler.datagram(io, on, from, data).map(|()| Taken::HandedOver)
     }
 
-    fn drained(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId) {
-        Self::handler(serve).drained(io, on);
+    fn drained(&self, handler: &mut dyn ErasedHandler, io: &mut Io<'_>, on: SocketId) {
+        Self::handler(handler).drained(io, on);
     }
 
-    fn error(&self, serve: &mut dyn Serve, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>) {
-        Self::handler(serve).error(io, on, error);
+    fn error(&self, handler: &mut dyn ErasedHandler, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>) {
+        Self::handler(handler).error(io, on, error);
     }
 }
 
@@ -87,7 +87,7 @@ impl<S: DatagramHandler> Datagrams<S> {
     }
 }
 
-impl<S: DatagramHandler> Serve for Datagrams<S> {
+impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
     fn takes_connections(&self) -> bool {
         false
     }

@@ -20,7 +20,7 @@ use crate::{
     AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
 };
 
-/// Files that are finished in one callback; with more in hand, the others have
+/// Files that are finished in one callback; with more in direct, the others have
 /// their turn first.
 const AT_ONCE: usize = 16;
 
@@ -144,7 +144,7 @@ enum Then {
     Wait,
     /// The client has to take its answers.
     Drain,
-    /// There is more in hand, when others have had their turn.
+    /// There is more in direct, when others have had their turn.
     GoOn,
 }
 

@@ -95,7 +95,7 @@ fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool)
     limits.hard_mark = limits.hard_mark.max(limits.high_mark + subject.headroom());
     let world = World::<_, SHORT>::with_config(
         plan.seed,
-        plan.weather.clone(),
+        plan.conditions.clone(),
         subject.handler(),
         limits,
         plan.config(),
@@ -296,7 +296,7 @@ fn check_times<S: Subject, const SHORT: bool>(
     let written_at = written_to.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
     let before = |since: Instant, time: Option<Duration>| time.is_none_or(|time| closed_at < since + time);
     // What the world saw of it happened in the turn, and not when it began.
-    let turn = if plan.weather.stopped.is_never() { TURN } else { TURN + 4 * plan.weather.stop };
+    let turn = if plan.conditions.stopped.is_never() { TURN } else { TURN + 4 * plan.conditions.stop };
     let long_before = |since: Option<Instant>, time: Option<Duration>| {
         since.is_some_and(|since| time.is_none_or(|time| closed_at + turn < since + time))
     };
@@ -327,7 +327,7 @@ fn check_times<S: Subject, const SHORT: bool>(
         }
         _ => None,
     };
-    if let Some(due) = due.filter(|_| plan.weather.would_block.is_never()) {
+    if let Some(due) = due.filter(|_| plan.conditions.would_block.is_never()) {
         let due = Moment::ZERO.plus(due.min(closed_at).saturating_duration_since(world.epoch()));
         let (arrived, read) = (world.client(client).arrived_by(due), life.input().len());
         if read < arrived {
@@ -356,7 +356,7 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     }
     // Where reads say that there is nothing though there is, nobody knows.
     let arrived = shutdown.arrived.get(&client).copied().unwrap_or(0);
-    if plan.weather.would_block.is_never() && !broken && life.input().len() < arrived {
+    if plan.conditions.would_block.is_never() && !broken && life.input().len() < arrived {
         let read = life.input().len();
         return Err(format!("a shutdown closed client {client} with {read} bytes read of {arrived}"));
     }
@@ -367,7 +367,7 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
 /// take a good part of what waits for it in a tenth of a second.
 fn keeps_up(plan: &Plan) -> bool {
     let reads = |client: &ClientPlan| client.pace == Pace::AtOnce && client.ending != Ending::Vanish;
-    plan.weather.buffer >= 512 && plan.clients.iter().all(reads)
+    plan.conditions.buffer >= 512 && plan.clients.iter().all(reads)
 }
 
 /// Whether a reason to close cuts a connection short; `None` if it should not
@@ -391,10 +391,13 @@ fn was_cut<S: Subject>(
         why if why.starts_with("TimedOut") || subject.is_time_out(why, stops > 0) => {
             // Where calls say that there is nothing though there is, a loop that
             // was stopped cannot know what came meanwhile.
-            let misled = stops > 0 && !plan.weather.would_block.is_never();
+            let misled = stops > 0 && !plan.conditions.would_block.is_never();
             // A connection that its handler has paused is not read, and idle.
             let paused = why == "TimedOut(Idle)"
-                && subject.limits().idle.is_some_and(|idle| plan.weather.stop.saturating_mul(stops) >= idle);
+                && subject
+                    .limits()
+                    .idle
+                    .is_some_and(|idle| plan.conditions.stop.saturating_mul(stops) >= idle);
             (misled || paused || planned.may_time_out()).then_some(true)
         }
         why if why.starts_with("Io") => broken.then_some(true),

@@ -20,13 +20,13 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use serve_forever::driver::sim::{Script, Weather};
+//! use serve_forever::driver::sim::{Script, Conditions};
 //! use serve_forever::services::Echo;
 //! use serve_forever::sim::World;
 //! use serve_forever::Limits;
 //!
 //! let limits = Limits { idle: Some(Duration::from_secs(24 * 3600)), ..Echo::limits() };
-//! let mut world = World::<_, true>::new(1, Weather::calm(), Echo::new(), limits)?;
+//! let mut world = World::<_, true>::new(1, Conditions::calm(), Echo::new(), limits)?;
 //! let client = world.play(Script::new().send("hello"));
 //! world.run()?; // until nothing happens any more: a day, in a millisecond
 //!
@@ -35,16 +35,16 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 //!
-//! # 2. Weather
+//! # 2. Conditions
 //!
-//! Under [`Weather::calm`](crate::driver::sim::Weather::calm) nothing goes
+//! Under [`Conditions::calm`](crate::driver::sim::Conditions::calm) nothing goes
 //! wrong by itself. Turn on what you mean to test, or draw it from a seed.
 //! Here is a handler with a bug: it answers each line, and throws away what
 //! stands behind the last line end, a line that has not come whole yet.
 //!
 //! ```
 //! use serve_forever::bytes::BytesMut;
-//! use serve_forever::driver::sim::{Rng, Script, Weather};
+//! use serve_forever::driver::sim::{Rng, Script, Conditions};
 //! use serve_forever::sim::World;
 //! use serve_forever::{BoxError, Io, Limits, Origin, StreamHandler};
 //!
@@ -68,8 +68,8 @@
 //!
 //! /// Whether all is well under this seed.
 //! fn holds(seed: u64) -> bool {
-//!     let weather = Weather::seeded(&mut Rng::new(seed));
-//!     let mut world = World::<_>::new(seed, weather, Shout, Limits::default()).expect("good limits");
+//!     let conditions = Conditions::seeded(&mut Rng::new(seed));
+//!     let mut world = World::<_>::new(seed, conditions, Shout, Limits::default()).expect("good limits");
 //!     let client = world.play_unix(Script::new().send("one\ntwo\n").send("three\n").finish());
 //!     world.run().expect("the reactor keeps its promises");
 //!     // Unless it was the network that lost it, which it says.
@@ -78,7 +78,7 @@
 //! }
 //!
 //! // A kind network cuts no line in two, and the bug is not seen. Others do:
-//! let mut world = World::<_, true>::new(0, Weather::calm(), Shout, Limits::default())?;
+//! let mut world = World::<_, true>::new(0, Conditions::calm(), Shout, Limits::default())?;
 //! let client = world.play(Script::new().send("one\ntwo\n").send("three\n").finish());
 //! world.run()?;
 //! assert_eq!(world.client(client).received(), b"ONE\nTWO\nTHREE\n");
@@ -101,7 +101,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use serve_forever::driver::sim::{Grandchild, Program, Script, Weather};
+//! use serve_forever::driver::sim::{Grandchild, Program, Script, Conditions};
 //! use serve_forever::process::Command;
 //! use serve_forever::sim::World;
 //! # use serve_forever::bytes::BytesMut;
@@ -123,7 +123,7 @@
 //! #   }
 //! }
 //!
-//! let mut world = World::<_, true>::new(1, Weather::calm(), Backup, Limits::default())?;
+//! let mut world = World::<_, true>::new(1, Conditions::calm(), Backup, Limits::default())?;
 //! let day = Duration::from_secs(24 * 3600);
 //! let stubborn = Program::new().after(day).ignoring_terminate().leaving(Grandchild::for_ever());
 //! world.net_mut().install("backup", stubborn);

@@ -1,10 +1,10 @@
-//! What a seed decides of a run: the weather, the limits, and who comes and
+//! What a seed decides of a run: the conditions, the limits, and who comes and
 //! does what.
 
 use std::time::Duration;
 
 use super::subject::Subject;
-use crate::driver::sim::{Act, Odds, Pace, Rng, Script, Weather};
+use crate::driver::sim::{Act, Conditions, Odds, Pace, Rng, Script};
 use crate::{Config, Limits};
 
 /// Turns in a row in which nothing moves, after which a run has no end. The
@@ -124,7 +124,7 @@ pub struct Plan {
     /// [`Driver::SHORT_MEANS_BLOCKED`](crate::driver::Driver::SHORT_MEANS_BLOCKED).
     pub short_means_blocked: bool,
     /// How the network behaves.
-    pub weather: Weather,
+    pub conditions: Conditions,
     /// How many connections the system allows; more wait.
     pub descriptors: Option<usize>,
     /// The limits' deadlines are on.
@@ -158,7 +158,7 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let weather = Weather::seeded(&mut rng);
+        let conditions = Conditions::seeded(&mut rng);
         let deadlines = rng.below(3) > 0;
         let read_buffer = if rng.below(2) == 0 { rng.size(1, 64) } else { rng.size(64, 64 << 10) };
         let read_budget = if rng.below(2) == 0 { rng.size(1, 256) } else { 64 << 10 };
@@ -167,7 +167,7 @@ impl Plan {
         // An echo stops reading above its high mark, and has one read more.
         let marks = (low, high, high + read_buffer.min(read_budget));
         // Small buffers make many events of few bytes.
-        let most = weather.buffer.min(read_buffer).saturating_mul(64).clamp(16, 8 << 10);
+        let most = conditions.buffer.min(read_buffer).saturating_mul(64).clamp(16, 8 << 10);
         let crowd = if rng.below(8) == 0 { 24 } else { 6 };
         let clients = (0..rng.size(1, crowd)).map(|_| ClientPlan::new(&mut rng, most, deadlines)).collect();
         let shutdown = (rng.below(8) == 0).then(|| {
@@ -194,7 +194,7 @@ impl Plan {
             max_connections: (rng.below(8) == 0).then(|| rng.size(1, 4)),
             max_input: (rng.below(8) == 0).then(|| rng.size(1, 256)),
             held_up: Duration::from_micros([0, rng.between(0, 50_000)][rng.size(0, 1)]),
-            weather,
+            conditions,
         }
     }
 
@@ -281,16 +281,16 @@ impl Plan {
         with(&|plan| plan.max_input = None);
         with(&|plan| plan.deadlines = false);
         with(&|plan| plan.busy_poll = None);
-        for place in 0..self.weather.clone().odds_mut().len() {
-            with(&|plan| *plan.weather.odds_mut()[place] = Odds::NEVER);
+        for place in 0..self.conditions.clone().odds_mut().len() {
+            with(&|plan| *plan.conditions.odds_mut()[place] = Odds::NEVER);
         }
         with(&|plan| {
-            let calm = Weather::calm();
-            (plan.weather.latency, plan.weather.call, plan.weather.overshoot) =
+            let calm = Conditions::calm();
+            (plan.conditions.latency, plan.conditions.call, plan.conditions.overshoot) =
                 (calm.latency, calm.call, calm.overshoot);
         });
-        with(&|plan| plan.weather.segment = Weather::calm().segment);
-        with(&|plan| plan.weather.buffer = Weather::calm().buffer);
+        with(&|plan| plan.conditions.segment = Conditions::calm().segment);
+        with(&|plan| plan.conditions.buffer = Conditions::calm().buffer);
         for place in 0..self.clients.len() {
             with(&|plan| plan.clients[place].pace = Pace::AtOnce);
             with(&|plan| plan.clients[place].ending = Ending::Finish);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::recording::{Life, Recording, Told};
-use crate::driver::sim::{Client, ClientId, Network, Process, Script, SimDriver, Weather};
+use crate::driver::sim::{Client, ClientId, Conditions, Network, Process, Script, SimDriver};
 use crate::process::{Fate, Pipe, Signal};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
 
@@ -50,11 +50,11 @@ impl std::error::Error for Violation {}
 ///   between a descriptor that is free again and a client it was lacking for.
 ///
 /// ```
-/// use serve_forever::driver::sim::{Script, Weather};
+/// use serve_forever::driver::sim::{Script, Conditions};
 /// use serve_forever::services::Echo;
 /// use serve_forever::sim::World;
 ///
-/// let mut world = World::<_, true>::new(1, Weather::calm(), Echo::new(), Echo::limits())?;
+/// let mut world = World::<_, true>::new(1, Conditions::calm(), Echo::new(), Echo::limits())?;
 /// let client = world.play(Script::new().send("hello").finish());
 /// world.run()?;
 /// assert_eq!(world.client(client).received(), b"hello");
@@ -91,8 +91,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     /// # Errors
     ///
     /// As [`Reactor::add`].
-    pub fn new(seed: u64, weather: Weather, handler: H, limits: Limits) -> Result<Self, Error> {
-        Self::with_config(seed, weather, handler, limits, Config::default())
+    pub fn new(seed: u64, conditions: Conditions, handler: H, limits: Limits) -> Result<Self, Error> {
+        Self::with_config(seed, conditions, handler, limits, Config::default())
     }
 
     /// A world with a service.
@@ -102,17 +102,17 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     /// As [`Reactor::with_driver`] and [`Reactor::add`].
     pub fn with_config(
         seed: u64,
-        weather: Weather,
+        conditions: Conditions,
         handler: H,
         limits: Limits,
         config: Config,
     ) -> Result<Self, Error> {
-        let driver = SimDriver::new(seed, Weather::calm());
+        let driver = SimDriver::new(seed, Conditions::calm());
         let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
         let mut reactor = Reactor::with_driver(driver, config)?;
         let mut recording = Recording::new(handler, &limits);
-        if !weather.stopped.is_never() {
-            recording.allow_stops(4 * weather.stop);
+        if !conditions.stopped.is_never() {
+            recording.allow_stops(4 * conditions.stop);
         }
         let service = reactor.add(recording, limits)?;
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
@@ -121,7 +121,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         reactor.listen(&service, &unix)?;
         // Only now: who listens is told of what goes wrong, and tries again
         // or does not. That is for a test of its own.
-        *reactor.driver_mut().net_mut().weather_mut() = weather;
+        *reactor.driver_mut().net_mut().conditions_mut() = conditions;
         Ok(Self {
             reactor,
             service,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{Script, Weather};
+use serve_forever::driver::sim::{Conditions, Script};
 use serve_forever::services::Echo;
 use serve_forever::sim::World;
 use serve_forever::{BoxError, Config, Io, Limits, Origin, Reactor, StreamHandler, TimerId};
@@ -22,10 +22,10 @@ const LOOK: Duration = Duration::from_micros(1);
 /// Nothing goes wrong, and a loop looks for `busy` before it sleeps.
 fn world<H: StreamHandler>(busy: Option<Duration>, handler: H) -> World<H, true> {
     let config = Config { busy_poll: busy, ..Config::default() };
-    let weather = Weather { call: (LOOK, LOOK), ..Weather::calm() };
+    let conditions = Conditions { call: (LOOK, LOOK), ..Conditions::calm() };
     let limits =
         Limits { idle: None, first_frame: None, frame: None, write_stall: None, ..Limits::default() };
-    let mut world = World::with_config(1, weather, handler, limits, config).expect("a good configuration");
+    let mut world = World::with_config(1, conditions, handler, limits, config).expect("a good configuration");
     // What listening had to tell is told.
     world.turn(Some(Duration::ZERO)).expect("it keeps its promises");
     world

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rustix::io::Errno;
 use serve_forever::driver::sim::{
-    Process, Program, SimChild, SimDriver, SimListener, SimSocket, SimStream, Weather,
+    Conditions, Process, Program, SimChild, SimDriver, SimListener, SimSocket, SimStream,
 };
 use serve_forever::driver::{Closing, Driver, Event, Moment, Spawned, Token};
 use serve_forever::process::{Command, Exit, Fate, Signal};
@@ -207,7 +207,7 @@ struct Stand {
 impl Stand {
     fn new() -> Self {
         let faulty = Faulty {
-            inner: SimDriver::new(1, Weather::calm()),
+            inner: SimDriver::new(1, Conditions::calm()),
             registrations: VecDeque::new(),
             fates: VecDeque::new(),
             signals: None,

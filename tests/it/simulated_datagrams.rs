@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use serve_forever::driver::sim::{Odds, Rng, SimDriver, Weather};
+use serve_forever::driver::sim::{Conditions, Odds, Rng, SimDriver};
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{
     BoxError, Config, DatagramHandler, Endpoint, Io, Limits, Peer, Reactor, SocketError, SocketId,
@@ -21,11 +21,11 @@ fn sender(number: u16) -> Peer {
 /// Every reply is that of a datagram that was sent, to who sent it, and comes
 /// at most as often as losses and doublings explain; with nothing lost, all
 /// of them come.
-fn answers(seed: u64, weather: Weather) {
+fn answers(seed: u64, conditions: Conditions) {
     const SENDERS: u16 = 5;
     const EACH: usize = 20;
-    let kind = weather.clone();
-    let driver = SimDriver::<false>::new(seed, weather);
+    let kind = conditions.clone();
+    let driver = SimDriver::<false>::new(seed, conditions);
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
     let upper = reactor.add(Upper::new(), Upper::limits()).expect("good limits");
     let at = endpoint(["udp://127.0.0.1:53", "unixgram:/upper", "udp://0.0.0.0:53"][seed as usize % 3]);
@@ -88,14 +88,14 @@ fn answers(seed: u64, weather: Weather) {
 #[test]
 fn every_datagram_is_answered_in_calm_weather() {
     for seed in 0..20 {
-        answers(seed, Weather::calm());
+        answers(seed, Conditions::calm());
     }
 }
 
 #[test]
 fn losses_doublings_and_interruptions_do_nothing_worse() {
     for seed in 0..500 {
-        answers(seed, Weather::seeded(&mut Rng::new(seed)));
+        answers(seed, Conditions::seeded(&mut Rng::new(seed)));
     }
 }
 
@@ -132,8 +132,8 @@ fn who_waits_is_given_up_when_none_was_taken_for_so_long_and_not_before() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let (mut given_up, mut taken) = (0, 0);
     for seed in 0..200 {
-        let weather = Weather { would_block: Odds::one_in(2), ..Weather::calm() };
-        let mut reactor = Reactor::with_driver(SimDriver::<false>::new(seed, weather), Config::default())
+        let conditions = Conditions { would_block: Odds::one_in(2), ..Conditions::calm() };
+        let mut reactor = Reactor::with_driver(SimDriver::<false>::new(seed, conditions), Config::default())
             .expect("a good configuration");
         let limits = Limits { write_stall: Some(PATIENCE), ..Limits::default() };
         let talker = reactor.add_datagram(Talker::default(), limits).expect("good limits");
@@ -145,7 +145,7 @@ fn who_waits_is_given_up_when_none_was_taken_for_so_long_and_not_before() {
             let turn = reactor.turn(Some(Duration::from_secs(5))).expect("the loop turns");
             reactor.check_invariants().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
             // Once it has come, an edge takes half of the patience, or more.
-            reactor.driver_mut().net_mut().weather_mut().latency =
+            reactor.driver_mut().net_mut().conditions_mut().latency =
                 (Duration::from_secs(25), Duration::from_secs(45));
             let start = reactor.driver().start();
             let began = reactor.get_mut(&talker).began.map_or(Duration::ZERO, |began| began - start);
@@ -170,12 +170,12 @@ fn who_waits_is_given_up_when_none_was_taken_for_so_long_and_not_before() {
     assert!(given_up > 100 && taken > 100, "{given_up} were given up, {taken} taken");
 }
 
-/// Echoes that are told they ask each other: nobody answers, in any weather.
+/// Echoes that are told they ask each other: nobody answers, in any conditions.
 #[test]
 fn what_claims_to_come_from_one_of_our_own_sockets_is_dropped() {
     for seed in 0..300 {
-        let weather = if seed < 20 { Weather::calm() } else { Weather::seeded(&mut Rng::new(seed)) };
-        let mut reactor = Reactor::with_driver(SimDriver::<true>::new(seed, weather), Config::default())
+        let conditions = if seed < 20 { Conditions::calm() } else { Conditions::seeded(&mut Rng::new(seed)) };
+        let mut reactor = Reactor::with_driver(SimDriver::<true>::new(seed, conditions), Config::default())
             .expect("a good configuration");
         let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
         let upper = reactor.add(Upper::new(), Upper::limits()).expect("good limits");

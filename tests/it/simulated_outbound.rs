@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{Odds, Rng, Script, SimDriver, Weather};
+use serve_forever::driver::sim::{Conditions, Odds, Rng, Script, SimDriver};
 use serve_forever::{
     BoxError, CloseReason, Config, Endpoint, Io, Limits, Origin, Reactor, Sent, Service, StreamHandler,
 };
@@ -43,8 +43,8 @@ impl StreamHandler for Dialler {
 
 type World<const SHORT: bool> = (Reactor<SimDriver<SHORT>>, Service<Dialler>);
 
-fn world<const SHORT: bool>(seed: u64, weather: Weather) -> World<SHORT> {
-    let driver = SimDriver::new(seed, weather);
+fn world<const SHORT: bool>(seed: u64, conditions: Conditions) -> World<SHORT> {
+    let driver = SimDriver::new(seed, conditions);
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
     let service = reactor.add(Dialler::default(), Limits::without_frames()).expect("good limits");
     (reactor, service)
@@ -67,7 +67,7 @@ fn run<const SHORT: bool>(reactor: &mut Reactor<SimDriver<SHORT>>, seed: u64) {
 }
 
 fn talks_to_a_host<const SHORT: bool>(seed: u64) {
-    let (mut reactor, service) = world::<SHORT>(seed, Weather::seeded(&mut Rng::new(seed)));
+    let (mut reactor, service) = world::<SHORT>(seed, Conditions::seeded(&mut Rng::new(seed)));
     let at = endpoint(if seed.is_multiple_of(2) { "127.0.0.1:80" } else { "unix:/host" });
     let script = Script::new().send("welcome ").after(Duration::from_millis(5)).send("and goodbye").finish();
     reactor.driver_mut().net_mut().host(&at, script);
@@ -94,8 +94,8 @@ fn an_outbound_connection_lives_like_an_accepted_one_whatever_the_weather() {
 fn who_is_there_is_connected_to_however_often_a_signal_comes() {
     let at = endpoint("127.0.0.1:80");
     for seed in 0..50 {
-        let weather = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };
-        let (mut reactor, service) = world::<false>(seed, weather);
+        let conditions = Conditions { interrupted: Odds::one_in(2), ..Conditions::calm() };
+        let (mut reactor, service) = world::<false>(seed, conditions);
         reactor.driver_mut().net_mut().host(&at, Script::new().send("welcome").finish());
         reactor.connect(&service, &at, seed).expect("there is room");
         run(&mut reactor, seed);
@@ -111,8 +111,8 @@ fn who_is_there_is_connected_to_however_often_a_signal_comes() {
 fn what_is_sent_before_a_connection_is_there_leaves_when_it_is() {
     let at = endpoint("127.0.0.1:80");
     for seed in 0..50 {
-        let weather = Weather { buffer: 4, ..Weather::calm() };
-        let (mut reactor, service) = world::<false>(seed, weather);
+        let conditions = Conditions { buffer: 4, ..Conditions::calm() };
+        let (mut reactor, service) = world::<false>(seed, conditions);
         reactor.driver_mut().net_mut().host(&at, Script::new().after(Duration::from_secs(1)).finish());
         let to = at.clone();
         let call = move |_: &mut Dialler, io: &mut Io<'_>| {
@@ -129,7 +129,7 @@ fn what_is_sent_before_a_connection_is_there_leaves_when_it_is() {
 
 #[test]
 fn whom_nobody_answers_gives_up_after_half_a_minute() {
-    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let (mut reactor, service) = world::<false>(1, Conditions::calm());
     let at = endpoint("127.0.0.1:80");
     reactor.driver_mut().net_mut().silent_host(&at);
     reactor.connect(&service, &at, 9).expect("there is room");
@@ -143,7 +143,7 @@ fn whom_nobody_answers_gives_up_after_half_a_minute() {
 #[test]
 fn a_unix_socket_whose_backlog_is_full_is_waited_for() {
     let at = endpoint("unix:/host");
-    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let (mut reactor, service) = world::<false>(1, Conditions::calm());
     let net = reactor.driver_mut().net_mut();
     net.host(&at, Script::new().send("x").finish());
     net.crowd(&at, Duration::from_secs(5));
@@ -164,7 +164,7 @@ fn a_unix_socket_whose_backlog_is_full_is_waited_for() {
 #[test]
 fn a_backlog_that_stays_full_is_waited_for_as_long_as_connecting_may_take() {
     let at = endpoint("unix:/host");
-    let (mut reactor, service) = world::<false>(1, Weather::calm());
+    let (mut reactor, service) = world::<false>(1, Conditions::calm());
     let net = reactor.driver_mut().net_mut();
     net.host(&at, Script::new().finish());
     net.crowd(&at, Duration::from_secs(600));
@@ -178,7 +178,7 @@ fn a_backlog_that_stays_full_is_waited_for_as_long_as_connecting_may_take() {
 #[test]
 fn where_nobody_listens_it_is_refused() {
     for seed in 0..100 {
-        let (mut reactor, service) = world::<false>(seed, Weather::calm());
+        let (mut reactor, service) = world::<false>(seed, Conditions::calm());
         reactor.connect(&service, &endpoint("127.0.0.1:80"), 1).expect("there is room");
         run(&mut reactor, seed);
         let dialler = reactor.get_mut(&service);
@@ -219,7 +219,7 @@ impl StreamHandler for Persistent {
 #[test]
 fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
     for there in [false, true] {
-        let driver = SimDriver::<false>::new(1, Weather::calm());
+        let driver = SimDriver::<false>::new(1, Conditions::calm());
         let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
         let at = endpoint("127.0.0.1:80");
         let service = reactor.add(Persistent(at.clone()), Limits::without_frames()).expect("good limits");
@@ -243,7 +243,8 @@ fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
 #[test]
 fn the_first_frame_of_an_outbound_connection_is_awaited_from_when_it_was_made() {
     // Twenty seconds there, and twenty back.
-    let far = Weather { latency: (Duration::from_secs(20), Duration::from_secs(20)), ..Weather::calm() };
+    let far =
+        Conditions { latency: (Duration::from_secs(20), Duration::from_secs(20)), ..Conditions::calm() };
     let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, far), Config::default())
         .expect("a good configuration");
     let limits = Limits { connect: Some(Duration::from_secs(60)), ..Limits::default() };
@@ -283,7 +284,7 @@ impl StreamHandler for Restless {
 
 #[test]
 fn a_turn_ends_though_each_failure_begins_the_next_one() {
-    let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, Weather::calm()), Config::default())
+    let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, Conditions::calm()), Config::default())
         .expect("a good configuration");
     let service = reactor.add(Restless::default(), Limits::default()).expect("good limits");
     let id = reactor.connect(&service, &endpoint("127.0.0.1:7000"), 1).expect("there is room");

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Odds, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Odds, Script};
 use serve_forever::services::{Chat, Echo, Once};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits, driver::sim::Pace};
 
-fn often_interrupted() -> Weather {
-    Weather { interrupted: Odds::one_in(2), ..Weather::calm() }
+fn often_interrupted() -> Conditions {
+    Conditions { interrupted: Odds::one_in(2), ..Conditions::calm() }
 }
 
 /// What put a connection on the list to be read while it was being read was
@@ -17,7 +17,7 @@ fn often_interrupted() -> Weather {
 #[test]
 fn a_connection_is_listed_once_however_it_ends() {
     let limits = Limits { read_budget: 16, ..Once::limits() };
-    let mut world = World::<_>::new(1, Weather::calm(), Once::new("yes"), limits).expect("good limits");
+    let mut world = World::<_>::new(1, Conditions::calm(), Once::new("yes"), limits).expect("good limits");
     let client = world.play(Script::new().send("a line\n").send(vec![b'x'; 1000]).finish());
     world.run().expect("it keeps its promises");
     assert_eq!(world.client(client).received(), b"yes\n");
@@ -57,12 +57,12 @@ fn a_registration_that_a_signal_interrupts_is_made_again() {
 /// 402314; upper, 8234 and 42 more of a million).
 #[test]
 fn noise_does_not_keep_a_busy_loop_from_its_sleep() {
-    let noisy = Weather { spurious: Odds::one_in(2), stale: Odds::one_in(2), ..Weather::calm() };
-    let weather = Weather { call: (Duration::from_nanos(100), Duration::from_nanos(300)), ..noisy };
+    let noisy = Conditions { spurious: Odds::one_in(2), stale: Odds::one_in(2), ..Conditions::calm() };
+    let conditions = Conditions { call: (Duration::from_nanos(100), Duration::from_nanos(300)), ..noisy };
     let config = Config { busy_poll: Some(Duration::from_micros(10)), ..Config::default() };
     for seed in 0..20 {
         let mut world =
-            World::<_>::with_config(seed, weather.clone(), Echo::new(), Echo::limits(), config.clone())
+            World::<_>::with_config(seed, conditions.clone(), Echo::new(), Echo::limits(), config.clone())
                 .expect("good limits");
         let script = Script::new().send("hello").after(Duration::from_secs(4)).send(", again").finish();
         let client = world.play(script);
@@ -78,9 +78,9 @@ fn noise_does_not_keep_a_busy_loop_from_its_sleep() {
 #[test]
 fn a_queue_that_rises_again_before_it_is_told_of_drains_twice() {
     // "* you are guest1\n" leaves at once; of "* guest2 joined\n" 11 bytes do.
-    let weather = Weather { buffer: 28, ..Weather::calm() };
+    let conditions = Conditions { buffer: 28, ..Conditions::calm() };
     let limits = Limits { low_mark: 3, high_mark: 8, ..Chat::limits() };
-    let mut world = World::<_>::new(1, weather, Chat::new(), limits).expect("good limits");
+    let mut world = World::<_>::new(1, conditions, Chat::new(), limits).expect("good limits");
     let clients = [(); 2].map(|()| world.play(Script::new()));
     world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
     assert_eq!(world.client(clients[0]).received(), b"* you are guest1\n* guest2 joined\n");

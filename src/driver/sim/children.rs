@@ -50,7 +50,7 @@ impl Network {
             self.faults.spawns_failed += 1;
             return Err(Errno::MFILE.into());
         }
-        if self.rng.chance(self.weather.spawn_fails) {
+        if self.rng.chance(self.conditions.spawn_fails) {
             self.faults.spawns_failed += 1;
             let errors = [Errno::AGAIN, Errno::MFILE, Errno::NOMEM, Errno::TOOBIG];
             return Err(errors[self.rng.size(0, 3)].into());
@@ -59,7 +59,7 @@ impl Network {
         let place = self.processes.len();
         let mut process = Process::new(command, program, token, child, self.now);
         for pipe in command.pipes() {
-            let mut wire = Wire::new(Kind::Pipe, place, self.weather.buffer);
+            let mut wire = Wire::new(Kind::Pipe, place, self.conditions.buffer);
             wire.stage = Stage::Accepted;
             wire.socket.open = true;
             process.wires[pipe as usize] = Some(self.wires.len());
@@ -69,11 +69,11 @@ impl Network {
         if command.wiring(Pipe::Stderr) == Wiring::Stdout {
             process.wires[2] = process.wires[1];
         }
-        if self.rng.chance(self.weather.silent) {
+        if self.rng.chance(self.conditions.silent) {
             self.faults.silent += 1;
             process.silent = true;
         }
-        if self.rng.chance(self.weather.stolen) {
+        if self.rng.chance(self.conditions.stolen) {
             self.faults.stolen += 1;
             process.stolen = true;
         }
@@ -203,7 +203,7 @@ impl Network {
         if self.processes[place].silent {
             return;
         }
-        if self.rng.chance(self.weather.partial) {
+        if self.rng.chance(self.conditions.partial) {
             let latency = self.latency();
             self.after(latency, Due::ExitEdge(place));
         } else {

@@ -99,7 +99,7 @@ impl Network {
         if !self.wires[place].down.is_roomy() {
             return;
         }
-        let redundant = self.rng.chance(self.weather.redundant);
+        let redundant = self.rng.chance(self.conditions.redundant);
         if self.wires[place].socket.write_armed || redundant {
             self.write_edge(place);
         }

@@ -20,7 +20,7 @@ const MOST: usize = 65_507;
 impl Network {
     /// Somebody sends a datagram to where the server is bound, or may be by
     /// the time it arrives. It may be lost or doubled
-    /// ([`Weather::lost`](super::Weather::lost)), and overtaken by a later one,
+    /// ([`Conditions::lost`](super::Conditions::lost)), and overtaken by a later one,
     /// as each has a latency of its own.
     pub fn send_datagram(&mut self, from: &Peer, to: &Endpoint, data: impl Into<Bytes>) {
         let data = data.into();
@@ -118,11 +118,11 @@ impl Network {
 
     /// Puts a datagram on its way: once, twice or not at all.
     fn mail(&mut self, make: impl Fn() -> Mail) {
-        if self.rng.chance(self.weather.lost) {
+        if self.rng.chance(self.conditions.lost) {
             self.faults.lost += 1;
             return;
         }
-        let doubled = self.rng.chance(self.weather.doubled);
+        let doubled = self.rng.chance(self.conditions.doubled);
         self.faults.doubled += u64::from(doubled);
         for _ in 0..1 + usize::from(doubled) {
             self.post.push(Some(make()));
@@ -135,7 +135,7 @@ impl Network {
         match self.post[place].take() {
             Some(Mail::Down(from, to, data)) => self.delivered.push((from, to, data)),
             Some(Mail::Up(place, from, data)) => {
-                let room = self.weather.buffer.max(MOST);
+                let room = self.conditions.buffer.max(MOST);
                 let mailbox = &mut self.mailboxes[place];
                 let held: usize = mailbox.waiting.iter().map(|(_, data)| data.len()).sum();
                 if mailbox.token.is_none() {

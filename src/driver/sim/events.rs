@@ -14,7 +14,7 @@ impl Network {
     pub(super) fn report_edges(&mut self, report: &mut impl FnMut(Event)) -> u64 {
         let net = self;
         let mut share = net.edges.len().min(EVENTS);
-        if share > 1 && net.rng.chance(net.weather.partial) {
+        if share > 1 && net.rng.chance(net.conditions.partial) {
             share = net.rng.size(1, share);
         }
         let mut reported = 0;
@@ -41,8 +41,8 @@ impl Network {
     pub(super) fn report_noise(&mut self, report: &mut impl FnMut(Event)) -> u64 {
         let net = self;
         let mut reported = 0;
-        let spurious = net.rng.chance(net.weather.spurious);
-        let stale = net.rng.chance(net.weather.stale);
+        let spurious = net.rng.chance(net.conditions.spurious);
+        let stale = net.rng.chance(net.conditions.stale);
         if net.wires.is_empty() || !(spurious || stale) || !net.has_patience_for_noise() {
             return 0;
         }
@@ -101,7 +101,7 @@ impl Network {
 
 /// What a socket's edge says by now; nothing, if it was used up meanwhile.
 fn event_of(net: &mut Network, place: usize) -> Option<Event> {
-    let all = net.rng.chance(net.weather.redundant);
+    let all = net.rng.chance(net.conditions.redundant);
     let wire = &mut net.wires[place];
     wire.socket.listed = false;
     let token = wire.socket.token.filter(|_| wire.socket.open)?;

@@ -66,7 +66,7 @@ impl Network {
             return Err(error.into());
         }
         let place = self.listeners[listener].waiting.pop_front().ok_or(Errno::AGAIN)?;
-        if self.rng.chance(self.weather.aborted) {
+        if self.rng.chance(self.conditions.aborted) {
             self.faults.aborted += 1;
             self.wires[place].lose();
             self.send_reset(place, Way::Down);
@@ -106,7 +106,7 @@ impl Network {
             self.listeners[place].armed = true;
             return Some(Errno::AGAIN);
         }
-        if self.rng.chance(self.weather.exhausted) {
+        if self.rng.chance(self.conditions.exhausted) {
             let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
             let error = errors[self.rng.size(0, 3)];
             let time = Duration::from_millis(self.rng.between(0, 1000));

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::conditions::{Conditions, Faults};
 use super::post::{Mail, Mailbox};
 use super::process::Process;
 use super::program::Programs;
 use super::rng::Rng;
 use super::script::{Act, ClientId, Script};
 use super::trace::{Trace, What};
-use super::weather::{Faults, Weather};
 use super::wire::{Client, Kind, Wire};
 use crate::driver::{KeepAlive, Token};
 use crate::endpoint::Endpoint;
@@ -100,7 +100,7 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub struct Network {
     pub(super) rng: Rng,
-    pub(super) weather: Weather,
+    pub(super) conditions: Conditions,
     pub(super) now: u64,
     agenda: BinaryHeap<Reverse<(u64, u64, Due)>>,
     sequence: u64,
@@ -150,10 +150,10 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+    pub(super) fn new(seed: u64, conditions: Conditions) -> Self {
         Self {
             rng: Rng::new(seed),
-            weather,
+            conditions,
             now: 0,
             agenda: BinaryHeap::new(),
             sequence: 0,
@@ -207,7 +207,7 @@ impl Network {
         let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
         let is_there = |listener: &Listening| listener.token.is_some() && listener.at == *to;
         let listener = self.listeners.iter().position(is_there).unwrap_or(usize::MAX);
-        self.wires.push(Wire::new(kind, listener, self.weather.buffer));
+        self.wires.push(Wire::new(kind, listener, self.conditions.buffer));
         let latency = self.latency();
         self.after(script.start.saturating_add(latency), Due::Connect(place));
         let client = ClientId(number);
@@ -308,15 +308,15 @@ impl Network {
         self.descriptors = limit;
     }
 
-    /// Every accept for this long fails with this error, as with [`Weather::exhausted`].
+    /// Every accept for this long fails with this error, as with [`Conditions::exhausted`].
     pub fn exhaust(&mut self, time: Duration, error: Errno) {
         self.exhausted = Some((self.now.saturating_add(nanos(time)), error.raw_os_error()));
     }
 
     /// What may go wrong from now on. Connections keep the buffers that they
     /// were made with.
-    pub fn weather_mut(&mut self) -> &mut Weather {
-        &mut self.weather
+    pub fn conditions_mut(&mut self) -> &mut Conditions {
+        &mut self.conditions
     }
 
     /// How often each fault struck.
@@ -462,7 +462,7 @@ impl Network {
     }
 
     pub(super) fn latency(&mut self) -> Duration {
-        let (least, most) = self.weather.latency;
+        let (least, most) = self.conditions.latency;
         Duration::from_nanos(self.rng.between(nanos(least), nanos(most)))
     }
 

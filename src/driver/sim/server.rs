@@ -12,11 +12,11 @@ use crate::driver::{Closing, Token};
 impl Network {
     /// A call takes time, in which the world goes on; or it is interrupted.
     pub(super) fn call(&mut self) -> io::Result<()> {
-        let (least, most) = self.weather.call;
+        let (least, most) = self.conditions.call;
         let cost = self.rng.between(nanos(least), nanos(most));
         self.pass(self.now.saturating_add(cost));
         self.may_stop();
-        if self.rng.chance(self.weather.interrupted) {
+        if self.rng.chance(self.conditions.interrupted) {
             self.faults.interrupted += 1;
             self.trace.note(self.now, None, What::Interrupted, 0);
             return Err(Errno::INTR.into());
@@ -26,10 +26,10 @@ impl Network {
 
     /// Stops the process for a while, if chance wants it. True if it was.
     pub(super) fn may_stop(&mut self) -> bool {
-        let stopped = self.rng.chance(self.weather.stopped);
+        let stopped = self.rng.chance(self.conditions.stopped);
         if stopped {
             self.faults.stopped += 1;
-            let time = self.rng.between(0, nanos(self.weather.stop));
+            let time = self.rng.between(0, nanos(self.conditions.stop));
             self.trace.note(self.now, None, What::Stopped, time);
             self.pass(self.now.saturating_add(time));
         }
@@ -38,7 +38,7 @@ impl Network {
 
     /// Whether a call says `WouldBlock` though it need not.
     pub(super) fn blocks_anyway(&mut self) -> bool {
-        let blocks = self.rng.chance(self.weather.would_block);
+        let blocks = self.rng.chance(self.conditions.would_block);
         self.faults.would_block += u64::from(blocks);
         blocks
     }
@@ -90,7 +90,7 @@ impl Network {
             return self.fail(place, What::ReadFailed, Errno::AGAIN);
         }
         let mut count = unread.min(into.len());
-        if !short && count > 1 && self.rng.chance(self.weather.short) {
+        if !short && count > 1 && self.rng.chance(self.conditions.short) {
             self.faults.short_reads += 1;
             count = self.rng.size(1, count - 1);
         }
@@ -139,7 +139,7 @@ impl Network {
         }
         let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
         let mut count = offered.min(room);
-        if !short && count > 1 && self.rng.chance(self.weather.short) {
+        if !short && count > 1 && self.rng.chance(self.conditions.short) {
             self.faults.short_writes += 1;
             count = self.rng.size(1, count - 1);
         }

@@ -204,7 +204,7 @@ impl Network {
         if room == 0 {
             return Put::Full;
         }
-        let (least, most) = self.weather.segment;
+        let (least, most) = self.conditions.segment;
         let count = self.rng.size(least.max(1), most).min(room).min(bytes.len());
         let now = self.now;
         let end = &mut self.wires[wire];
@@ -224,7 +224,7 @@ impl Network {
         if unread == 0 {
             return if self.wires[wire].down.fin() { Got::End } else { Got::Nothing };
         }
-        let count = self.rng.size(1, self.weather.segment.1).min(unread).min(most.max(1));
+        let count = self.rng.size(1, self.conditions.segment.1).min(unread).min(most.max(1));
         let from = self.wires[wire].client.received.len();
         self.take(wire, count);
         Got::Bytes(self.wires[wire].client.received[from..].to_vec())

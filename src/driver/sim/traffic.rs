@@ -39,7 +39,7 @@ impl Network {
         let place = self.wires.len();
         let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
         let host = self.hosts.iter().rposition(|(at, _)| at == to);
-        let mut wire = Wire::new(kind, host.unwrap_or(usize::MAX), self.weather.buffer);
+        let mut wire = Wire::new(kind, host.unwrap_or(usize::MAX), self.conditions.buffer);
         wire.socket.open = true;
         self.wires.push(wire);
         self.open += 1;
@@ -96,7 +96,7 @@ impl Network {
     }
 
     pub(super) fn change_of_listener(&mut self, place: usize) {
-        let redundant = self.rng.chance(self.weather.redundant);
+        let redundant = self.rng.chance(self.conditions.redundant);
         if self.listeners[place].armed || redundant {
             self.listener_edge(place);
         }
@@ -129,7 +129,7 @@ impl Network {
             if count == 0 {
                 break;
             }
-            let (least, most) = self.weather.segment;
+            let (least, most) = self.conditions.segment;
             let count = self.rng.size(least.max(1), most).min(count);
             let wished = self.arrival();
             let wire = &mut self.wires[place];
@@ -184,7 +184,7 @@ impl Network {
     }
 
     pub(super) fn change_of_input(&mut self, place: usize) {
-        let redundant = self.rng.chance(self.weather.redundant);
+        let redundant = self.rng.chance(self.conditions.redundant);
         if self.wires[place].socket.read_armed || redundant {
             self.read_edge(place);
         }
@@ -220,12 +220,12 @@ impl Network {
         let wished = self.arrival();
         let wire = &mut self.wires[place];
         let is_tcp = wire.kind == Kind::Tcp;
-        let lane = if way == Way::Up { &mut wire.up } else { &mut wire.down };
+        let half_pipe = if way == Way::Up { &mut wire.up } else { &mut wire.down };
         if cut && is_tcp {
-            let keep = self.rng.size(0, lane.in_flight());
-            lane.lose_flight(keep);
+            let keep = self.rng.size(0, half_pipe.in_flight());
+            half_pipe.lose_flight(keep);
         }
-        let at = lane.arrival(wished);
+        let at = half_pipe.arrival(wished);
         self.at(at, Due::Reset(place, way));
     }
 
@@ -248,7 +248,7 @@ impl Network {
 
     /// The connection is no more, and the server's next call is told why.
     pub(super) fn break_socket(&mut self, place: usize, error: Errno) {
-        let destroys = self.rng.chance(self.weather.reset_destroys);
+        let destroys = self.rng.chance(self.conditions.reset_destroys);
         let wire = &mut self.wires[place];
         if wire.socket.broken || (wire.stage == Stage::Accepted && !wire.socket.open) {
             return;
@@ -265,7 +265,7 @@ impl Network {
     }
 
     pub(super) fn reset_arrives_at_client(&mut self, place: usize) {
-        let destroys = self.rng.chance(self.weather.reset_destroys);
+        let destroys = self.rng.chance(self.conditions.reset_destroys);
         let wire = &mut self.wires[place];
         if wire.is_client_gone() {
             return;

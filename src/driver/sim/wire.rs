@@ -1,7 +1,7 @@
 //! A connection between a simulated client and the server: both ends, and the
-//! lane of each direction.
+//! half_pipe of each direction.
 
-use super::lane::Lane;
+use super::half_pipe::HalfPipe;
 use super::script::Pace;
 use crate::driver::Token;
 use crate::moment::Moment;
@@ -186,9 +186,9 @@ pub(super) struct Wire {
     pub(super) listener: usize,
     pub(super) stage: Stage,
     /// To the server.
-    pub(super) up: Lane,
+    pub(super) up: HalfPipe,
     /// To the client.
-    pub(super) down: Lane,
+    pub(super) down: HalfPipe,
     pub(super) socket: Socket,
     pub(super) client: Client,
 }
@@ -199,8 +199,8 @@ impl Wire {
             kind,
             listener,
             stage: Stage::Connecting,
-            up: Lane::new(buffer.max(1)),
-            down: Lane::new(buffer.max(1)),
+            up: HalfPipe::new(buffer.max(1)),
+            down: HalfPipe::new(buffer.max(1)),
             socket: Socket::default(),
             client: Client {
                 sent: Vec::new(),

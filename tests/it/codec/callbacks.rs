@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use serve_forever::codec::{FrameHandler, Framed, LinesCodec};
-use serve_forever::driver::sim::{ClientId, Script, SimDriver, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions, Script, SimDriver};
 use serve_forever::{
     AfterEof, BoxError, CloseReason, Config, Endpoint, Io, Limits, ListenerId, Origin, Peer, Reactor,
     Service, TimerId,
@@ -101,7 +101,7 @@ struct Run {
 
 impl Run {
     fn new(witness: Witness) -> Self {
-        let driver = SimDriver::new(1, Weather::calm());
+        let driver = SimDriver::new(1, Conditions::calm());
         let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
         let limits = Limits { first_frame: None, idle: None, ..Limits::default() };
         let service = reactor.add(Framed::new(witness), limits).expect("good limits");

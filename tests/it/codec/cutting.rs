@@ -1,7 +1,7 @@
 //! The same frames, however the bytes of a stream are cut.
 
 use serve_forever::codec::{BytesCodec, Decoder, Framed, LengthDelimitedCodec};
-use serve_forever::driver::sim::{Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Pace, Rng, Script};
 use serve_forever::sim::World;
 use serve_forever::{BoxError, Config, Limits};
 
@@ -15,10 +15,10 @@ fn collect<C>(codec: fn() -> C, stream: &[u8], segment: (usize, usize), read: us
 where
     C: Decoder<Item: AsRef<[u8]>, Error: Into<BoxError>> + 'static,
 {
-    let weather = Weather { segment, ..Weather::calm() };
+    let conditions = Conditions { segment, ..Conditions::calm() };
     let config = Config { read_buffer: read, ..Config::default() };
-    let mut world =
-        World::<_>::with_config(1, weather, Collector::new(codec), patient(), config).expect("good limits");
+    let mut world = World::<_>::with_config(1, conditions, Collector::new(codec), patient(), config)
+        .expect("good limits");
     world.play(Script::new().send(stream.to_vec()).finish());
     run(&mut world);
     std::mem::replace(world.handler(), Collector::new(codec)).into_handler()
@@ -153,7 +153,7 @@ fn a_framed_echo_loses_nothing_in_any_weather() {
     let (mut lost, mut pauses) = (0, 0);
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
-        let weather = Weather::seeded(&mut rng);
+        let conditions = Conditions::seeded(&mut rng);
         let low_mark = rng.size(0, 300);
         let limits = Limits {
             low_mark,
@@ -163,7 +163,8 @@ fn a_framed_echo_loses_nothing_in_any_weather() {
         };
         let config = Config { read_buffer: rng.size(1, 4 << 10), ..Config::default() };
         let handler = Framed::new(FramedEcho::default());
-        let mut world = World::<_>::with_config(seed, weather, handler, limits, config).expect("good limits");
+        let mut world =
+            World::<_>::with_config(seed, conditions, handler, limits, config).expect("good limits");
         let clients = [(); 3].map(|()| {
             let stream = encoded(LengthDelimitedCodec::new(), mixed(&mut rng).iter().map(Vec::as_slice));
             let mut script = Script::new();

@@ -2,7 +2,7 @@
 
 use serve_forever::bytes::BytesMut;
 use serve_forever::codec::{Decoder, FrameHandler, FrameWriter, Framed, LengthDelimitedCodec};
-use serve_forever::driver::sim::{ClientId, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions};
 use serve_forever::sim::World;
 use serve_forever::{AfterEof, BoxError, CloseReason, Io, Limits, Origin, Sent, StreamHandler, TimerId};
 
@@ -146,7 +146,7 @@ impl FrameHandler for FramedEcho {
 
 /// A world in which nothing goes wrong by itself.
 pub(crate) fn calm<H: StreamHandler>(handler: H, limits: Limits) -> World<H, true> {
-    World::new(1, Weather::calm(), handler, limits).expect("good limits")
+    World::new(1, Conditions::calm(), handler, limits).expect("good limits")
 }
 
 /// No deadline at all.

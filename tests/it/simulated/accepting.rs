@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use serve_forever::driver::sim::{Pace, Script, SimDriver, Weather};
+use serve_forever::driver::sim::{Conditions, Pace, Script, SimDriver};
 use serve_forever::services::Echo;
 use serve_forever::sim::World;
 use serve_forever::{Config, Endpoint, Error, Limits, Reactor};
@@ -69,7 +69,7 @@ fn the_owner_of_a_listener_that_will_never_work_again_is_told() {
             Ok(())
         });
         let config = Config { listen_again: None, ..Config::default() };
-        let mut world = World::<_, true>::with_config(1, Weather::calm(), handler, patient(), config)
+        let mut world = World::<_, true>::with_config(1, Conditions::calm(), handler, patient(), config)
             .expect("good limits");
         let before = world.play(Script::new().send("a\n").after(Duration::from_secs(2)).send("b\n").finish());
         world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
@@ -158,7 +158,7 @@ fn a_listener_that_cannot_be_made_again_is_given_up_and_its_owner_told() {
 
 #[test]
 fn to_serve_forever_ends_when_the_last_listener_is_given_up() {
-    let driver = SimDriver::<false>::new(1, Weather::calm());
+    let driver = SimDriver::<false>::new(1, Conditions::calm());
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
     let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
     let at: Endpoint = "127.0.0.1:7000".parse().expect("a good endpoint");
@@ -213,7 +213,7 @@ fn who_is_refused_is_closed_without_a_word() {
 fn a_reset_before_accept_keeps_nobody_else_out() {
     for seed in 0..20 {
         let mut world =
-            World::<_>::new(seed, Weather::calm(), Echo::new(), Echo::limits()).expect("good limits");
+            World::<_>::new(seed, Conditions::calm(), Echo::new(), Echo::limits()).expect("good limits");
         // Nobody is accepted meanwhile, so that resets are first.
         world.net_mut().exhaust(Duration::from_secs(1), Errno::MFILE);
         for _ in 0..5 {
@@ -228,7 +228,7 @@ fn a_reset_before_accept_keeps_nobody_else_out() {
 #[test]
 fn a_flood_of_connects_does_not_starve_a_client() {
     let config = Config { accepts_per_turn: 4, ..Config::default() };
-    let mut world = World::<_, true>::with_config(1, Weather::calm(), Echo::new(), Echo::limits(), config)
+    let mut world = World::<_, true>::with_config(1, Conditions::calm(), Echo::new(), Echo::limits(), config)
         .expect("good limits");
     let client = world.play(Script::new());
     world.run_for(Duration::from_millis(1)).expect("it keeps its promises");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{ClientId, Pace, Script, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions, Pace, Script};
 use serve_forever::services::{Chat, Framing};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits};
@@ -13,14 +13,15 @@ use super::handlers::run;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A network in which what a connection holds is a part of what is said.
-fn slow() -> Weather {
+fn slow() -> Conditions {
     let (least, most) = (Duration::from_millis(5), Duration::from_millis(20));
-    Weather { buffer: 64 << 10, latency: (least, most), ..Weather::calm() }
+    Conditions { buffer: 64 << 10, latency: (least, most), ..Conditions::calm() }
 }
 
-fn room(weather: Weather) -> World<Chat> {
+fn room(conditions: Conditions) -> World<Chat> {
     let config = Config { accepts_per_turn: 1000, ..Config::default() };
-    let mut world = World::with_config(1, weather, Chat::new(), Chat::limits(), config).expect("good limits");
+    let mut world =
+        World::with_config(1, conditions, Chat::new(), Chat::limits(), config).expect("good limits");
     world.net_mut().limit_descriptors(None);
     world
 }
@@ -88,8 +89,8 @@ fn a_storm_of_leaving_is_told_of_to_the_last_one_and_drops_nobody_who_reads() {
     let marks = Limits { low_mark: 1 << 10, high_mark: 4 << 10, hard_mark: 20 << 10, ..Chat::limits() };
     let config = Config { accepts_per_turn: 1000, ..Config::default() };
     let chat = Chat::new().bytes_per_turn(std::num::NonZeroUsize::new(4 << 10).expect("not zero"));
-    let weather = Weather { buffer: 1 << 10, ..Weather::calm() };
-    let mut world = World::<_>::with_config(1, weather, chat, marks, config).expect("good limits");
+    let conditions = Conditions { buffer: 1 << 10, ..Conditions::calm() };
+    let mut world = World::<_>::with_config(1, conditions, chat, marks, config).expect("good limits");
     let listener = world.play(listener());
     for number in 0..300 {
         // The longest names that there can be: each takes 128 bytes.
@@ -130,7 +131,7 @@ fn who_does_not_read_is_dropped_and_costs_the_others_a_second_at_most() {
 
 #[test]
 fn the_floor_goes_round_and_is_first_come_first_served() {
-    let mut world = room(Weather::calm());
+    let mut world = room(Conditions::calm());
     let listener = world.play(listener());
     let flood = format!("{}\n", line(1, 1000)).repeat(300);
     for _ in 0..3 {

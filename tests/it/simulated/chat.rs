@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Pace, Rng, Script};
 use serve_forever::services::Chat;
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits};
@@ -114,8 +114,8 @@ fn a_shutdown_delivers_all_that_has_arrived_and_does_not_wait_for_the_limit() {
     // What was read is kept by the chat, and the rest lies in the socket.
     let limits = Limits { read_budget: 100, ..Chat::limits() };
     let config = Config { read_buffer: 100, ..Config::default() };
-    let mut world =
-        World::<_, true>::with_config(1, Weather::calm(), limited(2), limits, config).expect("good limits");
+    let mut world = World::<_, true>::with_config(1, Conditions::calm(), limited(2), limits, config)
+        .expect("good limits");
     let listener = world.play(listener());
     world.play(Script::new().starting_after(SECOND).send(numbered(500, "")));
     world.run_for(SECOND + SECOND / 2).expect("it keeps its promises");
@@ -145,8 +145,8 @@ fn a_chat_that_is_served_again_has_its_limit_again() {
 #[test]
 fn a_shutdown_answers_all_of_what_was_asked_by_somebody_who_reads_slowly() {
     let marks = Limits { low_mark: 100, high_mark: 1000, hard_mark: 4000, ..Chat::limits() };
-    let weather = Weather { buffer: 256, ..Weather::calm() };
-    let mut world = World::<_, true>::new(1, weather, Chat::new(), marks).expect("good limits");
+    let conditions = Conditions { buffer: 256, ..Conditions::calm() };
+    let mut world = World::<_, true>::new(1, conditions, Chat::new(), marks).expect("good limits");
     let pace = Pace::Slowly { bytes: 100, every: SECOND / 100 };
     let client = world.play(Script::new().read(pace).send("/help\n".repeat(1000)));
     world.run_for(SECOND).expect("it keeps its promises");
@@ -209,11 +209,11 @@ fn any_bytes_are_the_same_lines_to_everybody_however_they_are_cut() {
         let mut outputs = Vec::new();
         let most = 1 + input.len() / 500 + rng.size(0, 20);
         for (most, limit) in [(64 << 10, None), (most, None), (most, Some(5)), (64 << 10, Some(50))] {
-            let weather = Weather { segment: (1, most), ..Weather::calm() };
+            let conditions = Conditions { segment: (1, most), ..Conditions::calm() };
             let config = Config { read_buffer: most, ..Config::default() };
             let chat = limit.map_or_else(Chat::new, limited);
-            let mut world =
-                World::<_>::with_config(round, weather, chat, Chat::limits(), config).expect("good limits");
+            let mut world = World::<_>::with_config(round, conditions, chat, Chat::limits(), config)
+                .expect("good limits");
             let listener = world.play(listener());
             let sender = world.play(Script::new().starting_after(SECOND).send(input.clone()).finish());
             run(&mut world);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{ClientId, Odds, Program, Rng, Script, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions, Odds, Program, Rng, Script};
 use serve_forever::process::{self, Exit};
 use serve_forever::services::{Command, CommandSession, Framing};
 use serve_forever::sim::World;
@@ -175,8 +175,8 @@ fn a_payload_is_not_kept_for_ever_where_there_are_no_timers() {
     for command in [acknowledged(), allowing().framing(Framing::Chunk)] {
         let limits = command.limits();
         let config = Config { max_timers: 0, ..Config::default() };
-        let mut world =
-            World::<_, true>::with_config(1, Weather::calm(), command, limits, config).expect("good limits");
+        let mut world = World::<_, true>::with_config(1, Conditions::calm(), command, limits, config)
+            .expect("good limits");
         install(&mut world);
         let client = world.play_unix(Script::new().send("big"));
         world.run_for(SECOND).expect("it keeps its promises");
@@ -247,7 +247,7 @@ fn a_client_whose_turn_comes_to_nothing_goes_on_with_its_next_request() {
     let config = Config { max_children: 1, ..Config::default() };
     let handler = Greedy(allowing().max_children(1));
     let mut world =
-        World::<_, true>::with_config(1, Weather::calm(), handler, limits, config).expect("good limits");
+        World::<_, true>::with_config(1, Conditions::calm(), handler, limits, config).expect("good limits");
     install(&mut world);
     world.play_unix(Script::new().send("work\n").finish());
     let script = Script::new().starting_after(SECOND / 2).send("echo 1\nrm 2\nrm 3\n").finish();
@@ -264,9 +264,9 @@ fn size(rng: &mut Rng, most: usize) -> u32 {
     u32::try_from(rng.size(0, most)).expect("it is small")
 }
 
-/// Weather in which every program starts.
-fn weather(seed: u64) -> Weather {
-    Weather { spawn_fails: Odds::NEVER, ..Weather::seeded(&mut Rng::new(seed)) }
+/// Conditions in which every program starts.
+fn conditions(seed: u64) -> Conditions {
+    Conditions { spawn_fails: Odds::NEVER, ..Conditions::seeded(&mut Rng::new(seed)) }
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn whatever_clients_do_in_place_of_their_word_none_is_kept() {
     for seed in 0..60 {
         let command = acknowledged().max_held(2500);
         let limits = command.limits();
-        let mut world = World::<_>::new(seed, weather(seed), command, limits).expect("good limits");
+        let mut world = World::<_>::new(seed, conditions(seed), command, limits).expect("good limits");
         install_in(&mut world);
         let mut rng = Rng::new(seed);
         for _ in 0..12 {
@@ -302,8 +302,8 @@ fn in_any_weather_a_late_client_waits_for_no_more_than_a_round() {
         let command = allowing().max_children(2);
         let limits = command.limits();
         // A stop gives everybody's time limits the turn.
-        let weather = Weather { stopped: Odds::NEVER, ..weather(seed) };
-        let mut world = World::<_>::new(seed, weather, command, limits).expect("good limits");
+        let conditions = Conditions { stopped: Odds::NEVER, ..conditions(seed) };
+        let mut world = World::<_>::new(seed, conditions, command, limits).expect("good limits");
         install_in(&mut world);
         for _ in 0..3 {
             world.play_unix(Script::new().send("work\n".repeat(12)).finish());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Pace, Rng, Script};
 use serve_forever::services::{Console, Framing};
 use serve_forever::sim::World;
 
@@ -10,8 +10,8 @@ use super::handlers::{noise, run, why};
 
 /// A world in which a reply of a few bytes does not fit into a socket.
 fn tiny() -> World<Console, true> {
-    let weather = Weather { buffer: 15, ..Weather::calm() };
-    World::new(1, weather, Console::new(Framing::Lines), Console::limits()).expect("good limits")
+    let conditions = Conditions { buffer: 15, ..Conditions::calm() };
+    World::new(1, conditions, Console::new(Framing::Lines), Console::limits()).expect("good limits")
 }
 
 #[test]
@@ -41,10 +41,10 @@ fn a_client_may_be_silent_for_days() {
 fn whatever_clients_send_and_however_they_leave_nobody_stays_on_the_list() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
-        let weather = Weather::seeded(&mut rng);
+        let conditions = Conditions::seeded(&mut rng);
         let framing = if rng.below(2) == 0 { Framing::Lines } else { Framing::Chunk };
         let mut world: World<Console, true> =
-            World::new(seed, weather, Console::new(framing), Console::limits()).expect("good limits");
+            World::new(seed, conditions, Console::new(framing), Console::limits()).expect("good limits");
         for _ in 0..rng.size(1, 6) {
             let mut said = noise(rng.size(0, 300));
             said.extend_from_slice(&b"hello\n\r\n\x1b[2J\nexit\nmore\n"[..rng.size(0, 23)]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{Act, Odds, Pace, Script, SimDriver, Weather};
+use serve_forever::driver::sim::{Act, Conditions, Odds, Pace, Script, SimDriver};
 use serve_forever::services::{Echo, Once};
 use serve_forever::sim::World;
 use serve_forever::{
@@ -195,14 +195,14 @@ fn what_came_before_a_deadline_is_looked_at_before_it_is_carried_out() {
     for seed in 0..40 {
         let limits = Limits { idle: Some(Duration::from_secs(50)), ..patient() };
         let mut world =
-            World::<_, true>::new(seed, Weather::calm(), Echo::new(), limits).expect("good limits");
+            World::<_, true>::new(seed, Conditions::calm(), Echo::new(), limits).expect("good limits");
         let clients: Vec<_> = (0..40)
             .map(|_| world.play(Script::new().send("a").after(Duration::from_secs(20)).send("b").finish()))
             .collect();
         world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
         // For longer than the deadline; and a wait tells of some of them only.
-        *world.net_mut().weather_mut() =
-            Weather { partial: Odds::one_in(1), interrupted: Odds::one_in(3), ..Weather::calm() };
+        *world.net_mut().conditions_mut() =
+            Conditions { partial: Odds::one_in(1), interrupted: Odds::one_in(3), ..Conditions::calm() };
         world.net_mut().hold_up(Duration::from_secs(1000));
         run(&mut world);
         for client in clients {
@@ -215,14 +215,15 @@ fn what_came_before_a_deadline_is_looked_at_before_it_is_carried_out() {
 #[test]
 fn a_request_that_came_in_time_is_handled_though_the_process_was_stopped() {
     for seed in 0..100 {
-        let stopped = Weather { stopped: Odds::one_in(2), interrupted: Odds::one_in(4), ..Weather::calm() };
+        let stopped =
+            Conditions { stopped: Odds::one_in(2), interrupted: Odds::one_in(4), ..Conditions::calm() };
         let mut reactor =
-            Reactor::with_driver(SimDriver::<true>::new(seed, Weather::calm()), Config::default())
+            Reactor::with_driver(SimDriver::<true>::new(seed, Conditions::calm()), Config::default())
                 .expect("a good configuration");
         let once = reactor.add(Once::new("yes"), patient()).expect("good limits");
         let at: Endpoint = "127.0.0.1:7".parse().expect("an endpoint");
         reactor.listen(&once, &at).expect("it is free");
-        *reactor.driver_mut().net_mut().weather_mut() = stopped;
+        *reactor.driver_mut().net_mut().conditions_mut() = stopped;
         let script = Script::new().starting_after(Duration::from_secs(1)).send("please\n").finish();
         reactor.driver_mut().net_mut().play(&at, script);
         let handled = reactor.handle_request(Some(Duration::from_secs(2))).expect("the loop turns");

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Act, Odds, Pace, Script, Weather};
+use serve_forever::driver::sim::{Act, Conditions, Odds, Pace, Script};
 use serve_forever::services::{Echo, Once};
 use serve_forever::sim::World;
 use serve_forever::{ConnId, Limits, Sent};
@@ -34,7 +34,7 @@ fn after_a_half_close_the_whole_reply_comes_and_then_our_fin() {
 fn a_reset_while_we_write_closes_that_connection_once() {
     for seed in 0..50 {
         let mut world =
-            World::<_>::new(seed, Weather::calm(), Echo::new(), Echo::limits()).expect("good limits");
+            World::<_>::new(seed, Conditions::calm(), Echo::new(), Echo::limits()).expect("good limits");
         let script = Script::new().read(Pace::Never).send(noise(200_000));
         let broken = world.play(script.after(Duration::from_micros(seed * 20)).reset());
         let other = world.play(Script::new().send("hello").finish());
@@ -49,8 +49,8 @@ fn a_reset_while_we_write_closes_that_connection_once() {
 /// have new connections.
 #[test]
 fn stale_events_touch_nothing() {
-    let weather = Weather { stale: Odds::one_in(2), ..Weather::calm() };
-    let mut world = World::<_>::new(7, weather, Scripted::lines(), patient()).expect("good limits");
+    let conditions = Conditions { stale: Odds::one_in(2), ..Conditions::calm() };
+    let mut world = World::<_>::new(7, conditions, Scripted::lines(), patient()).expect("good limits");
     for n in 0..200_u64 {
         let script = Script::new().starting_after(Duration::from_micros(n * 100)).send("a line\n");
         if n % 2 == 0 {
@@ -125,10 +125,10 @@ fn a_panic_ends_its_connection_alone() {
 fn an_answer_survives_what_is_sent_behind_its_question() {
     // Data that arrives for a closed socket resets it, and a reset destroys
     // what was not read: without lingering the answer would be lost.
-    let weather = Weather { reset_destroys: Odds::ALWAYS, ..Weather::calm() };
+    let conditions = Conditions { reset_destroys: Odds::ALWAYS, ..Conditions::calm() };
     for seed in 0..50 {
         let mut world =
-            World::<_>::new(seed, weather.clone(), Once::new("yes"), Once::limits()).expect("good limits");
+            World::<_>::new(seed, conditions.clone(), Once::new("yes"), Once::limits()).expect("good limits");
         let slow = Pace::Slowly { bytes: 1, every: Duration::from_millis(100) };
         let client = world.play(Script::new().read(slow).send("please\n").send(noise(500_000)));
         run(&mut world);
@@ -184,10 +184,12 @@ fn what_had_something_under_way_at_a_shutdown_ends_with_a_fin_whatever_still_com
     for seed in 0..50 {
         // What the client has not sent yet is under way too, and looks quiet
         // to the server whenever it has caught up.
-        let weather =
-            Weather { latency: (Duration::from_millis(1), Duration::from_millis(5)), ..Weather::calm() };
+        let conditions = Conditions {
+            latency: (Duration::from_millis(1), Duration::from_millis(5)),
+            ..Conditions::calm()
+        };
         let limits = Limits { low_mark: 1000, high_mark: 5000, ..patient() };
-        let mut world = World::<_>::new(seed, weather, Echo::new(), limits).expect("good limits");
+        let mut world = World::<_>::new(seed, conditions, Echo::new(), limits).expect("good limits");
         let late = Script::new().read(Pace::Never).send(noise(500_000));
         let client = world.play(late.after(Duration::from_millis(200)).read(Pace::AtOnce).finish());
         while world.elapsed() < Duration::from_millis(100) {

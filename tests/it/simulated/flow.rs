@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Odds, Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Odds, Pace, Rng, Script};
 use serve_forever::services::{Echo, Once, Upper};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits};
@@ -57,8 +57,8 @@ fn too_long_a_frame_is_refused_at_the_limit() {
 fn however_they_are_cut_the_same_frames_come_back() {
     let lines: Vec<u8> = (0..1000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
     for cut in [1, 2, 3, 7, 100, 64 << 10] {
-        let weather = Weather { segment: (cut, cut), ..Weather::calm() };
-        let mut world = World::<_>::new(1, weather, Scripted::lines(), patient()).expect("good limits");
+        let conditions = Conditions { segment: (cut, cut), ..Conditions::calm() };
+        let mut world = World::<_>::new(1, conditions, Scripted::lines(), patient()).expect("good limits");
         let client = world.play(Script::new().send(lines.clone()).finish());
         run(&mut world);
         assert!(world.client(client).received() == lines, "cut into {cut}");
@@ -68,7 +68,7 @@ fn however_they_are_cut_the_same_frames_come_back() {
 #[test]
 fn a_write_may_stop_after_every_byte() {
     for buffer in 1..40 {
-        let weather = Weather { buffer, ..Weather::calm() };
+        let conditions = Conditions { buffer, ..Conditions::calm() };
         let handler = Scripted::new(|io, call| {
             if let Call::Line(line) = call {
                 let shared = line.repeat(10);
@@ -78,7 +78,7 @@ fn a_write_may_stop_after_every_byte() {
             }
             Ok(())
         });
-        let mut world = World::<_, true>::new(1, weather, handler, patient()).expect("good limits");
+        let mut world = World::<_, true>::new(1, conditions, handler, patient()).expect("good limits");
         let line: Vec<u8> = [vec![b'x'; 99], b"\n".to_vec()].concat();
         let client = world.play(Script::new().send(line.repeat(2)).finish());
         run(&mut world);
@@ -90,9 +90,10 @@ fn a_write_may_stop_after_every_byte() {
 #[test]
 fn a_signal_may_interrupt_every_call() {
     for seed in 0..100 {
-        let weather =
-            Weather { interrupted: Odds::one_in(2), would_block: Odds::one_in(3), ..Weather::calm() };
-        let mut world = World::<_>::new(seed, weather, Upper::new(), Upper::limits()).expect("good limits");
+        let conditions =
+            Conditions { interrupted: Odds::one_in(2), would_block: Odds::one_in(3), ..Conditions::calm() };
+        let mut world =
+            World::<_>::new(seed, conditions, Upper::new(), Upper::limits()).expect("good limits");
         let clients = [(); 5].map(|()| world.play(Script::new().send("hel").send("lo").finish()));
         run(&mut world);
         assert!(clients.iter().all(|client| world.client(*client).received() == b"HELLO"), "seed {seed}");
@@ -110,10 +111,11 @@ fn any_bytes_give_the_same_output_however_they_are_cut() {
         }
         let mut outputs = Vec::new();
         for most in [64 << 10, 1 + len / 100 + rng.size(0, 20)] {
-            let weather = Weather { segment: (1, most), ..Weather::calm() };
+            let conditions = Conditions { segment: (1, most), ..Conditions::calm() };
             let config = Config { read_buffer: most, ..Config::default() };
-            let mut world = World::<_>::with_config(round, weather, Once::new("yes"), Once::limits(), config)
-                .expect("good limits");
+            let mut world =
+                World::<_>::with_config(round, conditions, Once::new("yes"), Once::limits(), config)
+                    .expect("good limits");
             let client = world.play(Script::new().send(input.clone()).finish());
             run(&mut world);
             outputs.push(world.client(client).received().to_vec());

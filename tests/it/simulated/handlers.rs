@@ -1,7 +1,7 @@
 //! Handlers of the tests.
 
 use bytes::BytesMut;
-use serve_forever::driver::sim::{ClientId, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions};
 use serve_forever::sim::World;
 use serve_forever::{
     AfterEof, BoxError, CloseReason, ConnId, Io, Limits, Origin, Peer, StreamHandler, TimerId,
@@ -106,7 +106,7 @@ impl StreamHandler for Scripted {
 
 /// A world in which nothing goes wrong by itself.
 pub(crate) fn calm<H: StreamHandler>(handler: H, limits: Limits) -> World<H, true> {
-    World::new(1, Weather::calm(), handler, limits).expect("good limits")
+    World::new(1, Conditions::calm(), handler, limits).expect("good limits")
 }
 
 /// No deadline at all.

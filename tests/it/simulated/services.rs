@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Rng, Script, Weather};
+use serve_forever::driver::sim::{Conditions, Rng, Script};
 use serve_forever::services::{Echo, Framing, Once, Upper};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits, StreamHandler};
@@ -28,9 +28,9 @@ fn answer_prepared<H: StreamHandler>(
     most: usize,
     prepare: impl FnOnce(&mut World<H, true>),
 ) -> Vec<u8> {
-    let weather = Weather { segment: (1, most), ..Weather::calm() };
+    let conditions = Conditions { segment: (1, most), ..Conditions::calm() };
     let config = Config { read_buffer: most, ..Config::default() };
-    let mut world = World::with_config(seed, weather, handler, limits, config).expect("good limits");
+    let mut world = World::with_config(seed, conditions, handler, limits, config).expect("good limits");
     prepare(&mut world);
     let client = world.play_unix(Script::new().send(input.to_vec()).finish());
     run(&mut world);

@@ -92,8 +92,8 @@ fn what_was_missed_is_skipped_and_the_beat_is_kept() {
         patient(),
     );
     // Signals and late waits: each call takes up to 3.5 s.
-    let weather = world.net_mut().weather_mut();
-    weather.call = (Duration::from_millis(10), Duration::from_millis(3500));
+    let conditions = world.net_mut().conditions_mut();
+    conditions.call = (Duration::from_millis(10), Duration::from_millis(3500));
     world.play(Script::new().after(Duration::from_secs(600)).finish());
     run(&mut world);
     let beats = beats.take();

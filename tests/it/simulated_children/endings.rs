@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serve_forever::Config;
-use serve_forever::driver::sim::{Grandchild, Odds, Program, Weather};
+use serve_forever::driver::sim::{Conditions, Grandchild, Odds, Program};
 use serve_forever::process::{Command, ExitCause};
 
 use super::jobs::*;
@@ -115,7 +115,7 @@ fn a_shutdown_lets_go_of_what_even_a_kill_does_not_end_and_does_not_spin_until_t
 #[test]
 fn one_that_ends_just_before_it_would_be_let_go_of_is_reaped() {
     let config = Config { reap_within: 10 * SECOND, ..Config::default() };
-    let mut shop = shop_with(1, Weather::calm(), config);
+    let mut shop = shop_with(1, Conditions::calm(), config);
     shop.net_mut().install("disk", Program::new().stay().slow_to_die(9 * SECOND));
     spawn(&mut shop, Command::new("disk"), 0);
     assert!(drain(&mut shop, SECOND) >= 10 * SECOND);
@@ -127,8 +127,9 @@ fn one_that_ends_just_before_it_would_be_let_go_of_is_reaped() {
 fn one_that_exits_in_time_has_not_run_out_of_it() {
     for latency in [1, 5, 20] {
         let latency = Duration::from_millis(latency);
-        let weather = Weather { partial: Odds::one_in(1), latency: (latency, latency), ..Weather::calm() };
-        let mut shop = shop(weather);
+        let conditions =
+            Conditions { partial: Odds::one_in(1), latency: (latency, latency), ..Conditions::calm() };
+        let mut shop = shop(conditions);
         shop.net_mut().install("job", Program::new().after(SECOND).exit(5));
         // Between its exit and the event of it.
         let command = Command::new("job").timeout(SECOND + latency + latency / 2);
@@ -164,8 +165,9 @@ fn a_stop_ends_all_children_and_what_they_left() {
 /// Whoever keeps a worker running must not keep a shutdown from its end.
 #[test]
 fn a_handler_that_starts_each_child_again_does_not_hold_a_shutdown_up() {
-    for weather in [Weather::calm(), Weather { spawn_fails: Odds::one_in(2), ..Weather::calm() }] {
-        let mut shop = shop(weather);
+    for conditions in [Conditions::calm(), Conditions { spawn_fails: Odds::one_in(2), ..Conditions::calm() }]
+    {
+        let mut shop = shop(conditions);
         shop.net_mut().install("worker", Program::new().stay());
         let again = |io: &mut serve_forever::Io<'_>, _| {
             let _ = io.spawn(Command::new("worker"), 0);

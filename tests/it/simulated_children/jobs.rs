@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use serve_forever::driver::sim::{Process, Rng, Weather};
+use serve_forever::driver::sim::{Conditions, Process, Rng};
 use serve_forever::process::{Command, Exit, ExitCause, Pipe};
 use serve_forever::sim::{Told, World};
 use serve_forever::{
@@ -132,26 +132,26 @@ impl StreamHandler for Jobs {
 
 pub(crate) type Shop = World<Jobs>;
 
-pub(crate) fn shop(weather: Weather) -> Shop {
-    shop_with(1, weather, Config::default())
+pub(crate) fn shop(conditions: Conditions) -> Shop {
+    shop_with(1, conditions, Config::default())
 }
 
-pub(crate) fn shop_with(seed: u64, weather: Weather, config: Config) -> Shop {
+pub(crate) fn shop_with(seed: u64, conditions: Conditions, config: Config) -> Shop {
     let limits = Limits { hard_mark: 8 << 20, ..Limits::default() };
-    World::with_config(seed, weather, Jobs::default(), limits, config).expect("good limits")
+    World::with_config(seed, conditions, Jobs::default(), limits, config).expect("good limits")
 }
 
-/// Shops in all kinds of weather, in which every program starts, and its exit
+/// Shops in all kinds of conditions, in which every program starts, and its exit
 /// is told, and its status known.
 pub(crate) fn shops(seeds: std::ops::Range<u64>) -> impl Iterator<Item = (u64, Shop)> {
     seeds.map(|seed| {
         // What happens in time is the point, so nothing stops the process.
-        let mut weather = Weather::seeded(&mut Rng::new(seed));
-        weather.stopped = Default::default();
-        weather.spawn_fails = Default::default();
-        weather.stolen = Default::default();
-        weather.silent = Default::default();
-        (seed, shop_with(seed, weather, Config::default()))
+        let mut conditions = Conditions::seeded(&mut Rng::new(seed));
+        conditions.stopped = Default::default();
+        conditions.spawn_fails = Default::default();
+        conditions.stolen = Default::default();
+        conditions.silent = Default::default();
+        (seed, shop_with(seed, conditions, Config::default()))
     })
 }
 

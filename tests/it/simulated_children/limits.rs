@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use rustix::io::Errno;
 use serve_forever::Config;
-use serve_forever::driver::sim::{Grandchild, Odds, Program, Rng, Weather};
+use serve_forever::driver::sim::{Conditions, Grandchild, Odds, Program, Rng};
 use serve_forever::process::{Command, Pipe};
 
 use super::jobs::*;
@@ -54,7 +54,7 @@ fn without_descriptors_a_child_fails_and_later_ones_do_not() {
 
 #[test]
 fn what_is_not_there_is_not_found() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     spawn(&mut shop, Command::new("missing"), 0);
     settle(&mut shop);
     assert_eq!(only(&shop).outcome(), Err(ErrorKind::NotFound));
@@ -97,7 +97,7 @@ fn a_pipe_that_is_ended_before_it_began_is_never_opened() {
 #[test]
 fn children_are_limited_until_they_are_reaped() {
     let config = Config { max_children: 2, ..Config::default() };
-    let mut shop = shop_with(1, Weather::calm(), config);
+    let mut shop = shop_with(1, Conditions::calm(), config);
     shop.net_mut().install("job", Program::new().after(SECOND).leaving(Grandchild::for_ever()));
     let mut held = |tag| try_spawn(&mut shop, Command::new("job").pipe_grace(3 * SECOND), tag).is_ok();
     assert_eq!([held(0), held(1), held(2)], [true, true, false]);
@@ -113,9 +113,9 @@ fn children_are_limited_until_they_are_reaped() {
 #[test]
 fn a_thousand_children_sixteen_at_a_time_are_all_told_of_once() {
     for seed in [1, 2] {
-        let weather = Weather::seeded(&mut Rng::new(seed));
+        let conditions = Conditions::seeded(&mut Rng::new(seed));
         let config = Config { max_children: 16, ..Config::default() };
-        let mut shop = shop_with(seed, weather, config);
+        let mut shop = shop_with(seed, conditions, config);
         let millisecond = SECOND / 1000;
         shop.net_mut().install("0", Program::new().write_arguments());
         shop.net_mut().install("1", Program::new().after(5 * millisecond).write_arguments().exit(1));
@@ -151,8 +151,9 @@ fn a_thousand_children_sixteen_at_a_time_are_all_told_of_once() {
 
 #[test]
 fn faults_of_starting_hit_some_and_leave_nothing_behind() {
-    let weather = Weather { spawn_fails: Odds::one_in(3), interrupted: Odds::one_in(3), ..Weather::calm() };
-    let mut shop = shop_with(5, weather, Config::default());
+    let conditions =
+        Conditions { spawn_fails: Odds::one_in(3), interrupted: Odds::one_in(3), ..Conditions::calm() };
+    let mut shop = shop_with(5, conditions, Config::default());
     shop.net_mut().install("job", Program::new().write("x"));
     for tag in 0..100 {
         spawn(&mut shop, Command::new("job"), tag);
@@ -166,7 +167,7 @@ fn faults_of_starting_hit_some_and_leave_nothing_behind() {
 
 #[test]
 fn as_one_is_told_of_there_is_room_for_the_next() {
-    let mut shop = shop_with(1, Weather::calm(), Config { max_children: 1, ..Config::default() });
+    let mut shop = shop_with(1, Conditions::calm(), Config { max_children: 1, ..Config::default() });
     shop.net_mut().install("job", Program::new().stay());
     // Each group waits a day for its SIGKILL.
     let command = Command::new("job").timeout(SECOND).kill_after(DAY);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Grandchild, Pace, Program, Weather};
+use serve_forever::driver::sim::{Conditions, Grandchild, Pace, Program};
 use serve_forever::process::{Command, Pipe};
 
 use super::jobs::*;
@@ -41,7 +41,7 @@ fn output_and_errors_may_be_one_pipe() {
 
 #[test]
 fn a_child_without_pipes_is_told_of_too() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("job", Program::new().write("nobody sees it").write_for_ever("or this"));
     let command = Command::new("job").null_stdout().null_stderr().timeout(SECOND);
     assert_eq!(how(run(&mut shop, command)).1, Some(15));
@@ -49,7 +49,7 @@ fn a_child_without_pipes_is_told_of_too() {
 
 #[test]
 fn the_arguments_reach_the_program() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("echo", Program::new().write_arguments());
     run(&mut shop, Command::new("echo").args(["a", "b c"]));
     assert_eq!(shop.handler().runs[&0].out, b"a b c");
@@ -68,7 +68,7 @@ fn what_a_child_is_given_comes_back_through_cat() {
 
 #[test]
 fn without_a_pipe_its_input_is_empty() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("cat", Program::cat());
     assert_eq!(how(run(&mut shop, Command::new("cat"))), exited(0));
     assert!(told_at(&shop) < SECOND);
@@ -76,7 +76,7 @@ fn without_a_pipe_its_input_is_empty() {
 
 #[test]
 fn a_child_that_reads_slowly_gets_everything() {
-    let mut shop = shop(Weather { buffer: 100, ..Weather::calm() });
+    let mut shop = shop(Conditions { buffer: 100, ..Conditions::calm() });
     let pace = Pace::Slowly { bytes: 100, every: SECOND };
     shop.net_mut().install("slow", Program::new().read(pace).exit(2));
     shop.handler().input.insert(0, noise(10_000));
@@ -88,7 +88,7 @@ fn a_child_that_reads_slowly_gets_everything() {
 
 #[test]
 fn a_child_that_never_reads_holds_nobody_up_but_itself() {
-    let mut shop = shop(Weather { buffer: 100, ..Weather::calm() });
+    let mut shop = shop(Conditions { buffer: 100, ..Conditions::calm() });
     shop.net_mut().install("deaf", Program::new().after(DAY));
     shop.handler().input.insert(0, noise(10_000));
     assert_eq!(how(run(&mut shop, Command::new("deaf").piped_stdin())), exited(0));
@@ -111,7 +111,7 @@ fn input_that_the_child_closes_ends_that_connection_alone() {
 #[test]
 fn a_child_waits_while_its_output_is_paused_and_loses_nothing() {
     for (seed, mut shop) in shops(0..30) {
-        let buffer = shop.net_mut().weather_mut().buffer;
+        let buffer = shop.net_mut().conditions_mut().buffer;
         shop.net_mut().install("job", Program::new().write(noise(100_000)));
         shop.handler().paused.push(0);
         let child = spawn(&mut shop, Command::new("job"), 0);
@@ -131,7 +131,7 @@ fn a_child_waits_while_its_output_is_paused_and_loses_nothing() {
 fn what_is_in_a_paused_pipe_outlives_the_child() {
     for grace in [Duration::ZERO, SECOND] {
         for (seed, mut shop) in shops(0..30) {
-            let last_words = noise(shop.net_mut().weather_mut().buffer.min(1000));
+            let last_words = noise(shop.net_mut().conditions_mut().buffer.min(1000));
             shop.net_mut().install("job", Program::new().write(last_words.clone()).exit(9));
             shop.handler().paused.push(0);
             let child = spawn(&mut shop, Command::new("job").pipe_grace(grace), 0);
@@ -214,7 +214,7 @@ fn a_grandchild_that_holds_the_pipes_for_ever_is_given_the_grace() {
 fn what_a_child_had_written_is_handed_over_whole_though_its_pipes_do_not_end() {
     for sips in [None, Some(SECOND)] {
         for (seed, mut shop) in shops(0..30) {
-            let own = noise(shop.net_mut().weather_mut().buffer.min(300));
+            let own = noise(shop.net_mut().conditions_mut().buffer.min(300));
             let holder = Grandchild::for_ever().writing("more and more", Duration::from_micros(50));
             let program = Program::new().write(own.clone()).write_error(own.clone()).leaving(holder);
             shop.net_mut().install("job", program);
@@ -241,7 +241,7 @@ fn what_one_left_behind_writes_for_ever_ends_though_the_handler_is_slow() {
 
 #[test]
 fn one_that_pauses_for_a_day_is_not_looked_at_all_day() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("job", Program::new().write("x"));
     shop.handler().sips = Some(DAY);
     let turns = shop.turns();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Grandchild, Odds, Program, Weather};
+use serve_forever::driver::sim::{Conditions, Grandchild, Odds, Program};
 use serve_forever::process::{Command, ExitCause, Pipe, Signal};
 
 use super::jobs::*;
@@ -107,8 +107,8 @@ fn one_that_leaves_its_group_is_found_by_every_signal_and_alone() {
 #[test]
 fn no_signal_is_lost_to_another_one_that_interrupts_it() {
     for seed in 0..50 {
-        let weather = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };
-        let mut shop = shop_with(seed, weather, Default::default());
+        let conditions = Conditions { interrupted: Odds::one_in(2), ..Conditions::calm() };
+        let mut shop = shop_with(seed, conditions, Default::default());
         shop.net_mut().install("stubborn", Program::new().stay().ignoring_terminate());
         let exit = run(&mut shop, Command::new("stubborn").timeout(SECOND));
         assert_eq!(how(exit), (None, Some(9), ExitCause::TimedOut), "seed {seed}");
@@ -140,7 +140,7 @@ fn a_child_that_is_killed_as_it_is_told_of_is_reaped() {
 
 #[test]
 fn a_child_that_is_killed_after_a_sigterm_is_not_kept_for_a_second_sigkill() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("stubborn", Program::new().stay().ignoring_terminate());
     let child = spawn(&mut shop, Command::new("stubborn").kill_after(DAY), 0);
     assert!(ask(&mut shop, move |_, io| io.terminate(child) && io.kill(child)));
@@ -151,7 +151,7 @@ fn a_child_that_is_killed_after_a_sigterm_is_not_kept_for_a_second_sigkill() {
 
 #[test]
 fn a_time_out_goes_on_while_the_output_is_paused() {
-    let mut shop = shop(Weather { buffer: 16, ..Weather::calm() });
+    let mut shop = shop(Conditions { buffer: 16, ..Conditions::calm() });
     shop.net_mut().install("yes", Program::new().write_for_ever("y\n"));
     shop.handler().paused.push(0);
     let child = spawn(&mut shop, Command::new("yes").timeout(SECOND), 0);
@@ -169,7 +169,7 @@ fn a_time_out_goes_on_while_the_output_is_paused() {
 
 #[test]
 fn the_longest_times_are_never() {
-    let mut shop = shop(Weather::calm());
+    let mut shop = shop(Conditions::calm());
     shop.net_mut().install("job", Program::new().after(DAY).leaving(Grandchild::living(DAY)));
     let command =
         Command::new("job").timeout(Duration::MAX).kill_after(Duration::MAX).pipe_grace(Duration::MAX);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serve_forever::driver::sim::{ClientId, Odds, Pace, Rng, Script, Weather};
+use serve_forever::driver::sim::{ClientId, Conditions, Odds, Pace, Rng, Script};
 use serve_forever::services::{Framing, Upload};
 use serve_forever::sim::World;
 use serve_forever::{Config, Limits};
@@ -24,14 +24,14 @@ fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A world that receives into a directory of its own.
-fn world(weather: Weather, seed: u64, limits: Limits, config: Config) -> (World<Upload>, TempDir) {
+fn world(conditions: Conditions, seed: u64, limits: Limits, config: Config) -> (World<Upload>, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let upload = Upload::into(directory.path()).expect("it was just made").max(1 << 20);
-    (World::with_config(seed, weather, upload, limits, config).expect("good limits"), directory)
+    (World::with_config(seed, conditions, upload, limits, config).expect("good limits"), directory)
 }
 
 fn calm() -> (World<Upload>, TempDir) {
-    world(Weather::calm(), 1, Upload::limits(), Config::default())
+    world(Conditions::calm(), 1, Upload::limits(), Config::default())
 }
 
 #[track_caller]
@@ -47,14 +47,14 @@ fn why(world: &World<Upload>, client: ClientId) -> &str {
 
 /// What becomes of a stream that is cut into segments of at most `most` bytes.
 fn outcome(stream: &[u8], seed: u64, most: usize) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
-    let weather = Weather {
+    let conditions = Conditions {
         segment: (1, most),
         interrupted: Odds::one_in(10),
         would_block: Odds::one_in(10),
-        ..Weather::calm()
+        ..Conditions::calm()
     };
     let config = Config { read_buffer: most, ..Config::default() };
-    let (mut world, directory) = world(weather, seed, Upload::limits(), config);
+    let (mut world, directory) = world(conditions, seed, Upload::limits(), config);
     let client = world.play(Script::new().send(stream.to_vec()).finish());
     run(&mut world);
     (world.client(client).received().to_vec(), contents(directory.path()))
@@ -106,8 +106,8 @@ fn any_bytes_come_to_the_same_however_they_are_cut() {
 #[test]
 fn a_reset_anywhere_leaves_nothing_behind() {
     for seed in 0..100 {
-        let weather = Weather { segment: (1, 100), ..Weather::calm() };
-        let (mut world, directory) = world(weather, seed, Upload::limits(), Config::default());
+        let conditions = Conditions { segment: (1, 100), ..Conditions::calm() };
+        let (mut world, directory) = world(conditions, seed, Upload::limits(), Config::default());
         let stream = post("name", &noise(3000));
         let cut = stream.len() * seed as usize / 100;
         let script = Script::new().send(stream[..cut].to_vec()).after(Duration::from_micros(seed * 17));
@@ -194,9 +194,9 @@ fn data_has_no_deadline_but_that_of_silence() {
 
 #[test]
 fn who_does_not_read_its_answers_is_not_read_from() {
-    let weather = Weather { buffer: 1000, ..Weather::calm() };
+    let conditions = Conditions { buffer: 1000, ..Conditions::calm() };
     let limits = Limits { low_mark: 500, high_mark: 1000, hard_mark: 2000, ..Upload::limits() };
-    let (mut world, directory) = world(weather, 1, limits, Config::default());
+    let (mut world, directory) = world(conditions, 1, limits, Config::default());
     let stream: Vec<u8> = (0..500).flat_map(|number| post(&number.to_string(), b"x")).collect();
     let answers: String = (0..500).map(|number| format!("ok|1|{number}\n")).collect();
     let script = Script::new().read(Pace::Never).send(stream).finish();
@@ -212,16 +212,17 @@ fn who_does_not_read_its_answers_is_not_read_from() {
 #[test]
 fn in_chunks_files_arrive_whatever_the_weather() {
     for seed in 0..50 {
-        let weather = Weather { segment: (1, 64 << 10), interrupted: Odds::one_in(4), ..Weather::calm() };
+        let conditions =
+            Conditions { segment: (1, 64 << 10), interrupted: Odds::one_in(4), ..Conditions::calm() };
         let directory = tempfile::tempdir().expect("a directory");
         let upload = Upload::into(directory.path()).expect("it was just made").framing(Framing::Chunk);
-        let mut world = World::<_>::new(seed, weather, upload, Upload::limits()).expect("good limits");
+        let mut world = World::<_>::new(seed, conditions, upload, Upload::limits()).expect("good limits");
         let content = noise(50_000);
         let pause = Duration::from_millis(50);
         // The header is so short that it is cut nowhere.
         let script = Script::new().send("post|50000|a").after(pause).send(content.clone());
         let client = world.play(script.after(Duration::from_secs(1)).finish());
-        world.net_mut().weather_mut().segment = (12, 64 << 10);
+        world.net_mut().conditions_mut().segment = (12, 64 << 10);
         run(&mut world);
         assert_eq!(world.client(client).received(), b"", "seed {seed}");
         assert!(contents(directory.path()) == [("a".to_owned(), content)], "seed {seed}");

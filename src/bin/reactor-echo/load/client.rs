@@ -34,8 +34,8 @@ pub(super) struct Client {
     connections: Vec<Option<Connection>>,
     /// The indices of those which carry messages and stood when the phase
     /// began: the order of the open loop's schedule.
-    lanes: Vec<usize>,
-    /// How many of the lanes still stand.
+    half_pipes: Vec<usize>,
+    /// How many of the half_pipes still stand.
     alive: usize,
     /// Connections with work left, for which no event will come.
     queue: VecDeque<usize>,
@@ -69,7 +69,7 @@ impl Client {
             alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             connections,
-            lanes: Vec::with_capacity(options.connections),
+            half_pipes: Vec::with_capacity(options.connections),
             alive: 0,
             queue: VecDeque::new(),
             wire: Wire::new(options.size, clock),
@@ -139,13 +139,13 @@ impl Client {
     /// Begins a phase with every connection at rest.
     fn enter(&mut self, window: Window) -> Phase {
         let carriers = &self.connections[..self.carriers];
-        self.lanes.clear();
-        self.lanes.extend((0..carriers.len()).filter(|&index| carriers[index].is_some()));
-        self.alive = self.lanes.len();
+        self.half_pipes.clear();
+        self.half_pipes.extend((0..carriers.len()).filter(|&index| carriers[index].is_some()));
+        self.alive = self.half_pipes.len();
 
         let mut phase = Phase::new(self.pace, window, self.wire.clock.now());
-        for lane in 0..self.lanes.len() {
-            let index = self.lanes[lane];
+        for half_pipe in 0..self.half_pipes.len() {
+            let index = self.half_pipes[half_pipe];
             let Some(connection) = &mut self.connections[index] else {
                 continue;
             };
@@ -154,12 +154,12 @@ impl Client {
                     connection.enter_closed();
                     phase.now = self.wire.clock.now();
                     // A count smaller than all the pipelines is shared out.
-                    let share = phase.left().div_ceil((self.lanes.len() - lane) as u64);
+                    let share = phase.left().div_ceil((self.half_pipes.len() - half_pipe) as u64);
                     let count = phase.begin(pipeline.min(share));
                     connection.begin(count, self.wire.size, phase.now);
                 }
                 Pace::Open { .. } => {
-                    connection.enter_open(lane as u64, self.lanes.len() as u64);
+                    connection.enter_open(half_pipe as u64, self.half_pipes.len() as u64);
                 }
             }
             self.turn(index, &mut phase);
@@ -177,13 +177,13 @@ impl Client {
             return;
         }
         let (first, due) = phase.due();
-        let lanes = self.lanes.len() as u64;
+        let half_pipes = self.half_pipes.len() as u64;
         let now = phase.now;
         phase.begin(due);
-        for offset in 0..due.min(lanes) {
-            // This lane's own, then every one a whole round later.
-            let count = (due - offset).div_ceil(lanes);
-            let index = self.lanes[((first + offset) % lanes) as usize];
+        for offset in 0..due.min(half_pipes) {
+            // This half_pipe's own, then every one a whole round later.
+            let count = (due - offset).div_ceil(half_pipes);
+            let index = self.half_pipes[((first + offset) % half_pipes) as usize];
             match &mut self.connections[index] {
                 Some(connection) => {
                     connection.begin(count, self.wire.size, now);

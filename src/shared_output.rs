@@ -1,35 +1,36 @@
-//! Messages to many: one copy for all of them, until they have left.
+//! Shared output: one copy of each short broadcast for all its receivers, until
+//! the flush at the end of the turn.
 
-/// A burst takes no more than this many bytes. What comes then is copied for
-/// each who gets it.
+/// Shared output takes at most this many bytes. A broadcast beyond that is copied
+/// for each receiver.
 const MAX: usize = 1 << 20;
 
-/// A burst that has grown beyond this many bytes is not kept.
+/// Shared output that has grown beyond this many bytes is not kept.
 const KEEP: usize = 256 << 10;
 
-/// Short messages that go to several connections, one behind the other, from
-/// one flush to the next. Who gets all of a burst, or all of it from some point
-/// on, has a [`Stretch`] of it in its queue and no copy, and the system is given
-/// the same bytes again and again, from the cache. What a connection does not
-/// take at the flush is copied into its queue, so that a burst waits for nobody.
+/// Short broadcasts, one behind the other, from one flush to the next.
 ///
-/// It is cleared by whoever empties the queues: at the flush, and at once if no
-/// queue has a part of it.
+/// A connection that gets all of them from some point on has a [`Span`] in its
+/// queue and no copy, so the system is given the same bytes for each receiver,
+/// from the cache. The flush copies into its queue what a connection did not take
+/// ([`OutQueue::detach`](crate::buffer::OutQueue::detach)), so shared output waits
+/// for no connection. The flush clears it; so does a broadcast of which no queue
+/// has a part.
 #[derive(Debug)]
-pub(crate) struct Burst {
+pub(crate) struct SharedOutput {
     bytes: Vec<u8>,
     /// Some queue may have a part of it.
     is_needed: bool,
 }
 
-/// A part of a burst.
+/// A part of shared output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct Span {
     from: u32,
     to: u32,
 }
 
-impl Stretch {
+impl Span {
     #[inline]
     pub(crate) const fn len(self) -> usize {
         (self.to - self.from) as usize
@@ -70,20 +71,20 @@ impl Stretch {
     }
 }
 
-impl Burst {
+impl SharedOutput {
     pub(crate) const fn new() -> Self {
         Self { bytes: Vec::new(), is_needed: false }
     }
 
     /// Takes a message in. `None` if it is empty, or there is no room for it.
-    pub(crate) fn add(&mut self, message: &[u8]) -> Option<Stretch> {
+    pub(crate) fn add(&mut self, message: &[u8]) -> Option<Span> {
         let from = self.bytes.len();
         if message.is_empty() || message.len() > MAX - from {
             return None;
         }
         self.bytes.extend_from_slice(message);
         #[allow(clippy::cast_possible_truncation, reason = "MAX fits")]
-        Some(Stretch { from: from as u32, to: self.bytes.len() as u32 })
+        Some(Span { from: from as u32, to: self.bytes.len() as u32 })
     }
 
     /// A queue has a part of it, until the flush.
@@ -102,8 +103,8 @@ impl Burst {
 
     /// The bytes of a part of it.
     #[inline]
-    pub(crate) fn bytes(&self, stretch: Stretch) -> &[u8] {
-        &self.bytes[stretch.from as usize..stretch.to as usize]
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
+        &self.bytes[span.from as usize..span.to as usize]
     }
 
     /// Everybody has what there was.
@@ -123,8 +124,8 @@ impl Burst {
 
     /// It holds this part, for the checks of the simulation.
     #[cfg(feature = "sim")]
-    pub(crate) fn holds(&self, stretch: Stretch) -> bool {
-        stretch.is_empty() || stretch.from < stretch.to && stretch.to as usize <= self.bytes.len()
+    pub(crate) fn holds(&self, span: Span) -> bool {
+        span.is_empty() || span.from < span.to && span.to as usize <= self.bytes.len()
     }
 }
 
@@ -134,58 +135,58 @@ mod tests {
 
     #[test]
     fn who_gets_every_message_has_one_stretch_and_who_missed_one_has_not() {
-        let mut burst = Burst::new();
-        let [a, b, c] = [b"one\n", b"two\n", b"six\n"].map(|line| burst.add(line).expect("it is short"));
-        let mut all = Stretch::default();
+        let mut shared = SharedOutput::new();
+        let [a, b, c] = [b"one\n", b"two\n", b"six\n"].map(|line| shared.add(line).expect("it is short"));
+        let mut all = Span::default();
         assert!(all.extend(a) && all.extend(b) && all.extend(c));
-        assert_eq!((burst.bytes(all), all.len()), (&b"one\ntwo\nsix\n"[..], 12));
-        let mut late = Stretch::default();
+        assert_eq!((shared.bytes(all), all.len()), (&b"one\ntwo\nsix\n"[..], 12));
+        let mut late = Span::default();
         assert!(late.extend(b) && late.extend(c));
-        assert_eq!(burst.bytes(late), b"two\nsix\n");
-        let mut gap = Stretch::default();
+        assert_eq!(shared.bytes(late), b"two\nsix\n");
+        let mut gap = Span::default();
         assert!(gap.extend(a) && !gap.extend(c));
-        assert_eq!(burst.bytes(gap), b"one\n");
+        assert_eq!(shared.bytes(gap), b"one\n");
     }
 
     #[test]
     fn what_is_taken_off_is_gone_and_an_empty_stretch_begins_anywhere() {
-        let mut burst = Burst::new();
-        let mut stretch = burst.add(b"hello").expect("it is short");
-        stretch.advance(2);
-        assert_eq!(burst.bytes(stretch), b"llo");
-        stretch.advance(3);
-        assert!(stretch.is_empty());
-        burst.clear();
-        let again = burst.add(b"again").expect("it is short");
-        assert!(stretch.extend(again));
-        assert_eq!(burst.bytes(stretch), b"again");
+        let mut shared = SharedOutput::new();
+        let mut span = shared.add(b"hello").expect("it is short");
+        span.advance(2);
+        assert_eq!(shared.bytes(span), b"llo");
+        span.advance(3);
+        assert!(span.is_empty());
+        shared.clear();
+        let again = shared.add(b"again").expect("it is short");
+        assert!(span.extend(again));
+        assert_eq!(shared.bytes(span), b"again");
     }
 
     #[test]
     fn a_message_for_nobody_is_not_kept_and_one_for_somebody_is() {
-        let mut burst = Burst::new();
-        burst.add(b"for nobody").expect("it is short");
-        burst.clear_unless_needed();
-        assert_eq!(burst.bytes.len(), 0);
-        let line = burst.add(b"for somebody").expect("it is short");
-        burst.need();
-        burst.add(b"for nobody").expect("it is short");
-        burst.clear_unless_needed();
-        assert_eq!(burst.bytes(line), b"for somebody");
-        burst.clear();
-        burst.clear_unless_needed();
-        assert_eq!(burst.bytes.len(), 0);
+        let mut shared = SharedOutput::new();
+        shared.add(b"for nobody").expect("it is short");
+        shared.clear_unless_needed();
+        assert_eq!(shared.bytes.len(), 0);
+        let line = shared.add(b"for somebody").expect("it is short");
+        shared.need();
+        shared.add(b"for nobody").expect("it is short");
+        shared.clear_unless_needed();
+        assert_eq!(shared.bytes(line), b"for somebody");
+        shared.clear();
+        shared.clear_unless_needed();
+        assert_eq!(shared.bytes.len(), 0);
     }
 
     #[test]
     fn a_burst_is_bounded_and_one_that_was_large_is_not_kept() {
-        let mut burst = Burst::new();
-        assert_eq!((burst.add(b""), burst.add(&vec![0; MAX + 1])), (None, None));
+        let mut shared = SharedOutput::new();
+        assert_eq!((shared.add(b""), shared.add(&vec![0; MAX + 1])), (None, None));
         let line = [b'x'; 1000];
-        while burst.add(&line).is_some() {}
-        assert!(burst.bytes.len() <= MAX && burst.bytes.len() + line.len() > MAX);
-        burst.clear();
-        assert_eq!(burst.bytes.capacity(), 0);
-        assert!(burst.add(&line).is_some());
+        while shared.add(&line).is_some() {}
+        assert!(shared.bytes.len() <= MAX && shared.bytes.len() + line.len() > MAX);
+        shared.clear();
+        assert_eq!(shared.bytes.capacity(), 0);
+        assert!(shared.add(&line).is_some());
     }
 }

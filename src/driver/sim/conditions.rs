@@ -11,12 +11,12 @@ use super::rng::{Odds, Rng};
 /// [`seeded`](Self::seeded) draws everything from a seed.
 ///
 /// ```
-/// use serve_forever::driver::sim::{Odds, Weather};
+/// use serve_forever::driver::sim::{Odds, Conditions};
 ///
-/// let interrupted = Weather { interrupted: Odds::one_in(2), ..Weather::calm() };
+/// let interrupted = Conditions { interrupted: Odds::one_in(2), ..Conditions::calm() };
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weather {
+pub struct Conditions {
     /// Bytes that each direction of a connection holds, from the call that
     /// sends them to the call that reads them.
     pub buffer: usize,
@@ -74,7 +74,7 @@ pub struct Weather {
     pub stop: Duration,
 }
 
-impl Weather {
+impl Conditions {
     /// Nothing goes wrong, and everything takes next to no time.
     #[must_use]
     pub const fn calm() -> Self {
@@ -180,7 +180,7 @@ impl Weather {
     }
 }
 
-impl Default for Weather {
+impl Default for Conditions {
     /// [`calm`](Self::calm).
     fn default() -> Self {
         Self::calm()

@@ -16,7 +16,7 @@ const SELDOM: Duration = Duration::from_millis(100);
 
 /// Who waits for room.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct ConnectQueue {
     pub(super) waiting: Vec<(ConnId, Endpoint)>,
     /// The timer to try again, while somebody waits.
     pub(super) timer: Option<Key>,
@@ -24,7 +24,7 @@ pub(super) struct Crowd {
     pub(super) wait: Duration,
 }
 
-impl Crowd {
+impl ConnectQueue {
     /// How long the next attempt is waited for.
     pub(super) fn wait_longer(&mut self) -> Duration {
         self.wait = (self.wait * 2).clamp(SOON, SELDOM);

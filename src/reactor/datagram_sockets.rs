@@ -19,18 +19,18 @@ pub(super) struct Port<T> {
 }
 
 /// All of them.
-pub(super) struct Ports<T> {
+pub(super) struct DatagramSockets<T> {
     /// By the slot of the socket's id.
-    ports: Vec<Option<Port<T>>>,
+    datagram_sockets: Vec<Option<Port<T>>>,
     /// Where datagrams land: empty as long as there is no socket.
-    landing: Vec<u8>,
+    read_buffer: Vec<u8>,
     /// Who sent the one that landed.
     from: Peer,
 }
 
-impl<T> Ports<T> {
+impl<T> DatagramSockets<T> {
     pub(super) fn new() -> Self {
-        Self { ports: Vec::new(), landing: Vec::new(), from: Peer::unix(None, None) }
+        Self { datagram_sockets: Vec::new(), read_buffer: Vec::new(), from: Peer::unix(None, None) }
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is another part of the reactor")]
@@ -51,10 +51,10 @@ impl<T> Ports<T> {
         match driver.bind(at, options, Token::socket(id)) {
             Ok((socket, local)) => {
                 let slot = id.0.slot as usize;
-                if slot >= self.ports.len() {
-                    self.ports.resize_with(slot + 1, || None);
+                if slot >= self.datagram_sockets.len() {
+                    self.datagram_sockets.resize_with(slot + 1, || None);
                 }
-                self.ports[slot] = Some(Port { socket, local, from_own: options.from_own, via });
+                self.datagram_sockets[slot] = Some(Port { socket, local, from_own: options.from_own, via });
                 Ok(id)
             }
             Err(source) => {
@@ -66,30 +66,30 @@ impl<T> Ports<T> {
 
     /// Makes room for datagrams of this length.
     pub(super) fn make_room(&mut self, longest: usize) {
-        if self.landing.len() < longest {
-            self.landing.resize(longest, 0);
+        if self.read_buffer.len() < longest {
+            self.read_buffer.resize(longest, 0);
         }
     }
 
     /// The port of a socket that is there, where its datagrams land, and who
     /// sent the one that did.
     #[inline]
-    pub(super) fn landing(&mut self, id: SocketId) -> Option<(&mut Port<T>, &mut [u8], &mut Peer)> {
-        let port = self.ports.get_mut(id.0.slot as usize)?.as_mut()?;
-        Some((port, &mut self.landing, &mut self.from))
+    pub(super) fn read_buffer(&mut self, id: SocketId) -> Option<(&mut Port<T>, &mut [u8], &mut Peer)> {
+        let port = self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()?;
+        Some((port, &mut self.read_buffer, &mut self.from))
     }
 
     /// The port of a socket that is there.
     #[inline]
     pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Port<T>> {
-        self.ports.get_mut(id.0.slot as usize)?.as_mut()
+        self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()
     }
 
     pub(super) fn get(&self, id: SocketId) -> Option<&Port<T>> {
-        self.ports.get(id.0.slot as usize)?.as_ref()
+        self.datagram_sockets.get(id.0.slot as usize)?.as_ref()
     }
 
     pub(super) fn take(&mut self, id: SocketId) -> Option<Port<T>> {
-        self.ports.get_mut(id.0.slot as usize)?.take()
+        self.datagram_sockets.get_mut(id.0.slot as usize)?.take()
     }
 }

@@ -5,32 +5,36 @@ use std::panic::resume_unwind;
 
 use crate::close::CloseReason;
 use crate::contain::{caught, discard, message};
-use crate::core::{Core, NOBODY, ServiceState};
+use crate::core::{Core, NO_CONNECTION, ServiceState};
 use crate::error::{BoxError, Error, Result};
 use crate::id::ConnId;
 use crate::io::Io;
 use crate::limits::Limits;
 use crate::printable::Printable;
-use crate::service::Serve;
+use crate::service::ErasedHandler;
 
-/// The services, and the core that their callbacks act on.
-pub(super) struct Stage {
-    pub(super) core: Core,
-    services: Vec<Box<dyn Serve>>,
+/// The handlers of the services, and the calls to them.
+pub(super) struct Callbacks {
+    services: Vec<Box<dyn ErasedHandler>>,
 }
 
-impl Stage {
-    pub(super) fn new(core: Core) -> Self {
-        Self { core, services: Vec::new() }
+impl Callbacks {
+    pub(super) const fn new() -> Self {
+        Self { services: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, service: Box<dyn Serve>, limits: Limits) -> Result<u16> {
+    pub(super) fn add(
+        &mut self,
+        core: &mut Core,
+        service: Box<dyn ErasedHandler>,
+        limits: Limits,
+    ) -> Result<u16> {
         let limit = usize::from(u16::MAX);
         let full = Error::Full { what: "services", limit };
         let index = u16::try_from(self.services.len()).ok().filter(|index| *index < u16::MAX).ok_or(full)?;
         self.services.push(service);
         let check_period = limits.check_period();
-        self.core.services.push(ServiceState { limits, check_period, connections: 0 });
+        core.services.push(ServiceState { limits, check_period, connections: 0 });
         Ok(index)
     }
 
@@ -60,53 +64,51 @@ impl Stage {
     #[inline(always)]
     pub(super) fn run<R>(
         &mut self,
+        core: &mut Core,
         service: u16,
-        here: ConnId,
-        callback: impl FnOnce(&mut dyn Serve, &mut Io<'_>) -> Result<R, BoxError>,
+        current: ConnId,
+        callback: impl FnOnce(&mut dyn ErasedHandler, &mut Io<'_>) -> Result<R, BoxError>,
     ) -> Result<R, CloseReason> {
-        let Self { core, services } = self;
-        core.here = here;
+        core.current = current;
         let catches = core.config.catch_panics;
-        let serve = &mut *services[service as usize];
+        let handler = &mut *self.services[service as usize];
         let io = &mut Io::new(core, service);
-        let outcome = caught(|| callback(serve, io));
-        core.here = NOBODY;
+        let outcome = caught(|| callback(handler, io));
+        core.current = NO_CONNECTION;
         match outcome {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.failure(error)),
-            Err(payload) if catches => Err(self.panic(service, here, payload)),
+            Ok(Err(error)) => Err(failed(core, error)),
+            Err(payload) if catches => Err(panicked(core, handler.name(), current, payload)),
             Err(payload) => {
-                // The next callback finds an empty hand, whoever runs it.
-                core.hand.empty();
+                // The next callback finds no output of this one.
+                core.direct.clear();
                 resume_unwind(payload)
             }
         }
     }
-
-    #[cold]
-    fn failure(&mut self, error: BoxError) -> CloseReason {
-        self.core.stats.failed += 1;
-        CloseReason::Failed(error)
-    }
-
-    #[cold]
-    fn panic(&mut self, service: u16, here: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
-        self.core.stats.panicked += 1;
-        let text = message(payload);
-        let Some(more) = self.core.rates.panics.allows(self.core.now()) else {
-            return CloseReason::Panicked(text);
-        };
-        let (name, said) = (self.name(service), Printable(&text));
-        if here == NOBODY {
-            log::error!("{name}: a callback panicked: {said}{more}");
-        } else {
-            log::error!("{name}: a callback of connection {here} panicked: {said}{more}");
-        }
-        CloseReason::Panicked(text)
-    }
 }
 
-impl Drop for Stage {
+#[cold]
+fn failed(core: &mut Core, error: BoxError) -> CloseReason {
+    core.stats.failed += 1;
+    CloseReason::Failed(error)
+}
+
+#[cold]
+fn panicked(core: &mut Core, name: &str, current: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
+    core.stats.panicked += 1;
+    let text = message(payload);
+    let Some(more) = core.rates.panics.allows(core.now()) else { return CloseReason::Panicked(text) };
+    let said = Printable(&text);
+    if current == NO_CONNECTION {
+        log::error!("{name}: a callback panicked: {said}{more}");
+    } else {
+        log::error!("{name}: a callback of connection {current} panicked: {said}{more}");
+    }
+    CloseReason::Panicked(text)
+}
+
+impl Drop for Callbacks {
     /// Drops the handlers one by one: each with its own panic, if it has one.
     fn drop(&mut self) {
         for service in self.services.drain(..) {

@@ -12,7 +12,7 @@ enum Item {
 /// Invariant: `held` counts the bytes of `flight` and of `arrived`, and is no
 /// greater than `capacity`; what is in flight arrives in order.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct HalfPipe {
     capacity: usize,
     held: usize,
     flight: VecDeque<(u64, Item)>,
@@ -23,7 +23,7 @@ pub(super) struct Lane {
     last: u64,
 }
 
-impl Lane {
+impl HalfPipe {
     pub(super) const fn new(capacity: usize) -> Self {
         Self { capacity, held: 0, flight: VecDeque::new(), arrived: VecDeque::new(), fin: false, last: 0 }
     }
