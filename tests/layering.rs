@@ -20,7 +20,7 @@ const CONTAIN: &str = "src/contain.rs";
 const ONLY_IN: [(&str, Option<&str>); 8] = [
     ("mio::Poll", Some(SYSTEM)),
     ("Instant::now", Some(SYSTEM)),
-    ("SystemTime", None),
+    ("SystemTime", None), // docs/guarantees.md, 55
     ("catch_unwind", Some(CONTAIN)),
     ("thread::spawn", None),
     ("thread_local", None),

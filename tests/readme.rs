@@ -1,21 +1,49 @@
-//! Holds the tables of README.md against the code, and against the tests of
-//! what they claim. (Its example is compiled as a doctest of the library.)
+//! Holds README.md and docs/ against the code, and against the tests of what
+//! they claim. (The README's example is compiled as a doctest of the library.)
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serve_forever::{Config, Limits, Overflow, SHUTDOWN_DEADLINE};
 
-const README: &str = include_str!("../README.md");
+/// A document of the project, by its path from the root.
+#[track_caller]
+fn document(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every file below a folder of the root whose name ends with `.rs`.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project").flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_readme_is_read_in_five_minutes() {
+    let len = document("README.md").len();
+    assert!(len <= 9000, "README.md has {len} bytes: docs/ is the place for more");
+}
 
 /// The table has this value for this name.
 #[track_caller]
 fn assert_says(name: &str, value: impl Display) {
     let cells = format!("| `{name}` | {value} |");
-    assert!(README.contains(&cells), "README.md does not say {cells}");
+    assert!(document("docs/limits.md").contains(&cells), "docs/limits.md does not say {cells}");
 }
 
 fn bytes(count: usize) -> String {
@@ -127,19 +155,24 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::catch_panics", "on");
 }
 
-/// What stands between two marks, which are there once each.
-fn between(begin: &str, end: &str) -> &'static str {
-    for mark in [begin, end] {
-        assert_eq!(README.matches(mark).count(), 1, "{mark}");
-    }
-    let (_, behind) = README.split_once(begin).expect("it is there");
-    behind.split_once(end).expect("they are in order").0
+/// The rows of a table of measurements: `| KIND: WHAT | FIGURE | …`.
+fn measurements(text: &str) -> Vec<&str> {
+    let measures = |line: &str| line.split('|').nth(1).is_some_and(|what| what.contains(": "));
+    text.lines().filter(|line| line.starts_with("| ") && measures(line)).collect()
 }
 
 #[test]
 fn the_performance_is_what_a_command_has_measured_and_says_where() {
-    let begin = "<!-- performance: made by benches/peers with --readme, not by hand -->";
-    let made = between(begin, "<!-- end of performance -->");
+    let text = document("docs/performance.md");
+    let marks = [
+        "<!-- performance: made by benches/peers with --table, not by hand -->",
+        "<!-- end of performance -->",
+    ];
+    for mark in marks {
+        assert_eq!(text.matches(mark).count(), 1, "{mark}");
+    }
+    let (_, behind) = text.split_once(marks[0]).expect("it is there");
+    let (made, _) = behind.split_once(marks[1]).expect("they are in order");
     for part in [
         "Measured on ",
         " cores, Linux ",
@@ -150,7 +183,7 @@ fn the_performance_is_what_a_command_has_measured_and_says_where() {
     ] {
         assert!(made.contains(part), "the table does not say {part}");
     }
-    let rows: Vec<_> = made.lines().filter(|line| line.starts_with("| ") && line.contains(": ")).collect();
+    let rows = measurements(made);
     assert!(rows.iter().all(|row| row.matches('|').count() == 7), "six cells each: {rows:#?}");
     for kind in [
         "echo",
@@ -168,6 +201,76 @@ fn the_performance_is_what_a_command_has_measured_and_says_where() {
         let head = format!("| {kind}: ");
         assert!(rows.iter().any(|row| row.starts_with(&head)), "the table has nothing about {kind}");
     }
+}
+
+#[test]
+fn the_readme_shows_rows_of_the_measured_table() {
+    let whole = document("docs/performance.md");
+    let readme = document("README.md");
+    let rows = measurements(&readme);
+    assert!((6..=8).contains(&rows.len()), "six to eight rows: {rows:#?}");
+    for row in rows {
+        let cells = row.trim_end_matches('|');
+        assert!(
+            whole.lines().any(|line| line.starts_with(cells)),
+            "docs/performance.md has other figures than {row}"
+        );
+    }
+}
+
+/// The numbers of all guarantees, in order.
+fn guarantees() -> Vec<u32> {
+    let text = document("docs/guarantees.md");
+    text.lines().filter_map(|line| line.split_once(". **")?.0.parse().ok()).collect()
+}
+
+/// The numbers behind each mention of that document: `, 7`, `, 1, 2` or
+/// `, 1 and 2`.
+fn citations(text: &str) -> Vec<Vec<u32>> {
+    let mentions = text.split("docs/guarantees.md").skip(1);
+    let numbers = mentions.map(|mut rest| {
+        let mut numbers = Vec::new();
+        while let Some(next) = rest.strip_prefix(", ").or(rest.strip_prefix(" and ")) {
+            rest = next.trim_start_matches(|letter: char| letter.is_ascii_digit());
+            let Ok(number) = next[..next.len() - rest.len()].parse() else { break };
+            numbers.push(number);
+        }
+        numbers
+    });
+    numbers.collect()
+}
+
+#[test]
+fn every_guarantee_that_is_cited_exists_and_every_guarantee_is_cited() {
+    let guarantees = guarantees();
+    let expected: Vec<u32> = (1..).take(guarantees.len()).collect();
+    assert_eq!(guarantees, expected, "numbered without a gap");
+    let mut cited = BTreeSet::new();
+    for folder in ["src", "tests", "examples", "benches", "fuzz"] {
+        for file in sources(folder) {
+            let text = fs::read_to_string(&file).expect("a file of Rust");
+            let comments = text.lines().filter_map(|line| line.split_once("// ").or(line.split_once("//! ")));
+            for (_, comment) in comments {
+                for numbers in citations(comment) {
+                    assert!(!numbers.is_empty(), "{}: no number: {comment}", file.display());
+                    cited.extend(numbers);
+                }
+            }
+        }
+    }
+    let guarantees = BTreeSet::from_iter(guarantees);
+    assert_eq!(cited, guarantees);
+}
+
+#[test]
+fn a_citation_is_one_number_or_several() {
+    assert_eq!(citations("docs/guarantees.md, 21."), [[21]]);
+    assert_eq!(citations("docs/guarantees.md, 16. The client sends"), [[16]]);
+    assert_eq!(citations("before and after (docs/guarantees.md, 57)."), [[57]]);
+    assert_eq!(citations("docs/guarantees.md, 30, 31."), [[30, 31]]);
+    assert_eq!(citations("docs/guarantees.md, 60 and 19: a fresh operator"), [[60, 19]]);
+    assert_eq!(citations("docs/guarantees.md, 2, after a first frame."), [[2]]);
+    assert_eq!(citations("docs/guarantees.md has them"), [[0; 0]]);
 }
 
 // Coming from Python: see tests/it/socketserver.rs.
@@ -206,16 +309,18 @@ const CALLS: &str = "
     getpeername getsockname setsockopt fileno shutdown close
 ";
 
-/// A table of README.md that says what takes the place of a Python name.
+/// A table of docs/ that says what takes the place of a Python name.
 struct Table {
     /// Each name, and whether its row claims an equivalent.
-    names: Vec<(&'static str, bool)>,
+    names: Vec<(String, bool)>,
 }
 
 impl Table {
-    /// The table whose head begins like this.
-    fn of(head: &str) -> Self {
-        let lines = README.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    /// The table of that document whose head begins like this.
+    #[track_caller]
+    fn of(path: &str, head: &str) -> Self {
+        let text = document(path);
+        let lines = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
         let mut names = Vec::new();
         for line in lines.take_while(|line| line.starts_with('|')) {
             let cells: Vec<_> = line.trim_matches('|').splitn(2, '|').map(str::trim).collect();
@@ -224,9 +329,11 @@ impl Table {
             let claims = !second.starts_with("none needed: ") && !second.starts_with("next");
             let quoted = first.split('`').skip(1).step_by(2);
             let plain = quoted.map(|name| name.split('(').next().unwrap_or(name));
-            names.extend(plain.filter(|name| !name.contains([' ', '='])).map(|name| (name, claims)));
+            names.extend(
+                plain.filter(|name| !name.contains([' ', '='])).map(|name| (name.to_owned(), claims)),
+            );
         }
-        assert!(!names.is_empty(), "README.md has no table that begins with {head}");
+        assert!(!names.is_empty(), "{path} has no table that begins with {head}");
         Self { names }
     }
 
@@ -234,7 +341,7 @@ impl Table {
     /// claim something, and every one of `expected` has its row.
     #[track_caller]
     fn check(&self, expected: &str, files: impl Fn(&str) -> bool) {
-        let named: BTreeSet<&str> = self.names.iter().map(|(name, _)| *name).collect();
+        let named: BTreeSet<&str> = self.names.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(named.len(), self.names.len(), "a name has two rows");
         let expected: BTreeSet<&str> = expected.split_whitespace().collect();
         let missing: Vec<_> = expected.difference(&named).collect();
@@ -246,13 +353,13 @@ impl Table {
             tested.extend(subjects(&test, &self.names));
         }
         let untested: Vec<_> =
-            self.names.iter().filter(|(name, claims)| *claims && !tested.contains(name)).collect();
+            self.names.iter().filter(|(name, claims)| *claims && !tested.contains(name.as_str())).collect();
         assert!(untested.is_empty(), "no test is named after {untested:?}");
     }
 }
 
 /// What a test is named after: the names that it begins with, joined by `_and_`.
-fn subjects<'a>(test: &str, names: &[(&'a str, bool)]) -> Vec<&'a str> {
+fn subjects<'a>(test: &str, names: &'a [(String, bool)]) -> Vec<&'a str> {
     let mut found = Vec::new();
     let mut rest = test;
     loop {
@@ -260,7 +367,7 @@ fn subjects<'a>(test: &str, names: &[(&'a str, bool)]) -> Vec<&'a str> {
             .iter()
             .filter_map(|(name, _)| {
                 let after = rest.strip_prefix(&snake_case(name))?;
-                (after.is_empty() || after.starts_with('_')).then_some((*name, after))
+                (after.is_empty() || after.starts_with('_')).then_some((name.as_str(), after))
             })
             .min_by_key(|(_, after)| after.len());
         let Some((name, after)) = longest else { return found };
@@ -289,13 +396,12 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The names of the tests in those files of `tests/it/` that are wanted.
+/// The names of the tests in those files of `tests/` that are wanted.
 fn tests_in(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut tests = Vec::new();
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    for entry in fs::read_dir(directory).expect("the tests lie in it").flatten() {
-        if entry.file_name().to_str().is_some_and(&wanted) {
-            let text = fs::read_to_string(entry.path()).expect("a file of Rust");
+    for file in sources("tests") {
+        if file.file_name().and_then(|name| name.to_str()).is_some_and(&wanted) {
+            let text = fs::read_to_string(&file).expect("a file of Rust");
             let functions = text.split("#[test]\nfn ").skip(1);
             tests.extend(functions.filter_map(|after| after.split('(').next()).map(str::to_owned));
         }
@@ -307,19 +413,20 @@ fn tests_in(wanted: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn every_name_of_socketserver_has_its_row_and_every_claim_its_test() {
     let files = |name: &str| name.starts_with("socketserver") && name != "socketserver_calls.rs";
-    Table::of("| `socketserver` |").check(SOCKETSERVER, files);
+    Table::of("docs/coming-from-socketserver.md", "| `socketserver` |").check(SOCKETSERVER, files);
 }
 
 #[test]
 fn every_call_of_a_socket_has_its_row_and_every_claim_its_test() {
-    Table::of("| a socket's |").check(CALLS, |name| name == "socketserver_calls.rs");
+    Table::of("docs/coming-from-sockets.md", "| a socket's |")
+        .check(CALLS, |name| name == "socketserver_calls.rs");
 }
 
 #[test]
 fn a_test_is_named_after_what_it_begins_with() {
     let names =
         ["TCPServer", "timeout", "handle_timeout", "StreamRequestHandler.timeout", "RequestHandlerClass"];
-    let names = names.map(|name| (name, true));
+    let names = names.map(|name| (name.to_owned(), true));
     assert_eq!(subjects("tcp_server_and_timeout_are", &names), ["TCPServer", "timeout"]);
     assert_eq!(subjects("handle_timeout_and_its_timeout", &names), ["handle_timeout"]);
     assert_eq!(subjects("stream_request_handler_timeout", &names), ["StreamRequestHandler.timeout"]);

@@ -308,7 +308,7 @@ fn check_times<S: Subject, const SHORT: bool>(
         "TimedOut(WriteStall)" => long_before(written_at, limits.write_stall),
         _ => false,
     };
-    // Whoever takes what little it takes has not stalled.
+    // docs/guarantees.md, 63: a peer that takes little has not stalled.
     let took_at = world.client(client).took_at();
     let took_at = took_at.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
     let has_stalled = |stall| took_at.is_none_or(|took_at: Instant| took_at + stall <= closed_at + turn);

@@ -44,7 +44,7 @@ impl StreamHandler for WatchedEcho {
     }
 }
 
-// Survival 16. The client sends all it can and reads nothing, until the server
+// docs/guarantees.md, 16. The client sends all it can and reads nothing, until the server
 // has stopped reading too; then it reads, and everything is there.
 #[test]
 fn an_echo_of_a_quarter_gigabyte_waits_for_a_slow_reader() {
@@ -90,7 +90,7 @@ fn an_echo_of_a_quarter_gigabyte_waits_for_a_slow_reader() {
     });
 }
 
-// Survival 17.
+// docs/guarantees.md, 17.
 #[test]
 fn an_echo_that_is_never_read_ends_at_the_write_stall_deadline() {
     let limits = Limits { write_stall: Some(SOON), ..Echo::limits() };
@@ -108,7 +108,7 @@ fn an_echo_that_is_never_read_ends_at_the_write_stall_deadline() {
     assert_eq!((stats.timed_out, stats.closed), (1, 1));
 }
 
-// Survival 15. The fire hose is never through; the quiet ones are answered
+// docs/guarantees.md, 15. The fire hose is never through; the quiet ones are answered
 // all the same, and a turn takes no more from the hose than its budget.
 #[test]
 fn a_fire_hose_does_not_starve_a_hundred_quiet_clients() {
@@ -366,7 +366,7 @@ impl StreamHandler for Lavish {
     }
 }
 
-// Survival 17: the system tells of room only when a good part of its buffer is
+// docs/guarantees.md, 17: the system tells of room only when a good part of its buffer is
 // free, which one who takes a little at a time does not reach in time.
 #[test]
 fn who_takes_a_little_at_a_time_has_not_stalled() {

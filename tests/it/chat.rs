@@ -110,7 +110,7 @@ fn a_new_name_is_told_to_all_and_ones_own_again_to_nobody() {
     second.expect("* ANN is now Ольга_李-7\n");
 }
 
-// Survival 26.
+// docs/guarantees.md, 26.
 #[test]
 fn bad_and_taken_names_are_refused() {
     let server = server();
@@ -244,7 +244,7 @@ fn an_unknown_command_is_told_without_its_arguments() {
     second.expect("<guest1>  /shout\n"); // none of those, and a line that begins otherwise
 }
 
-// Survival 19.
+// docs/guarantees.md, 19.
 #[test]
 fn invalid_utf8_is_replaced_and_a_sequence_may_be_cut_between_reads() {
     let server = server();
@@ -296,7 +296,7 @@ fn a_last_line_without_its_end_that_is_too_long_is_told() {
     second.expect("* guest1 left\n");
 }
 
-// Survival 18.
+// docs/guarantees.md, 18.
 #[test]
 fn ten_megabytes_without_a_line_end_are_refused_and_delivered_to_nobody() {
     let server = server();
@@ -347,7 +347,7 @@ fn whatever_ends_a_member_the_others_are_told_once() {
     }
 }
 
-// Survival 25.
+// docs/guarantees.md, 25.
 #[test]
 fn a_member_that_never_reads_is_dropped_at_its_limit_and_nobody_waits_for_it() {
     let server = server();
@@ -376,7 +376,7 @@ fn a_member_that_never_reads_is_dropped_at_its_limit_and_nobody_waits_for_it() {
     second.expect("* guest1, guest2\n");
 }
 
-// Survival 29: it comes at once, and everybody who reads gets all of it, with
+// docs/guarantees.md, 29: it comes at once, and everybody who reads gets all of it, with
 // the longest name before each of its short lines.
 #[test]
 fn a_burst_of_short_lines_drops_nobody_who_reads() {
@@ -639,7 +639,7 @@ fn the_proposed_limits_let_members_listen() {
     assert_eq!((limits.hard_mark, limits.overflow), (1 << 20, serve_forever::Overflow::Close));
 }
 
-// Survival 27.
+// docs/guarantees.md, 27.
 #[test]
 fn a_thousand_members_that_do_not_read_share_one_copy_of_each_line() {
     const MEMBERS: usize = 1000;

@@ -290,7 +290,7 @@ fn arguments_environment_and_directory_are_as_they_were_given() {
     assert_eq!(String::from_utf8_lossy(&run.out), "a b||*|1|none|/|");
 }
 
-// Survival 34.
+// docs/guarantees.md, 34.
 #[test]
 fn without_a_pipe_its_input_is_empty() {
     let mut shop = Shop::new();
@@ -298,7 +298,7 @@ fn without_a_pipe_its_input_is_empty() {
     assert_eq!((&run.out[..], code(&run)), (&b""[..], Some(0)));
 }
 
-// Survival 38.
+// docs/guarantees.md, 38.
 #[test]
 fn what_is_written_to_a_child_arrives_whole_with_the_queue_under_its_mark() {
     let mut shop = Shop::new();
@@ -371,7 +371,7 @@ fn what_is_in_a_paused_pipe_outlives_the_child_and_its_grace() {
     assert_eq!(&run.out[..], b"last words\n");
 }
 
-// Survival 33.
+// docs/guarantees.md, 33.
 #[test]
 fn a_grandchild_that_holds_the_pipe_is_given_a_grace_and_no_more() {
     let mut shop = Shop::new();
@@ -392,7 +392,7 @@ fn a_grandchild_that_holds_the_pipe_is_given_a_grace_and_no_more() {
     }
 }
 
-// Survival 30, 31.
+// docs/guarantees.md, 30, 31.
 #[test]
 fn a_child_over_its_time_is_terminated_and_says_so() {
     let mut shop = Shop::new();
@@ -417,7 +417,7 @@ fn one_that_ignores_that_is_killed_and_what_it_started_too() {
     eventually("the grandchild is gone", || is_gone(&grandchild));
 }
 
-// Survival 32.
+// docs/guarantees.md, 32.
 #[test]
 fn terminating_reaches_the_group_even_after_its_leader_has_exited() {
     let mut shop = Shop::new();
@@ -439,7 +439,7 @@ fn terminating_reaches_the_group_even_after_its_leader_has_exited() {
     assert!(!shop.ask(move |_, io| io.terminate(id) || io.kill(id)), "it is gone");
 }
 
-// Survival 35.
+// docs/guarantees.md, 35.
 #[test]
 fn what_cannot_be_started_is_told_with_the_systems_reason() {
     let mut shop = Shop::new();
@@ -449,7 +449,7 @@ fn what_cannot_be_started_is_told_with_the_systems_reason() {
     assert_eq!(run.failure, Some(io::ErrorKind::PermissionDenied));
     let run = shop.run(Command::new("true").current_dir("/nonexistent"));
     assert_eq!(run.failure, Some(io::ErrorKind::NotFound));
-    // Survival 36.
+    // docs/guarantees.md, 36.
     let run = shop.run(Command::new("true").arg("x".repeat(10_000_000)));
     assert_eq!(run.failure, Some(io::ErrorKind::ArgumentListTooLong));
     let run = shop.run(Command::shell("exit 127"));
@@ -525,7 +525,7 @@ fn a_panic_in_the_callback_of_a_pipe_ends_that_pipe_and_no_child() {
     shop.expect_baseline();
 }
 
-// Survival 37.
+// docs/guarantees.md, 37.
 #[test]
 fn a_child_inherits_its_three_streams_and_nothing_else() {
     alone("children::a_child_inherits_its_three_streams_and_nothing_else", || {
@@ -660,7 +660,7 @@ fn an_echo_beside_running_children_is_served() {
     }
 }
 
-// Survival 39.
+// docs/guarantees.md, 39.
 #[test]
 fn many_children_a_few_at_a_time_leave_nothing_and_an_echo_beside_them_is_served() {
     alone("children::many_children_a_few_at_a_time_leave_nothing_and_an_echo_beside_them_is_served", || {

@@ -91,7 +91,7 @@ fn a_failing_callback_sends_what_is_queued_then_fin() {
     assert_ended_once(&server, "Failed(\"as told\")");
 }
 
-// Survival 8.
+// docs/guarantees.md, 8.
 #[test]
 fn abort_is_a_reset_and_drops_what_is_queued() {
     let server = obedient();
@@ -112,7 +112,7 @@ fn abort_on_a_unix_socket_is_the_end() {
     assert_ended_once(&server, "Aborted");
 }
 
-// Survival 4.
+// docs/guarantees.md, 4.
 #[test]
 fn after_finish_the_client_may_go_on() {
     let server = obedient();
@@ -137,7 +137,7 @@ fn the_client_that_finishes_first_gets_all_that_was_to_come() {
     assert_ended_once(&server, "Finished");
 }
 
-// Survival 8: whom a callback ends may be in the same batch of events, and
+// docs/guarantees.md, 8: whom a callback ends may be in the same batch of events, and
 // may have ended itself.
 #[test]
 fn a_callback_closes_all_the_others_while_they_speak() {
@@ -167,7 +167,7 @@ fn a_callback_closes_all_the_others_while_they_speak() {
     }
 }
 
-// Survival 5.
+// docs/guarantees.md, 5.
 #[test]
 fn a_reset_during_our_write_ends_that_connection_once() {
     let server = obedient();
@@ -187,7 +187,7 @@ fn a_reset_during_our_write_ends_that_connection_once() {
     assert_eq!(server.stats().broken, 20);
 }
 
-// Survival 6.
+// docs/guarantees.md, 6.
 #[test]
 fn a_reset_before_accept_does_not_stop_accepting() {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
@@ -209,7 +209,7 @@ fn a_reset_before_accept_does_not_stop_accepting() {
     assert_eq!(stats.accepted + stats.accept_errors, 11);
 }
 
-// Survival 7.
+// docs/guarantees.md, 7.
 #[test]
 fn a_stale_id_reaches_nobody_though_its_slot_is_taken_again() {
     let (recorder, events) = Recorder::passive();

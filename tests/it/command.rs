@@ -105,7 +105,7 @@ fn any_output_limit_has_its_limits() {
     }
 }
 
-// Survival 35.
+// docs/guarantees.md, 35.
 #[test]
 fn each_end_has_its_status() {
     let server = quiet(Command::shell().timeout(SOON).output(10));
@@ -130,7 +130,7 @@ fn each_end_has_its_status() {
     expect_reply(&client, "", "0");
 }
 
-// Survival 34.
+// docs/guarantees.md, 34.
 #[test]
 fn a_command_has_no_input() {
     let server = quiet(Command::shell());
@@ -171,7 +171,7 @@ fn four_requests_wait_behind_the_one_that_runs_and_then_it_is_not_read_on() {
     }
 }
 
-// Survival 32.
+// docs/guarantees.md, 32.
 #[test]
 fn the_command_of_a_client_that_is_gone_is_ended_with_its_group() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -207,7 +207,7 @@ fn an_end_of_file_ends_the_requests_and_no_command() {
     client.expect_eof();
 }
 
-// Survival 31.
+// docs/guarantees.md, 31.
 #[test]
 fn too_much_output_is_cut_off_and_its_writer_killed() {
     let server = quiet(Command::shell());
@@ -218,7 +218,7 @@ fn too_much_output_is_cut_off_and_its_writer_killed() {
     eventually("it is reaped", || server.ask(|_, io| io.children()) == 0);
 }
 
-// Survival 33.
+// docs/guarantees.md, 33.
 #[test]
 fn a_grandchild_that_keeps_the_output_open_holds_up_no_reply() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -231,7 +231,7 @@ fn a_grandchild_that_keeps_the_output_open_holds_up_no_reply() {
     std::process::Command::new("kill").arg(grandchild).status().expect("there is such a program");
 }
 
-// Survival 39.
+// docs/guarantees.md, 39.
 #[test]
 fn a_hundred_commands_at_once_wait_for_their_turn() {
     let server = quiet(Command::shell().max_children(3));
@@ -318,7 +318,7 @@ fn stream(client: &Client) -> (Vec<u8>, Vec<u8>, String) {
     }
 }
 
-// Survival 38.
+// docs/guarantees.md, 38.
 #[test]
 fn a_slow_client_slows_the_command_and_loses_no_byte() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -411,7 +411,7 @@ fn in_chunks_a_client_may_have_to_ask_for_the_payload() {
     client.expect_eof();
 }
 
-// Survival 40.
+// docs/guarantees.md, 40.
 #[test]
 fn without_the_token_nobody_gets_a_word() {
     let server = greeting(Command::shell().token("let me in").expect("it is not empty"));

@@ -435,7 +435,7 @@ fn a_client_that_does_not_read_loses_texts_and_the_operator_is_told() {
     sloth.expect("there you are\n");
 }
 
-// Survival 60, and 19: a fresh operator for each, so that the lines compare.
+// docs/guarantees.md, 60 and 19: a fresh operator for each, so that the lines compare.
 #[test]
 fn any_bytes_are_shown_as_the_same_lines_however_they_are_cut() {
     for round in 0..12 {

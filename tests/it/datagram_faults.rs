@@ -1,4 +1,4 @@
-//! What a system says of datagrams when it is in trouble (survival 50), said
+//! What a system says of datagrams when it is in trouble (docs/guarantees.md, 50), said
 //! by a driver to order: everything but that is the real one's.
 
 use std::collections::VecDeque;

@@ -37,7 +37,7 @@ fn turn_until(reactor: &mut Reactor, what: &str, mut holds: impl FnMut(&Reactor)
     }
 }
 
-// Survival 49.
+// docs/guarantees.md, 49.
 #[test]
 fn an_echo_answers_each_datagram_whatever_its_size() {
     let server = DatagramServer::start(Echo::new());
@@ -162,7 +162,7 @@ fn one_value_serves_streams_and_datagrams() {
     reactor.adopt(&counter, socket).expect_err("it has no sessions");
 }
 
-// Survival 49.
+// docs/guarantees.md, 49.
 #[test]
 fn what_is_too_long_to_send_is_told_and_the_socket_stays() {
     let (watcher, told) = Watcher::new(|io, on, heard| {
@@ -187,7 +187,7 @@ fn what_is_too_long_to_send_is_told_and_the_socket_stays() {
     assert_eq!((stats.datagrams_out, stats.datagrams_unsent), (2, 2));
 }
 
-// Survival 49.
+// docs/guarantees.md, 49.
 #[test]
 fn what_is_too_long_to_receive_is_told_and_not_handed_over() {
     let (watcher, told) = Watcher::echo();
@@ -207,7 +207,7 @@ fn what_is_too_long_to_receive_is_told_and_not_handed_over() {
     assert_eq!(server.stop().datagrams_too_long, 2);
 }
 
-// Survival 50, as far as Linux tells of it.
+// docs/guarantees.md, 50, as far as Linux tells of it.
 #[test]
 fn who_is_not_there_any_more_is_no_matter() {
     let (watcher, told) = Watcher::echo();

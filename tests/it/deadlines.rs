@@ -26,7 +26,7 @@ fn assert_timed_out(server: Server<Recorder>) -> Stats {
     stats
 }
 
-// Survival 1.
+// docs/guarantees.md, 1.
 #[test]
 fn who_says_nothing_is_closed_at_the_first_frame_deadline() {
     let (server, events) = serve(Limits { first_frame: Some(SOON), ..none() }, Take::All);
@@ -39,13 +39,13 @@ fn who_says_nothing_is_closed_at_the_first_frame_deadline() {
     assert_timed_out(server);
 }
 
-// Survival 2: the deadline runs out while bytes drip in.
+// docs/guarantees.md, 2: the deadline runs out while bytes drip in.
 #[test]
 fn dripping_bytes_do_not_put_off_the_first_frame() {
     assert_drips_end(Limits { first_frame: Some(SOON), ..none() }, "", "TimedOut(FirstFrame)");
 }
 
-// Survival 2, after a first frame.
+// docs/guarantees.md, 2, after a first frame.
 #[test]
 fn dripping_bytes_do_not_put_off_the_end_of_a_frame() {
     assert_drips_end(Limits { frame: Some(SOON), ..none() }, "a whole line\n", "TimedOut(Frame)");
@@ -226,7 +226,7 @@ fn a_paused_connection_has_no_frame_deadline() {
     client.expect_eof();
 }
 
-// Survival 17.
+// docs/guarantees.md, 17.
 #[test]
 fn who_takes_no_output_is_closed_at_the_write_stall_deadline_with_a_reset() {
     let (recorder, events) = Recorder::new(|io, call| {
@@ -261,7 +261,7 @@ fn a_peer_that_leaves_our_fin_unanswered_is_let_go_when_lingering_ends() {
     server.until_connections(0);
 }
 
-// Survival 3.
+// docs/guarantees.md, 3.
 #[test]
 fn a_thousand_half_sent_frames_keep_nobody_else_waiting() {
     let (server, events) = serve(Limits { frame: Some(Duration::from_secs(600)), ..none() }, Take::Lines);

@@ -204,7 +204,7 @@ fn an_outer_loop_is_told_that_more_has_happened_than_one_wait_reports() {
     assert_ne!(reactor.next_timeout(), Some(Duration::ZERO));
 }
 
-// Survival 62.
+// docs/guarantees.md, 62.
 #[test]
 fn what_came_while_the_loop_was_busy_is_served_before_deadlines_are_judged() {
     let limits = Limits { idle: Some(SOON), first_frame: None, frame: None, ..Echo::limits() };

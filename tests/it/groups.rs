@@ -41,7 +41,7 @@ fn a_broadcast_reaches_every_member_but_the_one_left_out() {
     }
 }
 
-// Survival 27, the copy: with what the payload is shared, it is freed once all
+// docs/guarantees.md, 27, the copy: with what the payload is shared, it is freed once all
 // have been sent it.
 #[test]
 fn a_broadcast_holds_one_copy_of_its_payload() {
@@ -104,7 +104,7 @@ fn a_dissolved_group_reaches_nobody_and_its_id_names_no_other() {
     members[1].1.assert_silent();
 }
 
-// Survival 25, below the chat: who never reads is dropped at its limit, and
+// docs/guarantees.md, 25, below the chat: who never reads is dropped at its limit, and
 // nobody waits for it.
 #[test]
 fn a_member_that_never_reads_holds_up_nobody() {

@@ -10,7 +10,7 @@ use crate::util::{
     eventually, listen_anywhere, open_files, set_file_limit,
 };
 
-// Survival 11.
+// docs/guarantees.md, 11.
 #[test]
 fn a_connection_too_many_is_closed_at_once_and_counted() {
     let config = Config { max_connections: Some(2), ..Config::default() };
@@ -35,7 +35,7 @@ fn a_connection_too_many_is_closed_at_once_and_counted() {
     }
 }
 
-// Survival 12.
+// docs/guarantees.md, 12.
 #[test]
 fn after_ten_thousand_connections_all_is_as_it_was() {
     alone("limits::after_ten_thousand_connections_all_is_as_it_was", || {
@@ -66,7 +66,7 @@ fn after_ten_thousand_connections_all_is_as_it_was() {
     });
 }
 
-// Survival 14.
+// docs/guarantees.md, 14.
 #[test]
 fn a_flood_of_connections_is_accepted_a_share_at_a_time() {
     let config = Config { accepts_per_turn: 10, ..Config::default() };
@@ -97,7 +97,7 @@ fn a_flood_of_connections_is_accepted_a_share_at_a_time() {
     assert!(turns >= 10);
 }
 
-// Survival 9.
+// docs/guarantees.md, 9.
 #[test]
 fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
     alone("limits::out_of_descriptors_accepting_pauses_and_resumes_by_itself", || {

@@ -81,7 +81,7 @@ fn services_of_several_types_share_a_reactor() {
     clients.join().expect("the answers are right");
 }
 
-// Survival 13, as far as the options go (tests/it/vanished.rs goes on).
+// docs/guarantees.md, 13, as far as the options go (tests/it/vanished.rs goes on).
 #[test]
 fn what_is_accepted_inherits_the_options_of_its_listener() {
     let (mut reactor, echo) = reactor();

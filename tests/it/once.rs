@@ -82,7 +82,7 @@ fn a_last_line_is_held_to_the_same_length() {
     assert_eq!(client.rest(), TOO_LONG.as_bytes());
 }
 
-// Survival 18.
+// docs/guarantees.md, 18.
 #[test]
 fn ten_megabytes_without_a_line_end_are_refused_at_the_limit() {
     let server = server();

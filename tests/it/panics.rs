@@ -118,7 +118,7 @@ fn stats_of(server: Server<Moody>, panicked: u64) -> Stats {
     stats
 }
 
-// Survival 52.
+// docs/guarantees.md, 52.
 #[test]
 fn a_panic_in_a_callback_of_a_connection_ends_that_connection_alone() {
     for at in ["data", "eof", "drained", "timer"] {
@@ -219,7 +219,7 @@ fn a_panic_propagates_where_that_is_asked_for() {
     client.assert_closed();
 }
 
-// Survival 53.
+// docs/guarantees.md, 53.
 #[test]
 fn a_slow_callback_is_counted_and_named() {
     alone("panics::a_slow_callback_is_counted_and_named", || {

@@ -117,7 +117,7 @@ fn a_half_sent_frame_is_waited_for_until_the_deadline() {
     finisher.expect_eof();
 }
 
-// Survival 59.
+// docs/guarantees.md, 59.
 #[test]
 fn it_may_be_asked_for_from_the_serving_thread_and_twice() {
     let (recorder, events) = Recorder::new(|io, call| {

@@ -1,4 +1,4 @@
-//! The servers of Python's `socketserver`, row by row of the README's table.
+//! The servers of Python's `socketserver`, row by row of the table in docs/.
 //!
 //! A test bears the Python name that the row begins with (several, joined by
 //! `_and_`); tests/readme.rs holds the table against these names. Beside this

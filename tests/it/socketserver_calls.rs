@@ -1,4 +1,4 @@
-//! The socket calls that tutorials teach, row by row of the README's table,
+//! The socket calls that tutorials teach, row by row of the table in docs/,
 //! each under its own name; see tests/it/socketserver.rs.
 
 use std::io;

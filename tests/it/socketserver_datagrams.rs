@@ -1,4 +1,4 @@
-//! The rows of the README's table that are about datagrams, by their names;
+//! The rows of the table in docs/ that are about datagrams, by their names;
 //! see tests/it/socketserver.rs.
 
 use std::io;

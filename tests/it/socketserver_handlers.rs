@@ -1,4 +1,4 @@
-//! The handlers of Python's `socketserver`, row by row of the README's table;
+//! The handlers of Python's `socketserver`, row by row of the table in docs/;
 //! see tests/it/socketserver.rs.
 
 use bytes::BytesMut;

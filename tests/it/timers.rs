@@ -36,7 +36,7 @@ fn timers_fire_in_the_order_of_their_moments_and_never_early() {
     }
 }
 
-// Survival 56.
+// docs/guarantees.md, 56.
 #[test]
 fn zero_is_the_next_turn_and_the_longest_is_never() {
     let (server, events) = passive();
@@ -73,7 +73,7 @@ fn a_timer_of_zero_that_sets_itself_again_holds_up_nobody() {
     }
 }
 
-// Survival 56.
+// docs/guarantees.md, 56.
 #[test]
 fn a_hundred_thousand_timers_fire_once_each() {
     const COUNT: u64 = 100_000;

@@ -1,5 +1,5 @@
 //! Datagrams over Unix sockets: who sent them, who cannot be answered, and the
-//! socket's file (survival 51, 57).
+//! socket's file (docs/guarantees.md, 51, 57).
 
 use std::fs;
 use std::io;
@@ -60,7 +60,7 @@ fn who_has_a_path_is_answered_there() {
     }
 }
 
-// Survival 51.
+// docs/guarantees.md, 51.
 #[test]
 fn an_unnamed_sender_is_reported_as_such_and_cannot_be_answered() {
     let (directory, path) = place();

@@ -1,4 +1,4 @@
-//! What is at the path of a Unix socket, before and after (survival 57).
+//! What is at the path of a Unix socket, before and after (docs/guarantees.md, 57).
 
 use std::fs;
 use std::io;

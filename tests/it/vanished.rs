@@ -1,4 +1,4 @@
-//! A peer that vanishes without a word (survival 13): in a network of its own,
+//! A peer that vanishes without a word (docs/guarantees.md, 13): in a network of its own,
 //! whose loopback interface is taken down under the connection.
 
 use std::process::Command;

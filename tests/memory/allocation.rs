@@ -287,7 +287,7 @@ mod framed {
         }
     }
 
-    // Survival 21, and 3: what counts is what has come.
+    // docs/guarantees.md, 21 and 3: what counts is what has come.
     #[test]
     fn a_declared_length_takes_no_room_and_an_idle_connection_owns_no_buffer() {
         const CLIENTS: usize = 100;

@@ -34,9 +34,9 @@ pub(crate) struct Cli {
     /// Draw the ratios to the floor into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// Put the table for README.md between the two marks in this file
+    /// Put the table of docs/performance.md between the two marks in this file
     #[arg(long, value_name = "FILE")]
-    pub(crate) readme: Option<PathBuf>,
+    pub(crate) table: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }

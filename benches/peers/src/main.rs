@@ -62,7 +62,7 @@ fn compare(cli: &Cli) -> Result<bool> {
         let svg = report::chart::svg(&report)?;
         fs::write(path, svg).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    if let Some(path) = &cli.readme {
+    if let Some(path) = &cli.table {
         let replaced = fs::read_to_string(path).map_err(Error::from).and_then(|text| {
             let table = report::markdown::markdown(&report);
             Ok(fs::write(path, report::markdown::replace(&text, &table)?)?)

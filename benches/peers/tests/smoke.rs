@@ -43,13 +43,13 @@ fn every_server_does_the_work_of_every_row() {
 #[test]
 fn the_table_is_put_between_the_marks_of_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("README.md");
-    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let path = folder.path().join("performance.md");
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
     let before = fs::read_to_string(project).expect("it is there");
     fs::write(&path, &before).expect("there is room");
     let run = || {
         let output = Command::new(env!("CARGO_BIN_EXE_peers"))
-            .args(["--smoke", "--only", "latency", "--output", "markdown", "--readme"])
+            .args(["--smoke", "--only", "latency", "--output", "markdown", "--table"])
             .arg(&path)
             .output()
             .expect("the program was built for this test");

@@ -30,7 +30,7 @@ fn assert_uncut<C>(codec: fn() -> C, stream: &[u8], frames: &[Vec<u8>])
 where
     C: Decoder<Item: AsRef<[u8]>, Error: Into<BoxError>> + 'static,
 {
-    // Survival 22: one byte in a segment, and everything in one.
+    // docs/guarantees.md, 22: one byte in a segment, and everything in one.
     for cut in [1, 2, 3, 7, 100, 64 << 10] {
         for read in [1, 64 << 10] {
             let collector = collect(codec, stream, (cut, cut), read);
@@ -88,7 +88,7 @@ fn a_codec_of_bytes_gives_each_byte_once_and_in_order() {
     }
 }
 
-// Survival 20.
+// docs/guarantees.md, 20.
 #[test]
 fn lines_of_all_kinds_are_the_same_however_they_are_cut() {
     let stream = "one\r\ntwo\n\n\r\n\0\r\r\nü\nlast".as_bytes();
@@ -123,7 +123,7 @@ where
     assert!(ends.len() > 1, "they ended in one way alone: {ends:?}");
 }
 
-// Survival 60.
+// docs/guarantees.md, 60.
 #[test]
 fn any_bytes_at_all_give_the_same_however_they_are_cut() {
     assert_survives(lines, b"ab\r\n");

@@ -59,7 +59,7 @@ where
     assert!((60..61).contains(&fin.as_secs()), "{fin:?}");
 }
 
-// Survival 2. The head is taken off the input as soon as it is there.
+// docs/guarantees.md, 2. The head is taken off the input as soon as it is there.
 #[test]
 fn a_slow_loris_does_not_fool_a_codec_of_lengths() {
     let slow = encoded(lengths(), [&[b'x'; 900][..]]);

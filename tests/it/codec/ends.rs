@@ -41,7 +41,7 @@ fn assert_ends(calls: &[Call], frames: &[&str]) {
     assert_eq!(calls, expected);
 }
 
-// Survival 21.
+// docs/guarantees.md, 21.
 #[test]
 fn a_declared_length_is_taken_up_to_the_limit_and_refused_beyond() {
     let declare = |length: u32| [&length.to_be_bytes()[..], &[b'x'; LONGEST]].concat();
@@ -72,7 +72,7 @@ fn a_length_of_eight_bytes_and_one_that_counts_its_head_do_not_wrap() {
     assert_fails(&told(counts_its_head, b"\0\0\0\x03"), &[], "overflow");
 }
 
-// Survival 21 for lengths in decimal.
+// docs/guarantees.md, 21 for lengths in decimal.
 #[test]
 fn a_length_in_digits_is_refused_where_it_makes_no_sense() {
     assert_ends(&told(netstrings, "0:,2:ok,"), &["", "ok"]);

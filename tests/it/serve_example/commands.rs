@@ -41,7 +41,7 @@ fn reply(client: &Client) -> (String, String) {
     (String::from_utf8_lossy(&payload).into_owned(), status.to_owned())
 }
 
-// Survival 39.
+// docs/guarantees.md, 39.
 #[test]
 fn thirty_two_commands_run_at_once_and_an_echo_beside_them_is_served() {
     let gate = Gate::new();
@@ -78,7 +78,7 @@ fn thirty_two_commands_run_at_once_and_an_echo_beside_them_is_served() {
     serve.stop();
 }
 
-// Survival 37, and 34.
+// docs/guarantees.md, 37 and 34.
 #[test]
 fn a_command_has_three_descriptors_a_group_of_its_own_and_no_input() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -106,7 +106,7 @@ fn a_command_has_three_descriptors_a_group_of_its_own_and_no_input() {
     serve.stop();
 }
 
-// Survival 36: with so few descriptors a command may find none.
+// docs/guarantees.md, 36: with so few descriptors a command may find none.
 #[test]
 fn commands_that_find_no_descriptor_are_told_and_the_server_goes_on() {
     let gate = Gate::new();

@@ -137,6 +137,7 @@ fn what_has_arrived_is_answered_and_nothing_remains() {
     }
 }
 
+// docs/guarantees.md, 54.
 #[test]
 fn what_is_under_way_is_finished_and_nobody_new_comes_in() {
     let waiting = Waiting::new();
@@ -178,6 +179,7 @@ fn a_command_that_does_not_end_is_killed_with_its_group_after_the_grace() {
     }
 }
 
+// docs/guarantees.md, 54.
 #[test]
 fn a_second_signal_ends_it_at_once_and_socket_files_are_gone() {
     for (first, second, status) in [
@@ -302,7 +304,7 @@ fn a_command_inherits_nothing_of_signals() {
     serve.stop();
 }
 
-// Survival 61.
+// docs/guarantees.md, 61.
 #[test]
 fn what_came_while_it_was_stopped_is_served_though_every_deadline_is_over() {
     let serve = Serve::start(&["--idle", "3", "echo=127.0.0.1:0"]);

@@ -160,7 +160,7 @@ fn a_stdout_that_is_not_read_delays_neither_service_nor_end() {
     drop(reader);
 }
 
-// Survival 58.
+// docs/guarantees.md, 58.
 #[test]
 fn nobody_who_reads_its_stderr_does_not_hurt_it() {
     let (reader, writer) = std::io::pipe().expect("two descriptors");

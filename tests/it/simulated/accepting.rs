@@ -41,6 +41,7 @@ fn out_of_descriptors_no_listener_takes_all_that_are_free_again() {
     run(&mut world);
 }
 
+// docs/guarantees.md, 10.
 #[test]
 fn no_descriptor_and_no_memory_pause_accepting_for_a_while() {
     for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
@@ -55,6 +56,7 @@ fn no_descriptor_and_no_memory_pause_accepting_for_a_while() {
     }
 }
 
+// docs/guarantees.md, 10.
 #[test]
 fn the_owner_of_a_listener_that_will_never_work_again_is_told() {
     for error in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK] {

@@ -84,6 +84,7 @@ fn private_messages_of_many_at_one_moment_do_not_drop_the_one_who_reads_them() {
     assert_each_heard_all(&mut world, &[listener], &lines);
 }
 
+// docs/guarantees.md, 28.
 #[test]
 fn a_storm_of_leaving_is_told_of_to_the_last_one_and_drops_nobody_who_reads() {
     let marks = Limits { low_mark: 1 << 10, high_mark: 4 << 10, hard_mark: 20 << 10, ..Chat::limits() };

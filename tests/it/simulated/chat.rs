@@ -192,7 +192,7 @@ fn stream(rng: &mut Rng, len: usize) -> Vec<u8> {
     bytes
 }
 
-// Survival 22 and 60.
+// docs/guarantees.md, 22 and 60.
 #[test]
 fn any_bytes_are_the_same_lines_to_everybody_however_they_are_cut() {
     let mut rng = Rng::new(60);

@@ -177,6 +177,7 @@ fn what_is_taken_ahead_waits_with_a_pause_and_is_asked_for_after_it() {
     assert_eq!(fin(&world, client).as_secs(), 121, "the deadline runs from there");
 }
 
+// docs/guarantees.md, 17.
 #[test]
 fn who_takes_a_little_at_a_time_has_not_stalled() {
     // A third of what the system holds for it takes five minutes.
@@ -190,6 +191,7 @@ fn who_takes_a_little_at_a_time_has_not_stalled() {
     assert!(world.reactor().stats().stalls_checked > 0, "no event could have told of room");
 }
 
+// docs/guarantees.md, 61 and 63.
 #[test]
 fn what_came_before_a_deadline_is_looked_at_before_it_is_carried_out() {
     for seed in 0..40 {

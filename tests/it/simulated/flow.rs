@@ -65,6 +65,7 @@ fn however_they_are_cut_the_same_frames_come_back() {
     }
 }
 
+// docs/guarantees.md, 23.
 #[test]
 fn a_write_may_stop_after_every_byte() {
     for buffer in 1..40 {
@@ -87,6 +88,7 @@ fn a_write_may_stop_after_every_byte() {
     }
 }
 
+// docs/guarantees.md, 24.
 #[test]
 fn a_signal_may_interrupt_every_call() {
     for seed in 0..100 {

@@ -50,7 +50,7 @@ fn stream(rng: &mut Rng, pieces: &[&[u8]], len: usize) -> Vec<u8> {
     bytes
 }
 
-// Survival 60.
+// docs/guarantees.md, 60.
 #[test]
 fn any_bytes_are_echoed_raised_and_answered_the_same_however_they_are_cut() {
     let mut rng = Rng::new(60);
@@ -130,7 +130,7 @@ mod commands {
         world
     }
 
-    // Survival 60.
+    // docs/guarantees.md, 60.
     #[test]
     fn any_bytes_are_the_same_commands_however_they_are_cut() {
         let pieces: [&[u8]; 12] =
@@ -220,7 +220,7 @@ mod commands {
         assert_eq!(world.client(client).received(), b"info|5hello");
     }
 
-    // Survival 35: in a system without a shell.
+    // docs/guarantees.md, 35: in a system without a shell.
     #[test]
     fn a_missing_shell_is_told_and_the_service_goes_on() {
         let mut world = with_echo(Command::shell().greeting(""));
@@ -231,7 +231,7 @@ mod commands {
         assert_eq!(String::from_utf8_lossy(world.client(client).received()), answer.repeat(2));
     }
 
-    // Survival 36.
+    // docs/guarantees.md, 36.
     #[test]
     fn a_command_that_cannot_be_started_is_told_and_the_next_one_runs() {
         use rustix::io::Errno;

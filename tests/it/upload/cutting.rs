@@ -12,7 +12,7 @@ use serve_forever::{Config, Endpoint, Reactor};
 use super::place::{Place, names_in, post};
 use crate::util::{Client, PATIENCE, SOON, eventually, listen_anywhere, noise, role, run_self};
 
-// Survival 44.
+// docs/guarantees.md, 44.
 #[test]
 fn a_file_that_is_cut_at_every_percent_leaves_nothing_behind() {
     let place = Place::new();

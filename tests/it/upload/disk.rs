@@ -106,7 +106,7 @@ const FULL: &str = "upload::disk::a_disk_that_is_full_is_told_and_nothing_remain
 /// The file system to fill.
 const INTO: &str = "SERVE_FOREVER_TEST_INTO";
 
-// Survival 48.
+// docs/guarantees.md, 48.
 #[test]
 fn a_disk_that_is_full_is_told_and_nothing_remains() {
     if role().as_deref() == Some("full") {

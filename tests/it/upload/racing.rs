@@ -5,7 +5,7 @@ use std::fs;
 use super::place::{Place, post};
 use crate::util::noise;
 
-// Survival 47.
+// docs/guarantees.md, 47.
 #[test]
 fn of_two_at_once_to_one_name_one_wins_whole() {
     let place = Place::new();

@@ -37,7 +37,7 @@ fn anything_but_a_header_is_refused() {
     place.assert_names([]);
 }
 
-// Survival 18: it is refused at the limit, and not at its end.
+// docs/guarantees.md, 18: it is refused at the limit, and not at its end.
 #[test]
 fn a_header_without_an_end_is_refused_when_it_is_too_long() {
     let place = Place::new();
@@ -52,7 +52,7 @@ fn a_header_without_an_end_is_refused_when_it_is_too_long() {
     client.expect_eof();
 }
 
-// Survival 41.
+// docs/guarantees.md, 41.
 #[test]
 fn a_name_that_leads_elsewhere_is_refused() {
     let place = Place::new();
@@ -90,7 +90,7 @@ fn a_name_that_leads_elsewhere_is_refused() {
     assert!(!place.outside("escaped").exists());
 }
 
-// Survival 21 and 43.
+// docs/guarantees.md, 21 and 43.
 #[test]
 fn a_size_is_refused_before_anything_is_allocated() {
     let place = Place::new();
@@ -121,7 +121,7 @@ fn a_size_is_refused_before_anything_is_allocated() {
     place.until_names([]);
 }
 
-// Survival 46.
+// docs/guarantees.md, 46.
 #[test]
 fn a_name_that_is_taken_is_refused() {
     let place = Place::new();
@@ -137,7 +137,7 @@ fn a_name_that_is_taken_is_refused() {
     place.assert_names(["dangling", "directory", "file", "loop"]);
 }
 
-// Survival 42.
+// docs/guarantees.md, 42.
 #[test]
 fn a_link_is_replaced_and_never_followed() {
     let place = Place::with(|upload| upload.overwrite(true));
@@ -206,7 +206,7 @@ fn a_refusal_is_not_lost_on_a_client_that_sends_on() {
     }
 }
 
-// Survival 45.
+// docs/guarantees.md, 45.
 #[test]
 fn more_than_was_declared_is_no_part_of_the_file() {
     let place = Place::new();

@@ -60,7 +60,7 @@ fn outcome(stream: &[u8], seed: u64, most: usize) -> (Vec<u8>, Vec<(String, Vec<
     (world.client(client).received().to_vec(), contents(directory.path()))
 }
 
-// Survival 22.
+// docs/guarantees.md, 22.
 #[test]
 fn however_they_are_cut_the_same_files_arrive() {
     let mut stream = Vec::new();
@@ -77,7 +77,7 @@ fn however_they_are_cut_the_same_files_arrive() {
     }
 }
 
-// Survival 60.
+// docs/guarantees.md, 60.
 #[test]
 fn any_bytes_come_to_the_same_however_they_are_cut() {
     let mut rng = Rng::new(60);

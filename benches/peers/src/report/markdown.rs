@@ -1,4 +1,4 @@
-//! The table of README.md: a line for each row, and between two marks so that
+//! The table of docs/performance.md: a line for each row, and between two marks so that
 //! the next run can put its own there.
 
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::outcome::{Measure, Summary};
 
 /// What it stands between, each on a line of its own.
-const BEGIN: &str = "<!-- performance: made by benches/peers with --readme, not by hand -->";
+const BEGIN: &str = "<!-- performance: made by benches/peers with --table, not by hand -->";
 const END: &str = "<!-- end of performance -->";
 
 /// The table, and what it was measured on.
@@ -122,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_of_the_project_has_the_marks() {
-        let readme = include_str!("../../../../README.md");
-        let once = replace(readme, "| table |").expect("the marks are there");
+    fn the_page_of_the_project_has_the_marks() {
+        let page = include_str!("../../../../docs/performance.md");
+        let once = replace(page, "| table |").expect("the marks are there");
         assert_eq!(replace(&once, "| table |").expect("they still are"), once);
     }
 }
