@@ -6,7 +6,7 @@
 //! ```
 //!
 //! They are private, and stay so: their files import nothing but each other
-//! (`tests/layering.rs`), and so can be compiled into this program as well.
+//! (`tests/it/layering.rs`), and so can be compiled into this program as well.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

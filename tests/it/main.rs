@@ -40,6 +40,8 @@ mod groups;
 mod handle;
 mod handle_request;
 mod interop;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod layering;
 mod limits;
 mod listeners;
 mod log_rate;
@@ -55,6 +57,8 @@ mod passed_descriptors;
 mod proxy;
 #[cfg(feature = "cli")]
 mod reactor_echo;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod readme;
 mod regressions;
 #[cfg(feature = "cli")]
 mod serve;

@@ -1,7 +1,7 @@
 //! The servers of Python's `socketserver`, row by row of the table in docs/.
 //!
 //! A test bears the Python name that the row begins with (several, joined by
-//! `_and_`); tests/readme.rs holds the table against these names. Beside this
+//! `_and_`); tests/it/readme.rs holds the table against these names. Beside this
 //! file: tests/it/socketserver_handlers.rs and tests/it/socketserver_datagrams.rs.
 
 use std::io;

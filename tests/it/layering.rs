@@ -1,7 +1,6 @@
 //! Holds the files of `src/` against the map in ARCHITECTURE.md: who may
 //! import whom, and what only one file may name.
 
-#[path = "layering/scan.rs"]
 mod scan;
 
 use std::collections::BTreeMap;
