@@ -230,7 +230,7 @@ fn citations(text: &str) -> Vec<Vec<u32>> {
     let mentions = text.split("docs/guarantees.md").skip(1);
     let numbers = mentions.map(|mut rest| {
         let mut numbers = Vec::new();
-        while let Some(next) = rest.strip_prefix(", ").or(rest.strip_prefix(" and ")) {
+        while let Some(next) = rest.strip_prefix(", ").or_else(|| rest.strip_prefix(" and ")) {
             rest = next.trim_start_matches(|letter: char| letter.is_ascii_digit());
             let Ok(number) = next[..next.len() - rest.len()].parse() else { break };
             numbers.push(number);
@@ -249,7 +249,8 @@ fn every_guarantee_that_is_cited_exists_and_every_guarantee_is_cited() {
     for folder in ["src", "tests", "examples", "benches", "fuzz"] {
         for file in sources(folder) {
             let text = fs::read_to_string(&file).expect("a file of Rust");
-            let comments = text.lines().filter_map(|line| line.split_once("// ").or(line.split_once("//! ")));
+            let comments =
+                text.lines().filter_map(|line| line.split_once("// ").or_else(|| line.split_once("//! ")));
             for (_, comment) in comments {
                 for numbers in citations(comment) {
                     assert!(!numbers.is_empty(), "{}: no number: {comment}", file.display());

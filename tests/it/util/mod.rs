@@ -4,7 +4,7 @@
 //! Nothing here waits for a time to pass. Everything waits for an event, and
 //! gives up after [`PATIENCE`], which is only ever used up by a failing test.
 
-#![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each binary and each set of features uses its own part")]
 
 mod client;
 mod datagrams;
