@@ -13,7 +13,7 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 /// first and the calls then, both under the lock. So whoever comes too late for
 /// the calls finds the flag down, and rings again.
 pub(crate) struct Inbox<C> {
-    letters: Mutex<Letters<C>>,
+    state: Mutex<State<C>>,
     /// Whether there are any, for the loop to see without the lock, and
     /// whether the loop has been woken for them.
     waiting: AtomicBool,
@@ -21,7 +21,7 @@ pub(crate) struct Inbox<C> {
     max_calls: usize,
 }
 
-struct Letters<C> {
+struct State<C> {
     calls: VecDeque<C>,
     shutdown: Option<Duration>,
     /// The reactor is gone.
@@ -30,8 +30,8 @@ struct Letters<C> {
 
 impl<C> Inbox<C> {
     pub(crate) fn new(waker: Waker, max_calls: usize) -> Self {
-        let letters = Letters { calls: VecDeque::new(), shutdown: None, closed: false };
-        Self { letters: Mutex::new(letters), waiting: AtomicBool::new(false), waker, max_calls }
+        let state = State { calls: VecDeque::new(), shutdown: None, closed: false };
+        Self { state: Mutex::new(state), waiting: AtomicBool::new(false), waker, max_calls }
     }
 
     #[inline]
@@ -42,18 +42,18 @@ impl<C> Inbox<C> {
     /// Swaps the waiting calls for an empty queue, and tells whether a
     /// shutdown is wished, and how soon.
     pub(crate) fn take(&self, calls: &mut VecDeque<C>) -> Option<Duration> {
-        let mut letters = self.lock();
+        let mut state = self.lock();
         self.waiting.store(false, Ordering::Release);
-        std::mem::swap(&mut letters.calls, calls);
-        letters.shutdown.take()
+        std::mem::swap(&mut state.calls, calls);
+        state.shutdown.take()
     }
 
     /// Refuses everything from now on.
     pub(crate) fn close(&self) {
         let calls = {
-            let mut letters = self.lock();
-            letters.closed = true;
-            std::mem::take(&mut letters.calls)
+            let mut state = self.lock();
+            state.closed = true;
+            std::mem::take(&mut state.calls)
         };
         // Not under the lock: what a call holds may use a handle as it drops.
         drop(calls);
@@ -63,14 +63,14 @@ impl<C> Inbox<C> {
     pub(crate) fn call(&self, call: C) -> Result<(), Refused> {
         // On refusal `call` drops when the lock, which is younger, is gone.
         {
-            let mut letters = self.lock();
-            if letters.closed {
+            let mut state = self.lock();
+            if state.closed {
                 return Err(Refused::Gone);
             }
-            if letters.calls.len() >= self.max_calls {
+            if state.calls.len() >= self.max_calls {
                 return Err(Refused::Full);
             }
-            letters.calls.push_back(call);
+            state.calls.push_back(call);
         }
         self.wake();
         Ok(())
@@ -79,8 +79,8 @@ impl<C> Inbox<C> {
     /// Leaves a wish; of several, the soonest counts.
     pub(crate) fn shutdown(&self, deadline: Duration) {
         {
-            let mut letters = self.lock();
-            letters.shutdown = Some(letters.shutdown.map_or(deadline, |earlier| earlier.min(deadline)));
+            let mut state = self.lock();
+            state.shutdown = Some(state.shutdown.map_or(deadline, |earlier| earlier.min(deadline)));
         }
         self.wake();
     }
@@ -92,9 +92,9 @@ impl<C> Inbox<C> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Letters<C>> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
         // Nothing under the lock can leave it half done.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

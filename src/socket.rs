@@ -15,7 +15,7 @@ const KEEP: usize = 256 << 10;
 
 /// A datagram that waits to be sent.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Outgoing {
     pub(crate) to: Peer,
     pub(crate) data: Vec<u8>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Socket {
     in_drain_list: bool,
     /// The queue passed its high mark and has not fallen to its low mark.
     above_high: bool,
-    waiting: VecDeque<Letter>,
+    waiting: VecDeque<Outgoing>,
     /// The bytes of those that wait.
     bytes: usize,
     /// How many were sent in which turn.
@@ -59,7 +59,7 @@ impl Socket {
         }
     }
 
-    pub(crate) fn first(&self) -> Option<&Letter> {
+    pub(crate) fn first(&self) -> Option<&Outgoing> {
         self.waiting.front()
     }
 
@@ -124,8 +124,8 @@ pub(crate) struct Sockets {
     pub(crate) held: bool,
     pub(crate) to_send: Vec<SocketId>,
     pub(crate) to_drain: Vec<SocketId>,
-    /// Letters without content, for their buffers.
-    spare: Vec<Letter>,
+    /// Outgoing datagrams without content, kept for their buffers.
+    spare: Vec<Outgoing>,
     /// The bytes of those.
     room: usize,
 }
@@ -164,35 +164,35 @@ impl Sockets {
         if sent == Sent::Dropped {
             return (sent, false);
         }
-        let letter = match self.spare.pop() {
-            Some(mut letter) => {
-                self.room -= letter.data.capacity();
-                letter.to.assign(to);
-                letter.data.extend_from_slice(data);
-                letter
+        let outgoing = match self.spare.pop() {
+            Some(mut outgoing) => {
+                self.room -= outgoing.data.capacity();
+                outgoing.to.assign(to);
+                outgoing.data.extend_from_slice(data);
+                outgoing
             }
-            None => Letter { to: to.clone(), data: data.to_vec() },
+            None => Outgoing { to: to.clone(), data: data.to_vec() },
         };
         socket.bytes += data.len();
-        socket.waiting.push_back(letter);
+        socket.waiting.push_back(outgoing);
         (sent, on != self.current && self.send_later(on))
     }
 
     /// Takes the first that waits out of the queue.
-    pub(crate) fn take_first(&mut self, id: SocketId) -> Option<Letter> {
+    pub(crate) fn take_first(&mut self, id: SocketId) -> Option<Outgoing> {
         let socket = self.table.get_mut(id.0)?;
-        let letter = socket.waiting.pop_front()?;
-        socket.bytes -= letter.data.len();
-        Some(letter)
+        let outgoing = socket.waiting.pop_front()?;
+        socket.bytes -= outgoing.data.len();
+        Some(outgoing)
     }
 
-    /// Keeps the buffers of a letter that has left.
-    pub(crate) fn reuse(&mut self, mut letter: Letter) {
-        let room = letter.data.capacity();
-        if self.room + room <= KEEP && self.spare.len() < KEEP / size_of::<Letter>() {
-            letter.data.clear();
+    /// Keeps the buffers of a outgoing that has left.
+    pub(crate) fn reuse(&mut self, mut outgoing: Outgoing) {
+        let room = outgoing.data.capacity();
+        if self.room + room <= KEEP && self.spare.len() < KEEP / size_of::<Outgoing>() {
+            outgoing.data.clear();
             self.room += room;
-            self.spare.push(letter);
+            self.spare.push(outgoing);
         }
     }
 
@@ -270,9 +270,9 @@ mod tests {
     }
 
     fn take(sockets: &mut Sockets, id: SocketId) -> Option<Vec<u8>> {
-        let letter = sockets.take_first(id)?;
-        let data = letter.data.clone();
-        sockets.reuse(letter);
+        let outgoing = sockets.take_first(id)?;
+        let data = outgoing.data.clone();
+        sockets.reuse(outgoing);
         Some(data)
     }
 
@@ -308,12 +308,12 @@ mod tests {
         let (mut sockets, id, peer) = sockets();
         let other = Peer::unix(Some("/run/other".into()), None);
         let _ = sockets.send_to(id, &peer, b"first datagram", &limits());
-        let letter = sockets.take_first(id).expect("it waits");
-        let buffer = letter.data.as_ptr();
-        sockets.reuse(letter);
+        let outgoing = sockets.take_first(id).expect("it waits");
+        let buffer = outgoing.data.as_ptr();
+        sockets.reuse(outgoing);
         let _ = sockets.send_to(id, &other, b"2", &limits());
-        let letter = sockets.take_first(id).expect("it waits");
-        assert_eq!((&letter.data[..], letter.data.as_ptr(), &letter.to), (&b"2"[..], buffer, &other));
+        let outgoing = sockets.take_first(id).expect("it waits");
+        assert_eq!((&outgoing.data[..], outgoing.data.as_ptr(), &outgoing.to), (&b"2"[..], buffer, &other));
     }
 
     #[test]

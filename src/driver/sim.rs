@@ -44,12 +44,12 @@
 mod children;
 mod clients;
 mod conditions;
+mod datagram_socket;
 mod datagrams;
 mod events;
 mod half_pipe;
 mod listeners;
 mod network;
-mod post;
 mod process;
 mod program;
 mod rng;
@@ -358,7 +358,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
 
     fn close_socket(&mut self, socket: SimSocket) {
         self.calls.close += 1;
-        self.net.mailboxes[socket.0].token = None;
+        self.net.datagram_sockets[socket.0].token = None;
     }
 
     fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<SimChild, SimStream>> {

@@ -268,11 +268,11 @@ impl<D: Driver> Reactor<D> {
             if !socket.may_send(core.stats.turns, share) {
                 return core.send_later(id);
             }
-            let (Some(letter), Some(port)) = (socket.first(), datagram_sockets.get_mut(id)) else { return };
-            match driver.send_to(&mut port.socket, &letter.to, &letter.data) {
+            let (Some(outgoing), Some(port)) = (socket.first(), datagram_sockets.get_mut(id)) else { return };
+            match driver.send_to(&mut port.socket, &outgoing.to, &outgoing.data) {
                 Ok(()) => {
                     core.stats.datagrams_out += 1;
-                    core.stats.bytes_out += letter.data.len() as u64;
+                    core.stats.bytes_out += outgoing.data.len() as u64;
                     core.took_one(id);
                     self.drop_first(id, None);
                 }
@@ -289,11 +289,11 @@ impl<D: Driver> Reactor<D> {
         let Self { driver, datagram_sockets, core, .. } = self;
         let Some(port) = datagram_sockets.get_mut(id) else { return };
         let mut interruptions = 0;
-        while let Some(letter) = core.datagrams.get_mut(id).and_then(|socket| socket.first()) {
-            match driver.send_to(&mut port.socket, &letter.to, &letter.data) {
+        while let Some(outgoing) = core.datagrams.get_mut(id).and_then(|socket| socket.first()) {
+            match driver.send_to(&mut port.socket, &outgoing.to, &outgoing.data) {
                 Ok(()) => {
                     core.stats.datagrams_out += 1;
-                    core.stats.bytes_out += letter.data.len() as u64;
+                    core.stats.bytes_out += outgoing.data.len() as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && interruptions < FAILURES => {
@@ -310,13 +310,13 @@ impl<D: Driver> Reactor<D> {
     /// The first that waits has left, or is lost.
     fn drop_first(&mut self, id: SocketId, error: Option<&io::Error>) {
         let core = &mut self.core;
-        let Some(letter) = core.datagrams.take_first(id) else { return };
+        let Some(outgoing) = core.datagrams.take_first(id) else { return };
         core.after_sending(id);
         if let Some(error) = error {
             core.stats.datagrams_unsent += 1;
-            self.tell(id, &SocketError::Send { to: &letter.to, len: letter.data.len(), error });
+            self.tell(id, &SocketError::Send { to: &outgoing.to, len: outgoing.data.len(), error });
         }
-        self.core.datagrams.reuse(letter);
+        self.core.datagrams.reuse(outgoing);
     }
 
     /// The system has taken nothing for too long: unless it takes some when
@@ -365,7 +365,7 @@ impl<D: Driver> Reactor<D> {
         self.with_service(service, what, |handler, io| callback(via, handler, io));
     }
 
-    // RunState
+    // Shutdown
 
     /// What has arrived is to be answered; its event may still be on its way.
     pub(super) fn drain_sockets(&mut self) {

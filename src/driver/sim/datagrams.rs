@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::datagram_socket::{DatagramSocket, Packet};
 use super::network::{Due, Network, Source};
-use super::post::{Mail, Mailbox};
 use super::trace::What;
 use crate::driver::{Event, Moment, Token};
 use crate::endpoint::Endpoint;
@@ -24,41 +24,41 @@ impl Network {
     /// as each has a latency of its own.
     pub fn send_datagram(&mut self, from: &Peer, to: &Endpoint, data: impl Into<Bytes>) {
         let data = data.into();
-        if let Some(place) = self.mailbox_of(to) {
+        if let Some(place) = self.socket_at(to) {
             let mut from = from.clone();
-            from.asked = self.mailboxes[place].asked(to);
+            from.asked = self.datagram_sockets[place].asked(to);
             self.asked.extend(from.asked.map(|asked| asked.ip()));
-            self.mail(|| Mail::Up(place, from.clone(), data.clone()));
+            self.transmit(|| Packet::Up(place, from.clone(), data.clone()));
         }
     }
 
     /// What is sent to this peer comes to a socket of the server.
     pub(super) fn is_own(&self, peer: &Peer) -> bool {
-        self.own_mailbox(peer).is_some()
+        self.own_socket(peer).is_some()
     }
 
     /// The socket of the server that gets what is sent to this peer. A wildcard
     /// is there at the addresses of the loopback and at those where somebody
     /// has asked.
-    fn own_mailbox(&self, peer: &Peer) -> Option<usize> {
+    fn own_socket(&self, peer: &Peer) -> Option<usize> {
         let to = match &peer.address {
             Address::Inet(address) => Endpoint::Udp(*address),
             Address::Unix(path) => Endpoint::UnixDatagram(path.clone()),
             _ => return None,
         };
         let is_here = |ip: IpAddr| ip.is_loopback() || self.asked.contains(&ip);
-        self.mailbox_of(&to).filter(|place| match &peer.address {
-            Address::Inet(address) => self.mailboxes[*place].at == to || is_here(address.ip()),
+        self.socket_at(&to).filter(|place| match &peer.address {
+            Address::Inet(address) => self.datagram_sockets[*place].at == to || is_here(address.ip()),
             _ => true,
         })
     }
 
     /// The socket that gets what is sent to an endpoint: one that is bound
     /// there before one on a wildcard.
-    fn mailbox_of(&self, to: &Endpoint) -> Option<usize> {
-        let exactly = |mailbox: &Mailbox| mailbox.at == *to && mailbox.takes(to);
-        let any = || self.mailboxes.iter().position(|mailbox| mailbox.takes(to));
-        self.mailboxes.iter().position(exactly).or_else(any)
+    fn socket_at(&self, to: &Endpoint) -> Option<usize> {
+        let exactly = |socket: &DatagramSocket| socket.at == *to && socket.takes(to);
+        let any = || self.datagram_sockets.iter().position(|socket| socket.takes(to));
+        self.datagram_sockets.iter().position(exactly).or_else(any)
     }
 
     /// What has arrived of the datagrams that the server sent to a peer.
@@ -82,15 +82,16 @@ impl Network {
     /// which is, or was, bound there.
     #[must_use]
     pub fn last_taken(&self, on: &Endpoint) -> Option<Moment> {
-        let mailbox = self.mailboxes.iter().rfind(|mailbox| mailbox.at == *on)?;
-        mailbox.taken.map(Moment::from_nanos)
+        let socket = self.datagram_sockets.iter().rfind(|socket| socket.at == *on)?;
+        socket.taken.map(Moment::from_nanos)
     }
 
     /// A new socket: its place, and where it is bound indeed.
     pub(super) fn bind(&mut self, at: &Endpoint, token: Token) -> io::Result<(usize, Endpoint)> {
         let at = match at {
             Endpoint::Udp(address) if address.port() == 0 => {
-                let port = u16::try_from(20_000 + self.mailboxes.len()).map_err(|_| Errno::ADDRINUSE)?;
+                let port =
+                    u16::try_from(20_000 + self.datagram_sockets.len()).map_err(|_| Errno::ADDRINUSE)?;
                 Endpoint::Udp(SocketAddr::new(address.ip(), port))
             }
             Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => at.clone(),
@@ -99,10 +100,10 @@ impl Network {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, message));
             }
         };
-        if self.mailboxes.iter().any(|mailbox| mailbox.token.is_some() && mailbox.at == at) {
+        if self.datagram_sockets.iter().any(|socket| socket.token.is_some() && socket.at == at) {
             return Err(Errno::ADDRINUSE.into());
         }
-        self.mailboxes.push(Mailbox {
+        self.datagram_sockets.push(DatagramSocket {
             at: at.clone(),
             token: Some(token),
             waiting: VecDeque::new(),
@@ -113,11 +114,11 @@ impl Network {
             write_edge: false,
             listed: false,
         });
-        Ok((self.mailboxes.len() - 1, at))
+        Ok((self.datagram_sockets.len() - 1, at))
     }
 
     /// Puts a datagram on its way: once, twice or not at all.
-    fn mail(&mut self, make: impl Fn() -> Mail) {
+    fn transmit(&mut self, make: impl Fn() -> Packet) {
         if self.rng.chance(self.conditions.lost) {
             self.faults.lost += 1;
             return;
@@ -125,30 +126,30 @@ impl Network {
         let doubled = self.rng.chance(self.conditions.doubled);
         self.faults.doubled += u64::from(doubled);
         for _ in 0..1 + usize::from(doubled) {
-            self.post.push(Some(make()));
+            self.packets.push(Some(make()));
             let latency = self.latency();
-            self.after(latency, Due::Mail(self.post.len() - 1));
+            self.after(latency, Due::Packet(self.packets.len() - 1));
         }
     }
 
     pub(super) fn deliver(&mut self, place: usize) {
-        match self.post[place].take() {
-            Some(Mail::Down(from, to, data)) => self.delivered.push((from, to, data)),
-            Some(Mail::Up(place, from, data)) => {
+        match self.packets[place].take() {
+            Some(Packet::Down(from, to, data)) => self.delivered.push((from, to, data)),
+            Some(Packet::Up(place, from, data)) => {
                 let room = self.conditions.buffer.max(MOST);
-                let mailbox = &mut self.mailboxes[place];
-                let held: usize = mailbox.waiting.iter().map(|(_, data)| data.len()).sum();
-                if mailbox.token.is_none() {
+                let socket = &mut self.datagram_sockets[place];
+                let held: usize = socket.waiting.iter().map(|(_, data)| data.len()).sum();
+                if socket.token.is_none() {
                     return;
                 }
                 if held + data.len() > room {
                     self.faults.lost += 1;
                     return;
                 }
-                mailbox.waiting.push_back((from, data));
-                if std::mem::take(&mut mailbox.read_armed) {
-                    mailbox.read_edge = true;
-                    self.list_mailbox(place);
+                socket.waiting.push_back((from, data));
+                if std::mem::take(&mut socket.read_armed) {
+                    socket.read_edge = true;
+                    self.list_socket(place);
                 }
             }
             None => {}
@@ -156,27 +157,27 @@ impl Network {
     }
 
     /// The edge that follows a `WouldBlock` out of the blue.
-    pub(super) fn mailbox_edge(&mut self, place: usize) {
-        let mailbox = &mut self.mailboxes[place];
-        if !mailbox.waiting.is_empty() {
-            mailbox.read_edge |= std::mem::take(&mut mailbox.read_armed);
+    pub(super) fn socket_edge(&mut self, place: usize) {
+        let socket = &mut self.datagram_sockets[place];
+        if !socket.waiting.is_empty() {
+            socket.read_edge |= std::mem::take(&mut socket.read_armed);
         }
-        mailbox.write_edge |= std::mem::take(&mut mailbox.write_armed);
-        self.list_mailbox(place);
+        socket.write_edge |= std::mem::take(&mut socket.write_armed);
+        self.list_socket(place);
     }
 
-    fn list_mailbox(&mut self, place: usize) {
-        if !std::mem::replace(&mut self.mailboxes[place].listed, true) {
-            self.edges.push(Source::Mailbox(place));
+    fn list_socket(&mut self, place: usize) {
+        if !std::mem::replace(&mut self.datagram_sockets[place].listed, true) {
+            self.edges.push(Source::DatagramSocket(place));
         }
     }
 
-    pub(super) fn mailbox_event(&mut self, place: usize) -> Option<Event> {
-        let mailbox = &mut self.mailboxes[place];
-        mailbox.listed = false;
-        let readable = std::mem::take(&mut mailbox.read_edge);
-        let writable = std::mem::take(&mut mailbox.write_edge);
-        let token = mailbox.token.filter(|_| readable || writable)?;
+    pub(super) fn socket_event(&mut self, place: usize) -> Option<Event> {
+        let socket = &mut self.datagram_sockets[place];
+        socket.listed = false;
+        let readable = std::mem::take(&mut socket.read_edge);
+        let writable = std::mem::take(&mut socket.write_edge);
+        let token = socket.token.filter(|_| readable || writable)?;
         self.trace.note(self.now, None, What::SocketEvent, place as u64);
         Some(Event { token, readable, writable, hangup: false })
     }
@@ -188,15 +189,15 @@ impl Network {
         into: &mut [u8],
         from: &mut Peer,
     ) -> io::Result<usize> {
-        if blocks || self.mailboxes[place].waiting.is_empty() {
-            self.mailboxes[place].read_armed = true;
+        if blocks || self.datagram_sockets[place].waiting.is_empty() {
+            self.datagram_sockets[place].read_armed = true;
             if blocks {
                 let latency = self.latency();
-                self.after(latency, Due::MailboxEdge(place));
+                self.after(latency, Due::SocketEdge(place));
             }
             return Err(Errno::AGAIN.into());
         }
-        let (sender, data) = self.mailboxes[place].waiting.pop_front().ok_or(Errno::AGAIN)?;
+        let (sender, data) = self.datagram_sockets[place].waiting.pop_front().ok_or(Errno::AGAIN)?;
         self.trace.note(self.now, None, What::Receive, data.len() as u64);
         let held = data.len().min(into.len());
         into[..held].copy_from_slice(&data[..held]);
@@ -209,17 +210,17 @@ impl Network {
             return Err(Errno::MSGSIZE.into());
         }
         if blocks {
-            self.mailboxes[place].write_armed = true;
+            self.datagram_sockets[place].write_armed = true;
             let latency = self.latency();
-            self.after(latency, Due::MailboxEdge(place));
+            self.after(latency, Due::SocketEdge(place));
             return Err(Errno::AGAIN.into());
         }
-        self.mailboxes[place].taken = Some(self.now);
+        self.datagram_sockets[place].taken = Some(self.now);
         self.trace.note(self.now, None, What::SendTo, data.len() as u64);
         self.trace.bytes(data);
-        let from = self.mailboxes[place].source(to);
-        let Some(own) = self.own_mailbox(to) else {
-            self.mail(|| Mail::Down(from.clone(), to.clone(), Bytes::copy_from_slice(data)));
+        let from = self.datagram_sockets[place].source(to);
+        let Some(own) = self.own_socket(to) else {
+            self.transmit(|| Packet::Down(from.clone(), to.clone(), Bytes::copy_from_slice(data)));
             return Ok(());
         };
         let mut sender = match from {
@@ -227,9 +228,9 @@ impl Network {
             Endpoint::Unix(path) | Endpoint::UnixDatagram(path) => Peer::unix(Some(path), None),
         };
         if let Address::Inet(address) = to.address {
-            sender.asked = self.mailboxes[own].asked(&Endpoint::Udp(address));
+            sender.asked = self.datagram_sockets[own].asked(&Endpoint::Udp(address));
         }
-        self.mail(|| Mail::Up(own, sender.clone(), Bytes::copy_from_slice(data)));
+        self.transmit(|| Packet::Up(own, sender.clone(), Bytes::copy_from_slice(data)));
         Ok(())
     }
 }

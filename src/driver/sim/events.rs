@@ -25,7 +25,7 @@ impl Network {
             let event = match source {
                 Source::Wire(place) => event_of(net, place),
                 Source::Listener(place) => event_of_listener(net, place),
-                Source::Mailbox(place) => net.mailbox_event(place),
+                Source::DatagramSocket(place) => net.socket_event(place),
                 Source::Child(place) => net.child_event(place),
             };
             if let Some(event) = event {

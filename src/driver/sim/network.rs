@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::conditions::{Conditions, Faults};
-use super::post::{Mail, Mailbox};
+use super::datagram_socket::{DatagramSocket, Packet};
 use super::process::Process;
 use super::program::Programs;
 use super::rng::Rng;
@@ -47,9 +47,9 @@ pub(super) enum Due {
     ReadEdge(usize),
     WriteEdge(usize),
     AcceptEdge(usize),
-    MailboxEdge(usize),
+    SocketEdge(usize),
     /// A datagram arrives.
-    Mail(usize),
+    Packet(usize),
     /// Keep-alive gives a client up that has vanished.
     GiveUp(usize),
     /// A host answers the server, or its absence does.
@@ -87,7 +87,7 @@ pub(super) struct Listening {
 pub(super) enum Source {
     Wire(usize),
     Listener(usize),
-    Mailbox(usize),
+    DatagramSocket(usize),
     Child(usize),
 }
 
@@ -112,11 +112,11 @@ pub struct Network {
     pub(super) crowded: Vec<(Endpoint, u64)>,
     /// Where somebody else listens until some moment.
     pub(super) taken: Vec<(Endpoint, u64)>,
-    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) datagram_sockets: Vec<DatagramSocket>,
     /// Addresses of the server that somebody has asked it at.
     pub(super) asked: BTreeSet<IpAddr>,
     /// Datagrams on their way.
-    pub(super) post: Vec<Option<Mail>>,
+    pub(super) packets: Vec<Option<Packet>>,
     /// What the server sent, as it arrived, and from which of its endpoints.
     pub(super) delivered: Vec<(Endpoint, Peer, Bytes)>,
     acts: Vec<Option<Act>>,
@@ -162,9 +162,9 @@ impl Network {
             hosts: Vec::new(),
             crowded: Vec::new(),
             taken: Vec::new(),
-            mailboxes: Vec::new(),
+            datagram_sockets: Vec::new(),
             asked: BTreeSet::new(),
-            post: Vec::new(),
+            packets: Vec::new(),
             delivered: Vec::new(),
             acts: Vec::new(),
             programs: Programs::default(),
@@ -505,8 +505,8 @@ impl Network {
                     self.listener_edge(place);
                 }
             }
-            Due::MailboxEdge(place) => self.mailbox_edge(place),
-            Due::Mail(place) => self.deliver(place),
+            Due::SocketEdge(place) => self.socket_edge(place),
+            Due::Packet(place) => self.deliver(place),
             Due::Answer(place) => self.answer_server(place),
             Due::Runs(place) => self.run_process(place),
             Due::Dies(place, status) => self.exit(place, status),

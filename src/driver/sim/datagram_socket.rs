@@ -1,4 +1,4 @@
-//! Simulated datagrams, and where they wait.
+//! Simulated datagram sockets of the server, and packets in flight.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::origin::Peer;
 
 /// A datagram socket of the server.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(super) struct DatagramSocket {
     pub(super) at: Endpoint,
     /// `None` once it is closed.
     pub(super) token: Option<Token>,
@@ -27,7 +27,7 @@ pub(super) struct Mailbox {
     pub(super) listed: bool,
 }
 
-impl Mailbox {
+impl DatagramSocket {
     /// It gets what is sent to this endpoint.
     pub(super) fn takes(&self, sent_to: &Endpoint) -> bool {
         let fits = match (&self.at, sent_to) {
@@ -61,11 +61,11 @@ impl Mailbox {
     }
 }
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Debug)]
-pub(super) enum Mail {
-    /// To this mailbox of the server.
+pub(super) enum Packet {
+    /// To the server: the index of its socket, the sender, the content.
     Up(usize, Peer, Bytes),
-    /// From the server, and from which of its endpoints.
+    /// From the server: the endpoint that sent it, the receiver, the content.
     Down(Endpoint, Peer, Bytes),
 }
