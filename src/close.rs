@@ -1,4 +1,4 @@
-//! Why a connection ended, and what became of a message.
+//! Outcomes: why a connection ended, and whether a message was queued.
 
 use std::fmt::Write as _;
 use std::{fmt, io};
@@ -7,7 +7,7 @@ use crate::contain::{caught, discard, message};
 use crate::error::BoxError;
 use crate::printable::Printable;
 
-/// Which deadline of [`Limits`](crate::Limits) a connection missed.
+/// A deadline of [`Limits`](crate::Limits) that a connection missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deadline {
@@ -23,12 +23,12 @@ pub enum Deadline {
     WriteStall,
 }
 
-/// Why a connection ended.
+/// The reason for which a connection ended.
 ///
-/// Unless a variant says otherwise, what was queued when the connection ended
-/// was still written, followed by FIN. Where what was queued is dropped, a TCP
-/// peer sees a reset, and the peer on a Unix socket or a pipe, which have none,
-/// an end like any other.
+/// Unless a variant says otherwise, the reactor still wrote what was queued
+/// when the connection ended, followed by FIN. Where the reactor drops what was
+/// queued, a TCP peer sees a reset; Unix sockets and pipes have no reset, and
+/// their peer sees an ordinary end.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -50,7 +50,7 @@ pub enum CloseReason {
     InputTooLong,
     /// A callback returned this error.
     Failed(BoxError),
-    /// A callback panicked, with this message; what was queued is dropped.
+    /// A callback panicked with this message; what was queued is dropped.
     Panicked(String),
     /// The system reported an error: a reset, a broken pipe, a peer that
     /// vanished (keep-alive, user time-out). What was queued is dropped.
@@ -72,7 +72,7 @@ impl fmt::Display for Deadline {
 }
 
 impl CloseReason {
-    /// True for the reasons that let what is queued be written first.
+    /// True for the reasons that let the reactor write what is queued first.
     pub(crate) const fn is_in_order(&self) -> bool {
         match self {
             Self::Finished | Self::Closed | Self::InputTooLong | Self::Failed(_) | Self::Shutdown => true,
@@ -101,8 +101,9 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// An error is the handler's own, and so is the code that prints it: if that
-/// panics or fails, which makes others panic, this says so instead.
+/// Prints the handler's own error with the handler's own code. If that code
+/// panics, or fails (which would make `to_string` panic), a text says so
+/// instead.
 fn fmt_failed(f: &mut fmt::Formatter<'_>, error: &BoxError) -> fmt::Result {
     let mut text = String::new();
     match caught(|| write!(text, "{error}")) {
@@ -115,8 +116,8 @@ fn fmt_failed(f: &mut fmt::Formatter<'_>, error: &BoxError) -> fmt::Result {
 }
 
 impl Drop for CloseReason {
-    /// The same of the code that drops it: a panic there is logged, and ends
-    /// nothing.
+    /// Contains a panic of the handler's error as it drops: the panic is
+    /// logged, and ends nothing.
     fn drop(&mut self) {
         if let Self::Failed(error) = self {
             discard("an error", std::mem::replace(error, Box::new(Gone)));
@@ -124,7 +125,8 @@ impl Drop for CloseReason {
     }
 }
 
-/// In place of an error that is dropped; of no size, so that it costs nothing.
+/// The placeholder of an error that was dropped; it has no size, so boxing it
+/// allocates nothing.
 #[derive(Debug)]
 struct Gone;
 
@@ -136,20 +138,21 @@ impl fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
-/// What became of a message that a handler wrote or sent.
+/// The outcome of a write or a send.
 #[must_use = "a handler that writes on while the answer is Full has its connection ended at the hard mark"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sent {
     /// Queued; it leaves with the next flush.
     Queued,
-    /// Queued, and now more than the high mark waits: stop producing until
-    /// `drained` is called.
+    /// Queued, and the queue now holds more than the high mark: stop producing
+    /// until `drained`.
     Full,
-    /// Not queued, for it would have passed the hard mark. Unless the policy
-    /// is [`Overflow::DropNewest`](crate::Overflow::DropNewest), the
-    /// connection ends; under that policy `drained` tells when to go on.
+    /// Not queued, for it would have passed the hard mark. Under
+    /// [`Overflow::Close`](crate::Overflow::Close) the connection ends; under
+    /// [`Overflow::DropNewest`](crate::Overflow::DropNewest) a `drained`
+    /// callback follows when the queue has fallen to its low mark.
     Dropped,
-    /// There is no such connection any more, or its output has ended.
+    /// Not queued: the connection no longer exists, or its output has ended.
     Gone,
 }
 
@@ -161,13 +164,13 @@ impl Sent {
     }
 }
 
-/// What became of a broadcast, in members.
+/// The outcome of a broadcast, in numbers of members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Tally {
     /// Members for whom the message was queued.
     pub queued: usize,
-    /// Of those: members whose queue is above its high mark now.
+    /// Members among `queued` whose queue is now above its high mark.
     pub full: usize,
     /// Members who lost the message at their hard mark.
     pub dropped: usize,

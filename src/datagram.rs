@@ -1,5 +1,5 @@
-//! The contract for datagrams: what a service on UDP or Unix datagram sockets
-//! is made of.
+//! `DatagramHandler`: the callbacks of a service on UDP or Unix datagram
+//! sockets, and the errors that they report.
 
 use std::{fmt, io};
 
@@ -10,8 +10,8 @@ use crate::origin::Peer;
 
 /// A service on datagram sockets: UDP and Unix datagram.
 ///
-/// There are no connections, and so no sessions: what is to be remembered of
-/// a sender is the handler's to keep, and to bound. All methods but
+/// A datagram has no connection, and so no session: a handler keeps, and
+/// bounds, what it remembers of a sender. All methods but
 /// [`datagram`](Self::datagram) have a default.
 ///
 /// ```
@@ -40,42 +40,43 @@ use crate::origin::Peer;
 /// # Streams and datagrams in one service
 ///
 /// A type that is a [`StreamHandler`](crate::StreamHandler) too serves both
-/// with one value: it is given to [`Reactor::add`](crate::Reactor::add), and
-/// then listens and binds on as many endpoints as one likes. What belongs to
-/// the service and to no socket (`tick`, `shutting_down`) is then called on its
-/// `StreamHandler` alone.
+/// with one value: [`Reactor::add`](crate::Reactor::add) takes it, and its
+/// service then listens and binds on any number of endpoints. The reactor calls
+/// `tick` and `shutting_down`, which belong to the service and to no socket, on
+/// its `StreamHandler` alone.
 ///
 /// # Errors and panics
 ///
 /// A socket outlives every error: nothing that a peer sends, that a callback
 /// returns, or that the system says of one datagram closes it. An `Err` from
-/// `datagram` is counted ([`Stats::failed`](crate::Stats::failed)) and
-/// logged, and so is a panic in any callback
-/// ([`Stats::panicked`](crate::Stats::panicked)); what it had sent before is
-/// sent, for each datagram is whole in itself.
+/// `datagram` is counted ([`Stats::failed`](crate::Stats::failed)) and logged,
+/// and so is a panic in any callback
+/// ([`Stats::panicked`](crate::Stats::panicked)). The reactor sends what the
+/// callback had queued before, for each datagram is whole in itself.
 pub trait DatagramHandler: 'static {
-    /// Is this datagram to be handed over? One that is refused is counted
+    /// Decides whether the reactor delivers this datagram. `false` drops it,
+    /// counts it
     /// ([`Stats::datagrams_refused`](crate::Stats::datagrams_refused)), and
-    /// nothing is sent.
+    /// sends nothing. By default every datagram is delivered.
     fn verify(&mut self, on: SocketId, from: &Peer, data: &[u8]) -> bool {
         let _ = (on, from, data);
         true
     }
 
-    /// A datagram has come: all of it, and nothing but it; it may be empty.
+    /// Takes one whole datagram, which may be empty.
     ///
-    /// On a wildcard (`0.0.0.0`, `[::]`) the sender comes with the address of
-    /// ours that it has asked ([`Peer::asked`]): what is sent to it, now or
-    /// later, comes from there.
+    /// On a wildcard (`0.0.0.0`, `[::]`), [`Peer::asked`] is the local address
+    /// that the sender used: an answer to this peer, now or later, leaves from
+    /// there.
     ///
     /// A sender on a Unix socket that is bound to nothing has no address
     /// ([`Address::Unnamed`](crate::Address::Unnamed)) and cannot be answered.
-    /// On UDP anybody may have written any address as the sender's: who
-    /// answers with more than was asked is an amplifier. What comes from one of
-    /// our own sockets, or claims to, is not handed over
-    /// ([`BindOptions::from_own`](crate::BindOptions::from_own)); that two
-    /// servers are made to answer each other, only what is answered can
-    /// prevent.
+    /// On UDP the sender's address may be forged: a service that answers with
+    /// more bytes than it was asked is an amplifier. The reactor does not
+    /// deliver what comes from one of its own sockets, or claims to
+    /// ([`BindOptions::from_own`](crate::BindOptions::from_own)). Only the
+    /// choice of what is answered can prevent that two servers are made to
+    /// answer each other.
     ///
     /// A sender on a Unix socket chooses the path that an answer goes to, with
     /// the rights of this process: [`verify`](Self::verify) may refuse it, and
@@ -84,62 +85,66 @@ pub trait DatagramHandler: 'static {
     ///
     /// # Errors
     ///
-    /// Any error is counted and logged; the socket stays.
+    /// Any error is counted and logged; the socket lives on.
     fn datagram(&mut self, io: &mut Io<'_>, on: SocketId, from: &Peer, data: &[u8]) -> Result<(), BoxError>;
 
-    /// The send queue of a socket, which had answered
-    /// [`Sent::Full`](crate::Sent::Full) or [`Sent::Dropped`](crate::Sent::Dropped),
-    /// has fallen to its low mark. Called once for each such crossing.
+    /// Resumes sending: the send queue of a socket had answered
+    /// [`Sent::Full`](crate::Sent::Full) or
+    /// [`Sent::Dropped`](crate::Sent::Dropped) and has fallen to its low mark.
+    /// The reactor calls this once for each such crossing.
     fn drained(&mut self, io: &mut Io<'_>, on: SocketId) {
         let _ = (io, on);
     }
 
-    /// Something went wrong with one datagram, or the system reports an error
-    /// of the socket. The socket stays, and all else goes on.
+    /// Learns of an error: of one datagram, or of the socket as the system
+    /// reports it. The socket lives on. The default logs the error at level
+    /// debug.
     fn error(&mut self, io: &mut Io<'_>, on: SocketId, error: &SocketError<'_>) {
         let _ = io;
         log::debug!("socket {on}: {error}");
     }
 
-    /// A timer is due that was set in a callback of this service. (Not called
-    /// on a type that was added as a [`StreamHandler`](crate::StreamHandler).)
+    /// Handles a timer that a callback of this service set, and that is due.
+    /// (The reactor does not call this on a type that was added as a
+    /// [`StreamHandler`](crate::StreamHandler).)
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         let _ = (io, timer);
     }
 
-    /// A shutdown has begun: what has arrived is still handed over, what is
-    /// queued is still sent, and then the sockets close. (Not called on a type
-    /// that was added as a [`StreamHandler`](crate::StreamHandler).)
+    /// Learns that a shutdown has begun: the reactor still delivers what has
+    /// arrived and sends what is queued, and then closes the sockets. (The
+    /// reactor does not call this on a type that was added as a
+    /// [`StreamHandler`](crate::StreamHandler).)
     fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }
 }
 
-/// What went wrong on a datagram socket.
+/// An error of a datagram socket, or of one datagram on it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SocketError<'a> {
-    /// A datagram came that is longer than
-    /// [`Limits::max_datagram`](crate::Limits::max_datagram). It is lost:
-    /// nobody is to take a part for the whole.
+    /// A received datagram is longer than
+    /// [`Limits::max_datagram`](crate::Limits::max_datagram). It is lost, so
+    /// that no handler takes a part for the whole.
     TooLong {
-        /// Who sent it.
+        /// Its sender.
         from: &'a Peer,
-        /// Its length in bytes, where the system tells; else a byte more than
-        /// the limit.
+        /// Its length in bytes, where the system reports it; else the limit
+        /// plus one.
         len: usize,
     },
-    /// Receiving reported this. Where nothing else is said, as on UDP, it is
-    /// about something sent earlier: an ICMP error, `ECONNREFUSED` say.
-    /// (Linux tells an unconnected socket of none.)
+    /// A receive failed with this error. On UDP it usually concerns a datagram
+    /// sent earlier: an ICMP error, such as `ECONNREFUSED`. (Linux reports none
+    /// to an unconnected socket.)
     Receive(&'a io::Error),
-    /// A datagram that was queued is lost: the system refused it. It is too
-    /// long for the protocol or the path (`EMSGSIZE`), there is no room in the
-    /// system or at a Unix receiver (`ENOBUFS`), nobody is there
-    /// (`ECONNREFUSED`, `ENOENT`), or none of the queue has left for
+    /// The system refused a queued datagram, which is lost. It is too long for
+    /// the protocol or the path (`EMSGSIZE`), the system or a Unix receiver has
+    /// no room (`ENOBUFS`), the receiver does not exist (`ECONNREFUSED`,
+    /// `ENOENT`), or no datagram of the queue has left for
     /// [`Limits::write_stall`](crate::Limits::write_stall) (`TimedOut`).
     Send {
-        /// Whom it was for.
+        /// Its receiver.
         to: &'a Peer,
         /// Its length in bytes.
         len: usize,

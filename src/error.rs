@@ -1,12 +1,12 @@
-//! What can go wrong outside a callback, and the error type inside one.
+//! `Error`, for operations of the reactor, and `BoxError`, for callbacks.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
 
-/// What a callback may fail with: anything that is an error, or a string.
+/// The error of a callback: any error type, or a string.
 ///
 /// `?` turns every error type into it, and `"reason".into()` makes one from a
-/// text. It ends the connection of that callback alone, as
+/// text. The reactor ends the connection of that callback alone, as
 /// [`CloseReason::Failed`](crate::CloseReason::Failed).
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -14,27 +14,28 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// `Result<T, BoxError>` instead.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation of the reactor was not carried out.
+/// The reason for which an operation of the reactor failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A text that is no [`Endpoint`](crate::Endpoint).
+    /// A text that does not parse as an [`Endpoint`](crate::Endpoint).
     Endpoint {
         /// The text as it was given.
         text: String,
-        /// What is wrong with it, and what would be right.
+        /// The fault, and what would be right.
         reason: String,
     },
-    /// The endpoint could not be listened on: in use, not permitted, no such
-    /// directory, of a kind that this service does not serve.
+    /// The system or the driver refused to listen on the endpoint: it is in
+    /// use, not permitted, in a directory that does not exist, or of a kind
+    /// that this service does not serve.
     Listen {
         /// The endpoint, as [`Endpoint`](crate::Endpoint) displays it.
         endpoint: String,
         /// The system's reason.
         source: io::Error,
     },
-    /// The endpoint could not be bound for datagrams, for reasons of the same
-    /// kind.
+    /// The system or the driver refused to bind the endpoint for datagrams, for
+    /// reasons of the same kind.
     Bind {
         /// The endpoint, as [`Endpoint`](crate::Endpoint) displays it.
         endpoint: String,
@@ -44,34 +45,35 @@ pub enum Error {
     /// A field of [`Limits`](crate::Limits) or [`Config`](crate::Config)
     /// contradicts another one or cannot work.
     Limits {
-        /// What is wrong, and what would be right.
+        /// The contradiction, and what would be right.
         reason: String,
     },
     /// A bounded table of the reactor is full.
     Full {
-        /// What there are too many of: `"timers"`, `"groups"`, …
+        /// The contents of the table: `"timers"`, `"groups"`, …
         what: &'static str,
-        /// The limit, as configured; of connections, those left out that the
-        /// program has for itself (in the background, or adopted to read or to
-        /// write alone).
+        /// The limit, as configured. The limit of connections does not count
+        /// those that the program has for itself (in the background, or adopted
+        /// to read or to write alone).
         limit: usize,
     },
     /// The [`Service`](crate::Service) belongs to another reactor.
     ForeignService,
-    /// The reactor is at the end of its shutdown, where it drops everything:
-    /// it begins nothing new.
+    /// The reactor is at the end of its shutdown, where it drops everything: it
+    /// refuses to begin anything.
     Over,
-    /// The operating system refused what the loop itself cannot do without.
+    /// The operating system refused a call that the loop itself needs.
     System {
-        /// What was asked of it.
+        /// The purpose of the call.
         what: &'static str,
-        /// Its answer.
+        /// The system's reason.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// For `map_err`: the system's refusal of `what`.
+    /// Makes the function for `map_err` that wraps the system's refusal of
+    /// `what`.
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
@@ -96,11 +98,11 @@ impl fmt::Display for Error {
     }
 }
 
-/// What would be right, behind the system's own words for what is wrong.
+/// A remedy, to append to the system's own text.
 fn remedy(endpoint: &str, source: &io::Error) -> &'static str {
     let is_path = endpoint.starts_with("unix");
     if source.raw_os_error().is_none() {
-        return ""; // it is ours, and says so itself
+        return ""; // the library's own text names the remedy itself
     }
     match source.kind() {
         io::ErrorKind::AddrInUse if !is_path => "; end what has it, or choose another port (0: a free one)",

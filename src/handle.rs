@@ -1,4 +1,5 @@
-//! The way into a reactor from outside its loop, from any thread.
+//! `Handle`: calls a service in its reactor, and shuts the reactor down, from
+//! any thread.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -13,7 +14,8 @@ use crate::io::Io;
 
 type Run = dyn FnOnce(&mut dyn Any, &mut Io<'_>) + Send;
 
-/// A call that waits for its turn; dropped without it, it harms nobody.
+/// A call that waits for the loop. Dropping it unrun contains a panic of what
+/// it owns.
 pub(crate) struct Call(Option<Box<Run>>);
 
 impl Call {
@@ -32,17 +34,18 @@ impl Drop for Call {
     }
 }
 
-/// Calls that wait, each with its service.
+/// Waiting calls, each with the index of its service.
 pub(crate) type Calls = VecDeque<(u16, Call)>;
 
-/// What handles leave for the loop.
+/// The inbox that handles fill and the loop empties.
 pub(crate) type Inbox = crate::inbox::Inbox<(u16, Call)>;
 
-/// Reaches a service in its reactor from any thread, the serving one
+/// The way to a service in its reactor from any thread, the loop's own
 /// included; before, during and after the loop.
 ///
-/// It never blocks: a call is left for the loop, which is woken if need be
-/// (once for all that is left meanwhile), and runs it in its next turn.
+/// A handle never blocks: it queues a call for the loop and wakes the loop if
+/// need be (once for all calls that are queued meanwhile), and the loop runs
+/// the call in its next turn.
 ///
 /// ```
 /// use serve_forever::{Config, Limits, Reactor, services::Echo};
@@ -60,7 +63,8 @@ pub(crate) type Inbox = crate::inbox::Inbox<(u16, Call)>;
 pub struct Handle<S> {
     inbox: Arc<Inbox>,
     service: u16,
-    /// `Send` and `Sync` whatever `S` is: it stays on the loop's thread.
+    /// `Send` and `Sync` whatever `S` is, for the handler never leaves the
+    /// loop's thread.
     handler: PhantomData<fn(&mut S)>,
 }
 
@@ -69,16 +73,17 @@ impl<S: 'static> Handle<S> {
         Self { inbox, service, handler: PhantomData }
     }
 
-    /// Leaves `f` to be run on the loop's thread, with the service and the
-    /// door to its connections. Calls run in the order they were left.
+    /// Queues `f` to run on the loop's thread, with the handler and an [`Io`]
+    /// to its connections. Calls run in the order in which they were queued.
     ///
-    /// Not promised: that it ever runs. If the reactor is dropped before its
+    /// Not promised: that `f` ever runs. If the reactor is dropped before its
     /// next turn, `f` is dropped.
     ///
     /// # Errors
     ///
     /// [`Refused::Full`] when [`Config::max_calls`](crate::Config::max_calls)
-    /// wait, [`Refused::Gone`] when the reactor is gone; `f` is dropped.
+    /// calls wait, [`Refused::Gone`] when the reactor is gone. `f` is dropped
+    /// in both cases.
     #[allow(clippy::missing_panics_doc, reason = "a handle is made with the type of its service")]
     pub fn call(&self, f: impl FnOnce(&mut S, &mut Io<'_>) + Send + 'static) -> Result<(), Refused> {
         let call = move |handler: &mut dyn Any, io: &mut Io<'_>| {
@@ -87,10 +92,11 @@ impl<S: 'static> Handle<S> {
         self.inbox.call((self.service, Call(Some(Box::new(call)))))
     }
 
-    /// Asks for a shutdown: listeners close, what is under way is finished
-    /// within `deadline`, the rest is dropped, and the loop ends. Asked more
-    /// than once, the soonest counts; asked before the loop begins, the loop
-    /// ends as soon as it has begun. Does not wait for any of it.
+    /// Begins a shutdown: the reactor closes its listeners, finishes what is
+    /// under way within `deadline`, drops the rest, and ends its loop. Of
+    /// several deadlines the soonest counts. A shutdown requested before the
+    /// loop begins ends the loop as soon as it has begun. Returns at once,
+    /// before any of this is done.
     pub fn shutdown(&self, deadline: Duration) {
         self.inbox.shutdown(deadline);
     }

@@ -1,4 +1,5 @@
-//! The contract: what a service is made of.
+//! `StreamHandler`: the callbacks of a service on stream connections, and their
+//! order.
 
 use std::io;
 
@@ -11,16 +12,18 @@ use crate::io::Io;
 use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 
-/// What becomes of a connection after its peer's FIN.
+/// The state of a connection after its peer's FIN, as [`StreamHandler::eof`]
+/// chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterEof {
-    /// What is queued is written, then our FIN: the connection ends as
-    /// [`CloseReason::Finished`].
+    /// The reactor writes what is queued, then sends FIN: the connection ends
+    /// as [`CloseReason::Finished`].
     #[default]
     Finish,
-    /// The connection stays for output until the handler ends it, or its idle
-    /// deadline does; or until its peer is gone altogether (a reset; on a Unix
-    /// socket, that it has closed), with [`CloseReason::Io`].
+    /// The connection keeps its output side until the handler ends it, until
+    /// its idle deadline ends it, or until its peer is gone altogether (a
+    /// reset; on a Unix socket, a peer that has closed), with
+    /// [`CloseReason::Io`].
     Stay,
 }
 
@@ -38,25 +41,27 @@ pub enum AfterEof {
 /// verify -> open -> (data | drained | timer)* -> eof? -> (drained | timer)* -> close
 /// ```
 ///
-/// One that the handler connected itself ([`Io::connect`]) begins with
+/// A connection that the handler opened itself ([`Io::connect`]) begins with
 /// `connect_failed`, which is then the last call, or with `open`.
 ///
-/// - `data` may have a `data_in_place` before it, which takes from it, or all of it.
-/// - `verify` that refuses, and `open` that fails, are the last call: without
-///   a session there is no `close`.
+/// - `data_in_place` may precede `data`; it takes a part of the new input, or
+///   all of it.
+/// - A `verify` that refuses and an `open` that fails are the last call:
+///   without a session there is no `close`.
 /// - `close` comes **exactly once** for every session that was opened, after
-///   the last byte was handed over, whatever ended the connection.
-/// - Nothing is called while another callback runs: [`Io`] only queues what a
-///   callback wants, and the loop carries it out afterwards.
+///   the last byte was delivered, whatever ended the connection.
+/// - No callback runs while another one runs: [`Io`] queues what a callback
+///   asks for, and the loop carries it out after the callback has returned.
 ///
 /// # Errors and panics
 ///
 /// An `Err` from a callback ends that connection alone, with
-/// [`CloseReason::Failed`]; what it had queued is still written. A panic ends that
-/// connection alone, with [`CloseReason::Panicked`]; what it had queued is dropped,
-/// and a TCP peer sees a reset. Where a callback belongs to no connection
-/// (`verify`, `tick`, `shutting_down`, `listener_failed`), a panic is counted and
-/// logged, and the service goes on; `verify` then refuses.
+/// [`CloseReason::Failed`]; the reactor still writes what it had queued. A
+/// panic ends that connection alone, with [`CloseReason::Panicked`]; the
+/// reactor drops what it had queued, and a TCP peer sees a reset. Where a
+/// callback belongs to no connection (`verify`, `tick`, `shutting_down`,
+/// `listener_failed`), a panic is counted and logged, and the service goes on;
+/// `verify` then refuses.
 ///
 /// Code of the program runs outside of callbacks too: the `Display` and `Drop`
 /// of an error, and the `Drop` of what owns shared bytes
@@ -65,43 +70,46 @@ pub enum AfterEof {
 /// reactor is dropped. A panic there is logged and ends nothing, whatever
 /// [`Config::catch_panics`](crate::Config::catch_panics) says.
 ///
-/// Not promised: what the program's logger, its panic hook or a
-/// [`Driver`](crate::driver::Driver) of its own panic with comes out of the
-/// loop. A `Drop` that panics while a panic unwinds ends the process, by the
-/// rules of the language.
+/// Not contained: a panic of the program's logger, of its panic hook or of a
+/// [`Driver`](crate::driver::Driver) of its own propagates out of the loop. A
+/// `Drop` that panics while a panic unwinds ends the process, by the rules of
+/// the language.
 pub trait StreamHandler: 'static {
     /// The state of one connection.
     type Session: 'static;
 
-    /// May this peer connect? Asked before anything is set up for it. A peer
-    /// that is refused is closed without a word.
+    /// Decides whether this peer may connect, before the reactor sets anything
+    /// up for it. `false` closes the connection without a byte. By default
+    /// every peer may.
     fn verify(&mut self, peer: &Peer) -> bool {
         let _ = peer;
         true
     }
 
-    /// A connection is there: makes its session. May write a greeting.
+    /// Makes the session of a new connection. A handler may write a greeting
+    /// here.
     ///
     /// # Errors
     ///
-    /// Any error refuses the connection; what was written is still sent.
+    /// Any error refuses the connection; the reactor still sends what was
+    /// written.
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError>;
 
-    /// Input has come. `input` is what the last call left, then what is new.
+    /// Takes input. `input` is what the last call left, followed by the new
+    /// bytes.
     ///
     /// Take what is complete (`split_to`, `advance`, `clear`) and leave the
-    /// rest: it will be in front of what comes next, and its sender has
-    /// [`Limits::frame`](crate::Limits::frame) to complete it. The buffer is
-    /// lent for this call, so what is taken whole costs no allocation. A
+    /// rest: the next call finds it in front of the next bytes, and its sender
+    /// has [`Limits::frame`](crate::Limits::frame) to complete it. The reactor
+    /// lends the buffer for this call, so whole frames cost no allocation. A
     /// handler that takes a part of a frame before the rest is there says so
     /// ([`Io::set_partial`]).
     ///
-    /// What is split off may be kept, and then the buffer that it is a part of
-    /// stays with it: of what this connection has sent, that is the read or the
-    /// incomplete frame which it came in, and of no other's (but for one buffer
-    /// of [`Config::read_buffer`](crate::Config::read_buffer), for all
-    /// connections). A handler that keeps nine bytes of much more for long had
-    /// better copy them.
+    /// A handler may keep what it splits off, and then the whole underlying
+    /// buffer lives as long. That buffer holds the read, or the incomplete
+    /// frame, of this connection alone (except for one buffer of
+    /// [`Config::read_buffer`](crate::Config::read_buffer) that all connections
+    /// share). Copy a few bytes that you keep for long out of a large read.
     ///
     /// # Errors
     ///
@@ -113,15 +121,16 @@ pub trait StreamHandler: 'static {
         input: &mut BytesMut,
     ) -> Result<(), BoxError>;
 
-    /// New input as it lies in the read buffer, before it is copied for
-    /// [`data`](Self::data): for a handler that writes it to a file, hashes it
-    /// or counts it, and needs no more than to look at it. Returns how many
-    /// bytes, from the first on, are taken. By default none are.
+    /// Sees new input in the read buffer, before the reactor copies it for
+    /// [`data`](Self::data): for a handler that only reads the bytes, to write
+    /// them to a file, hash them or count them. Returns how many bytes, counted
+    /// from the first, it has taken. The default takes none.
     ///
-    /// With what is not taken `data` is called at once, even if this has closed
-    /// or paused the connection. It is not called while `data` has left something:
-    /// that, and what comes behind it, is for `data`. What is taken here and
-    /// not complete can be told as it is there ([`Io::set_partial`]).
+    /// The reactor calls `data` with the rest at once, even if this callback
+    /// has closed or paused the connection. It does not call this callback
+    /// while `data` has left something: that, and what follows it, is for
+    /// `data`. [`Io::set_partial`] reports bytes taken here that belong to an
+    /// incomplete frame, as in `data`.
     ///
     /// # Errors
     ///
@@ -129,8 +138,8 @@ pub trait StreamHandler: 'static {
     ///
     /// # Panics
     ///
-    /// The caller does, as though the handler had, if it is told more bytes than
-    /// there are.
+    /// The reactor panics, as though the handler had, if the returned number
+    /// exceeds the length of `input`.
     fn data_in_place(
         &mut self,
         io: &mut Io<'_>,
@@ -141,8 +150,8 @@ pub trait StreamHandler: 'static {
         Ok(0)
     }
 
-    /// The peer has ended its side; `rest` is what `data` had left. By
-    /// default the connection ends once all output is written.
+    /// Learns that the peer has ended its side; `rest` is what `data` had left.
+    /// By default the connection ends once all output is written.
     ///
     /// # Errors
     ///
@@ -157,8 +166,8 @@ pub trait StreamHandler: 'static {
         Ok(AfterEof::Finish)
     }
 
-    /// The output queue, which had passed its high mark, has fallen to its
-    /// low mark. Called once for each such crossing.
+    /// Resumes output: the queue had passed its high mark and has fallen to its
+    /// low mark. The reactor calls this once for each such crossing.
     ///
     /// # Errors
     ///
@@ -168,7 +177,7 @@ pub trait StreamHandler: 'static {
         Ok(())
     }
 
-    /// A timer is due that was set in a callback of this connection.
+    /// Handles a timer that a callback of this connection set, and that is due.
     ///
     /// # Errors
     ///
@@ -183,61 +192,65 @@ pub trait StreamHandler: 'static {
         Ok(())
     }
 
-    /// The connection has ended: its last byte is written, or dropped, as
-    /// `why` says. Writing to it answers [`Sent::Gone`](crate::Sent::Gone).
+    /// Takes the session back: the connection has ended, and its last byte is
+    /// written or dropped, as `why` says. Writing to it answers
+    /// [`Sent::Gone`](crate::Sent::Gone).
     fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &CloseReason) {
         let _ = (io, session, why);
     }
 
-    /// An outbound connection did not come about; `tag` is what
-    /// [`Io::connect`](crate::Io::connect) was told, and [`Io::id`] the id that
-    /// it gave. Every `connect` is answered once: by this, or by `open`.
-    /// Logged as a warning by default, at a
-    /// [limited rate](crate::LogRate).
+    /// Learns that an outbound connection failed; `tag` is the tag given to
+    /// [`Io::connect`](crate::Io::connect), and [`Io::id`] the id that
+    /// `connect` returned. The reactor answers every `connect` once: with this
+    /// callback, or with `open`. Logged as a warning by default, at a [limited
+    /// rate](crate::LogRate).
     ///
     /// `error` is the system's reason; `TimedOut` after
     /// [`Limits::connect`](crate::Limits::connect), and `ConnectionAborted` if
-    /// the handler ended it, or a shutdown did.
+    /// the handler or a shutdown ended the attempt.
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         io.warn_of_connect(tag, error);
     }
 
-    /// A child process has exited, and what it left in its pipes was handed
-    /// over; they are closed. Every [`Io::spawn`](crate::Io::spawn) is answered
-    /// once: by this, or by [`spawn_failed`](Self::spawn_failed). `tag` is what
-    /// it was told.
+    /// Learns how a child process exited. The reactor has delivered what the
+    /// child left in its pipes, and has closed them. The reactor answers every
+    /// [`Io::spawn`](crate::Io::spawn) once: with this callback, or with
+    /// [`spawn_failed`](Self::spawn_failed). `tag` is the tag given to `spawn`.
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
         let _ = (io, child, tag, exit);
     }
 
-    /// A child process was not started. Logged as a warning by default, at a
-    /// [limited rate](crate::LogRate).
+    /// Learns that a child process was not started. Logged as a warning by
+    /// default, at a [limited rate](crate::LogRate).
     ///
     /// `error` is the system's reason (`NotFound`, `PermissionDenied`, `E2BIG`,
-    /// `EAGAIN`, `EMFILE`, …); `ConnectionAborted` if the handler ended it
-    /// before it began, or a shutdown did.
+    /// `EAGAIN`, `EMFILE`, …); `ConnectionAborted` if the handler or a shutdown
+    /// ended the child before it began.
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
         io.warn_of_spawn(child, tag, error);
     }
 
-    /// A timer is due that belongs to the service and to no connection.
+    /// Handles a timer that belongs to the service and to no connection, and
+    /// that is due.
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         let _ = (io, timer);
     }
 
-    /// A shutdown has begun: nobody new comes in, and what has nothing under
-    /// way is about to be closed.
+    /// Learns that a shutdown has begun: the listeners are closed, and the
+    /// reactor is about to close every connection that has nothing under way.
     fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }
 
-    /// A listener of this service failed (`EBADF`, `EINVAL`, …), and its socket
-    /// is closed. The reactor tries to make it again, under the same id, for
-    /// [`Config::listen_again`](crate::Config::listen_again); when that is over
-    /// it is told once more, with the last reason, and the listener is gone.
-    /// [`Reactor::is_listening`](crate::Reactor::is_listening) says how it is,
-    /// [`Reactor::local`](crate::Reactor::local) whether it is still there. The
-    /// log has both in any case; by default nothing else happens.
+    /// Learns that a listener of this service failed (`EBADF`, `EINVAL`, …) and
+    /// that its socket is closed. The reactor tries to make the socket again,
+    /// under the same id, for
+    /// [`Config::listen_again`](crate::Config::listen_again). After that it
+    /// calls this once more, with the last reason, and the listener is gone.
+    /// [`Reactor::is_listening`](crate::Reactor::is_listening) says whether a
+    /// socket listens, [`Reactor::local`](crate::Reactor::local) whether the
+    /// listener still exists. The reactor logs both calls in any case; the
+    /// default does nothing else.
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
         let _ = (io, listener, error);
     }

@@ -1,4 +1,5 @@
-//! What other threads leave for the loop, and how it is woken for that.
+//! `Inbox`: queues calls and shutdown requests of other threads for the loop,
+//! and wakes it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,15 +8,17 @@ use std::time::Duration;
 
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What other threads leave for the loop: calls, and the wish to shut down.
+/// The calls and the shutdown request that other threads have queued for the
+/// loop.
 ///
-/// A caller leaves its call first and rings then; the loop takes the flag down
-/// first and the calls then, both under the lock. So whoever comes too late for
-/// the calls finds the flag down, and rings again.
+/// A caller pushes its call first and sets `waiting` afterwards; the loop
+/// clears `waiting` first and takes the calls afterwards, both under the lock.
+/// So a caller that is too late for this round of calls finds the flag clear,
+/// sets it, and wakes the loop again.
 pub(crate) struct Inbox<C> {
     state: Mutex<State<C>>,
-    /// Whether there are any, for the loop to see without the lock, and
-    /// whether the loop has been woken for them.
+    /// True while something is queued and the loop has been woken for it. The
+    /// loop reads it without the lock.
     waiting: AtomicBool,
     waker: Waker,
     max_calls: usize,
@@ -39,8 +42,8 @@ impl<C> Inbox<C> {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Swaps the waiting calls for an empty queue, and tells whether a
-    /// shutdown is wished, and how soon.
+    /// Swaps the waiting calls for an empty queue, and returns the deadline of
+    /// a requested shutdown.
     pub(crate) fn take(&self, calls: &mut VecDeque<C>) -> Option<Duration> {
         let mut state = self.lock();
         self.waiting.store(false, Ordering::Release);
@@ -48,7 +51,7 @@ impl<C> Inbox<C> {
         state.shutdown.take()
     }
 
-    /// Refuses everything from now on.
+    /// Refuses every later call, and drops those that wait.
     pub(crate) fn close(&self) {
         let calls = {
             let mut state = self.lock();
@@ -59,9 +62,9 @@ impl<C> Inbox<C> {
         drop(calls);
     }
 
-    /// Leaves a call, and wakes the loop if need be.
+    /// Queues a call, and wakes the loop if need be.
     pub(crate) fn call(&self, call: C) -> Result<(), Refused> {
-        // On refusal `call` drops when the lock, which is younger, is gone.
+        // On refusal `call` drops after the lock guard, which is younger.
         {
             let mut state = self.lock();
             if state.closed {
@@ -76,7 +79,7 @@ impl<C> Inbox<C> {
         Ok(())
     }
 
-    /// Leaves a wish; of several, the soonest counts.
+    /// Requests a shutdown; of several deadlines the soonest counts.
     pub(crate) fn shutdown(&self, deadline: Duration) {
         {
             let mut state = self.lock();
@@ -85,7 +88,7 @@ impl<C> Inbox<C> {
         self.wake();
     }
 
-    /// One wake for all that is left until the loop looks.
+    /// Wakes the loop, once for all that is queued until the loop takes it.
     fn wake(&self) {
         if !self.waiting.swap(true, Ordering::AcqRel) {
             self.waker.wake_by_ref();
@@ -93,7 +96,8 @@ impl<C> Inbox<C> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
-        // Nothing under the lock can leave it half done.
+        // No code under the lock can panic halfway, so a poisoned state is
+        // consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,12 +108,12 @@ impl<C> fmt::Debug for Inbox<C> {
     }
 }
 
-/// Why a call was not taken.
+/// The reason for which a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refused {
     /// [`Config::max_calls`](crate::Config::max_calls) calls wait already: the
-    /// loop does not keep up, or does not run. Try again later.
+    /// loop is too slow, or is not running. Try again later.
     Full,
     /// The reactor is gone.
     Gone,

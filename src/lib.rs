@@ -1,4 +1,5 @@
-//! ErasedHandler sockets with plain callbacks: no threads, no `async`.
+//! A readiness reactor for services on sockets, with plain callbacks: no
+//! threads, no `async`.
 //!
 //! # The one idea
 //!

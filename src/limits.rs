@@ -1,28 +1,31 @@
-//! Every number that bounds something, with its default.
+//! `Limits` and `Config`: every bound of a service and of a reactor, with its
+//! default.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How long a shutdown may take, where nobody has said otherwise: 10 s.
+/// The time that a shutdown may take where the program gives no other: 10 s.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The largest buffer that the loop makes for itself: 256 MiB.
+/// The largest buffer that the loop allocates for itself: 256 MiB.
 const MOST_BYTES: usize = 256 << 20;
 
-/// The most events of one turn; each has room from the start.
+/// The most events of one turn; the driver allocates room for each at the
+/// start.
 pub(crate) const MOST_EVENTS: usize = 1 << 20;
 
-/// What happens to output that would pass the hard mark.
+/// The policy for output that would pass the hard mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The connection ends at once with [`CloseReason::Overflow`](crate::CloseReason::Overflow);
-    /// a TCP peer sees a reset, so that it cannot take what it got for the
-    /// whole. A Unix socket has no reset: its peer sees an ordinary end.
+    /// The connection ends at once with
+    /// [`CloseReason::Overflow`](crate::CloseReason::Overflow); a TCP peer sees
+    /// a reset, so that it cannot mistake a part for the whole. A Unix socket
+    /// has no reset: its peer sees an ordinary end.
     #[default]
     Close,
-    /// The new message is dropped, whole, and the callback is told
-    /// ([`Sent::Dropped`](crate::Sent::Dropped)); the connection lives on.
+    /// The new message is dropped, whole, and the write answers
+    /// [`Sent::Dropped`](crate::Sent::Dropped); the connection lives on.
     DropNewest,
 }
 
@@ -39,19 +42,21 @@ pub enum Overflow {
 /// breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of this service at once; one more is closed as soon as it
-    /// is accepted. Default: no limit beneath [`Config::max_connections`].
+    /// Open connections of this service; the reactor closes one more as soon as
+    /// it has accepted it. Default: no limit beneath
+    /// [`Config::max_connections`].
     pub max_connections: usize,
-    /// Bytes read from one connection in one turn, so that a fire hose does
+    /// Bytes read from one connection in one turn, so that a fast sender does
     /// not starve its neighbours. Default 64 KiB.
     pub read_budget: usize,
-    /// Input that a handler leaves untaken, or
-    /// [counts as left](crate::Io::set_partial), in bytes: its longest
-    /// frame, and what a handler that pauses leaves of the frames behind that. More
-    /// ends the connection with [`CloseReason::InputTooLong`](crate::CloseReason::InputTooLong).
-    /// Default 1 MiB.
+    /// Input that a handler leaves untaken, or [counts as
+    /// left](crate::Io::set_partial), in bytes: room for its longest frame, and
+    /// for the frames behind it that a handler leaves when it pauses. More ends
+    /// the connection with
+    /// [`CloseReason::InputTooLong`](crate::CloseReason::InputTooLong). Default
+    /// 1 MiB.
     pub max_input: usize,
-    /// Time for an outbound connection to come about
+    /// Time to establish an outbound connection
     /// ([`Io::connect`](crate::Io::connect)). `None`: as long as the system
     /// tries, which is minutes; where the backlog of a Unix socket is full, for
     /// ever. Default 30 s.
@@ -60,49 +65,52 @@ pub struct Limits {
     /// 300 s; [`Io::set_idle`](crate::Io::set_idle) changes it for one connection.
     pub idle: Option<Duration>,
     /// Time from `open` until the handler first takes some input: the first
-    /// frame. Dripping bytes do not extend it; what it
-    /// [counts as left](crate::Io::set_partial) is not taken. `None`: no limit. Default 30 s.
+    /// frame. Dripping bytes do not extend it; bytes that the handler [counts
+    /// as left](crate::Io::set_partial) do not end it. `None`: no limit.
+    /// Default 30 s.
     pub first_frame: Option<Duration>,
-    /// Time that later input may lie untaken: from the first byte of a frame
-    /// to its last. Dripping bytes do not extend it; while the handler has
-    /// paused the connection it does not run. `None`: no limit. Default 60 s.
+    /// Time that later input may lie untaken: from the first byte of a frame to
+    /// its last. Dripping bytes do not extend it; it does not run while the
+    /// handler has paused the connection. `None`: no limit. Default 60 s.
     pub frame: Option<Duration>,
-    /// Time for which the peer may take no byte at all of the output that
-    /// waits for it; on a datagram socket, the system: what waits is then lost.
-    /// When it is over, output is offered once more, for the system reports
-    /// room only when a good part of its buffer is free (a third on TCP, three
-    /// quarters on Unix sockets), and one who takes little at a time may not
-    /// have made as much: what the system takes of it shows that the peer has
-    /// taken something, and the time begins anew. So a peer that stops is found
-    /// after one to two of these. `None`: no limit. Default 60 s.
+    /// Time for which the peer may take no byte of the output that waits for
+    /// it; on a datagram socket, the time for which the system may take no
+    /// datagram, and then what waits is lost. When the time is over, the
+    /// reactor offers output once more: the system reports room only when a
+    /// good part of its buffer is free (a third on TCP, three quarters on Unix
+    /// sockets), and a peer that takes little at a time may not have freed as
+    /// much. If the system takes some output then, the peer has taken
+    /// something, and the time begins anew. So the reactor finds a peer that
+    /// stops after one to two of these periods. `None`: no limit. Default 60 s.
     pub write_stall: Option<Duration>,
     /// Time given to the peer, after our last byte and FIN, to end its side;
-    /// what it still sends is read and discarded meanwhile. Closing with
-    /// input unread would make the kernel reset the connection and destroy
-    /// the reply on its way (RFC 1122, 4.2.2.13). Zero: close at once.
+    /// meanwhile the reactor reads and discards what the peer still sends.
+    /// Closing with input unread would make the kernel reset the connection and
+    /// destroy the reply in flight (RFC 1122, 4.2.2.13). Zero: close at once.
     /// Default 5 s.
     pub linger: Duration,
-    /// Once output passed the high mark and fell to this many waiting bytes,
-    /// `drained` is called. Default 64 KiB.
+    /// Waiting bytes at which the reactor calls `drained`, once output has
+    /// passed the high mark. Default 64 KiB.
     pub low_mark: usize,
-    /// Above this many waiting bytes a write answers
+    /// Waiting bytes above which a write answers
     /// [`Sent::Full`](crate::Sent::Full). Default 256 KiB.
     pub high_mark: usize,
-    /// Waiting output never exceeds this many bytes; what the system has taken
-    /// waits no more here, but in its own buffer, which comes on top
-    /// ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)).
-    /// Default 1 MiB.
+    /// The most bytes of output that may wait. The system's own buffer comes on
+    /// top ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)):
+    /// what the system has taken no longer counts here. Default 1 MiB.
     pub hard_mark: usize,
-    /// What becomes of output that would. Default: the connection ends. (A
-    /// datagram socket never ends for it: the newest datagram is dropped.)
+    /// The policy for output that would pass the hard mark. Default: the
+    /// connection ends. (A datagram socket never ends for it: the newest
+    /// datagram is dropped.)
     pub overflow: Overflow,
-    /// The longest datagram that is handed over, in bytes; a longer one is
-    /// lost, counted and told ([`SocketError::TooLong`](crate::SocketError)).
-    /// One buffer of this size is made when a socket is bound. At most 256 MiB.
-    /// Default 65,535, which UDP never exceeds.
+    /// The longest datagram that the reactor delivers, in bytes; it drops a
+    /// longer one, counts it and reports it
+    /// ([`SocketError::TooLong`](crate::SocketError)). Binding a socket
+    /// allocates one buffer of this size. At most 256 MiB. Default 65,535,
+    /// which UDP never exceeds.
     pub max_datagram: usize,
-    /// Datagrams received from one socket in one turn, and as many sent on it.
-    /// Default 64.
+    /// Datagrams received from one socket in one turn; also datagrams sent on
+    /// it in one turn. Default 64.
     pub datagrams_per_turn: usize,
     /// Datagrams that may wait to be sent on one socket, whatever their size;
     /// one more is dropped. Above half of them the answer is
@@ -161,105 +169,111 @@ impl Limits {
         )
     }
 
-    /// The shortest of the periods that run again and again, by which a
-    /// connection's deadlines are looked at: whatever of them starts to run
-    /// between two looks cannot end before the second.
+    /// The shortest of the periods that run repeatedly, which is the period
+    /// between two checks of a connection's deadlines: a deadline that starts
+    /// between two checks cannot pass before the second.
     pub(crate) fn check_period(&self) -> Option<Duration> {
         [self.idle, self.frame, self.write_stall].into_iter().flatten().min()
     }
 }
 
-/// The limits of a whole reactor, and how it works.
+/// The limits and switches of a whole reactor.
 ///
-/// Where nothing is said of a largest value, any is taken: nothing is made for
-/// it in advance, and `usize::MAX` or [`Duration::MAX`] is no limit but that of
-/// the machine.
+/// A field takes any value unless it states a largest one: the reactor
+/// allocates nothing in advance for it, and `usize::MAX` or [`Duration::MAX`]
+/// leaves only the limit of the machine.
 ///
 /// Always end with `..Config::default()`: a new field is not counted as a
 /// breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Connections at once, of all services. One more is closed as soon as it
-    /// is accepted. `None`: 10,000, or half of the process's soft limit of
-    /// file descriptors, whichever is less. Default `None`.
+    /// Open connections of all services. The reactor closes one more as soon as
+    /// it has accepted it. `None`: 10,000, or half of the process's soft limit
+    /// of file descriptors, whichever is less. Default `None`.
     pub max_connections: Option<usize>,
-    /// Listeners at once. Default 1,024.
+    /// Open listeners. Default 1,024.
     pub max_listeners: usize,
-    /// Datagram sockets at once. Default 1,024.
+    /// Open datagram sockets. Default 1,024.
     pub max_sockets: usize,
     /// Connections accepted from one listener in one turn. Default 64.
     pub accepts_per_turn: usize,
-    /// How long accepting pauses when the system is out of file descriptors
-    /// or memory, if no connection closes before. Default 100 ms.
+    /// The pause of accepting when the system is out of file descriptors or
+    /// memory; a connection that closes ends it early. Default 100 ms.
     pub accept_retry: Duration,
-    /// How long the reactor tries to make a listener again that has failed for
-    /// good (`EBADF`, `EINVAL`: somebody else has closed its socket): at the
-    /// same endpoint, after [`accept_retry`](Self::accept_retry) and then twice
-    /// as long each time, up to 5 s. After this time it is given up;
-    /// [`StreamHandler::listener_failed`](crate::StreamHandler::listener_failed)
-    /// is told of both, and [`Reactor::serve_forever`](crate::Reactor::serve_forever)
-    /// ends when it was the last. `None`: it is given up at once, and what
-    /// follows from that is for its owner. Default 60 s.
+    /// Time for which the reactor tries to make a failed listener again
+    /// (`EBADF`, `EINVAL`: another part of the program has closed its socket):
+    /// at the same endpoint, after [`accept_retry`](Self::accept_retry) and
+    /// then twice as long each time, up to 5 s. After this time the reactor
+    /// gives the listener up. It reports the failure and the giving up to
+    /// [`StreamHandler::listener_failed`](crate::StreamHandler::listener_failed),
+    /// and [`Reactor::serve_forever`](crate::Reactor::serve_forever) ends when
+    /// it was the last listener. `None`: the reactor gives the listener up at
+    /// once, and what follows from that is its owner's decision. Default 60 s.
     pub listen_again: Option<Duration>,
-    /// Events taken from the system in one turn; there is room for all of them
-    /// from the start. At most 1,048,576. Default 1,024.
+    /// Events taken from the system in one turn; room for all of them is
+    /// allocated at the start. At most 1,048,576. Default 1,024.
     pub events_per_turn: usize,
-    /// How long a turn that has nothing to do asks the system again and again
-    /// for events, before it sleeps. `None`, or zero: it sleeps at once.
-    /// Default `None`.
+    /// Time for which a turn with nothing to do polls the system for events
+    /// before it sleeps. `None`, or zero: it sleeps at once. Default `None`.
     ///
-    /// Being woken takes a thread some microseconds, and tens of them where the
+    /// Waking a thread takes some microseconds, and tens of them where the
     /// processor itself has gone to sleep; a message that comes while the loop
-    /// still asks is spared that. The price is a processor: of a loop that is
-    /// spoken to more often than this, a whole one, all the time, which other
-    /// threads, those of its clients too, then have to do without. Where there
-    /// is none to spare it makes everything slower. Some 50 µs suit a peer that
-    /// answers at once; [`Duration::MAX`] never sleeps.
+    /// polls is spared that. The price is processor time: a loop that receives
+    /// messages more often than this occupies a whole processor, and other
+    /// threads, such as those of its clients, have to do without. Polling slows
+    /// everything down on a machine without a processor to spare. Some 50 µs
+    /// suit a peer that answers at once; [`Duration::MAX`] never sleeps.
     ///
-    /// Timers, [`Handle`](crate::Handle)s and the bounds that
-    /// [`Reactor::turn`](crate::Reactor::turn) is given hold as they do
-    /// without, and a turn that is not to wait does not. A loop around the
-    /// reactor, which waits for its descriptor, sleeps there
-    /// ([`next_timeout`](crate::Reactor::next_timeout) knows nothing of this).
-    /// Each look is counted in [`SystemCalls::wait`](crate::SystemCalls::wait).
+    /// Timers, [`Handle`](crate::Handle)s and the `max_wait` of
+    /// [`Reactor::turn`](crate::Reactor::turn) hold as they do without polling,
+    /// and a turn that must not wait does not poll. A loop around the reactor,
+    /// which waits for its descriptor, sleeps there
+    /// ([`next_timeout`](crate::Reactor::next_timeout) does not account for
+    /// polling). [`SystemCalls::wait`](crate::SystemCalls::wait) counts each
+    /// poll.
     pub busy_poll: Option<Duration>,
-    /// The read buffer, one for the whole reactor, in bytes; it is made three
-    /// times. At most 256 MiB. Default 64 KiB.
+    /// The size of the read buffer in bytes. The whole reactor shares it, and
+    /// allocates it three times. At most 256 MiB. Default 64 KiB.
     pub read_buffer: usize,
-    /// Output buffers kept for reuse, in bytes of all together: what a message
-    /// to each of many needs again with the next one. Default 16 MiB, which is a
-    /// thousand buffers of the largest size that is filled with small messages.
+    /// Output buffers kept for reuse, in bytes of all together: a broadcast
+    /// needs the same buffers again with the next one. Default 16 MiB, which is
+    /// a thousand buffers of the largest size that small messages fill.
     pub spare_output: usize,
-    /// Calls from [`Handle`](crate::Handle)s that may wait. Default 1,024.
+    /// Calls from [`Handle`](crate::Handle)s that may wait for the loop.
+    /// Default 1,024.
     pub max_calls: usize,
     /// Timers that handlers may have pending, of all services. Default 1,048,576.
     pub max_timers: usize,
-    /// Groups at once, of all services. Default 65,536.
+    /// Groups of all services. Default 65,536.
     pub max_groups: usize,
-    /// Child processes at once, of all services, until each is told of. As
-    /// many again may have been told of and wait for the SIGKILL that their
-    /// group is owed; beyond that it comes before its time. Default 256.
+    /// Child processes of all services; each counts until its end is reported.
+    /// As many again may be reported and still wait for the SIGKILL that ends
+    /// their process group; above that number the SIGKILL comes early. Default
+    /// 256.
     pub max_children: usize,
     /// Programs started in one turn: each blocks the loop for as long as the
     /// system needs to load it, a millisecond or so. Default 1.
     pub spawns_per_turn: usize,
-    /// How long the end of the reactor, by a shutdown or by dropping it, waits
-    /// for children that it has killed. Such a signal need not end them: they
-    /// wait for a disk, or have become another user's. Then they are let go of,
-    /// which is logged, and told of without a status. Default 1 s.
+    /// Time for which the end of the reactor, by a shutdown or by dropping it,
+    /// waits for children that it has killed. A child may survive SIGKILL for a
+    /// while: it waits for a disk, or has become another user's. After this
+    /// time the reactor abandons it, logs that, and reports the child's end
+    /// without a status. Default 1 s.
     pub reap_within: Duration,
     /// Groups that one connection may be a member of. Default 1,024.
     pub max_groups_per_connection: usize,
-    /// A callback that takes at least this long is named in a warning: it
-    /// kept everybody else waiting. Costs a reading of the clock for each
-    /// callback; `None` switches it off. Default 100 ms.
+    /// Duration from which the reactor logs a warning that names a slow
+    /// callback, which has kept every other connection waiting. It costs a
+    /// reading of the clock for each callback; `None` switches it off. Default
+    /// 100 ms.
     pub slow_callback: Option<Duration>,
-    /// Catch a panic in a callback, end that connection alone with
-    /// [`CloseReason::Panicked`](crate::CloseReason::Panicked), and count it. `false`
-    /// lets it propagate out of the loop, in the middle of a turn: what that
-    /// turn had still to do may be lost, so drop the reactor then. What of the
-    /// program's panics outside of a callback is caught in any case: see
-    /// [`StreamHandler`](crate::StreamHandler). Default `true`.
+    /// Whether the reactor catches a panic in a callback, ends that connection
+    /// alone with [`CloseReason::Panicked`](crate::CloseReason::Panicked), and
+    /// counts it. `false` lets the panic propagate out of the loop, in the
+    /// middle of a turn: the rest of that turn's work may be lost, so drop the
+    /// reactor then. The reactor contains panics of the program's code outside
+    /// of callbacks in any case: see [`StreamHandler`](crate::StreamHandler).
+    /// Default `true`.
     pub catch_panics: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Who is at the other end, and how the connection came to be.
+//! Peers and origins: the address at the other end of a connection, and how the
+//! connection was made.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,8 +20,8 @@ pub enum Address {
     Inet(SocketAddr),
     /// A Unix socket with a path in the file system.
     Unix(PathBuf),
-    /// A Unix socket with a name that is no path, in the abstract namespace
-    /// (Linux; unix(7)): the name, without the NUL in front of it.
+    /// A Unix socket with a name in the abstract namespace (Linux; unix(7)):
+    /// the name, without its leading NUL.
     Abstract(Vec<u8>),
     /// A Unix socket without a name, as clients usually have. Datagrams cannot
     /// be sent to it.
@@ -30,9 +31,9 @@ pub enum Address {
 }
 
 impl fmt::Display for Address {
-    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, `unix`, or `pipe`. Paths
-    /// and names are the peer's to choose: what does not print is escaped
-    /// ([`Printable`](crate::Printable)).
+    /// `127.0.0.1:7000`, `unix:/path`, `unix:@name`, `unix`, or `pipe`. The
+    /// peer chooses paths and names, so characters that do not print are
+    /// escaped ([`Printable`](crate::Printable)).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
@@ -51,9 +52,9 @@ impl fmt::Display for Address {
 /// connected (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credentials {
-    /// The process; `None` if it has no number in our PID namespace
-    /// (pid_namespaces(7)), as one outside of the container has none. It may
-    /// have ended since and its number been given to another: do not base a
+    /// The process id; `None` if the process has none in our PID namespace
+    /// (pid_namespaces(7)), such as a process outside of the container. The
+    /// process may have ended since and its id been reused: do not base a
     /// permission on it.
     pub pid: Option<u32>,
     /// The effective user.
@@ -62,19 +63,20 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection, or the sender or receiver of a datagram.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Peer {
     /// Its address.
     pub address: Address,
-    /// Who runs it: on Unix sockets, where the system tells.
+    /// Its process, user and group: on Unix sockets, where the system reports
+    /// them.
     pub credentials: Option<Credentials>,
-    /// Which address of ours a datagram was sent to, if the socket is bound to
-    /// an unspecified one (`0.0.0.0`, `[::]`) and so has several; on Linux.
-    /// [`Io::send_to`](crate::Io::send_to) this peer then sends from there, as
-    /// who asks it expects. Of a broadcast it is the address that received it;
-    /// of a multicast it is the group, from which nothing is sent.
+    /// The local address that a datagram was sent to, if the socket is bound to
+    /// an unspecified address (`0.0.0.0`, `[::]`) and so has several; on Linux.
+    /// [`Io::send_to`](crate::Io::send_to) to this peer then sends from there,
+    /// as the peer expects. For a broadcast it is the address that received it;
+    /// for a multicast it is the group, from which nothing is sent.
     pub asked: Option<SocketAddr>,
 }
 
@@ -97,7 +99,7 @@ impl Peer {
         Self { address: Address::Pipe, credentials: None, asked: None }
     }
 
-    /// Makes it equal to `other`, in the buffer that it has.
+    /// Makes this peer equal to `other`, reusing its own buffer.
     pub(crate) fn assign(&mut self, other: &Self) {
         self.credentials = other.credentials;
         self.asked = other.asked;
@@ -108,7 +110,7 @@ impl Peer {
         }
     }
 
-    /// Makes it the peer of this abstract name, in the buffer that it has.
+    /// Makes this the peer of an abstract name, reusing its own buffer.
     pub(crate) fn assign_abstract(&mut self, name: &[u8]) {
         self.credentials = None;
         self.asked = None;
@@ -120,7 +122,7 @@ impl Peer {
         }
     }
 
-    /// Makes it the peer at this path, in the buffer that it has.
+    /// Makes this the peer at a path, reusing its own buffer.
     pub(crate) fn assign_path(&mut self, path: &[u8]) {
         self.credentials = None;
         self.asked = None;
@@ -142,60 +144,62 @@ impl fmt::Display for Peer {
     }
 }
 
-/// How a connection came to be, for [`StreamHandler::open`](crate::StreamHandler::open).
+/// The way a connection was made, for
+/// [`StreamHandler::open`](crate::StreamHandler::open).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Origin {
     /// A client connected to a listener.
     Accepted {
-        /// Which listener.
+        /// The listener.
         listener: ListenerId,
-        /// Where it listens.
+        /// The endpoint that it listens on.
         local: Endpoint,
-        /// Who connected.
+        /// The client.
         peer: Peer,
     },
-    /// We connected to a listener of somebody else's.
+    /// The handler connected to a listener elsewhere
+    /// ([`Io::connect`](crate::Io::connect)).
     Connected {
-        /// What [`Io::connect`](crate::Io::connect) was told.
+        /// The tag given to `connect`.
         tag: u64,
-        /// Whom we connected to.
+        /// The peer that was connected to.
         peer: Peer,
     },
-    /// The program made it and gave it to the reactor.
+    /// The program made the connection and gave it to the reactor.
     Adopted {
-        /// Who is at the other end.
+        /// The other end.
         peer: Peer,
-        /// Which way bytes go.
+        /// The directions that carry bytes.
         side: Side,
     },
     /// One of the standard streams of a child process.
     Pipe {
-        /// Which child.
+        /// The child.
         child: ChildId,
-        /// What [`Io::spawn`](crate::Io::spawn) was told.
+        /// The tag given to [`Io::spawn`](crate::Io::spawn).
         tag: u64,
-        /// Which of its streams.
+        /// The stream of the child.
         pipe: Pipe,
-        /// Who is at the other end: no more than that it is a pipe.
+        /// Always [`Peer::pipe`].
         peer: Peer,
     },
 }
 
-/// Which way the bytes of a connection go, as its handler sees it.
+/// The directions in which a connection carries bytes, as its handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// Both ways, as on a socket.
     Both,
-    /// It has input and takes no output: writing answers
-    /// [`Sent::Gone`](crate::Sent::Gone), and it ends with its input.
+    /// Input alone: writing answers [`Sent::Gone`](crate::Sent::Gone), and the
+    /// connection ends with its input.
     Input,
-    /// It takes output and has no input.
+    /// Output alone.
     Output,
 }
 
 impl Origin {
-    /// Who is at the other end.
+    /// The other end.
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         match self {

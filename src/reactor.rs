@@ -1,4 +1,5 @@
-//! The loop. See [`Reactor`].
+//! `Reactor`: the loop, which takes turns of seven phases over its sockets,
+//! timers and calls.
 
 mod accept;
 mod adopt;
@@ -45,15 +46,16 @@ use crate::input::Input;
 use crate::limits::Config;
 use crate::stats::Stats;
 
-/// What one pass of the loop did.
+/// The result of one turn of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {
-    /// How many events the system had reported.
+    /// The number of events that the system reported.
     pub events: usize,
-    /// There is more to do already: the next turn will not wait.
+    /// True when work is left: the next turn will not wait.
     pub more: bool,
-    /// A shutdown is complete: no connection, listener or socket is left.
+    /// True when a shutdown is complete: no connection, listener or socket is
+    /// left.
     pub finished: bool,
 }
 
@@ -63,26 +65,28 @@ pub struct Turn {
 ///
 /// [`turn`](Self::turn) is one pass of the loop, always in this order:
 ///
-/// 1. **wait** for events; not at all if something is still to be done
+/// 1. **wait** for events; without blocking if work is left
 /// 2. **accept** connections
-/// 3. **read** what is ready and hand it over, datagrams first
+/// 3. **read** what is ready and deliver it, datagrams first
 /// 4. **timers** that are due
 /// 5. **calls** from [`Handle`](crate::Handle)s
 /// 6. **flush** what was queued, one write for each connection
-/// 7. **reap**: tell what drained and what closed, and free ids
+/// 7. **reap**: report queues that drained and connections that closed, and
+///    free ids
 ///
-/// Callbacks run in 2 to 5 and in 7, and before 6 when a child was started; a shutdown takes its steps after 7. What
-/// a callback writes to its own connection leaves as soon as it returns, unless
-/// a message went from one connection to another in this turn: then everything
-/// waits for 6, so that a burst to many is one write for each of them.
+/// Callbacks run in 2 to 5 and in 7, and before 6 when a child was started; a
+/// shutdown takes its steps after 7. The loop writes what a callback wrote to
+/// its own connection as soon as the callback returns. Once a message went from
+/// one connection to another in this turn, all later output waits for 6, so
+/// that a burst to many is one write for each of them.
 ///
 /// [`serve_forever`](Self::serve_forever) is a loop of turns. Another loop can
 /// take turns as well: the reactor's descriptor ([`AsFd`]) is readable while
 /// there are events, and [`next_timeout`](Self::next_timeout) says how long it
 /// may sleep.
 ///
-/// A reactor stays on the thread that made it (it is not `Send`, as handlers
-/// need not be); a [`Handle`](crate::Handle) reaches it from the others.
+/// A reactor is bound to the thread that made it (it is not `Send`, as handlers
+/// need not be); a [`Handle`](crate::Handle) reaches it from other threads.
 ///
 /// ```
 /// use serve_forever::{Config, Limits, Reactor, services::Echo};
@@ -99,7 +103,7 @@ pub struct Reactor<D: Driver = MioDriver> {
     driver: D,
     core: Core,
     callbacks: Callbacks,
-    /// By the slot of the connection's id.
+    /// The sockets, by the slot of the connection's id.
     streams: Vec<Option<D::Stream>>,
     listeners: Listeners<D::Listener>,
     /// The datagram sockets.
@@ -109,39 +113,40 @@ pub struct Reactor<D: Driver = MioDriver> {
     input: Input,
     inbox: Arc<Inbox>,
     calls: Calls,
-    /// The list that a phase works on while the next one fills.
+    /// The work list that a phase drains while the core fills the next one.
     batch: Vec<ConnId>,
     /// `Config::slow_callback` in nanoseconds.
     slow_after: Option<u64>,
     state: RunState,
     /// When the shutdown under way began.
     shutdown_since: Moment,
-    /// The clock when it was last read.
+    /// The last reading of the clock.
     clock: Moment,
-    /// The last wait ended with an event.
+    /// True when the last wait returned an event.
     had_events: bool,
-    /// Waits that a signal has ended, and that may not have looked.
+    /// Consecutive waits that a signal has interrupted, perhaps before they
+    /// polled.
     interruptions: u64,
-    /// Something is due in this turn.
+    /// True when a timer is due in this turn.
     is_due: bool,
-    /// Up to when things have happened that were not all reported yet, and how
-    /// many more events may be needed for that.
+    /// The moment up to which events may still be unreported, and how many more
+    /// events may be needed to report them.
     unobserved: Option<(Moment, usize)>,
-    /// Connections that could not be begun yet.
+    /// Outbound connections that wait to be begun again.
     connect_queue: ConnectQueue,
-    /// `serve_forever` is what takes the turns.
+    /// True while `serve_forever` takes the turns.
     serves_forever: bool,
-    /// What it ends with: nothing is left that it could serve.
+    /// The error that `serve_forever` returns: the last listener is lost.
     lost: Option<Error>,
 }
 
 impl Reactor<MioDriver> {
-    /// A reactor on the operating system.
+    /// Makes a reactor on the operating system.
     ///
     /// # Errors
     ///
     /// [`Error::Limits`] if the configuration contradicts itself,
-    /// [`Error::System`] if there is no descriptor for the poll.
+    /// [`Error::System`] if the system has no descriptor for the poll.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let driver = MioDriver::new(config.events_per_turn).map_err(Error::system("making the poll"))?;
@@ -150,7 +155,7 @@ impl Reactor<MioDriver> {
 }
 
 impl<D: Driver> Reactor<D> {
-    /// A reactor on a driver of one's own.
+    /// Makes a reactor on a given driver.
     ///
     /// # Errors
     ///
@@ -191,20 +196,20 @@ impl<D: Driver> Reactor<D> {
         })
     }
 
-    /// The counters, as of now.
+    /// A copy of the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { system: self.driver.calls(), ..self.core.stats.clone() }
     }
 
-    /// How many connections there are, those that are closing included, and
-    /// the pipes of children not.
+    /// The number of connections, with those that are closing and without the
+    /// pipes of children.
     #[must_use]
     pub const fn connections(&self) -> usize {
         self.core.connections()
     }
 
-    /// How many child processes there are, until each is reaped.
+    /// The number of child processes that are not reaped yet.
     #[must_use]
     pub const fn children(&self) -> usize {
         self.core.children.table.len()
@@ -216,22 +221,24 @@ impl<D: Driver> Reactor<D> {
         &self.driver
     }
 
-    /// The driver, between turns.
+    /// The driver, to change between turns.
     pub const fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
     }
 
     /// Takes turns until a shutdown is complete, which a
-    /// [`Handle`](crate::Handle) or a callback asks for. It then can be used
-    /// again: listeners are closed, services stay, and so do connections in
-    /// the [background](crate::Io::set_background).
+    /// [`Handle`](crate::Handle) or a callback requests. The reactor can be
+    /// used again afterwards: its listeners are closed, its services are still
+    /// there, and so are connections in the
+    /// [background](crate::Io::set_background).
     ///
     /// # Errors
     ///
     /// [`Error::System`] if waiting for events fails, which no connection can
-    /// cause. [`Error::Listen`] when the last listener has failed and could not be
-    /// made again ([`Config::listen_again`]), and there is no datagram socket
-    /// either: what was under way then has had [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE) to end.
+    /// cause. [`Error::Listen`] when the last listener has failed, could not be
+    /// made again ([`Config::listen_again`]), and no datagram socket is left:
+    /// the reactor has then shut down within
+    /// [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE).
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
         self.serves_forever = true;
@@ -249,16 +256,16 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// One pass of the loop: see the type. Waits for events for at most
-    /// `max_wait` (`None`: for as long as it takes), and less if a timer is due
-    /// or something is still to be done; `Some(Duration::ZERO)` does not wait.
+    /// Takes one [turn](Self#a-turn). Waits for events for at most `max_wait`
+    /// (`None`: without a bound), and less if a timer is due or work is left;
+    /// `Some(Duration::ZERO)` does not wait.
     ///
     /// # Errors
     ///
     /// [`Error::System`] if waiting for events fails.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
-        // Whoever calls may have been busy with something else, and counts on
-        // the time that is told.
+        // The caller may have done something else since the last turn: the
+        // clock has to be read before callbacks use it.
         self.clock = self.driver.now();
         self.had_events = false;
         let (events, finished) = self.pass(max_wait)?;
@@ -266,8 +273,8 @@ impl<D: Driver> Reactor<D> {
         Ok(Turn { events, more: more || self.core.next_due() <= self.clock, finished })
     }
 
-    /// A turn right after another one, or after the clock was read: how many
-    /// events there were, and whether a shutdown is complete.
+    /// Takes a turn right after another one, or after the clock was read.
+    /// Returns the number of events, and whether a shutdown is complete.
     #[inline]
     fn pass(&mut self, max_wait: Option<Duration>) -> Result<(usize, bool)> {
         let events = self.wait(max_wait)?; // 1
@@ -278,14 +285,14 @@ impl<D: Driver> Reactor<D> {
         self.run_calls(); // 5
         let finished = (self.core.listed || self.state != RunState::Running) && self.carry_out(); // 6, 7
         if self.slow_after.is_none() {
-            // Else the last callback has read it.
+            // With `slow_callback`, the last callback has read the clock.
             self.clock = self.driver.now();
         }
         Ok((events, finished))
     }
 
-    /// Phases 6 and 7, for a turn in which something was listed. True when a
-    /// shutdown is complete.
+    /// Runs phases 6 and 7, in a turn that has put something on a work list.
+    /// True when a shutdown is complete.
     #[inline(never)]
     fn carry_out(&mut self) -> bool {
         if !self.core.to_connect.is_empty() {
@@ -296,21 +303,22 @@ impl<D: Driver> Reactor<D> {
         }
         self.flush_queued(); // 6
         if self.slow_after.is_some() {
-            // The next callback is not to blame for the writes.
+            // The time of the writes must not count as the next callback's.
             self.clock = self.driver.now();
         }
         self.reap(); // 7
         let was_running = self.state == RunState::Running;
         let finished = self.step_shutdown();
-        // No event may come that the second step of a shutdown could wait for.
+        // The second step of a shutdown must not wait for an event, for none
+        // may come.
         let has_begun = was_running && self.state != RunState::Running;
         self.core.listed = self.core.has_listed() || has_begun;
         finished
     }
 
-    /// How long a loop that takes turns may sleep, unless the reactor's
-    /// descriptor becomes readable before: zero if there is something to do
-    /// already, `None` if nothing is due.
+    /// The time for which a loop around the reactor may sleep, unless the
+    /// reactor's descriptor becomes readable before: zero if work is left,
+    /// `None` if no timer is pending.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         if self.inbox.is_waiting() || self.has_events() {
@@ -319,8 +327,8 @@ impl<D: Driver> Reactor<D> {
         self.timeout_at(self.driver.now())
     }
 
-    /// The same within the loop, where a waiting call counts as an event: its
-    /// wake makes the wait return.
+    /// The timeout of the loop's own wait. A waiting call needs no check here:
+    /// its wake makes the wait return.
     fn timeout_at(&self, now: Moment) -> Option<Duration> {
         if self.has_work() {
             return Some(Duration::ZERO);
@@ -333,20 +341,21 @@ impl<D: Driver> Reactor<D> {
         next.after(now)
     }
 
-    /// The one time for all callbacks until it is read again.
+    /// Reads the clock: the time that all callbacks see until the next reading.
     #[inline]
     fn read_clock(&mut self) {
         self.clock = self.driver.now();
         self.core.moment = self.clock;
     }
 
-    /// True when the system has events for which the last wait had no room. Within
-    /// the loop the next wait finds them at once; an outer loop has to know.
+    /// True when the system may have events for which the last wait had no
+    /// room. The loop's next wait finds them at once; an outer loop must not
+    /// sleep.
     fn has_events(&self) -> bool {
         self.had_events && !self.driver.reported_all()
     }
 
-    /// True when the next turn has something to do without any new event.
+    /// True when the next turn has work without any new event.
     #[inline]
     fn has_work(&self) -> bool {
         self.core.listed || self.listeners.can_accept()
@@ -354,14 +363,14 @@ impl<D: Driver> Reactor<D> {
 }
 
 impl<D: Driver> Drop for Reactor<D> {
-    /// Every session that is still there is closed, with
-    /// [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), and every child is ended;
-    /// unless a panic is what drops the reactor, for a second one would end the
-    /// process: then children are ended, and nobody is told.
+    /// Closes every session that is left, with
+    /// [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), and ends every
+    /// child. If a panic drops the reactor, it ends the children and calls no
+    /// handler, for a second panic would end the process.
     ///
-    /// In a fork of the process that made the reactor, sockets, files and
-    /// children stay as they are for that process; handlers are told all the
-    /// same, of their copies of the sessions.
+    /// A drop in a fork of the process that made the reactor leaves sockets,
+    /// files and children as they are for that process. Handlers in the fork
+    /// still see `close`, for their copies of the sessions.
     fn drop(&mut self) {
         self.inbox.close();
         if std::thread::panicking() {
@@ -373,7 +382,7 @@ impl<D: Driver> Drop for Reactor<D> {
             self.end_children();
         });
         if let Err(payload) = told {
-            // Of a callback, and `catch_panics` is off.
+            // A callback panicked, and `catch_panics` is off.
             self.end_processes();
             resume_unwind(payload);
         }
@@ -381,9 +390,9 @@ impl<D: Driver> Drop for Reactor<D> {
 }
 
 impl<D: Driver + AsFd> AsFd for Reactor<D> {
-    /// The descriptor to nest the reactor in another loop: readable while
-    /// there are events. There is none where the driver has none, as over
-    /// poll(2).
+    /// The descriptor to nest the reactor in another loop: readable while there
+    /// are events. A driver without a descriptor, such as mio over poll(2),
+    /// does not implement this.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.driver.as_fd()
     }
