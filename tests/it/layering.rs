@@ -1,5 +1,5 @@
-//! Holds the files of `src/` against the map in ARCHITECTURE.md: who may
-//! import whom, and what only one file may name.
+//! Holds the files of `src/` against tests/it/layering/floors.txt: which file may
+//! import which, and what only one file may name.
 
 mod scan;
 
@@ -30,28 +30,28 @@ const ONLY_IN: [(&str, Option<&str>); 8] = [
 /// The files of `src/` but for its programs, by path, with their text.
 type Files = BTreeMap<String, String>;
 
-/// The rows of the map, in order: floor and file.
+/// The files in order, each with its floor.
 #[derive(Debug, PartialEq, Eq)]
 struct Map(Vec<(u32, String)>);
 
 impl Map {
-    /// Reads the table with the columns `floor` and `file`, and any others.
-    fn read(document: &str) -> Result<Self, String> {
-        let mut lines = document.lines().enumerate().skip_while(|(_, line)| {
-            let mut cells = cells(line);
-            (cells.next(), cells.next()) != (Some("floor"), Some("file"))
-        });
-        lines.next().ok_or("there is no table with the columns `floor` and `file`")?;
-        let rows = lines.skip(1).take_while(|(_, line)| line.starts_with('|')).map(|(number, line)| {
-            let mut cells = cells(line);
-            let floor = cells.next().and_then(|cell| cell.split(' ').next()?.parse().ok());
-            let file = cells.next().and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
-            match (floor, file) {
-                (Some(floor), Some(file)) => Ok((floor, format!("src/{file}"))),
-                _ => Err(format!("line {}: a row is `| FLOOR NAME | `FILE` | …`, not {line}", number + 1)),
+    /// Reads lines of three kinds: `FLOOR NAME`, an indented file of the floor
+    /// above it, and comments behind `#`.
+    fn read(text: &str) -> Result<Self, String> {
+        let mut floor = None;
+        let mut files = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let content = line.split('#').next().unwrap_or_default().trim_end();
+            let wrong = || format!("line {}: neither `FLOOR NAME` nor an indented file: {line}", number + 1);
+            if content.is_empty() {
+                continue;
+            } else if let Some(file) = content.strip_prefix("    ") {
+                files.push((floor.ok_or_else(wrong)?, format!("src/{file}")));
+            } else {
+                floor = Some(content.split(' ').next().and_then(|word| word.parse().ok()).ok_or_else(wrong)?);
             }
-        });
-        rows.collect::<Result<_, _>>().map(Self)
+        }
+        if files.is_empty() { Err("there are no files".into()) } else { Ok(Self(files)) }
     }
 
     /// A file's place in the whole order, and its floor.
@@ -64,10 +64,6 @@ impl Map {
         let floor = |file| self.place(file).map(|(_, floor)| floor);
         floor("src/lib.rs").is_some_and(|door| floor(file) > Some(door))
     }
-}
-
-fn cells(line: &str) -> impl Iterator<Item = &str> {
-    line.strip_prefix('|').unwrap_or_default().split('|').map(str::trim)
 }
 
 /// The map, and what every file says.
@@ -115,7 +111,7 @@ impl<'a> Crate<'a> {
             }
         }
         let missing = self.scans.keys().filter(|file| self.map.place(file).is_none());
-        found.extend(missing.map(|file| format!("{file} is not on the map in ARCHITECTURE.md")));
+        found.extend(missing.map(|file| format!("{file} is not on the map, tests/it/layering/floors.txt")));
         found
     }
 
@@ -215,8 +211,7 @@ fn read_sources(directory: &Path, root: &Path, into: &mut Files) {
 #[test]
 fn every_file_imports_from_below() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
-    let map = Map::read(&document).expect("the map in ARCHITECTURE.md can be read");
+    let map = Map::read(include_str!("layering/floors.txt")).expect("the map can be read");
     let mut files = Files::new();
     read_sources(&root.join("src"), root, &mut files);
     let violations = Crate::new(&map, &files).violations();
@@ -227,26 +222,25 @@ fn every_file_imports_from_below() {
 mod checker {
     use super::*;
 
-    const DOCUMENT: &str = "\
-        | other | table |\n\
-        | --- | --- |\n\
-        | 0 values | `a.rs` | no row of the map |\n\
-        \n\
-        | floor | file | what |\n\
-        | --- | --- | --- |\n\
-        | 0 values | `a.rs` | |\n\
-        | 0 values | `b.rs` | |\n\
-        | 1 system | `driver/mod.rs` | |\n\
-        | 1 system | `driver/mio.rs` | |\n\
-        | 2 door | `lib.rs` | |\n\
-        | 3 top | `s/one.rs` | |\n\
-        | 3 top | `s/mod.rs` | |\n\
-        \n\
-        | 9 nothing | `z.rs` | |\n";
+    const MAP: &str = "\
+# made up
+0 values
+    a.rs
+    b.rs # the second
+
+1 system
+    driver/mod.rs
+    driver/mio.rs
+2 door
+    lib.rs
+3 top
+    s/one.rs
+    s/mod.rs
+";
 
     /// What is wrong with a good crate once `text` is in `file`.
     fn with(file: &str, text: &str) -> Vec<String> {
-        let map = Map::read(DOCUMENT).expect("a good table");
+        let map = Map::read(MAP).expect("a good map");
         let mut files: Files = [
             ("src/a.rs", "pub struct A;"),
             ("src/b.rs", "use crate::a::A;"),
@@ -321,8 +315,7 @@ mod checker {
     #[test]
     fn a_file_and_a_row_without_each_other_are_found() {
         assert_one(&with("src/new.rs", ""), &["src/new.rs", "not on the map"]);
-        let map =
-            Map::read("| floor | file |\n|-|-|\n| 1 x | `lib.rs` |\n| 0 y | `gone.rs` |\n").expect("a table");
+        let map = Map::read("1 x\n    lib.rs\n0 y\n    gone.rs\n").expect("a map");
         let files = Files::from([("src/lib.rs".to_owned(), String::new())]);
         let violations = Crate::new(&map, &files).violations();
         assert_eq!(violations.len(), 2, "{violations:?}");
@@ -343,9 +336,11 @@ mod checker {
     }
 
     #[test]
-    fn a_table_that_cannot_be_read_is_an_error() {
-        assert!(Map::read("no table").is_err());
-        let error = Map::read("| floor | file |\n|-|-|\n| values | `a.rs` |\n").expect_err("no number");
+    fn a_map_that_cannot_be_read_is_an_error() {
+        assert!(Map::read("# nothing\n").is_err());
+        let error = Map::read("0 values\n    a.rs\nvalues\n    b.rs\n").expect_err("no number");
         assert!(error.contains("line 3"), "{error}");
+        let error = Map::read("\n    a.rs\n").expect_err("no floor");
+        assert!(error.contains("line 2"), "{error}");
     }
 }
