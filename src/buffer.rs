@@ -1,5 +1,5 @@
-//! Bytes on their way out of one connection, and the pool their buffers
-//! come from.
+//! `OutQueue`: the queued output of one connection, and `Pool`, from which its
+//! buffers come.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -9,10 +9,10 @@ use bytes::{Buf, Bytes};
 use crate::contain::discard;
 use crate::shared_output::{SharedOutput, Span};
 
-/// From this size on, bytes that many queues share are queued by reference;
-/// smaller ones are copied into the buffer that is being filled, for a copy of
-/// so few bytes costs less than a reference of its own, and they leave as one
-/// piece (`cargo bench --bench parts -- queue` compares both at each size).
+/// The size from which bytes that many queues share are queued by reference.
+/// Smaller messages are copied into the buffer that is being filled: a copy of
+/// so few bytes costs less than a reference, and they leave as one piece
+/// (`cargo bench --bench parts -- queue` compares both at each size).
 pub(crate) const SHARE_FROM: usize = 1024;
 
 /// A buffer takes further messages until it holds this many bytes.
@@ -24,13 +24,13 @@ const KEEP_UP_TO: usize = 64 << 10;
 /// The room that a new buffer starts with.
 const SMALLEST: usize = 256;
 
-/// The most pieces that one write takes.
+/// The most pieces of one vectored write.
 pub(crate) const PIECES: usize = 32;
 
 #[derive(Debug)]
 enum Segment {
     Copied(Vec<u8>),
-    /// Bytes that others may hold as well.
+    /// Bytes that other queues may share.
     Shared(Shared),
 }
 
@@ -53,19 +53,19 @@ impl Segment {
     }
 }
 
-/// What waits to be written to one connection, in order: first the rest of
-/// `front`, then `more`, then a `span` of the shared output. A queue of small messages
-/// is `front` alone, one of small messages to many the span alone.
+/// The output queue of one connection, in order: the rest of `front`, then
+/// `more`, then a `span` of the shared output. A queue of small messages is
+/// `front` alone; a queue of small broadcasts is the span alone.
 ///
-/// The span is gone by the end of the flush that the shared output lasts to, and
-/// whatever else is queued finds none: [`settle`](Self::settle) comes first.
+/// The span ends with the flush that ends the shared output. Before anything
+/// else is queued behind it, [`settle`](Self::settle) copies it.
 ///
 /// Invariant: `len` is the sum of all of it, and no segment of `more` is empty.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
     len: usize,
     front: Vec<u8>,
-    /// How much of `front` is written.
+    /// The number of bytes of `front` that are written.
     written: usize,
     more: VecDeque<Segment>,
     span: Span,
@@ -77,8 +77,8 @@ impl OutQueue {
         self.len
     }
 
-    /// Appends a part of the shared output, without a copy. False if what the queue has
-    /// of the shared output does not end where this begins.
+    /// Appends a part of the shared output, without a copy. False if the
+    /// queue's span does not end where this part begins.
     #[inline]
     pub(crate) const fn refer(&mut self, piece: Span) -> bool {
         let is_next = self.span.extend(piece);
@@ -88,7 +88,7 @@ impl OutQueue {
         is_next
     }
 
-    /// Copies what the queue has of the shared output.
+    /// Copies the queue's span of the shared output into its own buffers.
     #[inline]
     pub(crate) fn detach(&mut self, shared: &SharedOutput) {
         if !self.span.is_empty() {
@@ -100,7 +100,7 @@ impl OutQueue {
     fn copy_stretch(&mut self, shared: &SharedOutput) {
         let span = std::mem::take(&mut self.span);
         self.len -= span.len();
-        // In buffers of the usual size, which are free as soon as they are written.
+        // Buffers of the usual size are free as soon as they are written.
         for part in shared.bytes(span).chunks(FILL_TO) {
             self.push_copy(part);
         }
@@ -137,7 +137,7 @@ impl OutQueue {
         }
     }
 
-    /// Appends `data`: by reference if it has so many bytes, else a copy.
+    /// Appends `data`: by reference from a given size on, else as a copy.
     #[inline]
     pub(crate) fn push_shared(&mut self, data: &Bytes, from: usize) {
         if data.len() < from {
@@ -155,7 +155,7 @@ impl OutQueue {
         self.more.push_back(Segment::Shared(Shared(data)));
     }
 
-    /// All of it, if it is one piece.
+    /// The whole queue, if it is one piece.
     #[inline]
     pub(crate) fn only_piece<'a>(&'a self, shared: &'a SharedOutput) -> Option<&'a [u8]> {
         if self.span.len() == self.len {
@@ -167,7 +167,8 @@ impl OutQueue {
         }
     }
 
-    /// The first pieces, as many as `into` holds; returns how many there are.
+    /// Writes the first pieces, as many as fit, to `into`, and returns their
+    /// number.
     pub(crate) fn pieces<'a>(&'a self, shared: &'a SharedOutput, into: &mut [IoSlice<'a>; PIECES]) -> usize {
         let front = &self.front[self.written..];
         let front = Some(front).filter(|front| !front.is_empty());
@@ -181,7 +182,7 @@ impl OutQueue {
         count
     }
 
-    /// Forgets the first `count` bytes: the system has them.
+    /// Drops the first `count` bytes: the system has taken them.
     #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.len, "no more was written than was queued");
@@ -209,7 +210,7 @@ impl OutQueue {
                     bytes.0.advance(count);
                     return;
                 }
-                // Its rest becomes the front, which is empty.
+                // The rest of the segment becomes `front`, which is empty.
                 Segment::Copied(buffer) if count < left => {
                     self.front = std::mem::take(buffer);
                     self.written = count;
@@ -234,7 +235,7 @@ impl OutQueue {
         self.span = Span::default();
     }
 
-    /// What it counts is what it holds, for the checks of the simulation.
+    /// True when `len` equals the bytes held, for the checks of the simulation.
     #[cfg(feature = "sim")]
     pub(crate) fn is_sound(&self, shared: &SharedOutput) -> bool {
         let more: usize = self.more.iter().map(|part| part.bytes().len()).sum();
@@ -243,25 +244,25 @@ impl OutQueue {
         held == self.len && is_full && shared.holds(self.span)
     }
 
-    /// It has a part of the shared output.
+    /// True while the queue has a span of the shared output.
     #[cfg(feature = "sim")]
     pub(crate) const fn refers(&self) -> bool {
         !self.span.is_empty()
     }
 
-    /// Bytes that the queue keeps allocated while it is empty, about.
+    /// The bytes that an empty queue keeps allocated, approximately.
     fn room(&self) -> usize {
         size_of::<Self>() + self.front.capacity() + self.more.capacity() * size_of::<Segment>()
     }
 }
 
-/// Queues that nobody uses at the moment, up to a limit. They keep their
-/// buffers, so that a steady flow of messages allocates nothing.
+/// Unused queues, up to a limit. They keep their buffers, so that a steady flow
+/// of messages allocates nothing.
 #[derive(Debug)]
 #[allow(clippy::vec_box, reason = "a queue moves between the pool and its connection without being copied")]
 pub(crate) struct Pool {
     queues: Vec<Box<OutQueue>>,
-    /// Bytes that they take.
+    /// The bytes that the queues keep allocated.
     room: usize,
     max_room: usize,
 }
@@ -290,7 +291,7 @@ impl Pool {
         }
     }
 
-    /// It counts its room, and keeps to its limit.
+    /// True when `room` is right and within the limit.
     #[cfg(feature = "sim")]
     pub(crate) fn is_sound(&self) -> bool {
         let room: usize = self.queues.iter().map(|queue| queue.room()).sum();

@@ -1,4 +1,5 @@
-//! The state of child processes, as the loop and the handlers share it.
+//! `Children`: the state of child processes and their work lists, which the
+//! loop and the handlers share.
 
 use std::process::ExitStatus;
 
@@ -6,18 +7,18 @@ use crate::id::{ChildId, ConnId, Key, Table};
 use crate::moment::Moment;
 use crate::process::{Command, ExitCause, Pipe, Signal};
 
-/// How far the life of a child has come; it only moves down this list.
+/// The phase of a child's life; it only moves down this list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ChildState {
-    /// To be started when the callback has returned.
+    /// The loop will start it after the callback.
     Asked(Box<Command>),
-    /// Not to be started any more; its handler will be told.
+    /// It will not be started; the loop will call `spawn_failed`.
     Cancelled,
     Running,
-    /// It has exited; what is in its pipes is still handed over.
+    /// It has exited; the loop still delivers what is in its pipes.
     Exited(Option<ExitStatus>),
-    /// Its handler was told. It is not reaped before the last signal that its
-    /// group is to get, so that the group's number stays its own.
+    /// Its exit is reported. It is reaped after the last signal to its process
+    /// group, so that the group's id is not reused before.
     Told,
 }
 
@@ -26,25 +27,25 @@ pub(crate) enum ChildState {
 pub(crate) struct Child {
     pub(crate) service: u16,
     pub(crate) tag: u64,
-    /// The number of its process, once it has one.
+    /// Its process id, once it has started.
     pub(crate) pid: Option<u32>,
     pub(crate) state: ChildState,
     pub(crate) cause: ExitCause,
-    /// The connections that its pipes are, in the order of [`Pipe::ALL`];
-    /// there may be none.
+    /// The connections of its pipes, in the order of [`Pipe::ALL`]; `None` for
+    /// a stream without a pipe.
     pub(crate) pipes: [Option<ConnId>; 3],
-    /// When it is over its time.
+    /// The moment of its time-out.
     pub(crate) timeout_at: Moment,
-    /// When what was asked to end is ended.
+    /// The moment of the SIGKILL that follows a SIGTERM.
     pub(crate) kill_at: Moment,
-    /// When its pipes are not read any longer.
+    /// The moment from which its pipes are no longer read.
     pub(crate) pipes_until: Moment,
-    /// When it is not waited for any longer, though it was killed.
+    /// The moment at which the loop abandons it, though it was killed.
     pub(crate) give_up_at: Moment,
-    /// When to look at it, where no event tells of its exit.
+    /// The moment of the next poll, where no event reports its exit.
     pub(crate) poll_at: Moment,
-    /// The time of `pipes_until` is over: each of them ends when what the child itself had
-    /// written is handed over, and it is not paused.
+    /// True once `pipes_until` has passed: each pipe ends when the child's own
+    /// output is delivered and the pipe is not paused.
     pub(crate) grace_is_over: bool,
     /// SIGKILL was sent.
     pub(crate) killed: bool,
@@ -53,7 +54,7 @@ pub(crate) struct Child {
     pub(crate) times: Times,
 }
 
-/// What its command said of times, in nanoseconds.
+/// The durations of its command, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) timeout: Option<std::time::Duration>,
@@ -87,7 +88,7 @@ impl Child {
         }
     }
 
-    /// The first moment at which something is to be done about it.
+    /// The first of its moments.
     pub(crate) fn first_due(&self) -> Moment {
         self.timeout_at.min(self.kill_at).min(self.pipes_until).min(self.poll_at).min(self.give_up_at)
     }
@@ -100,24 +101,24 @@ impl Child {
         }
     }
 
-    /// The pipes that it is read from.
+    /// The pipes that carry its output.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = ConnId> + use<> {
         [self.pipes[1], self.pipes[2]].into_iter().flatten()
     }
 }
 
-/// All of them, and what is to be done about them.
+/// All children of a reactor, and their work lists.
 #[derive(Debug)]
 pub(crate) struct Children {
     pub(crate) table: Table<Child>,
-    /// How many of them were told of, and wait for the last signal to their
-    /// group.
+    /// The number of children that are reported and wait for the last signal to
+    /// their process group.
     pub(crate) told: usize,
     pub(crate) to_start: Vec<ChildId>,
     pub(crate) to_signal: Vec<(ChildId, Signal)>,
-    /// Those that may have exited.
+    /// Children that may have exited.
     pub(crate) to_poll: Vec<ChildId>,
-    /// Those whose handler may have to be told that they have.
+    /// Children whose exit may have to be reported.
     pub(crate) to_tell: Vec<ChildId>,
 }
 
@@ -133,7 +134,7 @@ impl Children {
         }
     }
 
-    /// Those whose end was not told yet.
+    /// The number of children whose end is not reported yet.
     pub(crate) const fn under_way(&self) -> usize {
         self.table.len() - self.told
     }

@@ -1,4 +1,4 @@
-//! The state of one connection, as the loop and the handlers share it.
+//! `Conn`: the state of one connection, which the loop and the handlers share.
 
 use bytes::BytesMut;
 
@@ -10,19 +10,18 @@ use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::origin::Side;
 
-/// How far the life of a connection has come; it only moves down this list.
+/// The phase of a connection's life; it only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// The system is connecting us to a peer; output is taken, and waits.
+    /// The system is connecting to a peer; output is queued.
     Connecting,
-    /// Input is handed over, output is taken.
+    /// Input is delivered, output is queued and written.
     Live,
-    /// No more callbacks with input; what is queued is being written, what
-    /// comes in is discarded.
+    /// What is queued is being written; input is discarded, without callbacks.
     Closing,
-    /// Our FIN is out; what comes in is discarded until the peer's FIN.
+    /// Our FIN is out; input is discarded until the peer's FIN.
     Lingering,
-    /// To be freed when the turn reaps.
+    /// Phase 7 will free the connection.
     Dead,
 }
 
@@ -32,19 +31,20 @@ pub(crate) struct Flags(u32);
 
 impl Flags {
     pub(crate) const NONE: Self = Self(0);
-    /// The socket may have input: no read has said otherwise since.
+    /// The socket may have input: no read has returned `WouldBlock` since.
     pub(crate) const READABLE: Self = Self(1);
-    /// The socket may have room: no write has said otherwise since.
+    /// The socket may have room: no write has returned `WouldBlock` since.
     pub(crate) const WRITABLE: Self = Self(1 << 1);
-    /// A hang-up is announced: a short read does not mean that all was read.
+    /// The system has announced a hang-up: a short read does not prove that all
+    /// was read.
     pub(crate) const HANGUP: Self = Self(1 << 2);
-    /// The handler does not want input.
+    /// The handler has paused the connection.
     pub(crate) const PAUSED: Self = Self(1 << 3);
-    /// What the handler left is handed over again, without new input.
+    /// What the handler left is delivered again, without new input.
     pub(crate) const RESUMED: Self = Self(1 << 4);
     /// The peer's FIN was read.
     pub(crate) const PEER_DONE: Self = Self(1 << 5);
-    /// Our FIN goes out after what is queued; nothing more is taken.
+    /// Our FIN follows what is queued; further output is refused.
     pub(crate) const FINISHING: Self = Self(1 << 6);
     /// Our FIN is out.
     pub(crate) const FIN_SENT: Self = Self(1 << 7);
@@ -52,7 +52,7 @@ impl Flags {
     pub(crate) const ABOVE_HIGH: Self = Self(1 << 8);
     /// The handler has not taken any input yet.
     pub(crate) const AWAITS_FIRST_FRAME: Self = Self(1 << 9);
-    /// There is something to flush or a FIN to send.
+    /// The connection has output to write or a FIN to send.
     pub(crate) const DIRTY: Self = Self(1 << 10);
     /// In the list of connections to flush.
     pub(crate) const IN_FLUSH_LIST: Self = Self(1 << 11);
@@ -60,20 +60,20 @@ impl Flags {
     pub(crate) const IN_READ_LIST: Self = Self(1 << 12);
     /// In the list of connections to reap.
     pub(crate) const IN_REAP_LIST: Self = Self(1 << 13);
-    /// a `drained` is pending.
+    /// A `drained` call is pending.
     pub(crate) const DRAINED_PENDING: Self = Self(1 << 14);
     /// Closes with a reset rather than a FIN.
     pub(crate) const RESETS: Self = Self(1 << 15);
-    /// The handler asked for it to be connected, and was not told what became
-    /// of that.
+    /// The handler called `connect`, and neither `open` nor `connect_failed`
+    /// has answered yet.
     pub(crate) const CONNECT_PENDING: Self = Self(1 << 17);
-    /// No socket: bytes go one way only, and no deadline holds.
+    /// A pipe, a terminal or a file: bytes go one way, and no deadline applies.
     pub(crate) const PIPE: Self = Self(1 << 18);
-    /// The handler is busy with something that the loop cannot see.
+    /// The handler works on something that the loop cannot see.
     pub(crate) const BUSY: Self = Self(1 << 19);
-    /// A hang-up ends it though it is paused.
+    /// A hang-up ends the connection even while it is paused.
     pub(crate) const HANGUP_ENDS: Self = Self(1 << 20);
-    /// A shutdown neither waits for it nor closes it before its end.
+    /// A shutdown neither waits for the connection nor closes it.
     pub(crate) const BACKGROUND: Self = Self(1 << 16);
 
     pub(crate) const fn union(self, other: Self) -> Self {
@@ -87,53 +87,53 @@ impl Flags {
     }
 }
 
-/// No deadline is ahead, or can come up by itself.
+/// The `check_place` of a connection without a scheduled deadline check.
 pub(crate) const UNSCHEDULED: u32 = u32::MAX;
 
-/// No session: not opened yet, or closed already.
+/// The `session` of a connection that is not opened yet, or is closed already.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
 
-/// What only some connections have, so that the others stay small.
+/// Fields that few connections need, boxed so that the others stay small.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) timers: Vec<Key>,
     pub(crate) groups: Vec<Membership>,
-    /// The idle deadline of this connection, where it is not its service's.
+    /// The idle deadline of this connection, if it differs from its service's.
     pub(crate) idle: Option<Moment>,
-    /// What the handler called it when it asked for it to be connected.
+    /// The tag given to `connect`.
     pub(crate) tag: u64,
-    /// Whose pipe it is.
+    /// The child whose pipe this is.
     pub(crate) child: Option<ChildId>,
-    /// Of what was in it when its child exited: how much was not read yet.
+    /// Unread bytes among those that the pipe held when its child exited.
     pub(crate) backlog: usize,
 }
 
-/// One connection. An idle one owns no buffer.
+/// One connection. An idle connection owns no buffer.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) flags: Flags,
     pub(crate) phase: Phase,
     pub(crate) service: u16,
-    /// The place of its session among its service's.
+    /// The index of its session among its service's.
     pub(crate) session: u32,
-    /// Bytes that the handler took of a frame that is not complete: they
-    /// count as though it had left them.
+    /// Bytes of an incomplete frame that the handler has taken; they count as
+    /// though it had left them.
     pub(crate) partial: u32,
-    /// Output that waits; `None` when none does.
+    /// Queued output; `None` when there is none.
     pub(crate) out: Option<Box<OutQueue>>,
     /// Input that the handler left untaken.
     pub(crate) leftover: Option<Box<BytesMut>>,
-    /// When a byte last moved in either direction.
+    /// The moment at which a byte last moved in either direction.
     pub(crate) last_activity: Moment,
-    /// While lingering: when that began. Else, with output waiting: when the
-    /// peer last took some of it.
+    /// While lingering: the moment at which lingering began. Else, with output
+    /// waiting: the moment at which the peer last took some of it.
     pub(crate) stalled_since: Moment,
-    /// When the frame began that is awaited or incomplete.
+    /// The moment at which the awaited or incomplete frame began.
     pub(crate) frame_since: Moment,
-    /// Where the moment is at which its deadlines are looked at.
+    /// The position of its deadline check in the heap.
     pub(crate) check_place: u32,
     pub(crate) extras: Option<Box<Extras>>,
-    /// Why it ends, once it does.
+    /// The reason of its end, once it has one.
     pub(crate) why: Option<Box<CloseReason>>,
 }
 
@@ -156,7 +156,7 @@ impl Conn {
         }
     }
 
-    /// One that is to be connected to a peer.
+    /// Makes a connection to be connected to a peer.
     pub(crate) fn outbound(service: u16, now: Moment, tag: u64) -> Self {
         let mut conn = Self::new(service, now);
         conn.phase = Phase::Connecting;
@@ -165,7 +165,7 @@ impl Conn {
         conn
     }
 
-    /// One that is no socket, and not open yet.
+    /// Makes a one-way connection, not open yet.
     pub(crate) const fn pipe(service: u16, now: Moment, side: Side) -> Self {
         let mut conn = Self::new(service, now);
         conn.phase = Phase::Connecting;
@@ -178,17 +178,18 @@ impl Conn {
         conn
     }
 
-    /// Whose pipe it is, if any's.
+    /// The child whose pipe this is, if any.
     pub(crate) fn child(&self) -> Option<ChildId> {
         self.extras.as_ref()?.child
     }
 
-    /// What its child left in it is not read yet.
+    /// True while bytes that its child has left in the pipe are unread.
     pub(crate) fn has_backlog(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.backlog > 0)
     }
 
-    /// So much was read. The child, if that was the last of what it had left.
+    /// Counts bytes read of the backlog. Returns the child if the backlog is
+    /// read to its end.
     #[cold]
     pub(crate) fn take_backlog(&mut self, count: usize) -> Option<ChildId> {
         let extras = self.extras.as_mut().filter(|extras| extras.backlog > 0)?;
@@ -196,8 +197,9 @@ impl Conn {
         extras.child.filter(|_| extras.backlog == 0)
     }
 
-    /// In the background, or a standard stream or the like that the program has
-    /// adopted. (A pipe of a child is none, and counts nowhere.)
+    /// True for a connection of the program's own: in the background, or an
+    /// adopted one-way descriptor. (A child's pipe is neither, and counts in no
+    /// limit.)
     pub(crate) fn is_own(&self) -> bool {
         self.child().is_none() && (self.has(Flags::BACKGROUND) || self.has(Flags::PIPE))
     }
@@ -218,22 +220,23 @@ impl Conn {
         self.flags.0 &= !flags.0;
     }
 
-    /// True when a read might find something, and may be made.
+    /// True when a read may find input, and is allowed.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
         let looked_at = Flags::READABLE.union(Flags::PAUSED).union(Flags::PEER_DONE).union(Flags::RESUMED);
         self.flags.0 & looked_at.0 == Flags::READABLE.0 && self.phase != Phase::Dead
     }
 
-    /// True while there is input that its handler has still to be given: some
-    /// that no read has found yet, or what it had left when it paused.
+    /// True while input waits for the handler: unread in the socket, or left
+    /// when the handler paused.
     pub(crate) fn has_pending_input(&self) -> bool {
         let is_handed_back = self.has(Flags::RESUMED) && !self.has(Flags::PAUSED);
         self.is_live() && (is_handed_back || self.wants_input())
     }
 
-    /// True in the common case: it may be read, what is written leaves at once,
-    /// and nothing is under way of which the next message must take account.
+    /// True in the common case, which takes the fast path: the connection may
+    /// be read, its output leaves at once, and no pending state affects the
+    /// next message.
     #[inline]
     pub(crate) fn can_fast_path(&self) -> bool {
         const FAST: Flags = Flags::READABLE.union(Flags::WRITABLE);
@@ -253,38 +256,40 @@ impl Conn {
             && !self.is_in_frame()
     }
 
-    /// True while it is on the list to flush, and takes more until then.
+    /// True while the connection is on the flush list, and takes output until
+    /// the flush.
     #[inline]
     pub(crate) fn is_gathering(&self) -> bool {
         const LISTED: Flags = Flags::DIRTY.union(Flags::IN_FLUSH_LIST);
         self.flags.0 & LISTED.union(Flags::FINISHING).0 == LISTED.0 && self.phase <= Phase::Live
     }
 
-    /// True while callbacks with input, timers and the like may come.
+    /// True while the handler gets callbacks with input and timers.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.phase == Phase::Live
     }
 
-    /// True when nothing follows from its queue being empty.
+    /// True when an empty queue has no consequence.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.phase == Phase::Live && !self.has(Flags::ABOVE_HIGH.union(Flags::FINISHING))
     }
 
-    /// Bytes that wait to be written.
+    /// The number of queued bytes.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.out.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// True while output is taken: not closing, and no FIN asked for.
+    /// True while the connection takes output: before its closing, and before a
+    /// requested FIN.
     #[inline]
     pub(crate) fn takes_output(&self) -> bool {
         self.phase <= Phase::Live && !self.has(Flags::FINISHING)
     }
 
-    /// What becomes of a message after which `queued` bytes would wait.
+    /// The outcome of a message that would raise the queue to `queued` bytes.
     #[inline]
     pub(crate) fn room_for(&mut self, queued: usize, limits: &Limits) -> Sent {
         if !self.takes_output() {
@@ -295,39 +300,39 @@ impl Conn {
             self.set(Flags::ABOVE_HIGH);
             Sent::Full
         } else {
-            // Who waits for `drained` after this must not wait in vain.
+            // A handler that now waits for `drained` must get it.
             self.set(Flags::ABOVE_HIGH);
             Sent::Dropped
         }
     }
 
-    /// The queue, from the pool if there is none yet.
+    /// The queue, taken from the pool if the connection has none.
     #[inline]
     pub(crate) fn queue(&mut self, pool: &mut Pool) -> &mut OutQueue {
         self.out.get_or_insert_with(|| pool.take())
     }
 
-    /// Gives an empty queue back.
+    /// Returns an empty queue to the pool.
     pub(crate) fn release_queue(&mut self, pool: &mut Pool) {
         if let Some(queue) = self.out.take() {
             pool.give(queue);
         }
     }
 
-    /// True while a frame is begun and not complete, as far as the handler
-    /// has left of it, or told.
+    /// True while a frame is incomplete, by the bytes that the handler has left
+    /// or reported as partial.
     #[inline]
     pub(crate) const fn is_in_frame(&self) -> bool {
         self.leftover.is_some() || self.partial > 0
     }
 
-    /// Nothing that came in is for the handler any more.
+    /// Drops input that the handler will not get any more.
     pub(crate) fn forget_input(&mut self) {
         self.leftover = None;
         self.partial = 0;
     }
 
-    /// The groups that it is a member of.
+    /// The groups of which the connection is a member.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         let memberships = self.extras.as_deref().map_or(&[][..], |extras| &extras.groups);
         memberships.iter().map(|membership| membership.group)
@@ -337,13 +342,14 @@ impl Conn {
         self.extras.get_or_insert_default()
     }
 
-    /// True when nothing is under way that a shutdown should wait for: all
-    /// input taken, all output written, and the handler not holding it.
+    /// True when a shutdown may close the connection: all input is taken, all
+    /// output is written, and the handler does not hold it.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_heard() && self.out.is_none() && !self.has(Flags::DIRTY.union(Flags::DRAINED_PENDING))
     }
 
-    /// True when all its input is taken, and the handler does not hold it.
+    /// True when all input is taken, and the handler does not hold the
+    /// connection.
     pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && !self.has(Flags::PEER_DONE);

@@ -1,8 +1,8 @@
-//! Groups of connections, for broadcasts.
+//! `Groups`: the members of each group of connections, for broadcasts.
 
 use crate::id::{ConnId, GroupId, Table};
 
-/// Where a connection stands in a group that it is a member of.
+/// The position of a connection in a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Membership {
     pub(crate) group: GroupId,
@@ -33,8 +33,8 @@ impl Groups {
         self.0.contains(group.0)
     }
 
-    /// Takes the group away; returns who was in it, whose memberships the
-    /// caller takes away too.
+    /// Removes a group and returns its members; the caller removes their
+    /// memberships.
     pub(crate) fn dissolve(&mut self, group: GroupId) -> Vec<ConnId> {
         self.0.remove(group.0).unwrap_or_default()
     }
@@ -43,8 +43,8 @@ impl Groups {
         self.0.get(group.0).map_or(&[], Vec::as_slice)
     }
 
-    /// Lends out who is in it, for a loop that changes something else. Until
-    /// [`give_back`](Self::give_back) the group is empty.
+    /// Lends the members of a group to a loop that changes something else.
+    /// Until [`give_back`](Self::give_back) the group is empty.
     pub(crate) fn lend(&mut self, group: GroupId) -> Vec<ConnId> {
         self.0.get_mut(group.0).map(std::mem::take).unwrap_or_default()
     }
@@ -56,29 +56,29 @@ impl Groups {
         }
     }
 
-    /// Puts a connection that is not yet a member in; `None` if there is no
-    /// such group.
+    /// Adds a connection, which must not be a member yet; `None` if the group
+    /// does not exist.
     pub(crate) fn join(&mut self, group: GroupId, id: ConnId) -> Option<Membership> {
         let members = self.0.get_mut(group.0)?;
         members.push(id);
         Some(Membership { group, position: members.len() - 1 })
     }
 
-    /// Takes a member out. The last member takes its place: the caller gives
-    /// that one its new membership, if there is one.
+    /// Removes a member. The last member moves to the freed position: the
+    /// caller stores that member's new membership, if one is returned.
     pub(crate) fn leave(&mut self, membership: Membership) -> Option<(ConnId, Membership)> {
         let members = self.0.get_mut(membership.group.0)?;
         members.swap_remove(membership.position);
         members.get(membership.position).map(|moved| (*moved, membership))
     }
 
-    /// A membership of a connection says where it stands.
+    /// True when a membership names the connection's position.
     #[cfg(feature = "sim")]
     pub(crate) fn is_sound(&self, id: ConnId, membership: Membership) -> bool {
         self.members(membership.group).get(membership.position) == Some(&id)
     }
 
-    /// How many members all groups have together.
+    /// The number of members of all groups together.
     #[cfg(feature = "sim")]
     pub(crate) fn memberships(&self) -> usize {
         self.0.iter().map(|(_, members)| members.len()).sum()

@@ -1,13 +1,13 @@
-//! What is next: moments in a heap that tells its owner where each is.
+//! `Heap`: moments in order, which reports to its owner the position of each.
 
 use crate::moment::Moment;
 
-/// An entry of the heap: what the order needs, and whose it is.
+/// An entry of the heap: its order, and the slot of its owner.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     at: Moment,
-    /// Of two equal moments, the one that was set first is first (unless 2^32
-    /// were set between them).
+    /// Orders equal moments by when they were set (unless 2^32 were set between
+    /// two).
     sequence: u32,
     slot: u32,
 }
@@ -18,15 +18,15 @@ impl Entry {
     }
 }
 
-/// A 4-ary heap of moments, one for a slot of its owner's table at most: O(log
-/// n) to set, to move and to take out, O(1) to see what is next. Whoever owns
-/// it keeps for each slot the position that its moment has, which every change
-/// reports to `moved` as `(slot, position)`.
+/// A 4-ary heap of moments, at most one for each slot of its owner's table.
+/// Setting, moving and removing a moment is O(log n); reading the next is O(1).
+/// The owner keeps the position of each slot's moment; every change reports it
+/// to `moved` as `(slot, position)`.
 #[derive(Debug)]
 pub(crate) struct Heap {
     entries: Vec<Entry>,
     sequence: u32,
-    /// The moment of the first entry: it is asked for twice in every turn.
+    /// The moment of the first entry, cached because every turn reads it twice.
     next: Moment,
 }
 
@@ -42,7 +42,7 @@ impl Heap {
         self.entries.len()
     }
 
-    /// The next moment; never, if there is none.
+    /// The next moment; `Moment::NEVER` without one.
     #[inline]
     pub(crate) const fn next(&self) -> Moment {
         self.next
@@ -52,7 +52,7 @@ impl Heap {
         self.next = self.entries.first().map_or(Moment::NEVER, |entry| entry.at);
     }
 
-    /// The slot whose moment is next, and that.
+    /// The slot of the next moment, and the moment.
     pub(crate) fn first(&self) -> Option<(u32, Moment)> {
         self.entries.first().map(|entry| (entry.slot, entry.at))
     }
@@ -63,7 +63,7 @@ impl Heap {
         self.entries[position as usize].at
     }
 
-    /// Sets the moment of a slot that has none.
+    /// Inserts the moment of a slot that has none.
     pub(crate) fn push(&mut self, at: Moment, slot: u32, mut moved: impl FnMut(u32, u32)) {
         let entry = self.entry(at, slot);
         self.entries.push(entry);
@@ -80,7 +80,7 @@ impl Heap {
         self.note_next();
     }
 
-    /// Takes the moment at a position out. Of its slot nothing is reported.
+    /// Removes the moment at a position, without a report for its slot.
     pub(crate) fn remove(&mut self, position: u32, mut moved: impl FnMut(u32, u32)) {
         let position = position as usize;
         self.entries.swap_remove(position);

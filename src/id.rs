@@ -1,4 +1,4 @@
-//! Generational identity: a slot in a table, and which life of that slot.
+//! Generational ids: a slot in a `Table`, and the generation of that slot.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use slab::Slab;
 
 /// A slot and its generation, 64 bits in all.
 ///
-/// Invariant: of two keys that one table ever gave out, no two are equal.
+/// Invariant: a table never returns the same key twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A key that no table gives out: generations start at 1.
+    /// A key that no table returns: generations start at 1.
     pub(crate) const NOWHERE: Self = Self { slot: u32::MAX, generation: 0 };
 
     /// The key as one number; never 0 in its upper half for a key of a table.
@@ -38,10 +38,10 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// An id is `Copy`, may be kept for as long as one likes, and is never
-        /// given out twice: once what it names is gone, using it is an
-        /// ordinary case with an ordinary answer, and never reaches what took
-        /// its place. It has a meaning only in the reactor that gave it out.
+        /// An id is `Copy`, may be kept for any time, and is never reused: once
+        /// its object is gone, using the id is an ordinary case with an
+        /// ordinary answer, and never reaches the object that took its slot. An
+        /// id is valid only in the reactor that made it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Key);
 
@@ -85,13 +85,13 @@ id! {
     ChildId
 }
 
-/// What has an endpoint of its own: a listener or a datagram socket, for
-/// [`Reactor::local`](crate::Reactor::local).
+/// The id of an object with a local endpoint, a listener or a datagram socket,
+/// for [`Reactor::local`](crate::Reactor::local).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bound {
-    /// What [`Reactor::listen`](crate::Reactor::listen) made.
+    /// A listener, from [`Reactor::listen`](crate::Reactor::listen).
     Listener(ListenerId),
-    /// What [`Reactor::bind`](crate::Reactor::bind) made.
+    /// A datagram socket, from [`Reactor::bind`](crate::Reactor::bind).
     Socket(SocketId),
 }
 
@@ -108,37 +108,36 @@ impl From<SocketId> for Bound {
 }
 
 impl ConnId {
-    /// The id as one number, for what carries a number along and not an id:
-    /// the tag of [`Io::connect`](crate::Io::connect), for instance.
+    /// The id as one number, to carry where a number fits: in the tag of
+    /// [`Io::connect`](crate::Io::connect), for instance.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
         self.0.to_bits()
     }
 
-    /// The id that [`to_bits`](Self::to_bits) made this number of. Any other
-    /// number is an id that names no connection, or one that was not meant.
+    /// The id of a number from [`to_bits`](Self::to_bits). Any other number
+    /// makes an id that names no connection, or an unintended one.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(Key::from_bits(bits))
     }
 }
 
-/// One life of a slot; `None` once the slot is retired.
+/// The value of one generation of a slot; `None` once the slot is retired.
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
 }
 
-/// A `Slab` whose keys are good for one life of a slot only.
+/// A `Slab` whose keys are valid for one generation of a slot only.
 ///
-/// A slot whose generation would wrap is retired: it stays taken for good
-/// (after 2³² − 1 lives), so that no key ever repeats.
+/// A slot whose generation would wrap (after 2³² − 1 generations) is retired:
+/// it remains taken for good, so that no key ever repeats.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     slots: Slab<Slot<T>>,
-    /// The generation that the next life of each slot gets; 0 for one that is
-    /// retired.
+    /// The next generation of each slot; 0 for a retired slot.
     next: Vec<u32>,
     live: usize,
 }
@@ -148,7 +147,7 @@ impl<T> Table<T> {
         Self { slots: Slab::new(), next: Vec::new(), live: 0 }
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(crate) const fn len(&self) -> usize {
         self.live
     }
@@ -157,7 +156,7 @@ impl<T> Table<T> {
         self.live == 0
     }
 
-    /// Takes `value` in.
+    /// Inserts `value` and returns its key.
     ///
     /// # Panics
     ///
@@ -187,7 +186,7 @@ impl<T> Table<T> {
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
-    /// Takes the value out and ends this life of its slot.
+    /// Removes a value and ends this generation of its slot.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let index = key.slot as usize;
@@ -200,20 +199,20 @@ impl<T> Table<T> {
         self.get(key).is_some()
     }
 
-    /// The key of what lives in `slot` now.
+    /// The key of the value in `slot`.
     ///
     /// # Panics
     ///
-    /// If nothing does.
+    /// If `slot` is empty.
     pub(crate) fn current(&self, slot: u32) -> Key {
         Key { slot, generation: self.slots[slot as usize].generation }
     }
 
-    /// What lives in `slot` now.
+    /// The value in `slot`.
     ///
     /// # Panics
     ///
-    /// If nothing does.
+    /// If `slot` is empty.
     pub(crate) fn in_slot(&mut self, slot: u32) -> &mut T {
         self.slots[slot as usize].value.as_mut().expect("the caller knows the slot to be taken")
     }

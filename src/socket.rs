@@ -1,4 +1,5 @@
-//! The state of the datagram sockets, as the loop and the handlers share it.
+//! `Sockets`: the queues, flags and work lists of datagram sockets, which the
+//! loop and the handlers share.
 
 use std::collections::VecDeque;
 
@@ -7,26 +8,26 @@ use crate::id::{Key, SocketId, Table};
 use crate::limits::Limits;
 use crate::origin::{Address, Peer};
 
-/// No socket: whose callback runs when it is none's.
+/// The value of `Sockets::current` while no socket's callback runs.
 pub(crate) const NO_SOCKET: SocketId = SocketId(Key::NOWHERE);
 
-/// Buffers of datagrams kept for reuse, in bytes of all together.
+/// The most bytes of datagram buffers kept for reuse, all together.
 const KEEP: usize = 256 << 10;
 
-/// A datagram that waits to be sent.
+/// A queued datagram.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) to: Peer,
     pub(crate) data: Vec<u8>,
 }
 
-/// One socket.
+/// The state of one socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) service: u16,
-    /// There may be a datagram: no receive has said otherwise since.
+    /// True until a receive returns `WouldBlock`.
     pub(crate) readable: bool,
-    /// There may be room: no send has said otherwise since.
+    /// True until a send returns `WouldBlock`.
     pub(crate) writable: bool,
     in_receive_list: bool,
     in_send_list: bool,
@@ -34,11 +35,11 @@ pub(crate) struct Socket {
     /// The queue passed its high mark and has not fallen to its low mark.
     above_high: bool,
     waiting: VecDeque<Outgoing>,
-    /// The bytes of those that wait.
+    /// The sum of the lengths of `waiting`.
     bytes: usize,
-    /// How many were sent in which turn.
+    /// The last turn that sent, and how many datagrams it has sent.
     sent: (u64, usize),
-    /// While the system takes none of them: the timer that ends it.
+    /// The write-stall timer; set while the system takes no datagram.
     pub(crate) stalled: Option<Key>,
 }
 
@@ -67,24 +68,24 @@ impl Socket {
         !self.waiting.is_empty()
     }
 
-    /// How many wait to be sent.
+    /// The number of queued datagrams.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The bytes of those that wait to be sent.
+    /// The bytes of the queued datagrams.
     #[cfg(feature = "sim")]
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// It is on the list to send from.
+    /// True while the socket is on the list to send from.
     #[cfg(feature = "sim")]
     pub(crate) const fn sends_later(&self) -> bool {
         self.in_send_list
     }
 
-    /// Counts one more that is sent in this turn; false if its share is spent.
+    /// Counts one more datagram sent in this turn; false if the share is spent.
     pub(crate) fn may_send(&mut self, turn: u64, share: usize) -> bool {
         if self.sent.0 != turn {
             self.sent = (turn, 0);
@@ -93,7 +94,7 @@ impl Socket {
         self.sent.1 <= share
     }
 
-    /// What becomes of one more datagram of `len` bytes.
+    /// The outcome of queueing one more datagram of `len` bytes.
     fn room_for(&mut self, len: usize, limits: &Limits) -> Sent {
         let (bytes, count) = (self.bytes + len, self.waiting.len() + 1);
         if bytes > limits.hard_mark || count > limits.max_datagrams {
@@ -112,21 +113,20 @@ impl Socket {
     }
 }
 
-/// All datagram sockets of a reactor, and the lists of what is to be done
-/// about them.
+/// All datagram sockets of a reactor, and their work lists.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) table: Table<Socket>,
-    /// On whose account the callback runs.
+    /// The socket whose `datagram` callback runs.
     pub(crate) current: SocketId,
     pub(crate) to_receive: Vec<SocketId>,
-    /// Nothing is received at the moment, whatever is ready.
+    /// True while receiving is held by `handle_request`.
     pub(crate) held: bool,
     pub(crate) to_send: Vec<SocketId>,
     pub(crate) to_drain: Vec<SocketId>,
-    /// Outgoing datagrams without content, kept for their buffers.
+    /// Empty datagrams, kept for the reuse of their buffers.
     spare: Vec<Outgoing>,
-    /// The bytes of those.
+    /// The capacity of the buffers of `spare`.
     room: usize,
 }
 
@@ -144,7 +144,7 @@ impl Sockets {
         }
     }
 
-    /// True when something is on a list that the next turn works on.
+    /// True when a work list gives the next turn something to do.
     pub(crate) fn has_listed(&self) -> bool {
         !(self.to_send.is_empty() && self.to_drain.is_empty() && (self.held || self.to_receive.is_empty()))
     }
@@ -153,8 +153,9 @@ impl Sockets {
         self.table.get_mut(id.0)
     }
 
-    /// Queues a datagram. True beside the answer if the socket came onto the
-    /// list to send: it is not the one whose callback runs.
+    /// Queues a datagram. The flag beside the answer is true if this listed the
+    /// socket to send from, which it does unless the socket's own callback
+    /// runs.
     pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8], limits: &Limits) -> (Sent, bool) {
         let Some(socket) = self.table.get_mut(on.0) else { return (Sent::Gone, false) };
         if matches!(to.address, Address::Unnamed | Address::Pipe) {
@@ -178,7 +179,7 @@ impl Sockets {
         (sent, on != self.current && self.send_later(on))
     }
 
-    /// Takes the first that waits out of the queue.
+    /// Takes the first datagram out of the queue.
     pub(crate) fn take_first(&mut self, id: SocketId) -> Option<Outgoing> {
         let socket = self.table.get_mut(id.0)?;
         let outgoing = socket.waiting.pop_front()?;
@@ -186,7 +187,7 @@ impl Sockets {
         Some(outgoing)
     }
 
-    /// Keeps the buffers of a outgoing that has left.
+    /// Keeps the buffers of a datagram that has left.
     pub(crate) fn reuse(&mut self, mut outgoing: Outgoing) {
         let room = outgoing.data.capacity();
         if self.room + room <= KEEP && self.spare.len() < KEEP / size_of::<Outgoing>() {
@@ -196,8 +197,8 @@ impl Sockets {
         }
     }
 
-    /// Sees whether the queue has fallen to its low mark; true if that is
-    /// owed to the handler.
+    /// Lists a `drained` if the queue has fallen to its low mark; true if it
+    /// did.
     pub(crate) fn check_low_mark(&mut self, id: SocketId, limits: &Limits) -> bool {
         let Some(socket) = self.table.get_mut(id.0) else { return false };
         if !socket.above_high || !socket.is_low(limits) {
@@ -211,7 +212,7 @@ impl Sockets {
         true
     }
 
-    /// Puts a socket on the list to receive from; true if it is there now.
+    /// Lists a socket to receive from; true if the socket exists.
     pub(crate) fn receive_later(&mut self, id: SocketId) -> bool {
         let Some(socket) = self.table.get_mut(id.0) else { return false };
         if !socket.in_receive_list {
@@ -221,7 +222,7 @@ impl Sockets {
         true
     }
 
-    /// Puts a socket on the list to send from; true if it is there now.
+    /// Lists a socket to send from; true if the socket exists.
     pub(crate) fn send_later(&mut self, id: SocketId) -> bool {
         let Some(socket) = self.table.get_mut(id.0) else { return false };
         if !socket.in_send_list {
@@ -231,21 +232,21 @@ impl Sockets {
         true
     }
 
-    /// The socket is off the list to receive from.
+    /// Notes that a socket was taken off the list to receive from.
     pub(crate) fn receives_now(&mut self, id: SocketId) {
         if let Some(socket) = self.table.get_mut(id.0) {
             socket.in_receive_list = false;
         }
     }
 
-    /// The socket is off the list to send from.
+    /// Notes that a socket was taken off the list to send from.
     pub(crate) fn sends_now(&mut self, id: SocketId) {
         if let Some(socket) = self.table.get_mut(id.0) {
             socket.in_send_list = false;
         }
     }
 
-    /// The socket is off the list of those that wait for a `drained`.
+    /// Notes that a socket was taken off the list of pending `drained` calls.
     pub(crate) fn drained_now(&mut self, id: SocketId) {
         if let Some(socket) = self.table.get_mut(id.0) {
             socket.in_drain_list = false;

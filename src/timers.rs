@@ -1,4 +1,5 @@
-//! The timer queue: what is due, and when the next thing is.
+//! `Timers`: a queue of values by moment, under generational keys, for timers
+//! of handlers and of the loop.
 
 use crate::heap::Heap;
 use crate::id::{Key, Table};
@@ -6,13 +7,13 @@ use crate::moment::Moment;
 
 #[derive(Debug)]
 struct Timer<T> {
-    /// Where its moment is.
+    /// The position of its moment in the heap.
     position: u32,
     value: T,
 }
 
-/// Values with a moment each, under generational keys. A cancelled timer
-/// leaves nothing behind.
+/// Values with a moment each, under generational keys. A cancelled timer frees
+/// its memory at once.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
     heap: Heap,
@@ -44,7 +45,7 @@ impl<T> Timers<T> {
         heap.reset(timer.position, at, |slot, position| timers.in_slot(slot).position = position);
     }
 
-    /// Takes a timer out; `None` if it is gone already.
+    /// Removes a timer; `None` if it is gone already.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let Self { heap, timers } = self;
         let timer = timers.remove(key)?;
@@ -62,7 +63,7 @@ impl<T> Timers<T> {
         self.timers.get(key).map(|timer| self.heap.at(timer.position))
     }
 
-    /// What all timers are for.
+    /// The values of all timers.
     #[cfg(feature = "sim")]
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.timers.iter().map(|(_, timer)| &timer.value)
@@ -72,13 +73,14 @@ impl<T> Timers<T> {
         self.timers.get_mut(key).map(|timer| &mut timer.value)
     }
 
-    /// The moment of the next timer; never, if there is none.
+    /// The moment of the next timer; `Moment::NEVER` without one.
     #[inline]
     pub(crate) const fn next(&self) -> Moment {
         self.heap.next()
     }
 
-    /// The first timer that is due at `now`, with its moment; it stays set.
+    /// The first timer that is due at `now`, with its moment; the timer remains
+    /// set.
     pub(crate) fn due(&self, now: Moment) -> Option<(Key, Moment)> {
         let (slot, at) = self.heap.first().filter(|(_, at)| *at <= now)?;
         Some((self.timers.current(slot), at))

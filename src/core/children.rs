@@ -1,4 +1,5 @@
-//! What handlers wish of child processes, and when something is due of them.
+//! Child processes in the core: queues starts and signals, and schedules each
+//! child's next deadline.
 
 use super::{Alarm, Core, Purpose};
 use crate::children::{Child, ChildState};
@@ -10,7 +11,7 @@ use crate::origin::Side;
 use crate::process::{Command, ExitCause, Pipe, Signal};
 
 impl Core {
-    /// Asks for a program to be run; the loop starts it after the callback.
+    /// Queues a program to run; the loop starts it after the callback.
     pub(crate) fn spawn(&mut self, service: u16, command: Command, tag: u64) -> Result<ChildId> {
         if self.is_over {
             return Err(Error::Over);
@@ -36,14 +37,15 @@ impl Core {
         Ok(id)
     }
 
-    /// A connection that is no socket and no child's, and is to be opened.
+    /// Inserts the connection of an adopted one-way descriptor, to be opened.
     pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
         self.services[service as usize].connections += 1;
         self.own += 1;
         ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
     }
 
-    /// Asks a child to end, and ends it if it does not.
+    /// Sends a child SIGTERM, and SIGKILL after its `kill_after`. False if the
+    /// child no longer exists.
     pub(crate) fn terminate(&mut self, id: ChildId, cause: ExitCause) -> bool {
         let now = self.moment;
         let Some(child) = self.children.table.get_mut(id.0) else { return false };
@@ -64,11 +66,11 @@ impl Core {
         true
     }
 
-    /// Ends a child at once.
+    /// Sends a child SIGKILL. False if the child no longer exists.
     pub(crate) fn kill_child(&mut self, id: ChildId, cause: ExitCause) -> bool {
         let Some(child) = self.children.table.get_mut(id.0) else { return false };
         child.blame(cause);
-        // There is no more to come.
+        // No later signal follows SIGKILL.
         child.kill_at = Moment::NEVER;
         match child.state {
             ChildState::Asked(_) => child.state = ChildState::Cancelled,
@@ -83,7 +85,7 @@ impl Core {
         true
     }
 
-    /// Sets the timer of a child for the first thing that is due of it.
+    /// Sets a child's timer to the first of its moments.
     pub(crate) fn watch_child(&mut self, id: ChildId) {
         let Some(child) = self.children.table.get_mut(id.0) else { return };
         let at = child.first_due();
@@ -93,7 +95,7 @@ impl Core {
         }
     }
 
-    /// Frees the id of a child that is reaped, or was never started.
+    /// Frees the id of a child that was reaped or never started.
     pub(crate) fn free_child(&mut self, id: ChildId) {
         let Some(child) = self.children.table.remove(id.0) else { return };
         self.children.told -= usize::from(child.state == ChildState::Told);
@@ -102,8 +104,8 @@ impl Core {
         }
     }
 
-    /// Looks whether the handler of a child is to be told of its end, later in
-    /// this turn.
+    /// Lists a child for phase 7, which reports its exit if the exit is
+    /// complete.
     pub(crate) fn tell_later(&mut self, id: ChildId) {
         self.children.to_tell.push(id);
         self.listed = true;
@@ -111,7 +113,7 @@ impl Core {
 }
 
 impl Child {
-    /// The first cause stands.
+    /// Records the cause of the exit; the first cause counts.
     fn blame(&mut self, cause: ExitCause) {
         if self.cause == ExitCause::Itself && !matches!(self.state, ChildState::Exited(_) | ChildState::Told)
         {

@@ -1,4 +1,5 @@
-//! What the core notes of datagram sockets.
+//! Datagram sockets in the core: notes their events, queues datagrams, and
+//! times write stalls.
 
 use super::{Alarm, Core, Purpose};
 use crate::close::Sent;
@@ -7,7 +8,7 @@ use crate::moment::Moment;
 use crate::origin::Peer;
 
 impl Core {
-    /// Notes what an event says of a socket.
+    /// Notes an event of a socket.
     pub(crate) fn note_socket(&mut self, id: SocketId, readable: bool, writable: bool) {
         let Some(socket) = self.datagrams.get_mut(id) else {
             self.stats.stale_events += 1;
@@ -19,13 +20,14 @@ impl Core {
             self.send_later(id);
         }
         if readable {
-            // For this very turn, which needs no list to be looked for.
+            // Phase 3 of this turn follows, so `Core::listed`, which keeps the
+            // next wait from blocking, is not set.
             self.datagrams.receive_later(id);
         }
     }
 
-    /// Queues a datagram: it leaves at the end of the callback if that is on
-    /// the socket's own account, else at the end of the turn.
+    /// Queues a datagram. It leaves after the callback if that is the socket's
+    /// own `datagram`, else at the end of the turn.
     pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8]) -> Sent {
         let Some(socket) = self.datagrams.table.get(on.0) else { return Sent::Gone };
         let limits = &self.services[socket.service as usize].limits;
@@ -37,18 +39,19 @@ impl Core {
         sent
     }
 
-    /// Puts a socket on the list to receive from, for the next turn.
+    /// Lists a socket to receive from, in the next turn.
     pub(crate) fn receive_later(&mut self, id: SocketId) {
         self.listed |= self.datagrams.receive_later(id);
     }
 
-    /// Puts a socket on the list to send from.
+    /// Lists a socket to send from.
     pub(crate) fn send_later(&mut self, id: SocketId) {
         self.listed |= self.datagrams.send_later(id);
     }
 
-    /// After datagrams have left a queue: whether the handler may go on, and
-    /// whether the system still has to take some in time.
+    /// Updates a socket after datagrams have left its queue: stops the
+    /// write-stall timer of an empty queue, and lists a `drained` at the low
+    /// mark.
     pub(crate) fn after_sending(&mut self, id: SocketId) {
         let Some(socket) = self.datagrams.table.get_mut(id.0) else { return };
         let limits = &self.services[socket.service as usize].limits;
@@ -60,7 +63,7 @@ impl Core {
         self.listed |= self.datagrams.check_low_mark(id, limits);
     }
 
-    /// The system took one more: those that wait have their time anew.
+    /// Restarts the write-stall timer: the system took a datagram.
     pub(crate) fn took_one(&mut self, id: SocketId) {
         let Some(socket) = self.datagrams.table.get(id.0) else { return };
         let limits = &self.services[socket.service as usize].limits;
@@ -69,7 +72,8 @@ impl Core {
         }
     }
 
-    /// The system takes none of what waits: that may last for so long.
+    /// Starts the write-stall timer, unless it runs: the system takes no
+    /// datagram.
     pub(crate) fn watch_stall(&mut self, id: SocketId) {
         let Some(socket) = self.datagrams.table.get_mut(id.0) else { return };
         let limits = &self.services[socket.service as usize].limits;

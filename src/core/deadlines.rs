@@ -1,4 +1,5 @@
-//! When connections have to have done what.
+//! Per-connection deadlines: finds the earliest and ends connections that miss
+//! it.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::id::ConnId;
 use crate::moment::Moment;
 
 impl Core {
-    /// The first deadline of a connection, and which one it is; `None` for
+    /// The first deadline of a connection, and its kind; the kind is `None` for
     /// the end of lingering.
     pub(crate) fn first_deadline(&self, conn: &Conn) -> (Moment, Option<Deadline>) {
         let limits = self.limits(conn);
@@ -30,7 +31,8 @@ impl Core {
             }
         };
         match conn.extras.as_ref().and_then(|extras| extras.idle) {
-            // What is under way will move a byte in the end.
+            // A busy connection is not idle: the handler's work will move a
+            // byte in the end.
             _ if conn.has(Flags::BUSY) && conn.phase == Phase::Live => {}
             Some(idle) => consider(Moment(conn.last_activity.0.saturating_add(idle.0)), Deadline::Idle),
             None => {
@@ -58,9 +60,10 @@ impl Core {
         first
     }
 
-    /// Sets when a connection's deadlines are looked at: at the first of them,
-    /// and no later than any could end that begins to run meanwhile. So neither
-    /// a message nor the start of a frame moves anything.
+    /// Schedules the check of a connection's deadlines: at the first of them,
+    /// and within one `check_period`, before any deadline that starts meanwhile
+    /// could pass. So neither a message nor the start of a frame has to
+    /// reschedule the check.
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
         let (mut at, which) = self.first_deadline(conn);
@@ -76,7 +79,7 @@ impl Core {
         self.schedule_check(id, Some(at).filter(|at| *at != Moment::NEVER));
     }
 
-    /// When the deadlines of a connection are looked at, if ever.
+    /// Sets, moves or removes the check of a connection's deadlines.
     pub(super) fn schedule_check(&mut self, id: ConnId, at: Option<Moment>) {
         let Self { deadline_checks, conns, .. } = self;
         let Some(conn) = conns.get_mut(id.0) else { return };
@@ -93,8 +96,8 @@ impl Core {
         }
     }
 
-    /// The next connection whose deadlines are to be looked at by `now`, unless
-    /// a timer is due before that; no look is set for it any more.
+    /// Takes the next connection whose check is due at `now`, unless a timer is
+    /// due before it. The check is no longer scheduled.
     pub(crate) fn take_due_check(&mut self, now: Moment) -> Option<ConnId> {
         let timer = self.timers.next();
         let (slot, _) = self.deadline_checks.first().filter(|(_, at)| *at <= now && *at < timer)?;
@@ -103,13 +106,13 @@ impl Core {
         Some(id)
     }
 
-    /// When the first of all timers and looks at deadlines is due.
+    /// The moment of the first timer or deadline check.
     #[inline]
     pub(crate) fn next_due(&self) -> Moment {
         self.deadline_checks.next().min(self.timers.next())
     }
 
-    /// Looks at a connection's deadlines, and ends it if it missed one.
+    /// Checks a connection's deadlines, and ends it if it missed one.
     pub(crate) fn check_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0) else { return };
         if conn.phase == Phase::Dead {
@@ -121,14 +124,15 @@ impl Core {
             return;
         }
         if self.awaits_input(id, conn, which) {
-            // The next turn deals with that first.
+            // The next turn handles the input or the room first.
             self.schedule_check(id, Some(self.moment.plus(Duration::from_nanos(1))));
             return;
         }
         match which {
             None => self.mark_dead(id),
             Some(which) => {
-                // What is closing already has no patience left to be told.
+                // A connection that is closing already has had its deadline: it
+                // ends at once.
                 if conn.phase == Phase::Live {
                     self.end(id, CloseReason::TimedOut(which));
                 } else {
@@ -139,10 +143,11 @@ impl Core {
         }
     }
 
-    /// True while something is known of a connection that may show that it has
-    /// kept the deadline, and is still to be dealt with: input that was not read
-    /// for want of a share of the turn, room for output that was not used. It is
-    /// dealt with turn by turn, and a frame that never ends reaches `max_input`.
+    /// True while unhandled work may prove that the connection kept its
+    /// deadline: input left unread because the share of the turn was spent, or
+    /// room for output not used yet. Turn by turn the loop handles that work,
+    /// and a frame that never ends reaches `max_input`, so the delay is
+    /// bounded.
     fn awaits_input(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
         match which {
             Some(Deadline::Connect) => self.to_establish.contains(&id),
@@ -152,15 +157,15 @@ impl Core {
         }
     }
 
-    /// True while a connection has input that was there in time, of which its
-    /// handler has been given nothing in this turn: a signal came before.
+    /// True while a connection has input that arrived in time and that a signal
+    /// kept this turn from delivering.
     pub(crate) fn has_late_input(&self, id: ConnId) -> bool {
         let unread = |conn: &Conn| conn.has_pending_input() && conn.last_activity < self.observed_until;
         self.conns.get(id.0).is_some_and(unread)
     }
 
-    /// True when the peer of a connection has taken nothing for too long, as
-    /// far as the system has told.
+    /// True when the peer has taken nothing for `write_stall`, as far as the
+    /// system has reported.
     pub(crate) fn is_stalled(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id.0) else { return false };
         let Some(stall) = self.limits(conn).write_stall else { return false };
@@ -170,9 +175,10 @@ impl Core {
             && conn.stalled_since.plus(stall) <= self.observed_until
     }
 
-    /// A turn that began at `turn` has lasted until `end`, for a callback blocked
-    /// or the process was stopped. What it noted happened at its end as far as
-    /// anybody outside could tell: their time runs from there.
+    /// Moves the stamps of a long turn, which lasted from `turn` until `end`
+    /// because a callback blocked or the process was stopped, to its end. Peers
+    /// could not see anything happen before `end`, so their deadlines run from
+    /// there.
     #[cold]
     pub(crate) fn restamp(&mut self, turn: Moment, end: Moment) {
         for conn in self.conns.values_mut() {
@@ -184,7 +190,8 @@ impl Core {
         }
     }
 
-    /// A connection is busy with what the loop cannot see, or not any more.
+    /// Sets or clears the busy flag: the handler works on something that the
+    /// loop cannot see.
     pub(crate) fn set_busy(&mut self, id: ConnId, busy: bool) {
         let now = self.moment;
         let Some(conn) = self.conns.get_mut(id.0) else { return };
@@ -192,7 +199,7 @@ impl Core {
             conn.set(Flags::BUSY);
         } else if conn.has(Flags::BUSY) {
             conn.unset(Flags::BUSY);
-            // It was not idle.
+            // The busy time does not count as idle.
             conn.last_activity = now;
             self.watch_deadlines(id);
         }
@@ -200,7 +207,8 @@ impl Core {
 
     pub(crate) fn set_idle(&mut self, id: ConnId, idle: Option<Duration>) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        // Zero is the next turn: this one is for what the end in order queues.
+        // Zero means the next turn: this turn still writes what an end in order
+        // queues.
         let idle = idle.map(|idle| Moment::ZERO.plus(idle.max(Duration::from_nanos(1))));
         conn.extras().idle = Some(idle.unwrap_or(Moment::NEVER));
         self.watch_deadlines(id);

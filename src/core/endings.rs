@@ -1,4 +1,5 @@
-//! How connections end.
+//! Ends of connections: half-close, an end in order, an end at once, and
+//! freeing the id.
 
 use super::Core;
 use crate::close::CloseReason;
@@ -6,7 +7,7 @@ use crate::conn::{Flags, Phase};
 use crate::id::ConnId;
 
 impl Core {
-    /// Half-close: our FIN after what is queued.
+    /// Half-closes: our FIN follows what is queued.
     pub(crate) fn finish(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.takes_output() {
@@ -15,9 +16,9 @@ impl Core {
         }
     }
 
-    /// Ends a connection for the reason given: in order if that reason allows
-    /// it, else at once. Of several the first counts, unless a later one cuts
-    /// short an end that is in order.
+    /// Ends a connection for a reason: in order if the reason allows it, else
+    /// at once. The first reason counts, unless a later one cuts short an end
+    /// in order.
     pub(crate) fn end(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         match conn.phase {
@@ -30,8 +31,8 @@ impl Core {
     fn close_in_order(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         conn.phase = Phase::Closing;
-        // What is queued has its own time to leave. An idle deadline that
-        // was missed just now would cut it short.
+        // What is queued gets a full idle period to leave: an idle deadline
+        // missed just now would cut it short.
         conn.last_activity = self.moment;
         conn.why = Some(Box::new(why));
         conn.forget_input();
@@ -62,8 +63,8 @@ impl Core {
         self.reap_later(id);
     }
 
-    /// The last byte and the FIN are out and the peer's FIN is in, or nobody
-    /// waits for it any more.
+    /// Marks a connection dead that has ended in order: both FINs are through,
+    /// or the wait for the peer's is over.
     pub(crate) fn mark_dead(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         self.direct.revoke();
@@ -80,8 +81,8 @@ impl Core {
         }
     }
 
-    /// Takes everything but its socket and its session away from a
-    /// connection, and frees its id.
+    /// Frees a connection's id, with its queue, timers and memberships. Its
+    /// socket and session must be gone already.
     pub(crate) fn free(&mut self, id: ConnId) {
         while let Some(membership) = self.memberships(id).and_then(|memberships| memberships.last().copied())
         {

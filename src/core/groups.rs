@@ -1,4 +1,5 @@
-//! Who is in which group, and messages to all of one.
+//! Groups in the core: memberships of connections, and broadcasts to all
+//! members.
 
 use bytes::Bytes;
 
@@ -65,12 +66,12 @@ impl Core {
 
     pub(crate) fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
         let mut tally = Tally::default();
-        // A message changes nobody's membership: whoever it ends is a member
-        // until phase 7.
+        // A broadcast changes no membership: a connection that it ends remains
+        // a member until phase 7.
         let members = self.groups.lend(group);
         let except = except.unwrap_or(NO_CONNECTION).to_bits();
         let piece = if data.len() < SHARE_FROM { self.shared.add(data) } else { None };
-        // One copy for all of them, which is a part of nothing larger.
+        // One copy for all members, so that no larger buffer is kept alive.
         let copied =
             (SHARE_FROM..self.refer_from).contains(&data.len()).then(|| Bytes::copy_from_slice(data));
         let data = copied.as_ref().unwrap_or(data);

@@ -1,4 +1,4 @@
-//! Timers that handlers set.
+//! Timers of handlers: sets, counts and cancels them.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ impl Core {
             return Err(Error::Full { what: "timers", limit });
         }
         let every = every.then(|| Period::new(after));
-        // Later than now, so that a timer of zero waits for the next turn and
-        // a callback that sets one again and again does not hold up this one.
+        // Always later than now: a timer of zero waits for the next turn, so
+        // that a callback that sets one each time it fires does not hold up
+        // this turn.
         let at = match every {
             Some(period) => period.next(self.moment, self.moment),
             None => self.moment.plus(after.max(Duration::from_nanos(1))),
@@ -32,7 +33,8 @@ impl Core {
     }
 
     pub(crate) fn cancel_timer(&mut self, id: TimerId) -> bool {
-        // An id of another reactor may name one of our own.
+        // An id from another reactor may equal that of a timer of the loop's
+        // own.
         let handlers = |alarm: &Alarm| matches!(alarm.purpose, Purpose::Session(_) | Purpose::Service(_));
         if !self.timers.get(id.0).is_some_and(handlers) {
             return false;
@@ -44,8 +46,8 @@ impl Core {
             && let held = &mut conn.extras().timers
             && held.get(alarm.place as usize) == Some(&id.0)
         {
-            // The last takes its place: a search would cost a session of many
-            // timers the square of their number.
+            // The last timer takes the freed place: a search would cost a
+            // session with many timers the square of their number.
             held.swap_remove(alarm.place as usize);
             let moved = held.get(alarm.place as usize).copied();
             if let Some(moved) = moved.and_then(|moved| self.timers.get_mut(moved)) {

@@ -1,4 +1,5 @@
-//! Phase 2: accepting connections.
+//! Phase 2: accepts connections, up to each listener's share of the turn, and
+//! opens their sessions.
 
 use std::io;
 
@@ -10,17 +11,18 @@ use crate::driver::{Closing, Driver, Token};
 use crate::id::{ConnId, ListenerId};
 use crate::origin::{Origin, Peer};
 
-/// What an error of accept(2) means for the listener.
+/// The meaning of an accept(2) error for its listener.
 enum Verdict {
-    /// Nobody waits.
+    /// The backlog is empty.
     Empty,
-    /// That one connection is lost, or a signal came; the next may be well.
+    /// One connection is lost, or a signal interrupted the call: accept the
+    /// next.
     Next,
-    /// So it may be; but it may come again and again, whoever connects.
+    /// As `Next`, but every further accept may fail in the same way.
     Network,
-    /// There are no descriptors or no memory for another connection.
+    /// The system has no descriptor or no memory for another connection.
     Exhausted,
-    /// It will never work again.
+    /// The listening socket will never work again.
     Broken,
 }
 
@@ -37,9 +39,10 @@ impl Verdict {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Exhausted,
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) => Self::Broken,
             Some(Errno::CONNABORTED | Errno::PROTO) => Self::Next,
-            // What accept(2) hands on from the network, "like EAGAIN by
-            // retrying", and EPERM of a firewall. Of these EOPNOTSUPP may also
-            // say that it is no stream socket, which none here is.
+            // accept(2) passes network errors on, to be treated "like EAGAIN by
+            // retrying", and EPERM comes from a firewall. EOPNOTSUPP could also
+            // mean a datagram socket, but every listener here is a stream
+            // socket.
             Some(
                 Errno::PERM
                 | Errno::OPNOTSUPP
@@ -52,15 +55,16 @@ impl Verdict {
             ) => Self::Network,
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Some(Errno::NONET) => Self::Network,
-            // Whatever it is, it may come again at once: no spinning on it.
+            // An unknown error may repeat at once; a pause keeps the loop from
+            // spinning on it.
             _ => Self::Exhausted,
         }
     }
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 2. What is left when a listener has had its share of the turn is
-    /// accepted in the next.
+    /// Runs phase 2. A listener with connections left after its share of the
+    /// turn continues in the next turn.
     #[inline]
     pub(super) fn accept(&mut self) {
         if self.listeners.can_accept() {
@@ -76,15 +80,16 @@ impl<D: Driver> Reactor<D> {
             self.accept_from(*id, share);
         }
         ready.retain(|id| self.listeners.table.get(id.0).is_some_and(|listener| listener.ready));
-        // Where there is room for a few only, each of them is first in its turn.
+        // Rotation makes each listener first in its turn, so that none starves
+        // when there is room for a few connections only.
         if ready.len() > 1 {
             ready.rotate_left(1);
         }
-        // A callback can open no listener, so nothing came onto it meanwhile.
+        // No callback can open a listener, so the list is still empty.
         self.listeners.ready = ready;
     }
 
-    /// Accepts up to `share` connections.
+    /// Accepts up to `share` connections of one listener.
     pub(super) fn accept_from(&mut self, id: ListenerId, share: usize) {
         let mut failures = 0;
         for _ in 0..share {
@@ -115,7 +120,7 @@ impl<D: Driver> Reactor<D> {
                     log::debug!("listener {id}: a connection was lost before it was accepted: {error}");
                     failures += usize::from(matches!(verdict, Verdict::Network));
                     if failures == share {
-                        // No spinning on it.
+                        // A pause keeps the loop from spinning on the error.
                         return self.pause_accepting(&error);
                     }
                 }
@@ -125,7 +130,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Takes in, or turns away, a connection that was accepted.
+    /// Admits or refuses an accepted connection.
     fn receive(&mut self, listener: ListenerId, service: u16, stream: D::Stream, peer: Peer) {
         let outcome = self.try_receive(listener, service, stream, peer);
         if self.listeners.single.is_some() {
@@ -185,7 +190,8 @@ impl<D: Driver> Reactor<D> {
         Ok(id)
     }
 
-    /// Has the events of a connection's stream reported.
+    /// Registers a connection's stream with the driver, so that its events are
+    /// reported.
     pub(super) fn register(&mut self, id: ConnId, mut stream: D::Stream) -> io::Result<()> {
         let registered = loop {
             match self.driver.register(&mut stream, Token::connection(id)) {
@@ -222,7 +228,8 @@ impl<D: Driver> Reactor<D> {
                 self.core.end(id, why);
             }
         }
-        // Also of one that is refused: its peer may not take the reason.
+        // A refused connection needs its deadlines too: its peer may take no
+        // output.
         self.core.watch_deadlines(id);
         self.flush_or_defer(id);
     }
@@ -245,19 +252,20 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Lets accepting be tried again: a descriptor was freed, or time passed.
+    /// Ends the pause of accepting: a descriptor was freed, or the retry is
+    /// due.
     pub(super) fn resume_accepting(&mut self) {
         if let Some(timer) = self.listeners.paused.take() {
             self.core.timers.remove(timer);
         }
     }
 
-    /// Accepts what has connected already, up to the backlog, and closes
-    /// every listener.
+    /// Accepts the clients that have connected already, up to the backlog, and
+    /// closes every listener.
     pub(super) fn close_listeners(&mut self) {
         for id in self.listeners.ids() {
             let Some(listener) = self.listeners.table.get_mut(id.0) else { continue };
-            // There may be somebody whose event is still on its way.
+            // A client may have connected whose event is not reported yet.
             listener.ready = true;
             let share = listener.backlog as usize;
             self.accept_from(id, share);

@@ -1,5 +1,5 @@
-//! What the program hands over: sockets that are connected, descriptors of one
-//! direction, and listening sockets.
+//! Adoption: takes over connected sockets, descriptors of one direction, and
+//! listening sockets that the program made.
 
 use std::os::fd::OwnedFd;
 
@@ -12,14 +12,15 @@ use crate::origin::{Origin, Peer, Side};
 
 impl Reactor<MioDriver> {
     /// Takes over a connected stream socket that the program made (TCP or
-    /// Unix), as a connection of `service`; [`StreamHandler::open`] is called
-    /// before this returns. It becomes non-blocking. The socket is closed if
-    /// this fails; if `open` does, the connection's end is told by its absence.
+    /// Unix), as a connection of `service`, and calls [`StreamHandler::open`]
+    /// before it returns. The socket becomes non-blocking. An error closes it.
+    /// An error of `open` is not returned: the connection then ends without a
+    /// session, and so without `close`.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] at `max_connections`, [`Error::System`] if it is no
-    /// connected stream socket, [`Error::ForeignService`].
+    /// [`Error::Full`] at `max_connections`, [`Error::System`] if the
+    /// descriptor is not a connected stream socket, [`Error::ForeignService`].
     pub fn adopt<S: StreamHandler>(
         &mut self,
         service: &Service<S>,
@@ -29,16 +30,16 @@ impl Reactor<MioDriver> {
         self.takes_connections(index).map_err(Error::system("adopting a socket"))?;
         self.core.room_for(index)?;
         let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
-        // The last turn may be long ago.
+        // The last turn, and its reading of the clock, may be long ago.
         self.read_clock();
         self.admit(index, stream, &Origin::Adopted { peer, side: Side::Both })
             .map_err(Error::system("registering a socket"))
     }
 
-    /// Takes over something to read, such as the program's standard input:
-    /// a pipe, a terminal, a socket or a file, as a connection of `service`
-    /// that has input and takes no output ([`Side::Input`]). No deadline holds
-    /// for it. [`StreamHandler::open`] is called before this returns.
+    /// Takes over something to read, such as the program's standard input: a
+    /// pipe, a terminal, a socket or a file, as a connection of `service` that
+    /// has input and takes no output ([`Side::Input`]). No deadline applies to
+    /// it. Calls [`StreamHandler::open`] before it returns.
     ///
     /// ```
     /// # use std::os::fd::AsFd;
@@ -50,26 +51,27 @@ impl Reactor<MioDriver> {
     /// # Ok::<(), serve_forever::Error>(())
     /// ```
     ///
-    /// **Whoever shares it** may notice: that a descriptor does not block is a
-    /// property of its open file description (open(2)), which the shell that
-    /// started the program has too, or a child that it starts. So on Linux an
-    /// anonymous pipe and a terminal (a virtual console, or the end of a
-    /// pseudoterminal that programs run on) are opened a second time, and stay
-    /// as they were for all others; where the system does not let us (it is
-    /// another user's), and with everything else, for which opening it again
-    /// may give something else (a FIFO, the other end of a pseudoterminal, a
-    /// socket, a device), what was given is used, and becomes non-blocking for
-    /// all who share it. It stays so: somebody else may count on it by then.
+    /// **Other users of the descriptor** may notice. Whether a descriptor
+    /// blocks is a property of its open file description (open(2)), which the
+    /// shell that started the program shares, or a child that it starts. So on
+    /// Linux the reactor opens an anonymous pipe or a terminal (a virtual
+    /// console, or the end of a pseudoterminal that programs run on) a second
+    /// time, and leaves it as it was for all others. Where the system does not
+    /// allow that (it is another user's), and for everything else, for which
+    /// opening again may give something else (a FIFO, the other end of a
+    /// pseudoterminal, a socket, a device), the reactor uses the given
+    /// descriptor, which becomes non-blocking for all who share it. It remains
+    /// so: another process may count on it by then.
     ///
-    /// **A file** (and `/dev/null`) cannot be polled: it is read in turns, by
-    /// its share of each, and blocks the loop for as long as its disk takes.
+    /// **A file** (and `/dev/null`) cannot be polled: the reactor reads its
+    /// share in each turn, and the loop blocks for as long as the disk takes.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] at `max_connections`, [`Error::System`] if it can be
-    /// neither polled nor read as a file, goes the other way (the end of a
-    /// pipe that is written to), or is a socket for messages or for listening;
-    /// [`Error::ForeignService`].
+    /// [`Error::Full`] at `max_connections`, [`Error::System`] if the
+    /// descriptor can be neither polled nor read as a file, has the other
+    /// direction (the write end of a pipe), or is a socket for messages or for
+    /// listening; [`Error::ForeignService`].
     pub fn adopt_input<S: StreamHandler>(
         &mut self,
         service: &Service<S>,
@@ -79,13 +81,14 @@ impl Reactor<MioDriver> {
     }
 
     /// Takes over something to write, such as the program's standard output:
-    /// the counterpart of [`adopt_input`](Self::adopt_input), a connection
-    /// that takes output and has no input ([`Side::Output`]). What is written
-    /// waits in its queue, under the marks of [`Limits`](crate::Limits), for as
-    /// long as nobody reads.
+    /// the counterpart of [`adopt_input`](Self::adopt_input), a connection that
+    /// takes output and has no input ([`Side::Output`]). Output waits in its
+    /// queue, under the marks of [`Limits`](crate::Limits), for as long as its
+    /// reader does not read.
     ///
-    /// Writing to a pipe that nobody will read raises SIGPIPE, which Rust's
-    /// runtime ignores; a program without that runtime has to (signal(7)).
+    /// Writing to a pipe without a reader raises SIGPIPE, which Rust's runtime
+    /// ignores; a program without that runtime must ignore it itself
+    /// (signal(7)).
     ///
     /// # Errors
     ///
@@ -104,7 +107,7 @@ impl Reactor<MioDriver> {
         self.takes_connections(index).map_err(Error::system(WHAT))?;
         self.core.room_for(index)?;
         let stream = self.driver.adopt_one_way(descriptor, side).map_err(Error::system(WHAT))?;
-        // The last turn may be long ago.
+        // The last turn, and its reading of the clock, may be long ago.
         self.read_clock();
         let id = self.core.admit_one_way(index, side);
         if let Err(error) = self.register(id, stream) {
@@ -115,16 +118,17 @@ impl Reactor<MioDriver> {
         Ok(id)
     }
 
-    /// Takes over a listening socket that somebody else made (TCP or Unix
-    /// stream): one that a supervisor passed on, or that was bound before
-    /// privileges were dropped. It becomes non-blocking; its options stay as
-    /// they are, and so does its file, if it has one, when it closes. It cannot
-    /// be made again when it fails.
+    /// Takes over a listening socket that was made elsewhere (TCP or Unix
+    /// stream): by a supervisor that passed it on, or before privileges were
+    /// dropped. The socket becomes non-blocking and keeps its options. Closing
+    /// it leaves its file, if it has one. The reactor cannot make it again when
+    /// it fails.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if it is no stream socket that listens;
-    /// [`Error::Full`] at [`Config::max_listeners`](crate::Config::max_listeners);
+    /// [`Error::Listen`] if the descriptor is not a listening stream socket;
+    /// [`Error::Full`] at
+    /// [`Config::max_listeners`](crate::Config::max_listeners);
     /// [`Error::ForeignService`].
     pub fn adopt_listener<S: StreamHandler>(
         &mut self,

@@ -1,4 +1,5 @@
-//! The only place from which callbacks are called.
+//! `Callbacks`: the handlers of all services, and the only calls of their
+//! callbacks.
 
 use std::any::Any;
 use std::panic::resume_unwind;
@@ -13,7 +14,7 @@ use crate::limits::Limits;
 use crate::printable::Printable;
 use crate::service::ErasedHandler;
 
-/// The handlers of the services, and the calls to them.
+/// The handlers of the services, by index.
 pub(super) struct Callbacks {
     services: Vec<Box<dyn ErasedHandler>>,
 }
@@ -58,9 +59,9 @@ impl Callbacks {
         self.services[service as usize].name()
     }
 
-    /// Runs one callback of a service: for the connection `here`, or for none.
-    /// What it fails with, or panics with, comes back as the reason to end
-    /// that connection.
+    /// Runs one callback of a service, for the connection `current` or for
+    /// [`NO_CONNECTION`]. Returns the callback's error or panic as the reason
+    /// to end that connection.
     #[inline(always)]
     pub(super) fn run<R>(
         &mut self,
@@ -80,7 +81,7 @@ impl Callbacks {
             Ok(Err(error)) => Err(failed(core, error)),
             Err(payload) if catches => Err(panicked(core, handler.name(), current, payload)),
             Err(payload) => {
-                // The next callback finds no output of this one.
+                // The next callback must not find output of this one.
                 core.direct.clear();
                 resume_unwind(payload)
             }
@@ -109,7 +110,8 @@ fn panicked(core: &mut Core, name: &str, current: ConnId, payload: Box<dyn Any +
 }
 
 impl Drop for Callbacks {
-    /// Drops the handlers one by one: each with its own panic, if it has one.
+    /// Drops the handlers one by one, so that a panic of one does not keep the
+    /// next from its drop.
     fn drop(&mut self) {
         for service in self.services.drain(..) {
             discard("a handler", service);

@@ -1,4 +1,5 @@
-//! What holds between two turns, checked by the simulation after each.
+//! The reactor's invariants between two turns, which the simulation checks
+//! after each turn.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::id::{ChildId, ConnId, SocketId};
 use crate::moment::Moment;
 use crate::socket::Socket;
 
-/// Fails with what should hold, and of what.
+/// Returns an error that names the broken condition and its subject.
 macro_rules! holds {
     ($holds:expr, $($what:tt)+) => {
         if !$holds {
@@ -21,14 +22,14 @@ macro_rules! holds {
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Holds the reactor's state against its own invariants: what is counted
-    /// is what is there, what is on a list says so and the reverse, no limit
-    /// is exceeded, and no connection that has work is forgotten. To be called
-    /// between turns.
+    /// Checks the reactor's state against its own invariants: every counter
+    /// equals what it counts, flags and work lists agree, no limit is exceeded,
+    /// and no connection that has work is forgotten. Call it between turns; it
+    /// changes nothing.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The first broken invariant, as text.
     #[doc(hidden)]
     pub fn check_invariants(&self) -> Result<(), String> {
         let core = &self.core;
@@ -87,13 +88,13 @@ impl<D: Driver> Reactor<D> {
         check_counts(core, own.iter().flatten().count())
     }
 
-    /// Holds what the reactor believes of its sockets against what their driver
-    /// says: of one that is not ready to be read, or to be written, an event
-    /// will come when that changes. To be called between turns.
+    /// Checks the reactor's readiness flags against its driver: for each socket
+    /// that the reactor believes not ready, the driver will report an event
+    /// when that changes. Call it between turns.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The first broken invariant, as text.
     #[doc(hidden)]
     pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> (bool, bool)) -> Result<(), String> {
         for (key, conn) in self.core.conns.iter() {
@@ -109,14 +110,14 @@ impl<D: Driver> Reactor<D> {
         Ok(())
     }
 
-    /// How many connections have a socket, or an end of a pipe.
+    /// The number of connections with a socket or an end of a pipe.
     #[doc(hidden)]
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.iter().flatten().count()
     }
 
-    /// How many timers there are, of handlers and of the reactor's own.
+    /// The number of timers, of handlers and of the reactor's own.
     #[doc(hidden)]
     #[must_use]
     pub fn timers(&self) -> usize {
@@ -170,7 +171,7 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is forgotten: no edge would come for it.
+/// Checks that no work of a connection is forgotten: no edge would come for it.
 fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
     let has = |flags| conn.has(flags);
     let alive = conn.phase != Phase::Dead;
@@ -199,27 +200,28 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
     Ok(())
 }
 
-/// A look at the deadlines comes no later than the first of them.
+/// Checks that the deadline check is scheduled no later than the first
+/// deadline.
 fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     if conn.phase == Phase::Dead {
         return Ok(());
     }
     let (first, which) = core.first_deadline(conn);
     let look = (conn.check_place != UNSCHEDULED).then(|| core.deadline_checks.at(conn.check_place));
-    // One that was over is looked at again in the next turn.
+    // A deadline that has passed is checked again in the next turn.
     let next = core.moment.plus(Duration::from_nanos(1));
     let in_time = look.map_or(first == Moment::NEVER, |look| look <= first.max(next));
     holds!(in_time, "connection {id} is looked at {look:?}, and {which:?} is over {first:?}");
     Ok(())
 }
 
-/// Nobody is given more time than its limits say, whatever is taken for its
-/// first deadline.
+/// Checks that no connection gets more time than its limits allow,
+/// independently of `first_deadline`.
 fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     if conn.check_place != UNSCHEDULED
         && core.deadline_checks.at(conn.check_place) <= core.moment.plus(Duration::from_nanos(1))
     {
-        // Something that may show that it is in time was dealt with first.
+        // Work that may prove the deadline kept comes first.
         return Ok(());
     }
     let limits = &core.services[conn.service as usize].limits;
@@ -250,7 +252,7 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     Ok(())
 }
 
-/// A pipe is one of its child's, which is there as long as it is.
+/// Checks that a pipe belongs to a child that lives as long as the pipe.
 fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let Some(of) = conn.child() else { return Ok(()) };
     holds!(conn.has(Flags::PIPE), "connection {id} is no pipe and has a child");
@@ -259,8 +261,8 @@ fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     Ok(())
 }
 
-/// No child is forgotten: something will happen that leads to its end, or it
-/// is on a list, or its handler holds it up.
+/// Checks that no child is forgotten: an event or a timer leads to its end, or
+/// it is on a work list, or its handler holds it up.
 fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let children = &core.children;
     let starts = children.to_start.iter().filter(|listed| **listed == id).count();
@@ -270,7 +272,7 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let is_signalled_soon = children.to_signal.iter().any(|(child, _)| *child == id);
     holds!(!is_new || child.timer.is_none(), "child {id} is timed before it began");
     let look = child.timer.and_then(|timer| core.timers.moment(timer));
-    // One that could not be looked at for a signal is, in the next turn.
+    // A child whose poll a signal interrupted is polled in the next turn.
     let next = core.moment.plus(Duration::from_nanos(1));
     let in_time = is_new || look.is_some_and(|look| look <= child.first_due().max(next));
     holds!(in_time, "child {id} is looked at {look:?}, and due {:?}", child.first_due());
@@ -309,8 +311,8 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     Ok(())
 }
 
-/// No datagram is forgotten: it is on the list to be sent, or the system has no
-/// room and does not have all the time there is.
+/// Checks that no datagram is forgotten: its socket is on the list to send
+/// from, or the system has no room and the write-stall timer runs.
 fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String> {
     let limits = &core.services[usize::from(socket.service)].limits;
     let (waiting, bytes) = (socket.waiting(), socket.bytes());

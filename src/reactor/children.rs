@@ -1,5 +1,5 @@
-//! Child processes: started and signalled before phase 6, looked at in phase
-//! 4, told of in phase 7.
+//! Child processes: starts and signals them before phase 6, polls them in phase
+//! 4, and reports their exit in phase 7.
 
 use std::io;
 use std::process::ExitStatus;
@@ -16,18 +16,18 @@ use crate::moment::Moment;
 use crate::origin::{Origin, Peer};
 use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
 
-/// How often a child is looked at of whose exit no event tells.
+/// The period of polling a child whose exit no event reports.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 impl<D: Driver> Reactor<D> {
-    /// Carries out what callbacks wish of children.
+    /// Starts and signals children, as callbacks have asked.
     #[cold]
     pub(super) fn serve_children(&mut self) {
         let mut share = self.core.config.spawns_per_turn;
         let mut later = Vec::new();
         for id in std::mem::take(&mut self.core.children.to_start) {
             let child = self.core.children.table.get(id.0);
-            // Those that are not to be started any more take no time.
+            // A cancelled child takes no time, and so no share of the turn.
             let starts = child.is_some_and(|child| matches!(child.state, ChildState::Asked(_)));
             if starts && share == 0 {
                 later.push(id);
@@ -47,7 +47,7 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
         if child.state == ChildState::Told {
-            // This may be all that it was kept for.
+            // The signal may be all that the child was kept for.
             core.tell_later(id);
         }
         let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
@@ -64,15 +64,15 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// It is not ours to end, having become somebody else's (EPERM, kill(2)), or
-    /// was ended in vain: nobody waits for what may never come.
+    /// Abandons a child that this process may not kill (it has become another
+    /// user's: EPERM, kill(2)) or has killed in vain: its exit may never come.
     fn give_up(&mut self, id: ChildId) {
         self.poll_child(id);
         let Some(child) = self.core.children.table.get(id.0) else { return };
         if child.state == ChildState::Running {
             self.log_of_child(format_args!("{id} is let go of: it has not ended, though it was killed"));
             let process = self.processes.get_mut(id.0.slot as usize).and_then(Option::take);
-            // It may end at the very last.
+            // The child may have exited just now.
             let status = process.and_then(|process| self.driver.reap(process, Duration::ZERO));
             self.child_exited(id, status);
         }
@@ -111,7 +111,8 @@ impl<D: Driver> Reactor<D> {
             match self.driver.spawn(command, Token::child(id)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => {
-                    // The handler is not to blame for the time that it took.
+                    // The time of the start must not count as the next
+                    // callback's.
                     self.clock = self.driver.now();
                     return outcome;
                 }
@@ -119,9 +120,9 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Has the events of its pipes reported, but for those that the handler
-    /// has ended before they began. If that cannot be, it is as if it had not
-    /// been started: what it writes would be lost without a word.
+    /// Registers the child's pipes, except those that the handler has ended
+    /// before they opened. If registering fails, the child is killed and counts
+    /// as not started: its output would be lost silently.
     fn take_in_pipes(&mut self, id: ChildId, spawned: Spawned<D::Child, D::Stream>) -> io::Result<bool> {
         let Spawned { mut child, pid, pipes, has_events } = spawned;
         let conns = self.core.children.table.get(id.0).map_or([None; 3], |child| child.pipes);
@@ -157,7 +158,8 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn child_started(&mut self, id: ChildId, has_events: bool) {
-        // Its time begins now, however long the turn has lasted.
+        // The child's time-out counts from now, however long the turn has
+        // lasted.
         self.clock = self.driver.now();
         let core = &mut self.core;
         core.stats.children_started += 1;
@@ -172,16 +174,16 @@ impl<D: Driver> Reactor<D> {
         let (tag, conns) = (child.tag, child.pipes);
         core.watch_child(id);
         for (pipe, conn) in Pipe::ALL.into_iter().zip(conns) {
-            // The `open` of one before may have ended it.
+            // The `open` of an earlier pipe may have ended this one.
             if let Some(conn) = conn.filter(|conn| self.is_connecting(*conn)) {
                 self.open_one_way(conn, &Origin::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
             }
         }
     }
 
-    /// Opens the session of a connection that is no socket. It may have input
-    /// of which no event tells, for a file is always ready; and there may be
-    /// more behind a short read, until one says `WouldBlock`.
+    /// Opens the session of a pipe, a terminal or a file. It may have input
+    /// that no event reports, for a file is always ready; and more input may
+    /// follow a short read, until a read returns `WouldBlock`.
     pub(super) fn open_one_way(&mut self, id: ConnId, origin: &Origin) {
         if let Some(conn) = self.core.conns.get_mut(id.0) {
             conn.phase = Phase::Live;
@@ -197,7 +199,8 @@ impl<D: Driver> Reactor<D> {
         self.core.check_empty_queue(id);
     }
 
-    /// Phase 4, before the timers: what became of those that may have exited.
+    /// Runs phase 4 for children, before the timers: polls those that may have
+    /// exited.
     #[inline]
     pub(super) fn poll_children(&mut self) {
         if !self.core.children.to_poll.is_empty() {
@@ -229,7 +232,7 @@ impl<D: Driver> Reactor<D> {
                 self.core.listed = true;
             }
             Err(error) => {
-                // The event is used up.
+                // The event is spent, and no other one follows.
                 let what = format!("{id} cannot be looked at: {error}");
                 child.poll_at = self.core.moment.plus(POLL_EVERY);
                 self.core.watch_child(id);
@@ -238,7 +241,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Something is wrong with a child, which clients may have many of.
+    /// Logs a fault of a child, at a limited rate, for clients may cause many.
     #[cold]
     fn log_of_child(&mut self, what: std::fmt::Arguments<'_>) {
         let core = &mut self.core;
@@ -259,7 +262,8 @@ impl<D: Driver> Reactor<D> {
         let (stdin, outputs) = (child.pipe(Pipe::Stdin), child.outputs());
         core.watch_child(id);
         core.tell_later(id);
-        // Nobody is left to read it, or somebody who does not say so.
+        // The reader of stdin is gone; a grandchild may still hold it, unknown
+        // to the loop.
         if let Some(stdin) = stdin
             && let Some(conn) = core.conns.get(stdin.0)
         {
@@ -272,8 +276,8 @@ impl<D: Driver> Reactor<D> {
         outputs.for_each(|pipe| self.note_backlog(pipe));
     }
 
-    /// Notes how much the child has left in a pipe: whoever else writes to it
-    /// comes behind that.
+    /// Notes how many bytes the child has left in a pipe: bytes of any other
+    /// writer follow those.
     fn note_backlog(&mut self, pipe: ConnId) {
         if !self.is_live(pipe) {
             return;
@@ -292,7 +296,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Phase 4: something is due of a child.
+    /// Runs what is due for a child: its time-out, its SIGKILL, its poll, the
+    /// end of its pipes, or its abandonment.
     pub(super) fn child_is_due(&mut self, id: ChildId) {
         let now = self.core.observed_until;
         let Some(child) = self.core.children.table.get_mut(id.0) else { return };
@@ -301,12 +306,13 @@ impl<D: Driver> Reactor<D> {
             child.poll_at = self.core.moment.plus(POLL_EVERY);
             self.poll_child(id);
         } else if child.timeout_at.min(child.kill_at).min(child.give_up_at) <= now {
-            // It may have exited in time, of which the event is still to come.
+            // The child may have exited in time, with its event not reported
+            // yet.
             self.poll_child(id);
         }
         let core = &mut self.core;
         if core.children.to_poll.contains(&id) {
-            // A signal came before; the next turn looks first.
+            // A signal interrupted the poll; the next turn polls first.
             let timer = core.children.table.get(id.0).and_then(|child| child.timer);
             let next = core.moment.plus(Duration::from_nanos(1));
             if let Some(timer) = timer {
@@ -336,9 +342,9 @@ impl<D: Driver> Reactor<D> {
         self.core.watch_child(id);
     }
 
-    /// The child has exited, and its pipes had time to end since. Somebody may
-    /// hold them for ever; but what the child itself had written is handed
-    /// over, and a pipe is not ended while the handler has no room for that.
+    /// Ends the pipes of a child that has exited, when their grace is over:
+    /// another process may hold them for ever. The loop delivers what the child
+    /// itself had written first, and ends no pipe that its handler has paused.
     fn end_pipes(&mut self, id: ChildId) {
         let core = &self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
@@ -352,7 +358,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Phase 7: tells of those that have exited and whose output has ended.
+    /// Runs phase 7 for children: reports those that have exited and whose
+    /// output has ended.
     pub(super) fn tell_exits(&mut self) {
         for id in std::mem::take(&mut self.core.children.to_tell) {
             self.tell_exit(id);
@@ -398,14 +405,14 @@ impl<D: Driver> Reactor<D> {
 
     fn reap_child(&mut self, id: ChildId) {
         if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
-            // It has exited.
+            // The child has exited: its status is there at once.
             self.driver.reap(process, Duration::ZERO);
         }
         self.core.free_child(id);
     }
 
-    /// Frees the connections that were to be pipes of a child which is not
-    /// started; nobody knows of them but by their ids.
+    /// Ends the connections reserved as pipes of a child that was not started.
+    /// They have no session.
     fn free_pipes(&mut self, id: ChildId) {
         let core = &mut self.core;
         let Some(child) = core.children.table.get(id.0) else { return };
@@ -414,7 +421,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// At the end of a shutdown: ends all of them at once.
+    /// Kills every child, at the end of a shutdown.
     pub(super) fn kill_children(&mut self) {
         for key in self.core.children.table.keys() {
             let core = &mut self.core;
@@ -422,7 +429,7 @@ impl<D: Driver> Reactor<D> {
             core.tell_later(ChildId(key));
         }
         self.serve_children();
-        // They have their time from now on, however long the turn has lasted.
+        // `reap_within` counts from now, however long the turn has lasted.
         let give_up_at = self.driver.now().plus(self.core.config.reap_within);
         for key in self.core.children.table.keys() {
             let core = &mut self.core;
@@ -436,8 +443,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// When the reactor is dropped: waits for those that it has ended, for a
-    /// while, and tells of them.
+    /// Waits up to `reap_within` for the killed children, and reports them,
+    /// when the reactor is dropped.
     pub(super) fn end_children(&mut self) {
         let until = self.driver.now().plus(self.core.config.reap_within);
         for key in self.core.children.table.keys() {
@@ -455,7 +462,8 @@ impl<D: Driver> Reactor<D> {
         debug_assert_eq!(self.core.current, NO_CONNECTION, "no callback runs");
     }
 
-    /// When a panic drops the reactor: ends and reaps them, and tells nobody.
+    /// Kills and reaps every child without a callback, when a panic drops the
+    /// reactor.
     pub(super) fn end_processes(&mut self) {
         let until = self.driver.now().plus(self.core.config.reap_within);
         for mut process in std::mem::take(&mut self.processes).into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! Outbound connections: begun where everything wished for is carried out,
-//! and established in phase 2, beside those that are accepted.
+//! Outbound connections: begins them before phase 6, establishes them in phase
+//! 2, and reports those that fail.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::origin::Origin;
 
 impl<D: Driver> Reactor<D> {
     /// Connects to a listener elsewhere, as [`Io::connect`](crate::Io::connect)
-    /// does from a callback. It is begun in the next turn.
+    /// does from a callback. The next turn begins the connection.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl<D: Driver> Reactor<D> {
         self.core.connect(index, to.clone(), tag)
     }
 
-    /// Begins what callbacks have asked for.
+    /// Begins the connections that callbacks have asked for.
     #[cold]
     pub(super) fn begin_connecting(&mut self) {
         for (id, to) in std::mem::take(&mut self.core.to_connect) {
@@ -46,7 +46,7 @@ impl<D: Driver> Reactor<D> {
                 self.core.fail(id, CloseReason::Io(error));
                 continue;
             }
-            // A signal is no answer: nothing has begun.
+            // After EINTR nothing has begun: the call is repeated.
             let stream = loop {
                 match self.driver.connect(&to) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -56,7 +56,7 @@ impl<D: Driver> Reactor<D> {
             match stream.and_then(|stream| self.register(id, stream)) {
                 Ok(()) => self.core.watch_deadlines(id),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // It has as long as any other.
+                    // A queued connection has the same deadline as any other.
                     self.core.watch_deadlines(id);
                     self.connect_queue.waiting.push((id, to));
                 }
@@ -66,7 +66,8 @@ impl<D: Driver> Reactor<D> {
         self.wait_for_room();
     }
 
-    /// Sets the timer for those who have to wait, twice as long as the last.
+    /// Sets the timer to try queued connections again, after twice the last
+    /// wait.
     fn wait_for_room(&mut self) {
         if self.connect_queue.waiting.is_empty() {
             self.connect_queue.wait = Duration::ZERO;
@@ -77,7 +78,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Has those tried again, in this turn, who have to wait.
+    /// Puts the queued connections back on the list, to be tried in this turn.
     #[cold]
     pub(super) fn connect_again(&mut self) {
         let core = &mut self.core;
@@ -88,7 +89,8 @@ impl<D: Driver> Reactor<D> {
         core.listed = true;
     }
 
-    /// Phase 2, for those whose events say that something became of them.
+    /// Runs phase 2 for outbound connections: establishes or fails each that an
+    /// event has named.
     #[cold]
     pub(super) fn establish(&mut self) {
         for id in std::mem::take(&mut self.core.to_establish) {
@@ -103,8 +105,8 @@ impl<D: Driver> Reactor<D> {
                     let Some(conn) = core.conns.get_mut(id.0) else { continue };
                     conn.phase = Phase::Live;
                     conn.unset(Flags::CONNECT_PENDING);
-                    // The one event may have said more than that: there is
-                    // something to read, and the end right behind it.
+                    // The one event may also have meant input, and the end
+                    // right behind it.
                     conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
                     conn.last_activity = core.moment;
                     conn.frame_since = core.moment;
@@ -112,19 +114,19 @@ impl<D: Driver> Reactor<D> {
                     let tag = conn.extras().tag;
                     core.stats.connected += 1;
                     self.open(id, &Origin::Connected { tag, peer });
-                    // What was sent before, or finished, can leave now.
+                    // Output and a FIN queued before can leave now.
                     self.core.flush_later(id);
                     self.core.read_later(id);
                     self.core.check_empty_queue(id);
                 }
-                // Asked again at its next event.
+                // The next turn asks again.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.core.establish_later(id),
                 Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }
     }
 
-    /// Tells a handler that its connection did not come about.
+    /// Calls `connect_failed` for a connection that was not established.
     pub(super) fn tell_connect_failed(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
@@ -136,7 +138,7 @@ impl<D: Driver> Reactor<D> {
             _ => io::ErrorKind::ConnectionAborted.into(),
         };
         core.stats.connect_failures += 1;
-        // Whatever it fails with, there is no connection to end.
+        // An error has no connection to end.
         let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {
             handler.connect_failed(io, tag, &error);
             Ok(())

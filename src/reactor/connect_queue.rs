@@ -1,31 +1,32 @@
-//! Connections that could not be begun yet, for want of room where they go.
+//! `ConnectQueue`: outbound connections to Unix sockets whose backlog is full,
+//! to be tried again by a timer.
 //!
-//! A Unix socket whose backlog is full says EAGAIN, and no event tells when
-//! there is room (connect(2)): all that is left is to try again.
+//! connect(2) on a Unix socket whose backlog is full returns EAGAIN, and no
+//! event reports that it has room: the reactor has to try again.
 
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Key};
 
-/// How soon it is tried again at first.
+/// The wait before the first repeated attempt.
 const SOON: Duration = Duration::from_millis(1);
 
-/// The most that is waited between two attempts.
+/// The longest wait between two attempts.
 const SELDOM: Duration = Duration::from_millis(100);
 
-/// Who waits for room.
+/// The connections that wait for room in a backlog.
 #[derive(Debug, Default)]
 pub(super) struct ConnectQueue {
     pub(super) waiting: Vec<(ConnId, Endpoint)>,
-    /// The timer to try again, while somebody waits.
+    /// The timer to try again; set while a connection waits.
     pub(super) timer: Option<Key>,
-    /// How long the last one took; zero if nobody waited.
+    /// The wait before the last attempt; zero if no connection waited.
     pub(super) wait: Duration,
 }
 
 impl ConnectQueue {
-    /// How long the next attempt is waited for.
+    /// Doubles the wait, within `SOON` and `SELDOM`, and returns it.
     pub(super) fn wait_longer(&mut self) -> Duration {
         self.wait = (self.wait * 2).clamp(SOON, SELDOM);
         self.wait

@@ -1,4 +1,5 @@
-//! The datagram sockets of a reactor, and where their datagrams land.
+//! `DatagramSockets`: the driver's datagram sockets by id, and the buffer that
+//! they receive into.
 
 use crate::driver::{BindOptions, Driver, Token};
 use crate::endpoint::Endpoint;
@@ -8,23 +9,24 @@ use crate::origin::Peer;
 use crate::service::ServeDatagrams;
 use crate::socket::{Socket, Sockets};
 
-/// A socket's outer side; its state is in the core.
+/// The driver's side of a socket; the core holds its queue and flags.
 pub(super) struct Port<T> {
     pub(super) socket: T,
     pub(super) local: Endpoint,
-    /// What comes from a socket of our own is handed over.
+    /// True if datagrams from the reactor's own sockets are delivered.
     pub(super) from_own: bool,
-    /// The way to its handler.
+    /// The erased `DatagramHandler` calls of its service.
     pub(super) via: &'static dyn ServeDatagrams,
 }
 
-/// All of them.
+/// All datagram sockets of a reactor.
 pub(super) struct DatagramSockets<T> {
-    /// By the slot of the socket's id.
+    /// The ports, by the slot of the socket's id.
     datagram_sockets: Vec<Option<Port<T>>>,
-    /// Where datagrams land: empty as long as there is no socket.
+    /// The buffer of one received datagram; empty until the first socket is
+    /// bound.
     read_buffer: Vec<u8>,
-    /// Who sent the one that landed.
+    /// The sender of that datagram.
     from: Peer,
 }
 
@@ -64,22 +66,22 @@ impl<T> DatagramSockets<T> {
         }
     }
 
-    /// Makes room for datagrams of this length.
+    /// Grows the buffer to datagrams of this length.
     pub(super) fn make_room(&mut self, longest: usize) {
         if self.read_buffer.len() < longest {
             self.read_buffer.resize(longest, 0);
         }
     }
 
-    /// The port of a socket that is there, where its datagrams land, and who
-    /// sent the one that did.
+    /// The port of an open socket, the buffer to receive into, and the sender
+    /// to overwrite.
     #[inline]
     pub(super) fn read_buffer(&mut self, id: SocketId) -> Option<(&mut Port<T>, &mut [u8], &mut Peer)> {
         let port = self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()?;
         Some((port, &mut self.read_buffer, &mut self.from))
     }
 
-    /// The port of a socket that is there.
+    /// The port of an open socket.
     #[inline]
     pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Port<T>> {
         self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()

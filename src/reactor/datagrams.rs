@@ -1,4 +1,5 @@
-//! Datagrams: binding sockets, and their part of phases 3, 6 and 7.
+//! Datagrams: binds sockets, receives in phase 3, sends in phase 6, and reports
+//! drained queues in phase 7.
 
 use std::io;
 
@@ -16,21 +17,21 @@ use crate::limits::Limits;
 use crate::service::{Datagrams, ErasedHandler, ServeDatagrams, Taken, via};
 use crate::socket::NO_SOCKET;
 
-/// So many failures to receive in a row are no pending errors of something
-/// sent earlier, of which a socket holds one: it is the socket that fails.
+/// The number of consecutive failures from which the socket itself counts as
+/// failing: a socket holds one pending error of an earlier send, not many.
 const FAILURES: usize = 16;
 
-/// What receiving once came to.
+/// The outcome of one receive.
 enum Received {
     Datagram,
     Failure,
-    /// Nothing more, for now.
+    /// The socket is empty, or the receive was interrupted.
     Nothing,
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Adds a service of datagrams alone. A handler that serves streams as
-    /// well is given to [`add`](Self::add).
+    /// Adds a service of datagrams alone. Use [`add`](Self::add) for a handler
+    /// that serves streams as well.
     ///
     /// # Errors
     ///
@@ -48,19 +49,19 @@ impl<D: Driver> Reactor<D> {
         self.bind_with(service, at, &BindOptions::default())
     }
 
-    /// Binds a datagram socket (UDP or Unix) for a service: its datagrams are
-    /// handed over from the next turn on. A service may have any number of
-    /// sockets, and listeners beside them if its handler is a
+    /// Binds a datagram socket (UDP or Unix) for a service: the reactor
+    /// delivers its datagrams from the next turn on. A service may have any
+    /// number of sockets, and listeners beside them if its handler is a
     /// [`StreamHandler`](crate::StreamHandler) too.
     ///
-    /// What is at the path of a Unix socket is dealt with as for
+    /// A file at the path of a Unix socket is treated as by
     /// [`listen_with`](Self::listen_with).
     ///
     /// # Errors
     ///
     /// [`Error::Bind`](crate::Error::Bind) with the system's reason: the
-    /// address is in use, not permitted, not there, or a stream endpoint.
-    /// [`Error::Full`](crate::Error::Full) at
+    /// address is in use, not permitted, not of this machine, or a stream
+    /// endpoint. [`Error::Full`](crate::Error::Full) at
     /// [`Config::max_sockets`](crate::Config::max_sockets).
     /// [`Error::ForeignService`](crate::Error::ForeignService).
     pub fn bind_with<S: DatagramHandler>(
@@ -80,10 +81,9 @@ impl<D: Driver> Reactor<D> {
         Ok(id)
     }
 
-    /// Closes a datagram socket. All that waits to be sent is offered to the
-    /// system once more, in order, until it has no room; what it does not take
-    /// is dropped and counted, and no handler is told. `false` if it was
-    /// closed already.
+    /// Closes a datagram socket. Offers its queue to the system once more, in
+    /// order, until the system has no room; drops and counts the rest, without
+    /// a callback. `false` if the socket was closed already.
     pub fn close_socket(&mut self, socket: SocketId) -> bool {
         self.offer_once_more(socket);
         let core = &mut self.core;
@@ -99,7 +99,7 @@ impl<D: Driver> Reactor<D> {
         true
     }
 
-    /// Something waits to be sent on a socket.
+    /// True while datagrams wait to be sent on a socket.
     pub(super) fn is_sending(&self, socket: SocketId) -> bool {
         self.core.datagrams.table.get(socket.0).is_some_and(|socket| socket.has_waiting())
     }
@@ -109,12 +109,12 @@ impl<D: Driver> Reactor<D> {
         self.datagram_sockets.get(socket).map(|port| &port.local)
     }
 
-    /// Phase 3, of datagrams. What comes onto the list meanwhile is for the
-    /// next turn.
+    /// Runs phase 3 for datagrams. Sockets that come onto the list meanwhile
+    /// wait for the next turn.
     pub(super) fn receive_ready(&mut self) {
         let listed = self.core.datagrams.to_receive.len();
         for place in 0..listed {
-            // For `handle_request` one request is enough.
+            // `handle_request` takes one request alone.
             if !self.listeners.takes_more() {
                 self.core.datagrams.held = true;
                 self.core.datagrams.to_receive.drain(..place);
@@ -127,15 +127,16 @@ impl<D: Driver> Reactor<D> {
         self.core.datagrams.to_receive.drain(..listed);
     }
 
-    /// Lets receiving go on that [`handle_request`](Self::handle_request) held.
+    /// Resumes the receiving that [`handle_request`](Self::handle_request) has
+    /// held.
     pub(super) fn release_sockets(&mut self) {
         let core = &mut self.core;
         core.datagrams.held = false;
         core.listed |= core.datagrams.has_listed();
     }
 
-    /// Receives from one socket until nothing more is there, or its share of
-    /// the turn is spent.
+    /// Receives from one socket until it is empty, or its share of the turn is
+    /// spent.
     fn receive_share(&mut self, id: SocketId) {
         let core = &mut self.core;
         let Some(socket) = core.datagrams.get_mut(id).filter(|socket| socket.readable) else { return };
@@ -166,7 +167,7 @@ impl<D: Driver> Reactor<D> {
         self.core.receive_later(id);
     }
 
-    /// Receives one datagram and hands it over.
+    /// Receives one datagram and delivers it.
     fn receive_once(&mut self, id: SocketId) -> Received {
         let Self { driver, datagram_sockets, core, callbacks, .. } = self;
         let Some(socket) = core.datagrams.get_mut(id) else { return Received::Nothing };
@@ -218,7 +219,7 @@ impl<D: Driver> Reactor<D> {
         Received::Datagram
     }
 
-    /// A receive that gave nothing.
+    /// Handles a receive that failed.
     #[cold]
     fn not_received(&mut self, id: SocketId, error: &io::Error) -> Received {
         match error.kind() {
@@ -240,7 +241,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Phase 6, of datagrams.
+    /// Runs phase 6 for datagrams.
     pub(super) fn send_queued(&mut self) {
         let listed = self.core.datagrams.to_send.len();
         for place in 0..listed {
@@ -251,8 +252,8 @@ impl<D: Driver> Reactor<D> {
         self.core.datagrams.to_send.drain(..listed);
     }
 
-    /// Sends what waits on one socket, as much as the system takes and its
-    /// share of the turn allows.
+    /// Sends the queue of one socket, as far as the system takes it and the
+    /// socket's share of the turn allows.
     pub(super) fn send_waiting(&mut self, id: SocketId) {
         loop {
             let Self { driver, datagram_sockets, core, .. } = self;
@@ -261,7 +262,7 @@ impl<D: Driver> Reactor<D> {
                 return;
             }
             if !socket.writable {
-                // An edge, or the end of patience, brings us back.
+                // A writable edge, or the write-stall timer, leads back here.
                 return core.watch_stall(id);
             }
             let share = core.services[socket.service as usize].limits.datagrams_per_turn;
@@ -283,8 +284,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Offers all that waits on a socket which closes: what the system said of
-    /// it before may be over, and no share of a turn counts any more.
+    /// Offers the whole queue of a socket that closes: an earlier `WouldBlock`
+    /// may be outdated, and the share of a turn no longer counts.
     fn offer_once_more(&mut self, id: SocketId) {
         let Self { driver, datagram_sockets, core, .. } = self;
         let Some(port) = datagram_sockets.get_mut(id) else { return };
@@ -307,7 +308,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The first that waits has left, or is lost.
+    /// Removes the first datagram of the queue, sent or lost.
     fn drop_first(&mut self, id: SocketId, error: Option<&io::Error>) {
         let core = &mut self.core;
         let Some(outgoing) = core.datagrams.take_first(id) else { return };
@@ -319,8 +320,8 @@ impl<D: Driver> Reactor<D> {
         self.core.datagrams.reuse(outgoing);
     }
 
-    /// The system has taken nothing for too long: unless it takes some when
-    /// asked once more, what waits is lost.
+    /// Drops the queue after a write stall, unless the system takes a datagram
+    /// of it when asked once more.
     pub(super) fn give_up_sending(&mut self, id: SocketId) {
         let Some(socket) = self.core.datagrams.get_mut(id) else { return };
         socket.stalled = None;
@@ -330,7 +331,7 @@ impl<D: Driver> Reactor<D> {
         if socket.writable || !socket.has_waiting() {
             return;
         }
-        // It is asked again for what comes next, whether or not it has told.
+        // The next datagram is offered again, even without a writable edge.
         socket.writable = true;
         for _ in 0..socket.waiting() {
             self.drop_first(id, Some(&io::ErrorKind::TimedOut.into()));
@@ -341,7 +342,7 @@ impl<D: Driver> Reactor<D> {
         self.with_socket(id, "error", |via, serve, io| via.error(serve, io, id, error));
     }
 
-    /// Phase 7, of datagrams.
+    /// Runs phase 7 for datagrams.
     pub(super) fn tell_drained_sockets(&mut self) {
         let listed = self.core.datagrams.to_drain.len();
         for place in 0..listed {
@@ -352,7 +353,8 @@ impl<D: Driver> Reactor<D> {
         self.core.datagrams.to_drain.drain(..listed);
     }
 
-    /// Runs a callback of a socket; what it sends is on the list.
+    /// Runs a callback of a socket; what the callback sends is put on the list
+    /// to send.
     fn with_socket(
         &mut self,
         id: SocketId,
@@ -367,7 +369,8 @@ impl<D: Driver> Reactor<D> {
 
     // Shutdown
 
-    /// What has arrived is to be answered; its event may still be on its way.
+    /// Marks every socket readable at a shutdown, so that what has arrived is
+    /// answered: its event may not be reported yet.
     pub(super) fn drain_sockets(&mut self) {
         let core = &mut self.core;
         for key in core.datagrams.table.keys() {
@@ -378,8 +381,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes the sockets on which nothing more has been found and nothing
-    /// waits; all of them, if `at_once`.
+    /// Closes the sockets that are empty and have nothing to send; all sockets,
+    /// if `at_once`.
     pub(super) fn close_sockets(&mut self, at_once: bool) {
         let sockets = &self.core.datagrams.table;
         let quiet: Vec<SocketId> = sockets

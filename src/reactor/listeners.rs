@@ -1,4 +1,5 @@
-//! What the reactor listens on.
+//! `Listeners`: the table of listening sockets, the list of those that are
+//! ready, and the pauses of accepting.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -10,54 +11,54 @@ use crate::id::{ConnId, Key, ListenerId, SocketId, Table};
 
 /// One listener.
 pub(super) struct Listener<L> {
-    /// `None` only while it is being opened.
+    /// `None` while the listener is being opened, and while it has failed.
     pub(super) socket: Option<L>,
     pub(super) service: u16,
-    /// `None` only while it is being opened.
+    /// `None` while the listener is being opened.
     pub(super) local: Option<Endpoint>,
     pub(super) backlog: u32,
-    /// How it was made, and can be again; `None` of one that was adopted.
+    /// The options to make it again with; `None` for an adopted listener.
     pub(super) options: Option<Box<ListenOptions>>,
-    /// It is closed, and is to be made again.
+    /// Set while the socket is closed and is to be made again.
     pub(super) failed: Option<Failed>,
-    /// There may be connections to accept: no accept has said otherwise since.
+    /// True until an accept finds the backlog empty.
     pub(super) ready: bool,
 }
 
-/// When a listener that has failed is made again.
+/// The schedule by which a failed listener is made again.
 pub(super) struct Failed {
     pub(super) since: Moment,
     pub(super) next: Moment,
-    /// How long the next attempt was waited for.
+    /// The wait before the next attempt.
     pub(super) wait: Duration,
 }
 
-/// Whom [`Reactor::handle_request`](crate::Reactor::handle_request) waits for.
+/// The progress of [`Reactor::handle_request`](crate::Reactor::handle_request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Single {
-    /// The one connection has not come yet.
+    /// No connection or datagram has come yet.
     Awaited,
-    /// It came and was turned away.
+    /// The one connection or datagram was refused.
     Refused,
-    /// It is being served; nobody else is accepted.
+    /// The one connection is being served; no other is accepted.
     Served(ConnId),
-    /// A datagram came instead, and was handed over; what its handler sent on
-    /// that socket may still wait.
+    /// The one datagram was delivered on this socket; what its handler sent
+    /// there may still wait.
     Answered(SocketId),
 }
 
 /// All listeners of a reactor.
 pub(super) struct Listeners<L> {
     pub(super) table: Table<Listener<L>>,
-    /// Those that are ready.
+    /// The listeners that are ready.
     pub(super) ready: Vec<ListenerId>,
-    /// While the system has no descriptors or memory for more connections:
-    /// the timer to try again.
+    /// The timer that ends a pause; set while the system has no descriptors or
+    /// memory for more connections.
     pub(super) paused: Option<Key>,
-    /// While some have failed: the timer to make them again.
+    /// The timer to make failed listeners again.
     pub(super) again: Option<Key>,
-    /// That it pauses was logged, and no listener has been found empty since:
-    /// once is enough for all the attempts in between.
+    /// True once a pause was logged, until a listener is found empty: one line
+    /// covers all attempts in between.
     pub(super) pause_logged: bool,
     pub(super) single: Option<Single>,
 }
@@ -74,8 +75,8 @@ impl<L> Listeners<L> {
         }
     }
 
-    /// Takes a listener in that `make` gives for its token, with where it
-    /// listens; `at` names it in an error.
+    /// Inserts the listener that `make` returns for its token, with its local
+    /// endpoint; `at` names it in an error.
     pub(super) fn open(
         &mut self,
         limit: usize,
@@ -131,7 +132,7 @@ impl<L> Listeners<L> {
         self.table.is_empty()
     }
 
-    /// An event of a listener.
+    /// Notes an event of a listener.
     pub(super) fn note(&mut self, id: ListenerId) {
         if let Some(listener) = self.table.get_mut(id.0)
             && !listener.ready
@@ -142,12 +143,12 @@ impl<L> Listeners<L> {
         }
     }
 
-    /// When the first of those that have failed is made again.
+    /// The moment of the first attempt to make a failed listener again.
     pub(super) fn next_attempt(&self) -> Option<Moment> {
         self.table.iter().filter_map(|(_, listener)| Some(listener.failed.as_ref()?.next)).min()
     }
 
-    /// True when accepting would do something now.
+    /// True when phase 2 has a listener to accept from.
     pub(super) fn can_accept(&self) -> bool {
         !self.ready.is_empty() && self.paused.is_none() && self.takes_more()
     }

@@ -1,4 +1,5 @@
-//! Phase 7: telling what drained and what closed, and freeing ids.
+//! Phase 7: reports queues that drained and connections that closed, and frees
+//! their ids.
 
 use super::Reactor;
 use crate::close::CloseReason;
@@ -8,7 +9,7 @@ use crate::driver::{Closing, Driver};
 use crate::id::ConnId;
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 7. Ids are freed here and nowhere else: until now, an event or a
+    /// Runs phase 7. Ids are freed here alone: until now an event or a work
     /// list of this turn could still name them.
     #[inline]
     pub(super) fn reap(&mut self) {
@@ -27,9 +28,10 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn reap_listed(&mut self) {
-        // What ends while others are told of their end is for the next turn: a
-        // handler that begins anew what it ends would keep this one from its
-        // end. When everything is dropped, nothing can be begun any more.
+        // A connection that ends during this loop is for the next turn: a
+        // handler that reopens in `close` what it ends would otherwise keep
+        // this turn from its end. Once `is_over` is set no handler can begin
+        // anything, so the loop may run to the end of the list.
         let mut listed = self.core.to_reap.len();
         let mut place = 0;
         while place < listed {
@@ -69,7 +71,7 @@ impl<D: Driver> Reactor<D> {
             let why = conn.why.take().map_or(CloseReason::Finished, |why| *why);
             self.count(&why);
             log::debug!("connection {id} closed: {why}");
-            // Whatever `close` fails with, the connection ends all the same.
+            // The connection ends even if `close` panics.
             let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {
                 handler.close(io, session, &why);
                 Ok(())
@@ -102,7 +104,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The connection is there and takes part.
+    /// True when the connection exists and gets callbacks.
     pub(super) fn is_live(&self, id: ConnId) -> bool {
         debug_assert_ne!(id, NO_CONNECTION, "only connections are asked about");
         self.core.conns.get(id.0).is_some_and(|conn| conn.is_live())

@@ -1,4 +1,4 @@
-//! Listeners that have failed: closed, told of, and made again.
+//! Failed listeners: closes and reports them, and makes them again in phase 4.
 
 use std::io;
 use std::time::Duration;
@@ -11,18 +11,19 @@ use crate::error::Error;
 use crate::id::ListenerId;
 use crate::limits::SHUTDOWN_DEADLINE;
 
-/// The most that is waited between two attempts.
+/// The longest wait between two attempts.
 const SELDOM: Duration = Duration::from_secs(5);
 
 impl<D: Driver> Reactor<D> {
-    /// A listener whose accept says that it will never work again.
+    /// Closes a listener whose accept has failed for good, and schedules the
+    /// first attempt to make it again.
     #[cold]
     pub(super) fn lose_listener(&mut self, id: ListenerId, error: io::Error) {
         let core = &self.core;
         let (now, wait) = (core.moment, core.config.accept_retry);
         let is_wished = core.config.listen_again.is_some() && self.state == RunState::Running;
         let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
-        // What it has left in the file system goes with it.
+        // Closing removes its file in the file system too.
         if let Some(socket) = listener.socket.take() {
             self.driver.close_listener(socket);
         }
@@ -39,7 +40,7 @@ impl<D: Driver> Reactor<D> {
         self.with_service(service, "listener_failed", |handler, io| handler.listener_failed(io, id, &error));
     }
 
-    /// Tries to make those again for which it is time.
+    /// Tries to make each failed listener again whose attempt is due.
     #[cold]
     pub(super) fn listen_again(&mut self) {
         let now = self.core.moment;
@@ -87,8 +88,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes a listener for good; with the last one `serve_forever` has
-    /// nothing left to serve, unless its owner wants to see to that.
+    /// Closes a listener for good. After the last one `serve_forever` shuts
+    /// down, unless `listen_again` is `None`, which leaves that to the owner.
     fn give_up_listening(&mut self, id: ListenerId, error: io::Error) {
         let Some(listener) = self.listeners.table.remove(id.0) else { return };
         let endpoint = listener.local.map(|at| at.to_string()).unwrap_or_default();
@@ -103,7 +104,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Sets the timer to the next attempt, if there is to be one.
+    /// Sets the timer to the next attempt, if any listener has failed.
     pub(super) fn watch_failed(&mut self) {
         let timers = &mut self.core.timers;
         if let Some(timer) = self.listeners.again.take() {

@@ -1,4 +1,4 @@
-//! Services: how they are added and reached, and where they listen.
+//! Services: adds them, listens for them, and gives access to their handlers.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::id::{Bound, ListenerId};
 use crate::limits::Limits;
 use crate::service::{ErasedHandler, Streams};
 
-/// A service that was added to a reactor: what [`Reactor::listen`],
-/// [`Reactor::handle`] and [`Reactor::get_mut`] are told.
+/// The key of a service that was added to a reactor, for [`Reactor::listen`],
+/// [`Reactor::handle`] and [`Reactor::get_mut`]. It is valid in that reactor
+/// alone.
 pub struct Service<S> {
     index: u16,
     home: Arc<Inbox>,
@@ -41,8 +42,8 @@ impl<D: Driver> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Limits`] if the limits contradict each other,
-    /// [`Error::Full`] with 65,535 services.
+    /// [`Error::Limits`] if the limits contradict each other, [`Error::Full`]
+    /// if the reactor has 65,535 services.
     pub fn add<S: StreamHandler>(&mut self, handler: S, limits: Limits) -> Result<Service<S>> {
         self.add_service(Box::new(Streams::new(handler)), limits)
     }
@@ -69,21 +70,22 @@ impl<D: Driver> Reactor<D> {
     /// Listens on an endpoint for a service. A service may listen on any
     /// number of endpoints, and a reactor have any number of services.
     ///
-    /// At the path of a Unix socket, a stale socket (nobody listens there any
-    /// more) is replaced; a live one, and anything that is no socket, is
-    /// refused. The file is removed when the listener closes, if it is still
-    /// the one that was made.
+    /// The driver replaces a stale Unix socket (a file that no process listens
+    /// on) at the path, and refuses a live one and any other kind of file.
+    /// Closing the listener removes the file, if it is still the one that was
+    /// made.
     ///
-    /// A listener that fails is made again at the same endpoint, with the same
-    /// options and under the same id: see
+    /// The reactor makes a failed listener again at the same endpoint, with the
+    /// same options and under the same id: see
     /// [`Config::listen_again`](crate::Config::listen_again).
     ///
     /// # Errors
     ///
     /// [`Error::Listen`] with the system's reason: the address is in use, not
-    /// permitted, not there, or a datagram endpoint (which is for
+    /// permitted, not of this machine, or a datagram endpoint (which is for
     /// [`bind`](Self::bind)). [`Error::Full`] at
-    /// [`Config::max_listeners`](crate::Config::max_listeners). [`Error::ForeignService`].
+    /// [`Config::max_listeners`](crate::Config::max_listeners).
+    /// [`Error::ForeignService`].
     pub fn listen_with<S: StreamHandler>(
         &mut self,
         service: &Service<S>,
@@ -99,16 +101,16 @@ impl<D: Driver> Reactor<D> {
         self.listeners.open(limit, index, Some(options), at, make)
     }
 
-    /// Whether a listener listens: `false` if it is closed, and while one that
-    /// has failed is to be made again
+    /// Whether a listener has a listening socket: `false` if the listener is
+    /// closed, and while it has failed and waits to be made again
     /// ([`Config::listen_again`](crate::Config::listen_again)).
     #[must_use]
     pub fn is_listening(&self, listener: ListenerId) -> bool {
         self.listeners.table.get(listener.0).is_some_and(|listener| listener.socket.is_some())
     }
 
-    /// Where a listener listens or a datagram socket is bound, with the real
-    /// port; `None` if it is closed.
+    /// The endpoint of a listener or a datagram socket, with its actual port;
+    /// `None` if it is closed.
     #[must_use]
     pub fn local(&self, of: impl Into<Bound>) -> Option<&Endpoint> {
         match of.into() {
@@ -117,13 +119,13 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes a listener; connections that it accepted stay. `false` if it
-    /// was closed already.
+    /// Closes a listener; the connections that it accepted live on. `false` if
+    /// the listener was closed already.
     pub fn close_listener(&mut self, listener: ListenerId) -> bool {
         self.listeners.close(&mut self.driver, listener)
     }
 
-    /// A handle to a service, for any thread.
+    /// Makes a handle to a service, for any thread.
     ///
     /// # Panics
     ///
@@ -134,7 +136,7 @@ impl<D: Driver> Reactor<D> {
         Handle::new(Arc::clone(&self.inbox), index)
     }
 
-    /// The handler of a service, between turns, to look at.
+    /// The handler of a service, to read between turns.
     ///
     /// # Panics
     ///
@@ -145,7 +147,7 @@ impl<D: Driver> Reactor<D> {
         self.callbacks.handler_ref(index).downcast_ref().expect("its index was given out with its type")
     }
 
-    /// The handler of a service, between turns.
+    /// The handler of a service, to change between turns.
     ///
     /// # Panics
     ///
@@ -155,7 +157,7 @@ impl<D: Driver> Reactor<D> {
         self.callbacks.handler(index).downcast_mut().expect("its index was given out with its type")
     }
 
-    /// Whether a service can have any; if not, what would be right.
+    /// Checks that a service can have connections; the error names the remedy.
     pub(super) fn takes_connections(&self, service: u16) -> io::Result<()> {
         if self.callbacks.takes_connections(service) {
             return Ok(());

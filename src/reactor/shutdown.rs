@@ -1,4 +1,5 @@
-//! RunState the loop, with or without finishing what is under way.
+//! Shutdown: closes listeners, finishes what is under way until the deadline,
+//! and drops the rest, one step a turn.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,15 +12,17 @@ use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
 
 impl<D: Driver> Reactor<D> {
-    /// Asks for a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
-    /// does from elsewhere.
+    /// Requests a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
+    /// does from another thread. `deadline` counts from now; of several
+    /// requests the soonest deadline counts. Returns at once: later turns carry
+    /// the shutdown out.
     pub fn shutdown(&mut self, deadline: Duration) {
         let at = self.driver.now().plus(deadline);
         self.core.request(RunState::ShuttingDown(at));
     }
 
-    /// At the end of a turn: carries a wish to end on by one step. True when
-    /// the end is there.
+    /// Takes one step of a requested shutdown, at the end of a turn. True when
+    /// the shutdown is complete.
     pub(super) fn step_shutdown(&mut self) -> bool {
         let wish = std::mem::replace(&mut self.core.requested, RunState::Running);
         let was_running = self.state == RunState::Running;
@@ -31,8 +34,8 @@ impl<D: Driver> Reactor<D> {
             RunState::ShuttingDown(deadline) => {
                 self.close_sockets(false);
                 if self.core.observed_until >= deadline || self.only_background() {
-                    // What it takes until then (a child that is killed may
-                    // take its time to die) is waited for, and not spun on.
+                    // From here the loop waits for what is left (a killed child
+                    // may take its time to die), without spinning.
                     self.state = RunState::Stopping;
                     self.drop_everything(true);
                 } else {
@@ -50,14 +53,15 @@ impl<D: Driver> Reactor<D> {
             self.state = RunState::Running;
             self.core.is_over = false;
             self.core.is_shutting_down = false;
-            // What was wished for while it ended has come about with it.
+            // The finished shutdown answers every request made meanwhile.
             self.core.requested = RunState::Running;
         }
         finished
     }
 
-    /// Nobody new comes in; what had connected already is taken in, and
-    /// everybody is read once more, so that what has arrived is answered.
+    /// Begins a shutdown: accepts the clients that have connected already,
+    /// closes the listeners, and reads every connection once more, so that what
+    /// has arrived is answered.
     fn begin_shutdown(&mut self) {
         self.shutdown_since = self.core.moment;
         self.resume_accepting();
@@ -73,7 +77,7 @@ impl<D: Driver> Reactor<D> {
                 && !conn.has(Flags::PEER_DONE)
                 && conn.phase > Phase::Connecting
             {
-                // Its event may still be on its way.
+                // Input may have arrived whose event is not reported yet.
                 conn.set(Flags::READABLE);
                 core.read_later(ConnId(key));
             }
@@ -87,14 +91,15 @@ impl<D: Driver> Reactor<D> {
             && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
 
-    /// Closes those who have nothing under way, and are in no group in which
-    /// somebody may still have something to say. Who had nothing all the while
-    /// is closed at once, for its peer may stay as long as it likes. To who had
-    /// something, more may be on its way: closing it at once would reset it,
-    /// and could destroy the reply.
+    /// Closes each connection that has nothing under way, unless it shares a
+    /// group with a connection that does and may still broadcast. A connection
+    /// that was quiet since the shutdown began is closed at once, for its peer
+    /// may stay connected as long as it likes. A connection that moved bytes
+    /// since then is ended in order: more input may be in flight, on which
+    /// closing at once would send a reset and could destroy the reply.
     fn close_the_quiet(&mut self) {
         let core = &mut self.core;
-        // A pipe ends with its child.
+        // The pipes of a child end with it.
         let concerned =
             |conn: &Conn| conn.is_live() && conn.child().is_none() && !conn.has(Flags::BACKGROUND);
         let speaking: BTreeSet<GroupId> = core
@@ -119,8 +124,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes everything at once, or everything but what a shutdown spares;
-    /// every session is told.
+    /// Closes everything at once, except background connections if `spares`,
+    /// and calls `close` for every session.
     pub(super) fn drop_everything(&mut self, spares: bool) {
         self.core.is_over = true;
         for id in self.listeners.ids() {
@@ -139,7 +144,7 @@ impl<D: Driver> Reactor<D> {
     }
 }
 
-/// The program's own, and whole.
+/// True for a live background connection.
 fn outlives_shutdown(conn: &Conn) -> bool {
     conn.has(Flags::BACKGROUND) && conn.is_live() && conn.child().is_none()
 }

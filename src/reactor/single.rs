@@ -1,4 +1,4 @@
-//! One request, and then back to the program.
+//! `Reactor::handle_request`: takes turns until one request is served.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use crate::driver::Driver;
 use crate::error::Result;
 use crate::moment::Moment;
 
-/// What became of [`Reactor::handle_request`].
+/// The outcome of [`Reactor::handle_request`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Handled {
-    /// One connection was accepted, and served until it was closed; or one
-    /// datagram was handed over, and what its handler sent has left.
+    /// One connection was accepted and served until it was closed; or one
+    /// datagram was delivered, and what its handler sent has left.
     Served,
-    /// One connection was accepted and turned away: by `verify`, by a failing
+    /// One connection was accepted and refused: by `verify`, by a failing
     /// `open`, or at `max_connections`; or `verify` refused one datagram.
     Refused,
-    /// Nobody connected in time.
+    /// No connection and no datagram came in time.
     TimedOut,
-    /// A shutdown was asked for meanwhile, and is complete.
+    /// A shutdown was requested meanwhile, and is complete.
     Shutdown,
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Accepts one connection and serves it until it is closed, or receives
-    /// one datagram, whichever comes first; other connections are served
-    /// meanwhile, further ones are not accepted, nor datagrams received.
-    /// Returns sooner if nothing has come within `timeout`; `None` waits
-    /// for as long as it takes.
+    /// Accepts one connection and serves it until it is closed, or receives one
+    /// datagram, whichever comes first. Meanwhile the reactor serves its open
+    /// connections, but accepts no further one and receives no further
+    /// datagram. Returns earlier if nothing has come within `timeout`; `None`
+    /// waits without a bound.
     ///
     /// # Errors
     ///
@@ -62,8 +62,8 @@ impl<D: Driver> Reactor<D> {
             if turn.finished {
                 return Ok(Handled::Shutdown);
             }
-            // Only a turn that began when the time was over has seen everybody
-            // who connected in time.
+            // Only a turn that began after the time was over has seen every
+            // client that connected in time.
             let has_looked = self.interruptions == interruptions && !self.has_events();
             let is_over = left == Some(Duration::ZERO) && has_looked;
             if is_over && self.listeners.single == Some(Single::Awaited) {

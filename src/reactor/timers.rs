@@ -1,4 +1,4 @@
-//! Phases 4 and 5: timers that are due, and calls from handles.
+//! Phases 4 and 5: fires due timers and deadlines, and runs calls from handles.
 
 use super::Reactor;
 use crate::core::Purpose;
@@ -7,9 +7,10 @@ use crate::id::{ConnId, Key, TimerId};
 use crate::moment::Moment;
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 4. All that is due fires from one `now`, up to which everything
-    /// that had happened was noted in phase 1 and dealt with since; a timer that
-    /// a callback sets is later than that, and so for another turn.
+    /// Runs phase 4. Everything due fires by one moment, `observed_until`:
+    /// phase 1 noted every event up to it, and the phases since have handled
+    /// them. A timer that a callback sets now is later than that moment, and so
+    /// waits for another turn.
     #[inline]
     pub(super) fn fire_timers(&mut self) {
         if self.is_due {
@@ -20,7 +21,8 @@ impl<D: Driver> Reactor<D> {
 
     #[inline(never)]
     fn fire_due(&mut self) {
-        // Timers of connections that are read first, in the next turn.
+        // Timers of connections whose input is older than the timer: the next
+        // turn reads them first.
         let mut put_off = Vec::new();
         self.fire_until(self.core.observed_until, &mut put_off);
         for (timer, at) in put_off {
@@ -32,7 +34,7 @@ impl<D: Driver> Reactor<D> {
         loop {
             let core = &mut self.core;
             if let Some(id) = core.take_due_check(now) {
-                // Even if the connection has ended and only waits to be freed.
+                // The connection may have ended already and wait to be freed.
                 self.check_deadlines(id);
                 continue;
             }
@@ -89,10 +91,10 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Looks at a connection's deadlines. Output that has waited too long is
-    /// offered once more before: the system reports room only when a good part of
-    /// its buffer is free (tcp(7), unix(7)), and a peer that takes little at a
-    /// time may not have made as much.
+    /// Checks a connection's deadlines. Output that has waited too long is
+    /// offered once more first: the system reports room only when a good part
+    /// of its buffer is free (tcp(7), unix(7)), and a peer that takes little at
+    /// a time may not have freed as much.
     fn check_deadlines(&mut self, id: ConnId) {
         if self.core.is_stalled(id) {
             self.offer_again(id);
@@ -106,7 +108,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Phase 5. A call that a call leaves is for the next turn.
+    /// Runs phase 5. A call that a call queues waits for the next turn.
     #[inline]
     pub(super) fn run_calls(&mut self) {
         if self.inbox.is_waiting() {
