@@ -1,4 +1,5 @@
-//! Programs to run: what a handler says of one, and what it is told of it.
+//! `Command`, a program to run as a child process, and `Exit`, how the child
+//! ended.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,14 +9,15 @@ use std::time::Duration;
 
 /// A program to run as a child process, for [`Io::spawn`](crate::Io::spawn).
 ///
-/// By default it gets the environment and the working directory of this
-/// process, `/dev/null` as its standard input, and a pipe each for its
-/// standard output and standard error; no time limit.
+/// By default the child gets the environment and the working directory of this
+/// process, `/dev/null` as its standard input, a pipe each for its standard
+/// output and standard error, and no time limit.
 ///
-/// The child leads a process group of its own, so that a signal reaches what
-/// it has started too. It inherits no descriptor but 0, 1 and 2: before it is
-/// started, all others of this process are marked close-on-exec, and stay so
-/// (`CLOSE_RANGE_CLOEXEC`, close_range(2)). SIGPIPE is at its default in it.
+/// The child leads a process group of its own, so that a signal also reaches
+/// the processes that it has started. It inherits the descriptors 0, 1 and 2
+/// alone: before the start the reactor marks all others of this process
+/// close-on-exec, and leaves them so (`CLOSE_RANGE_CLOEXEC`, close_range(2)).
+/// The child starts with SIGPIPE at its default.
 ///
 /// ```
 /// use serve_forever::process::Command;
@@ -28,7 +30,7 @@ use std::time::Duration;
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
-    /// In order; `None` takes a variable away.
+    /// Changes of the environment, in order; `None` removes a variable.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) clears_environment: bool,
     pub(crate) directory: Option<PathBuf>,
@@ -40,19 +42,20 @@ pub struct Command {
     pub(crate) pipe_grace: Duration,
 }
 
-/// What one of the standard streams of a child is.
+/// The target of one of a child's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wiring {
     /// `/dev/null`.
     Null,
     /// A pipe, whose other end is a connection.
     Piped,
-    /// Of the standard error: the same pipe as the standard output.
+    /// For the standard error: the same pipe as the standard output.
     Stdout,
 }
 
 impl Command {
-    /// A program, looked for in `PATH` unless there is a slash in its name.
+    /// A command that runs a program, which is searched in `PATH` unless its
+    /// name contains a slash.
     #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
@@ -70,43 +73,43 @@ impl Command {
         }
     }
 
-    /// `/bin/sh -c LINE`. Whoever has a say in the line has the powers of this
-    /// process.
+    /// A command that runs `/bin/sh -c LINE`. A client that can influence the
+    /// line has the rights of this process.
     #[must_use]
     pub fn shell(line: impl AsRef<OsStr>) -> Self {
         Self::new("/bin/sh").arg("-c").arg(line)
     }
 
-    /// One more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets a variable of the child's environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
         self
     }
 
-    /// Takes a variable out of its environment.
+    /// Removes a variable from the child's environment.
     #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), None));
         self
     }
 
-    /// Gives it an environment without any variable but those that
-    /// [`env`](Self::env) is called with after this.
+    /// Clears the child's environment, and every change made to it before: only
+    /// variables that [`env`](Self::env) sets afterwards are in it.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.environment.clear();
@@ -114,50 +117,51 @@ impl Command {
         self
     }
 
-    /// The directory in which it begins. A relative path of the program itself
-    /// is best avoided then: systems differ in what it is relative to.
+    /// Sets the child's working directory. Give the program by an absolute path
+    /// then: systems differ in what a relative one is relative to.
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.directory = Some(directory.as_ref().to_owned());
         self
     }
 
-    /// Gives it a pipe as its standard input, a connection that can be written
-    /// to ([`Pipe::Stdin`]). [`Io::finish`](crate::Io::finish) it, or the
-    /// child waits for more.
+    /// Makes the standard input a pipe, which is a connection to write to
+    /// ([`Pipe::Stdin`]). The child waits for more input until
+    /// [`Io::finish`](crate::Io::finish) ends it.
     ///
-    /// Writing to a child that has closed it raises SIGPIPE, which Rust's
-    /// runtime ignores; a program without that runtime has to (signal(7)).
+    /// Writing to a pipe that the child has closed raises SIGPIPE, which Rust's
+    /// runtime ignores; a program without that runtime must ignore it itself
+    /// (signal(7)).
     #[must_use]
     pub const fn piped_stdin(mut self) -> Self {
         self.stdin = Wiring::Piped;
         self
     }
 
-    /// `/dev/null` as its standard output.
+    /// Makes the standard output `/dev/null`.
     #[must_use]
     pub const fn null_stdout(mut self) -> Self {
         self.stdout = Wiring::Null;
         self
     }
 
-    /// `/dev/null` as its standard error.
+    /// Makes the standard error `/dev/null`.
     #[must_use]
     pub const fn null_stderr(mut self) -> Self {
         self.stderr = Wiring::Null;
         self
     }
 
-    /// Its standard error is its standard output: one pipe, in the order in
-    /// which it writes.
+    /// Makes the standard error the same as the standard output: one pipe, in
+    /// the order in which the child writes.
     #[must_use]
     pub const fn stderr_to_stdout(mut self) -> Self {
         self.stderr = Wiring::Stdout;
         self
     }
 
-    /// How long it may run; then it is terminated as
-    /// [`Io::terminate`](crate::Io::terminate) does, and its [`Exit`] says
+    /// Sets the time that the child may run. After it the reactor terminates
+    /// the child as [`Io::terminate`](crate::Io::terminate) does, and reports
     /// [`ExitCause::TimedOut`].
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
@@ -165,35 +169,37 @@ impl Command {
         self
     }
 
-    /// The time between SIGTERM and SIGKILL when it is terminated. Default 1 s.
+    /// Sets the time between SIGTERM and SIGKILL when the child is terminated.
+    /// Default 1 s.
     #[must_use]
     pub const fn kill_after(mut self, time: Duration) -> Self {
         self.kill_after = time;
         self
     }
 
-    /// How long its pipes are read after it has exited, if they do not end by
-    /// themselves: what it has started may still hold them, and write to them.
-    /// What was in them when it exited is handed over in any case, and a pipe
-    /// that the handler has paused is waited for. Default 200 ms.
+    /// Sets the time for which the reactor reads the child's pipes after its
+    /// exit, if they do not end by themselves: a process that the child has
+    /// started may still hold them, and write to them. The reactor delivers
+    /// what was in them at the exit in any case, and waits for a pipe that the
+    /// handler has paused. Default 200 ms.
     #[must_use]
     pub const fn pipe_grace(mut self, time: Duration) -> Self {
         self.pipe_grace = time;
         self
     }
 
-    /// The program's name, as it was given.
+    /// The program's name, as given.
     #[must_use]
     pub fn program(&self) -> &OsStr {
         &self.program
     }
 
-    /// Its arguments.
+    /// The arguments.
     pub fn arguments(&self) -> impl ExactSizeIterator<Item = &OsStr> {
         self.arguments.iter().map(OsString::as_os_str)
     }
 
-    /// Which of its standard streams are pipes of their own.
+    /// The standard streams that are separate pipes.
     pub(crate) fn pipes(&self) -> impl Iterator<Item = Pipe> {
         Pipe::ALL.into_iter().filter(|pipe| self.wiring(*pipe) == Wiring::Piped)
     }
@@ -201,7 +207,7 @@ impl Command {
     pub(crate) const fn wiring(&self, pipe: Pipe) -> Wiring {
         match pipe {
             Pipe::Stdin => self.stdin,
-            // Each to the same pipe as the other would be neither.
+            // `Wiring::Stdout` occurs for the standard error alone.
             Pipe::Stdout => self.stdout,
             Pipe::Stderr => self.stderr,
         }
@@ -220,11 +226,11 @@ impl fmt::Debug for Command {
 /// One of the three standard streams of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pipe {
-    /// Its standard input: a connection that is written to, and has no input.
+    /// The standard input: a connection that takes output and has no input.
     Stdin,
-    /// Its standard output: a connection that has input, and takes no output.
+    /// The standard output: a connection that has input and takes no output.
     Stdout,
-    /// Its standard error: the same.
+    /// The standard error: a connection that has input and takes no output.
     Stderr,
 }
 
@@ -232,41 +238,43 @@ impl Pipe {
     pub(crate) const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
 }
 
-/// How a child ended, for [`StreamHandler::child_exited`](crate::StreamHandler::child_exited).
+/// The end of a child, for
+/// [`StreamHandler::child_exited`](crate::StreamHandler::child_exited).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
-    /// What the system says: a code or a signal. `None` if something else in
-    /// the process has waited for the child, or SIGCHLD is ignored in it, so
-    /// that nobody can know (waitid(2), `ECHILD`; `Orphans`, of the feature
-    /// `signals`, sees to the latter); or if it was let go of
-    /// ([`Config::reap_within`](crate::Config::reap_within)).
+    /// The system's status: a code or a signal. `None` if the status is lost
+    /// because other code in the process has waited for the child, or the
+    /// process ignores SIGCHLD (waitid(2), `ECHILD`; `Orphans`, of the feature
+    /// `signals`, prevents the latter); also if the reactor has abandoned the
+    /// child ([`Config::reap_within`](crate::Config::reap_within)).
     pub status: Option<ExitStatus>,
-    /// What it ended of, as far as the reactor knows.
+    /// The cause of the end, as far as the reactor knows.
     pub cause: ExitCause,
 }
 
-/// What a child ended of.
+/// The cause of a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// By itself, or by somebody else's signal.
+    /// The child exited by itself, or by a signal of another process.
     Itself,
-    /// It was over its [`Command::timeout`], and was terminated.
+    /// The child exceeded its [`Command::timeout`], and was terminated.
     TimedOut,
     /// The handler ended it ([`Io::terminate`](crate::Io::terminate),
     /// [`Io::kill`](crate::Io::kill)).
     Killed,
-    /// The reactor shut down, and did not wait for it any longer.
+    /// The reactor shut down, or was dropped, and killed the child.
     Shutdown,
 }
 
-/// What a [`Driver`](crate::driver::Driver) knows of a child process.
+/// The state of a child process, as a [`Driver`](crate::driver::Driver) reports
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It runs.
+    /// The child runs.
     Running,
-    /// It has exited. `None`: something else has waited for it.
+    /// The child has exited; `None` if other code has taken its status.
     Exited(Option<ExitStatus>),
 }
 
@@ -274,9 +282,9 @@ pub enum Fate {
 /// that has left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// SIGTERM: asks it to end.
+    /// SIGTERM, which asks the child to end.
     Terminate,
-    /// SIGKILL: ends it.
+    /// SIGKILL, which ends the child.
     Kill,
 }
 

@@ -1,5 +1,5 @@
-//! The datagram sockets that are bound: whether an address is one of theirs,
-//! so that what is sent there comes back.
+//! `Bound`: the addresses of the bound datagram sockets, to find senders that
+//! are sockets of this driver.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -10,26 +10,26 @@ use socket2::{Domain, Socket, Type};
 
 use crate::origin::{Address, Peer};
 
-/// What a socket is called.
+/// The name of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Udp {
         at: SocketAddr,
-        /// On a wildcard of IPv6: not for IPv4 as well.
+        /// True if an IPv6 wildcard does not receive IPv4.
         only_v6: bool,
     },
     Unix {
-        /// As its peers see it.
+        /// The path as its peers see it.
         path: PathBuf,
-        /// Device and inode.
+        /// The device and inode of its file.
         file: (u64, u64),
     },
 }
 
-/// All of them.
+/// The names of all bound sockets.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
-    /// In order of their ports.
+    /// UDP sockets, in the order of their ports.
     udp: Vec<(SocketAddr, bool)>,
     unix: Vec<(PathBuf, (u64, u64))>,
 }
@@ -48,7 +48,7 @@ impl Bound {
     pub(super) fn remove(&mut self, name: &Name) {
         match name {
             Name::Udp { at, only_v6 } => {
-                // Others may share the port, and the address too.
+                // Other sockets may share the port and the address.
                 if let Some(place) = self.udp.iter().position(|bound| *bound == (*at, *only_v6)) {
                     self.udp.remove(place);
                 }
@@ -57,8 +57,8 @@ impl Bound {
         }
     }
 
-    /// Whether what is sent to this peer comes to one of them; and counts what
-    /// the system is asked for that, which it is where the answer is not plain.
+    /// Whether a datagram sent to this peer arrives at a bound socket. Adds to
+    /// `asked` the system calls made for that, which only unclear cases need.
     #[inline]
     pub(super) fn has(&self, peer: &Peer, asked: &mut u64) -> bool {
         match &peer.address {
@@ -72,8 +72,8 @@ impl Bound {
         }
     }
 
-    /// The path is that of a socket, or a link to it; or was, until somebody
-    /// removed it.
+    /// True if the path is, or was until its removal, that of a socket, or a
+    /// link to one.
     fn leads_to_one(&self, path: &Path, asked: &mut u64) -> bool {
         *asked += 1;
         match fs::metadata(path) {
@@ -103,9 +103,9 @@ fn scope(address: SocketAddr) -> u32 {
     if let SocketAddr::V6(address) = address { address.scope_id() } else { 0 }
 }
 
-/// The address is one of this machine's: to reach it, the system would send
-/// from it. Nothing is sent. (To bind to it tells less: with
-/// `net.ipv4.ip_nonlocal_bind` anything can be.)
+/// True if the address is one of this machine: to reach such an address, the
+/// system would send from that address. Sends nothing. (Binding would prove
+/// less: with `net.ipv4.ip_nonlocal_bind` any address can be bound.)
 fn is_local(address: SocketAddr, asked: &mut u64) -> bool {
     *asked += 4;
     let chosen = || -> std::io::Result<Option<IpAddr>> {

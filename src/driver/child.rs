@@ -1,4 +1,5 @@
-//! Child processes of the operating system.
+//! `MioChild`: a child process of the operating system, started, signalled,
+//! polled and reaped.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,31 +14,32 @@ use super::source::Source;
 use crate::contain::{caught, message};
 use crate::process::{Command, Fate, Pipe, Signal, Wiring};
 
-/// How long is waited at most for a child that was ended as it had begun.
+/// The longest wait for a child that is killed right after its start.
 const AT_START: Duration = Duration::from_secs(1);
 
-/// How often a child is looked at that is waited for; less than a second.
+/// The period of polling a child that `reap` waits for; less than a second.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// A child process of [`MioDriver`](super::MioDriver).
 #[derive(Debug)]
 pub struct MioChild {
     child: std::process::Child,
-    /// Its own number, and that of the process group that it leads.
+    /// Its process id, which is also that of the process group it leads.
     pid: Pid,
-    /// Becomes readable when it exits (pidfd_open(2)).
+    /// A descriptor that becomes readable at its exit (pidfd_open(2)).
     exit: Option<Source>,
-    /// Something else has waited for it: its number may be another's by now.
+    /// True once other code has waited for the child: its process id may be
+    /// reused by now.
     is_lost: bool,
 }
 
 impl MioChild {
-    /// Starts a program; with it come our ends of its pipes, which do not
-    /// block.
+    /// Starts a program, and returns it with our ends of its pipes, which are
+    /// non-blocking.
     pub(super) fn spawn(command: &Command) -> io::Result<(Self, [Option<OwnedFd>; 3])> {
-        // What the standard library opens is close-on-exec, what others do
-        // need not be. It cannot be done in the child: that would take a fork
-        // with all of our memory in place of posix_spawn(3).
+        // Descriptors of the standard library are close-on-exec, those of other
+        // code need not be. Marking them in the child would take a fork with
+        // all of our memory in place of posix_spawn(3).
         close_fds::set_fds_cloexec(3, &[]);
         let (mut child, output) = start(command)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -51,7 +53,7 @@ impl MioChild {
         let mut child = Self { child, pid, exit, is_lost: false };
         for pipe in pipes.iter().flatten() {
             if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
-                // It is not to go on without anybody who knows of it.
+                // A child that the reactor does not know of must not run on.
                 if child.signal(Signal::Kill).is_ok() {
                     child.reap(AT_START);
                 }
@@ -65,15 +67,16 @@ impl MioChild {
         self.child.id()
     }
 
-    /// Has its exit reported, where there is a descriptor for it. False if it
-    /// will not be.
+    /// Registers the exit descriptor, if there is one. False if no event will
+    /// report the exit.
     pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> bool {
         let Some(exit) = &mut self.exit else { return false };
         exit.register(registry, token, Interest::READABLE).is_ok()
     }
 
     pub(super) fn fate(&mut self) -> io::Result<Fate> {
-        // WNOWAIT: it stays a zombie, and its group's number its own.
+        // WNOWAIT leaves the child a zombie, so that its group's id is not
+        // reused.
         let options = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
         let outcome = match rustix::process::waitid(self.wait_id(), options) {
             // Linux before 5.4 has such descriptors, and does not wait for them.
@@ -94,15 +97,15 @@ impl MioChild {
         }
     }
 
-    /// An event that came too soon is used up.
+    /// Consumes an event that came too early, so that the next one is reported.
     fn await_exit(&mut self) {
         if let Some(exit) = &mut self.exit {
             let _ = exit.input(|_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
 
-    /// What to wait for: by its descriptor where there is one, which names it
-    /// even when its number is another's.
+    /// The child as waitid(2) names it: by its descriptor, if it has one, which
+    /// names the child even when its process id is reused.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn wait_id(&self) -> WaitId<'_> {
         self.exit.as_ref().map_or(WaitId::Pid(self.pid), |exit| WaitId::PidFd(std::os::fd::AsFd::as_fd(exit)))
@@ -115,7 +118,8 @@ impl MioChild {
 
     pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
         let fate = self.fate();
-        // Whether it is still its number: somebody may have taken it just now.
+        // `fate` has checked that the process id is still the child's: other
+        // code may have reaped it.
         if self.is_lost || matches!(fate, Ok(Fate::Exited(None))) {
             return Ok(());
         }
@@ -124,8 +128,9 @@ impl MioChild {
             Signal::Kill => rustix::process::Signal::KILL,
         };
         let group = rustix::process::kill_process_group(self.pid, signal);
-        // It may have gone over into another group of its session (setpgid(2)),
-        // ours if it likes, which is not to be ended with it.
+        // The child may have moved to another group of its session
+        // (setpgid(2)), even to ours, and that group must not be signalled with
+        // it.
         let has_left = rustix::process::getpgid(Some(self.pid)) != Ok(self.pid);
         let itself = match fate {
             Ok(Fate::Exited(_)) => Ok(()),
@@ -141,7 +146,7 @@ impl MioChild {
         Ok(())
     }
 
-    /// Signals the process and no group: by its descriptor where that can be.
+    /// Signals the process alone: by its descriptor, if it has one.
     fn signal_alone(&self, signal: rustix::process::Signal) -> rustix::io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(exit) = &self.exit {
@@ -158,8 +163,8 @@ impl MioChild {
         let mut left = within;
         loop {
             match self.fate() {
-                // To wait for a number that is another child's by now would be
-                // to wait for that one, and to take its status.
+                // Waiting for a reused process id would wait for another child,
+                // and take its status.
                 _ if self.is_lost => return None,
                 Ok(Fate::Exited(None)) => return None,
                 // The standard library tries again after a signal (EINTR).
@@ -173,19 +178,19 @@ impl MioChild {
         }
     }
 
-    /// Waits for so long, or until it has exited, where that shows.
+    /// Waits for a time, or until the exit, if a descriptor shows it.
     fn wait_for_exit(&self, time: Duration) {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut exit: Vec<PollFd<'_>> =
             self.exit.iter().map(|exit| PollFd::new(exit, PollFlags::IN)).collect();
         let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-        // A signal (EINTR) makes it a shorter wait.
+        // A signal (EINTR) shortens the wait.
         let _ = poll(&mut exit, Some(&time));
     }
 }
 
-/// Starts a program; with it comes our end of the pipe that is both its output
-/// and its errors, if there is such a one.
+/// Starts a program, and returns it with our end of a pipe that is both its
+/// output and its errors, if it has one.
 fn start(command: &Command) -> io::Result<(std::process::Child, Option<OwnedFd>)> {
     let mut system = std::process::Command::new(&command.program);
     system.args(&command.arguments).process_group(0);
@@ -212,13 +217,13 @@ fn start(command: &Command) -> io::Result<(std::process::Child, Option<OwnedFd>)
         system.stdout(theirs.try_clone()?).stderr(theirs);
         both = Some(ours.into());
     }
-    // With `system` go our copies of its ends.
+    // Dropping `system` closes our copies of the child's ends.
     Ok((spawn(&mut system)?, both))
 }
 
-/// Starts it. Where the standard library takes fork(2), it waits for the child
-/// that could not become the program, and panics if that is lost, as it is
-/// while SIGCHLD is ignored.
+/// Starts the program, containing a panic of the standard library: where it
+/// uses fork(2), it waits for a child whose exec(2) has failed, and panics if
+/// that child's status is lost, as it is while SIGCHLD is ignored.
 fn spawn(system: &mut std::process::Command) -> io::Result<std::process::Child> {
     caught(|| system.spawn()).unwrap_or_else(|payload| {
         log::debug!("the standard library panicked: {}", message(payload));
@@ -231,13 +236,14 @@ fn exit_descriptor(pid: Pid) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
-/// Where there is none, the child is looked at from time to time.
+/// No such descriptor exists here: the loop polls the child.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn exit_descriptor(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// As waitpid(2) encodes it: the code in the second byte, or the signal.
+/// The status as waitpid(2) encodes it: the code in the second byte, or the
+/// signal.
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     const DUMPED_CORE: i32 = 0x80;
     let signal = status.terminating_signal().unwrap_or(0) | if status.dumped() { DUMPED_CORE } else { 0 };

@@ -1,5 +1,5 @@
-//! Datagram sockets of the operating system: how they are made, and what
-//! their calls mean.
+//! `MioSocket`: a datagram socket of the operating system, bound with its
+//! options, sending and receiving.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,9 +30,9 @@ pub struct MioSocket {
     socket: Source,
     is_unix: bool,
     name: Name,
-    /// For UDP on an unspecified address.
+    /// Set for UDP on an unspecified address.
     info: Option<Box<PacketInfo>>,
-    /// The only directory with sockets to send to, and its path.
+    /// The one directory whose sockets it may send to, and its path.
     sends_in: Option<(OwnedFd, PathBuf)>,
     #[allow(dead_code, reason = "removes the file when dropped")]
     path: Option<OwnedPath>,
@@ -44,20 +44,21 @@ impl AsFd for MioSocket {
     }
 }
 
-/// The length of a datagram that is cut off is told, and not only that it is.
+/// MSG_TRUNC makes recvmsg(2) return the full length of a datagram that is cut
+/// off.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const RECEIVE: RecvFlags = RecvFlags::TRUNC;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const RECEIVE: RecvFlags = RecvFlags::empty();
 
-/// Without SIGPIPE, where that can be said for one call.
+/// MSG_NOSIGNAL suppresses SIGPIPE for one call, where the system has it.
 #[cfg(not(target_vendor = "apple"))]
 const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND: SendFlags = SendFlags::empty();
 
 impl MioSocket {
-    /// Binds a socket, and tells where it is indeed.
+    /// Binds a socket, and returns it with its actual endpoint.
     pub(super) fn bind(at: &Endpoint, options: &BindOptions) -> io::Result<(Self, Endpoint)> {
         match at {
             Endpoint::Udp(address) => Self::bind_udp(*address, options),
@@ -85,7 +86,8 @@ impl MioSocket {
         if let Some(info) = &mut info {
             info.set_port(local.port());
         }
-        // Once it is bound, so that no datagram of somebody else's port comes.
+        // Joining follows binding, so that no datagram for another port
+        // arrives.
         for group in &options.multicast {
             match group {
                 Multicast::V4 { group, interface } => socket.join_multicast_v4(group, interface)?,
@@ -131,8 +133,8 @@ impl MioSocket {
         self.socket.register(registry, token, Interest::READABLE.add(Interest::WRITABLE))
     }
 
-    /// Receives one datagram: its length, which is more than `into` holds if
-    /// it was cut off.
+    /// Receives one datagram and returns its length, which exceeds that of
+    /// `into` if the datagram was cut off.
     #[inline]
     pub(super) fn receive(&mut self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
         let room = into.len();
@@ -141,7 +143,7 @@ impl MioSocket {
             return Ok(if cut_off { len.max(room + 1) } else { len });
         }
         let pieces = &mut [io::IoSliceMut::new(into)];
-        // Descriptors that a peer passes are closed by the system.
+        // The system closes descriptors that a peer passes.
         let message = self.socket.input(|socket| {
             Ok(rustix::net::recvmsg(socket, pieces, &mut RecvAncillaryBuffer::default(), RECEIVE)?)
         })?;
@@ -175,7 +177,7 @@ impl MioSocket {
     }
 }
 
-/// A directory, and its path.
+/// Opens a directory, and returns it with its path.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn directory(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     use rustix::fs::{Mode, OFlags};
@@ -188,13 +190,13 @@ fn directory(_: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "send_in is there on Linux alone; leave it None"))
 }
 
-/// A socket that is in this directory itself, and not what a link there leads
-/// to; it stays the same one whatever becomes of its path.
+/// A descriptor of a socket that lies in this directory itself. Links are not
+/// followed. The descriptor names the same socket whatever happens to its path.
 fn only_in(directory: &OwnedFd, path: &Path, to: &Address) -> io::Result<OwnedFd> {
     use rustix::fs::{FileType, Mode, OFlags};
     let Address::Unix(to) = to else { return Err(Errno::ACCESS.into()) };
     let name = to.file_name().filter(|_| to.parent() == Some(path)).ok_or(Errno::ACCESS)?;
-    // Without following a link, and without opening anything: open(2), O_PATH.
+    // O_PATH neither follows a link nor opens the socket (open(2)).
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -204,7 +206,7 @@ fn only_in(directory: &OwnedFd, path: &Path, to: &Address) -> io::Result<OwnedFd
     if is_socket { Ok(there) } else { Err(Errno::ACCESS.into()) }
 }
 
-/// The address of what a descriptor stands for (proc(5)).
+/// The address of the socket that a descriptor names (proc(5)).
 fn of_descriptor(there: &OwnedFd) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}", there.as_raw_fd()))?)
 }
@@ -215,17 +217,17 @@ fn send(socket: &OwnedFd, data: &[u8], to: &impl rustix::net::addr::SocketAddrAr
     Ok(())
 }
 
-/// To a Unix socket there are two kinds of EAGAIN. If our own buffer is
-/// full, there will be an edge when it is not. If the *receiver's* queue
-/// is full, there will be none, ever: a socket that is not connected to it
-/// is writable all the time. Whoever waits for an edge then, hangs; so that
-/// one datagram is refused, for want of room at the receiver.
+/// Sends to a Unix socket, and tells two kinds of EAGAIN apart. If our own
+/// buffer is full, an edge follows when it has room. If the *receiver's* queue
+/// is full, no edge ever follows, for a socket that is not connected to the
+/// receiver is writable all the time, and waiting would hang. That datagram is
+/// refused, with the receiver's lack of room as its error.
 fn send_unix(socket: &OwnedFd, data: &[u8], to: &SocketAddrUnix) -> io::Result<()> {
     match send(socket, data, to) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_room(socket) => {}
         outcome => return outcome,
     }
-    // The room may have come only since.
+    // The buffer may have got room after the first attempt.
     match send(socket, data, to) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_room(socket) => {
             Err(Errno::NOBUFS.into())
@@ -234,7 +236,7 @@ fn send_unix(socket: &OwnedFd, data: &[u8], to: &SocketAddrUnix) -> io::Result<(
     }
 }
 
-/// The socket's own buffer has room, says the system.
+/// True if the system reports room in the socket's own buffer.
 #[cold]
 fn has_room(socket: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -243,7 +245,7 @@ fn has_room(socket: &OwnedFd) -> bool {
     poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// A socket with what concerns all kinds of them.
+/// Makes a socket with the options that all kinds share.
 fn prepare(domain: Domain, options: &BindOptions) -> io::Result<Socket> {
     let socket = if domain == Domain::UNIX {
         unix::socket(Type::DGRAM)?
@@ -288,7 +290,7 @@ fn set_up_v6(socket: &Socket, options: &BindOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Who sent it, into the buffer that `from` has.
+/// Stores the sender in `from`, reusing its buffer.
 #[inline]
 fn assign(from: &mut Peer, is_unix: bool, message: &RecvMsg) {
     let address: Option<&SocketAddrAny> = message.address.as_ref();

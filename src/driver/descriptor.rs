@@ -1,5 +1,5 @@
-//! Descriptors of one direction that the program hands over: whether they go
-//! that way, and how they come not to block.
+//! One-way descriptors that the program gives to the reactor: checks their
+//! direction and makes them non-blocking.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,17 +9,17 @@ use socket2::{Socket, Type};
 
 use crate::origin::Side;
 
-/// What was handed over.
+/// The kind of a descriptor that was taken over.
 #[derive(Debug)]
 pub(super) enum Handed {
-    /// What does not block by itself: it is always ready.
+    /// A file, which is always ready.
     File(OwnedFd),
     Socket(Socket),
-    /// A pipe, a terminal, or whatever else can be polled.
+    /// A pipe, a terminal, or anything else that can be polled.
     Pipe(OwnedFd),
 }
 
-/// Makes a descriptor ready to be read, or written, without blocking.
+/// Takes a descriptor over, to be read or written without blocking.
 pub(super) fn take(descriptor: OwnedFd, side: Side) -> io::Result<Handed> {
     let status = rustix::fs::fstat(&descriptor)?;
     let kind = FileType::from_raw_mode(status.st_mode);
@@ -58,8 +58,8 @@ pub(super) fn take(descriptor: OwnedFd, side: Side) -> io::Result<Handed> {
     }
 }
 
-/// The system would say no more than EBADF, and that only of the first read or
-/// write.
+/// Checks that a descriptor has the given direction. The system would report no
+/// more than EBADF, and only at the first read or write.
 fn check_way(flags: OFlags, side: Side, is_pipe: bool) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if flags.contains(OFlags::PATH) {
@@ -87,12 +87,12 @@ fn unfit(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
-/// Whether to open what a descriptor stands for once more gives the same thing.
-/// Of few things is that known: an anonymous pipe, and a terminal's own end.
-/// The other end of a terminal (`/dev/ptmx`) would be that of another terminal,
-/// a FIFO forgets which writers there were (fifo(7)), `/dev/tty` is whatever the
-/// process has now, a network tunnel or an input device has state of its own
-/// for each time that it is opened.
+/// Whether opening a descriptor's file once more gives the same object, which
+/// is known of an anonymous pipe and of a terminal's own end. Opening
+/// `/dev/ptmx` would give the master of another terminal, a FIFO forgets which
+/// writers there were (fifo(7)), `/dev/tty` is the current terminal of the
+/// process, and a network tunnel or an input device has separate state for each
+/// open.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_the_same_again(descriptor: &OwnedFd, kind: FileType, device: u64) -> bool {
     /// statfs(2)
@@ -100,8 +100,8 @@ fn is_the_same_again(descriptor: &OwnedFd, kind: FileType, device: u64) -> bool 
     match kind {
         FileType::Fifo => rustix::fs::fstatfs(descriptor)
             .is_ok_and(|system| u64::try_from(system.f_type).is_ok_and(|magic| magic == PIPEFS_MAGIC)),
-        // Virtual consoles (`/dev/tty1`; tty0 is whichever is shown), and the
-        // own ends of pseudoterminals (pts(4)).
+        // Virtual consoles (`/dev/tty1`; tty0 is the one that is shown), and
+        // the slave ends of pseudoterminals (pts(4)).
         FileType::CharacterDevice => {
             matches!((rustix::fs::major(device), rustix::fs::minor(device)), (4, 1..=63) | (136..=143, _))
         }
@@ -114,13 +114,13 @@ fn is_the_same_again<T>(_: &OwnedFd, _: FileType, _: T) -> bool {
     false
 }
 
-/// Opens what a descriptor stands for a second time, in the same way but
-/// non-blocking: that is a property of what was opened, which other processes
-/// may share (open(2), "Open file descriptions").
+/// Opens a descriptor's file a second time, in the same mode but non-blocking,
+/// which is a property of the open file description, and other processes may
+/// share that (open(2), "Open file descriptions").
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn reopen(descriptor: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    // A pipe of packets (`O_DIRECT`, pipe(2)) cannot be opened as one again.
+    // Opening a packet-mode pipe again has to ask for `O_DIRECT` too (pipe(2)).
     let same = flags.intersection(OFlags::RWMODE.union(OFlags::DIRECT));
     let flags = same.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());

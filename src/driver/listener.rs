@@ -1,5 +1,5 @@
-//! Listening sockets of the operating system: how they are made, and whom they
-//! accept.
+//! `MioListener`: a listening socket of the operating system, made with its
+//! options, accepting connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,17 +29,17 @@ enum Listening {
 
 #[derive(Debug)]
 struct UnixListener {
-    /// Its file, if that is ours to remove: first, while nobody else can be
-    /// given the same inode.
+    /// Its file, if the driver made it. Dropped before the socket, while its
+    /// inode cannot be reused.
     #[allow(dead_code, reason = "removes it when dropped")]
     path: Option<OwnedPath>,
     socket: mio::net::UnixListener,
-    /// Of each connection: nothing hands it on.
+    /// The send buffer of each connection: Unix sockets do not inherit it.
     send_buffer: Option<usize>,
 }
 
 impl MioListener {
-    /// Listens, and tells where it does indeed.
+    /// Listens, and returns the listener with its actual endpoint.
     pub(super) fn listen(at: &Endpoint, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
         match at {
             Endpoint::Tcp(address) => Self::listen_tcp(*address, options),
@@ -60,8 +60,9 @@ impl MioListener {
         if at.is_ipv6() {
             socket.set_only_v6(options.only_v6)?;
         }
-        // Linux and the BSDs hand these on to what is accepted, so that an
-        // accepted socket costs no further call (tests/it/listeners.rs).
+        // Linux and the BSDs let accepted sockets inherit these options, so
+        // that an accepted socket costs no further call
+        // (tests/it/listeners.rs).
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(keep_alive) = &options.keep_alive {
             socket.set_tcp_keepalive(&self::keep_alive(keep_alive))?;
@@ -70,8 +71,8 @@ impl MioListener {
         if options.user_timeout.is_some() {
             socket.set_tcp_user_timeout(options.user_timeout)?;
         }
-        // Before listen, which settles what windows a receive buffer allows
-        // (tcp(7)); handed on in the same way.
+        // Set before listen(2), which settles the window that a receive buffer
+        // allows (tcp(7)); inherited in the same way.
         set_buffers(&socket, options.receive_buffer, options.send_buffer)?;
         socket.bind(&at.into())?;
         socket.listen(backlog(options))?;
@@ -82,11 +83,12 @@ impl MioListener {
 
     fn listen_unix(path: &Path, options: &ListenOptions) -> io::Result<(Self, Endpoint)> {
         unix_path::make_free(path)?;
-        // As it is, so is what it accepts.
+        // Accepted sockets inherit that it takes no descriptors.
         let socket = unix::socket(Type::STREAM)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let owned = OwnedPath::of(path)?;
-        // Before listen, so that nobody connects under the wider permissions.
+        // Set before listen(2), so that no client connects under the wider
+        // permissions.
         if let Some(mode) = options.mode {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
@@ -109,7 +111,8 @@ impl MioListener {
             Ok((Self(Listening::Tcp(listener)), Endpoint::Tcp(address)))
         } else if local.is_unix() {
             unix::refuse_descriptors(&socket);
-            // One without a path is in no file system and shown as empty.
+            // A socket without a path is in no file system; its endpoint has an
+            // empty path.
             let path = local.as_pathname().map(Path::to_owned).unwrap_or_default();
             let socket = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
             let listener = UnixListener { path: None, socket, send_buffer: None };
@@ -135,7 +138,7 @@ impl MioListener {
             Listening::Unix(listener) => {
                 let (stream, address) = listener.socket.accept()?;
                 if listener.send_buffer.is_some() {
-                    // It is no reason to lose the connection.
+                    // A failure is not worth the connection.
                     let _ = set_buffers(&SockRef::from(&stream), None, listener.send_buffer);
                 }
                 let peer = Peer::unix(address.as_pathname().map(Path::to_owned), unix::credentials(&stream));

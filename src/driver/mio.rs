@@ -1,4 +1,4 @@
-//! The operating system itself, through mio: the only file that names its
+//! `MioDriver`: the operating system through mio. Only this file names mio's
 //! `Poll`.
 
 use std::fmt;
@@ -27,22 +27,23 @@ use crate::stats::SystemCalls;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a token is 64 bits wide, and so must be mio's, which is a usize");
 
-/// mio's token of the waker; no socket has it, as their tokens are not 0.
+/// mio's token of the waker; tokens of sockets are never 0.
 const WAKER: mio::Token = mio::Token(0);
 
-/// The operating system, through mio: epoll on Linux and Android, kqueue on
-/// the BSDs and macOS, and poll(2) where there is neither or mio is built with
-/// `--cfg mio_unsupported_force_poll_poll`.
+/// The driver of the operating system, through mio: epoll on Linux and Android,
+/// kqueue on the BSDs and macOS, and poll(2) where there is neither or mio is
+/// built with `--cfg mio_unsupported_force_poll_poll`.
 pub struct MioDriver {
     poll: Poll,
     events: Events,
-    /// Where mio's own waker does not do.
+    /// The waker where mio's own may lose a wake.
     bell: Option<Bell>,
     bound: Bound,
     calls: SystemCalls,
     epoch: Instant,
     epoch_nanos: u64,
-    /// The process that made it. Its sockets may be open in a fork of it too.
+    /// The id of the process that made the driver; a fork of it shares the
+    /// sockets.
     maker: u32,
 }
 
@@ -55,7 +56,7 @@ impl fmt::Debug for MioDriver {
     }
 }
 
-/// Not where mio has poll(2) alone, which has no descriptor.
+/// mio's poll(2) has no descriptor to offer.
 #[cfg(not(any(
     mio_unsupported_force_poll_poll,
     target_os = "aix",
@@ -72,12 +73,12 @@ impl std::os::fd::AsFd for MioDriver {
 }
 
 impl MioDriver {
-    /// A driver that takes up to `events_per_wait` events at once.
+    /// Makes a driver that takes up to `events_per_wait` events at once.
     ///
     /// # Errors
     ///
-    /// What the system says, if it has no descriptor for the poll;
-    /// `InvalidInput` for no events, or for more than 1,048,576.
+    /// The system's error, if it has no descriptor for the poll; `InvalidInput`
+    /// for 0 events, or for more than 1,048,576.
     pub fn new(events_per_wait: usize) -> io::Result<Self> {
         if !(1..=MOST_EVENTS).contains(&events_per_wait) {
             let message = format!("a wait for {events_per_wait} events; from 1 to {MOST_EVENTS} can be");
@@ -95,36 +96,37 @@ impl MioDriver {
         })
     }
 
-    /// Takes over a connected stream socket that the program made. It becomes
-    /// non-blocking, which whoever shares its open file description sees.
+    /// Takes over a connected stream socket that the program made. The socket
+    /// becomes non-blocking, for every process that shares its open file
+    /// description.
     ///
     /// # Errors
     ///
-    /// What the system says: `ENOTSOCK` if it is no socket, `ENOTCONN` if it
-    /// is not connected. `InvalidInput` if it is no stream.
+    /// The system's error: `ENOTSOCK` if the descriptor is not a socket,
+    /// `ENOTCONN` if it is not connected. `InvalidInput` if it is not a stream.
     pub fn adopt(&mut self, socket: impl Into<OwnedFd>) -> io::Result<(MioStream, Peer)> {
         MioStream::adopt(socket.into())
     }
 
-    /// Takes over one direction of whatever it is: a pipe, a terminal, a socket
-    /// or a file. See [`Reactor::adopt_input`](crate::Reactor::adopt_input).
+    /// Takes over one direction of a pipe, a terminal, a socket or a file. See
+    /// [`Reactor::adopt_input`](crate::Reactor::adopt_input).
     ///
     /// # Errors
     ///
-    /// What the system says; `InvalidInput` if it is a directory, a socket that
-    /// is no connected stream, or goes the other way.
+    /// The system's error; `InvalidInput` if the descriptor is a directory or a
+    /// socket other than a connected stream, or has the other direction.
     pub fn adopt_one_way(&mut self, descriptor: OwnedFd, side: Side) -> io::Result<MioStream> {
         MioStream::adopt_one_way(descriptor, side)
     }
 
-    /// Takes over a listening stream socket that somebody else made, and
-    /// reports its events under `token`. It becomes non-blocking. A file in
-    /// the file system stays when it closes: it was not made here.
+    /// Takes over a listening stream socket that was made elsewhere, and
+    /// reports its events under `token`. The socket becomes non-blocking.
+    /// Closing it leaves its file in the file system.
     ///
     /// # Errors
     ///
-    /// What the system says: `ENOTSOCK` if it is no socket. `InvalidInput` if
-    /// it does not listen, or not for TCP or Unix streams.
+    /// The system's error: `ENOTSOCK` if the descriptor is not a socket.
+    /// `InvalidInput` if it does not listen, or not for TCP or Unix streams.
     pub fn adopt_listener(
         &mut self,
         socket: impl Into<OwnedFd>,
@@ -143,7 +145,8 @@ impl Driver for MioDriver {
     type Socket = MioSocket;
     type Child = MioChild;
 
-    // Over poll(2) only the call that says `WouldBlock` has mio watch again.
+    // Over poll(2) mio watches a socket again only after a call that returned
+    // `WouldBlock`.
     const SHORT_MEANS_BLOCKED: bool = cfg!(all(
         any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"),
         not(mio_unsupported_force_poll_poll)
@@ -182,8 +185,8 @@ impl Driver for MioDriver {
                 report(Event {
                     token: Token::from_bits(event.token().0 as u64),
                     readable: event.is_readable(),
-                    // A full pipe that nobody will read is told of as an
-                    // error alone.
+                    // A full pipe without a reader is reported as an error
+                    // alone.
                     writable: event.is_writable() || event.is_write_closed(),
                     hangup: event.is_read_closed() || event.is_error() || event.is_priority(),
                 });
@@ -195,7 +198,7 @@ impl Driver for MioDriver {
     }
 
     fn reported_all(&self) -> bool {
-        // A list that is full may have left some behind.
+        // A full list may have left events behind.
         self.events.iter().count() < self.events.capacity()
     }
 
@@ -260,8 +263,9 @@ impl Driver for MioDriver {
 
     fn close(&mut self, stream: MioStream, how: Closing) {
         self.calls.close += 1;
-        // What a fork of this process lets go of is open here, and a linger
-        // time is the socket's: it would be reset when it is closed in order.
+        // A socket that a fork closes is still open in its maker, and a linger
+        // time belongs to the socket: setting it here would turn the maker's
+        // close in order into a reset.
         let is_fork = how == Closing::Reset && self.maker != std::process::id();
         stream.close(if is_fork { Closing::InOrder } else { how });
     }
@@ -343,15 +347,15 @@ impl Driver for MioDriver {
     }
 }
 
-/// Any instant at all, for a driver whose own clock starts from nothing: there
-/// is no other way to make one.
+/// An arbitrary instant, for a driver with a clock of its own: `Instant` has no
+/// other constructor.
 #[cfg(feature = "sim")]
 pub(super) fn an_instant() -> Instant {
     Instant::now()
 }
 
-/// The monotonic clock in nanoseconds. An `Instant` is the same clock, but its
-/// arithmetic costs more than reading it.
+/// The monotonic clock in nanoseconds. `Instant` reads the same clock, but its
+/// arithmetic costs more than the reading.
 #[inline]
 #[allow(clippy::cast_sign_loss, reason = "the clock begins at zero, at boot")]
 fn monotonic() -> u64 {

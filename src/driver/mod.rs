@@ -1,8 +1,9 @@
-//! What the loop needs from an operating system.
+//! `Driver`: the calls that the loop makes to an operating system, and
+//! `MioDriver`, which makes them for real.
 //!
 //! The loop itself opens no socket and reads no clock: it asks a [`Driver`].
-//! [`MioDriver`] is the real one. Another one makes the same loop and the
-//! same handlers run over something else, such as a network in memory under
+//! [`MioDriver`] asks the operating system. Another driver runs the same loop
+//! and the same handlers over something else, such as a network in memory with
 //! a clock of its own.
 
 mod bound;
@@ -40,12 +41,12 @@ use crate::origin::Peer;
 use crate::process::{Command, Fate, Signal};
 use crate::stats::SystemCalls;
 
-/// Names a socket to the driver, and its events to the loop: 64 bits, never
-/// the same for two sockets of one reactor, not even one after the other.
+/// The name of a socket for the driver, and of its events for the loop: 64
+/// bits, never reused within one reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
 
-/// What a [`Token`] names.
+/// The object that a [`Token`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Connection(ConnId),
@@ -54,10 +55,10 @@ pub(crate) enum Target {
     Child(ChildId),
 }
 
-/// The bit of a packed id that sets listeners apart: the topmost of the slot.
+/// The bit of a packed id that marks a listener: the topmost of the slot.
 const LISTENER: u64 = 1 << 31;
 
-/// The bit that sets datagram sockets apart: the next one. Both: a child.
+/// The bit that marks a datagram socket: the next one. Both bits mark a child.
 const SOCKET: u64 = 1 << 30;
 
 impl Token {
@@ -90,73 +91,75 @@ impl Token {
         }
     }
 
-    /// The token as a number; 0 is no token.
+    /// The token as a number; never 0.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The token that [`to_bits`](Self::to_bits) gave this number for.
+    /// The token of a number from [`to_bits`](Self::to_bits).
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
-/// What the system says of a socket. All of it is a hint: the loop believes
-/// only what a read or a write then answers.
+/// The readiness of a socket, as the system reports it. All of it is a hint:
+/// the loop relies only on the result of the read or write that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which socket.
+    /// The socket.
     pub token: Token,
-    /// There may be input, a connection to accept, the peer's FIN or an error.
+    /// The socket may have input, a connection to accept, the peer's FIN or an
+    /// error.
     pub readable: bool,
-    /// There may be room for output.
+    /// The socket may have room for output.
     pub writable: bool,
-    /// There may be more behind what the next read finds, even if that fills
-    /// less than its buffer: the end of the peer's side, an error, or what
-    /// follows urgent data.
+    /// More may follow the next read, even if that read fills less than its
+    /// buffer: the end of the peer's side, an error, or bytes behind urgent
+    /// data.
     pub hangup: bool,
 }
 
-/// How a stream is closed.
+/// The way to close a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
     /// The system delivers what it has accepted, then FIN.
     InOrder,
-    /// The peer is to notice that something is missing: a reset, on TCP. There
-    /// is none on a Unix socket, where it looks as [`InOrder`](Self::InOrder)
-    /// does.
+    /// The system sends a reset on TCP, so that the peer notices missing bytes.
+    /// Unix sockets have no reset: there the close looks as
+    /// [`InOrder`](Self::InOrder) does.
     Reset,
 }
 
-/// A child process that was started.
+/// A started child process.
 #[derive(Debug)]
 pub struct Spawned<C, S> {
     /// The child.
     pub child: C,
-    /// Its id in the system.
+    /// Its process id.
     pub pid: u32,
-    /// Our ends of its pipes, in the order of file descriptors: standard
-    /// input, output, error.
+    /// This process's ends of its pipes, in the order of file descriptors:
+    /// standard input, output, error.
     pub pipes: [Option<S>; 3],
-    /// An event tells that it has exited; if not, it has to be looked at from
-    /// time to time.
+    /// True if an event will report its exit; if false, the loop polls the
+    /// child.
     pub has_events: bool,
 }
 
-/// An operating system, as far as the loop needs one.
+/// The calls that the loop makes to an operating system.
 ///
 /// # What the loop relies on
 ///
-/// - Nothing blocks, but [`wait`](Self::wait). What cannot be done yet is
-///   `WouldBlock`; `Interrupted` may come from every call.
-/// - Readiness is **edge-triggered**: after registration, and after a call
-///   has said `WouldBlock`, a change is reported once. Events may be spurious.
-/// - Nothing is reported of a stream that was closed before the
-///   [`wait`](Self::wait) began.
-/// - What one [`wait`](Self::wait) had no room for, the next ones report before
-///   anything that happens after it, and of each socket at most once. So every
+/// - No call blocks, except [`wait`](Self::wait). A call that cannot proceed
+///   yet returns `WouldBlock`; every call may return `Interrupted`.
+/// - Readiness is **edge-triggered**: after registration, and after a call has
+///   returned `WouldBlock`, the driver reports a change once. Events may be
+///   spurious.
+/// - [`wait`](Self::wait) reports no event of a stream that was closed before
+///   it began.
+/// - Events for which one [`wait`](Self::wait) had no room, the next ones
+///   report before any later event, and at most once for each socket. So every
 ///   socket has had its turn after as many events as there are sockets.
 ///
 /// # Implementation
@@ -173,48 +176,48 @@ pub trait Driver {
     /// A child process.
     type Child;
 
-    /// A read that fills less than its buffer has emptied the socket, and a
-    /// write that takes less than it was given has filled it, so that neither
-    /// needs another call to be told `WouldBlock` (epoll(7), "Questions and
+    /// True if a read that fills less than its buffer has emptied the socket,
+    /// and a write that takes less than it was given has filled it, so that the
+    /// loop needs no further call to get `WouldBlock` (epoll(7), "Questions and
     /// answers", 9). The loop does not rely on it where [`Event::hangup`] is
-    /// set, nor in reading what is no socket.
+    /// set, nor when it reads a pipe, a terminal or a file.
     const SHORT_MEANS_BLOCKED: bool;
 
-    /// Where [`now`](Self::now) is counted from.
+    /// The instant that [`now`](Self::now) counts from.
     fn epoch(&self) -> Instant;
 
-    /// The time. It never goes backwards.
+    /// The current time. It never goes backwards.
     fn now(&self) -> Moment;
 
-    /// Wakes a [`wait`](Self::wait), from any thread; one that has not begun
-    /// yet returns at once.
+    /// Makes a waker that ends a [`wait`](Self::wait), from any thread. A wake
+    /// between two waits makes the next one return at once.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn waker(&mut self) -> io::Result<Waker>;
 
-    /// Waits until there is an event, a wake or the time-out is over, reports
-    /// what there is, and tells how many events that were. `None` waits for as
-    /// long as it takes.
+    /// Waits for an event, a wake or the time-out, reports the events, and
+    /// returns their number. `None` waits without a bound.
     ///
     /// # Errors
     ///
-    /// What the system says. `Interrupted` is taken for no event, and says
-    /// nothing about what has happened.
+    /// The system's error. The loop takes `Interrupted` for no event, and draws
+    /// no conclusion about what has happened.
     fn wait(&mut self, timeout: Option<Duration>, report: impl FnMut(Event)) -> io::Result<usize>;
 
     /// True if the last [`wait`](Self::wait) that was not interrupted has
-    /// reported everything that had happened when it began; false if it may
-    /// have had no room for that at once.
+    /// reported every event that had happened when it began; false if it may
+    /// have had no room for all of them.
     fn reported_all(&self) -> bool;
 
-    /// Listens on an endpoint, reports its events under `token`, and tells
-    /// where it listens indeed: port 0 has become a real one.
+    /// Listens on an endpoint, reports its events under `token`, and returns
+    /// the actual endpoint: port 0 has become a real one.
     ///
     /// # Errors
     ///
-    /// What the system says, or why this endpoint cannot be listened on.
+    /// The system's error, or the reason for which the driver cannot listen on
+    /// this endpoint.
     fn listen(
         &mut self,
         at: &Endpoint,
@@ -222,80 +225,82 @@ pub trait Driver {
         token: Token,
     ) -> io::Result<(Self::Listener, Endpoint)>;
 
-    /// Takes one connection that waits.
+    /// Accepts one connection.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none does; else what the system says.
+    /// `WouldBlock` when the backlog is empty; else the system's error.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
 
     /// Begins to connect to a listener. When the stream, once registered, has
-    /// an event, [`connected`](Self::connected) says what became of it.
+    /// an event, [`connected`](Self::connected) returns the outcome.
     ///
     /// # Errors
     ///
-    /// What the system says, if it says so at once. `WouldBlock` where there is
-    /// no room yet, and no event would tell of it: it is tried again.
+    /// The system's error, if it comes at once. `WouldBlock` if there is no
+    /// room yet and no event would report room: the loop tries again.
     fn connect(&mut self, to: &Endpoint) -> io::Result<Self::Stream>;
 
-    /// Whether a stream that is being connected has come about, and to whom;
-    /// `None`: not yet.
+    /// The peer of a stream that is being connected, once it is established;
+    /// `None` before.
     ///
     /// # Errors
     ///
-    /// Why it has not and will not.
+    /// The reason for which connecting has failed.
     fn connected(&mut self, stream: &mut Self::Stream) -> io::Result<Option<Peer>>;
 
-    /// Stops listening, and removes what listening has left in the file
-    /// system if it is still ours.
+    /// Closes a listening socket, and removes the file that it has made, if
+    /// that is still the same file.
     fn close_listener(&mut self, listener: Self::Listener);
 
-    /// Reports the stream's events, of both directions, under `token`: the
-    /// only registration it ever gets.
+    /// Registers a stream, once, so that events of both directions are reported
+    /// under `token`.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
-    /// Reads; 0 is the peer's FIN.
+    /// Reads into `into` and returns the number of bytes; 0 is the peer's FIN.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is nothing yet; else what the system says.
+    /// `WouldBlock` when there is no input yet; else the system's error.
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes the pieces in order, or as much of them as there is room for.
+    /// Writes the pieces in order, as far as the system has room, and returns
+    /// the number of bytes taken.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is no room yet; else what the system says.
+    /// `WouldBlock` when there is no room yet; else the system's error.
     fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether the peer has closed both of its sides, so that nothing which is
-    /// written to it arrives (`POLLHUP`, poll(2)). Never consumes anything.
+    /// Whether the peer has closed both of its sides, so that no output can
+    /// arrive (`POLLHUP`, poll(2)). Never consumes input.
     ///
     /// # Errors
     ///
-    /// Why the connection is broken, if it is.
+    /// The error of a broken connection.
     fn is_hung_up(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
 
-    /// Sends our FIN behind what was written.
+    /// Sends our FIN, behind what was written.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn shutdown(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
 
     /// Closes a stream.
     fn close(&mut self, stream: Self::Stream, how: Closing);
 
-    /// Binds a datagram socket to an endpoint, reports its events, of both
-    /// directions, under `token`, and tells where it is bound indeed.
+    /// Binds a datagram socket to an endpoint, reports its events of both
+    /// directions under `token`, and returns the actual endpoint.
     ///
     /// # Errors
     ///
-    /// What the system says, or why this endpoint cannot be bound.
+    /// The system's error, or the reason for which the driver cannot bind this
+    /// endpoint.
     fn bind(
         &mut self,
         at: &Endpoint,
@@ -303,88 +308,90 @@ pub trait Driver {
         token: Token,
     ) -> io::Result<(Self::Socket, Endpoint)>;
 
-    /// Receives one datagram into `into`, and who sent it into `from`, which
-    /// holds an earlier sender, for its buffer; with the address that was asked
-    /// ([`Peer::asked`]), if the socket has more than one. Returns the datagram's length:
-    /// if `into` does not hold all of it, the rest is lost, and the length is
-    /// more than that of `into` (by one at least, where the system does not
-    /// tell).
+    /// Receives one datagram into `into`, and its sender into `from`, whose
+    /// buffer is reused; with the local address that the sender used
+    /// ([`Peer::asked`]), if the socket has more than one. Returns the
+    /// datagram's length. If `into` is too short, the rest is lost and the
+    /// returned length exceeds that of `into` (by one at least, where the
+    /// system does not report the length).
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is none yet; else what the system says, which
+    /// `WouldBlock` when the socket is empty; else the system's error, which
     /// concerns one datagram and not the socket.
     fn receive(&mut self, socket: &mut Self::Socket, into: &mut [u8], from: &mut Peer) -> io::Result<usize>;
 
-    /// Whether what is sent to this peer comes to a datagram socket that is
-    /// bound here, or would: asked of each sender. By default nobody is.
+    /// Whether a datagram sent to this peer arrives, or would arrive, at a
+    /// datagram socket bound by this driver. The loop asks for each sender. The
+    /// default is `false`.
     fn is_own(&mut self, peer: &Peer) -> bool {
         let _ = peer;
         false
     }
 
-    /// Sends one datagram, whole or not at all; from the address that `to` has
-    /// asked, if the socket has more than one.
+    /// Sends one datagram, whole or not at all; from the local address
+    /// `to.asked`, if the socket has more than one.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is no room yet **and an event will tell when
-    /// there is**; else what the system says, which concerns this datagram and
-    /// not the socket: it is then lost, and the next one is tried.
+    /// `WouldBlock` when there is no room yet **and an event will report
+    /// room**; else the system's error, which concerns this datagram and not
+    /// the socket: the loop drops the datagram and tries the next.
     fn send_to(&mut self, socket: &mut Self::Socket, to: &Peer, data: &[u8]) -> io::Result<()>;
 
-    /// Closes a datagram socket, and removes what binding has left in the file
-    /// system if it is still ours.
+    /// Closes a datagram socket, and removes the file that it has made, if that
+    /// is still the same file.
     fn close_socket(&mut self, socket: Self::Socket);
 
-    /// Starts a program, with its exit reported under `token`, if it can be.
+    /// Starts a program, and reports its exit under `token` where the system
+    /// can.
     ///
     /// # Errors
     ///
-    /// What the system says: there is no such program, or no room for another
-    /// process.
+    /// The system's error: the program does not exist, or there is no room for
+    /// another process.
     fn spawn(&mut self, command: &Command, token: Token) -> io::Result<Spawned<Self::Child, Self::Stream>>;
 
-    /// Looks whether a child has exited. It stays unreaped, so that its number
-    /// and that of its group are nobody else's.
+    /// Polls whether a child has exited, without reaping it, so that neither
+    /// its process id nor its group's is reused.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn fate(&mut self, child: &mut Self::Child) -> io::Result<Fate>;
 
-    /// How many bytes are in a pipe that were not read yet. What a child had
-    /// written when it exited is handed over however long that takes; by
-    /// default it is taken for nothing, and handed over within the grace.
+    /// The number of unread bytes in a pipe. The loop delivers that many after
+    /// the child's exit, however long it takes. The default is 0: then the loop
+    /// delivers what it can within the grace.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn unread(&mut self, pipe: &mut Self::Stream) -> io::Result<usize> {
         let _ = pipe;
         Ok(0)
     }
 
     /// Sends a signal to the process group that a child began with, and to the
-    /// child itself where it has left that. That nobody is left in it is no
-    /// error.
+    /// child itself if it has left that group. An empty group is not an error.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn signal(&mut self, child: &mut Self::Child, signal: Signal) -> io::Result<()>;
 
-    /// Reaps a child that has exited, or waits until it has for as long as
-    /// `within`. Then it is let go of: a signal need not have ended it (it waits
-    /// for a disk, or has become another user's), and nobody waits for ever.
+    /// Reaps a child, waiting up to `within` for its exit, and returns its
+    /// status. Afterwards the driver abandons it: a child may survive SIGKILL
+    /// (it waits for a disk, or has become another user's), and the loop must
+    /// not wait for ever.
     fn reap(&mut self, child: Self::Child, within: Duration) -> Option<ExitStatus>;
 
-    /// How many connections the system allows the process, for the default of
-    /// [`Config::max_connections`](crate::Config::max_connections); `None` if
-    /// it sets no limit.
+    /// The number of connections that the system allows the process, for the
+    /// default of [`Config::max_connections`](crate::Config::max_connections);
+    /// `None` without a limit.
     fn max_streams(&self) -> Option<usize>;
 
-    /// What was asked of the system so far.
+    /// The counts of system calls so far.
     fn calls(&self) -> SystemCalls;
 }
 

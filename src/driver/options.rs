@@ -1,4 +1,5 @@
-//! How a listener, and what it accepts, is set up; and a datagram socket.
+//! `ListenOptions` and `BindOptions`: socket options of listeners, of the
+//! connections that they accept, and of datagram sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-/// Probes of an idle TCP connection (tcp(7)), so that a peer which vanished
-/// without a FIN is noticed.
+/// Probes of an idle TCP connection (tcp(7)), which find a peer that vanished
+/// without a FIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
     /// Idle time before the first probe, in whole seconds (`TCP_KEEPIDLE`).
@@ -20,26 +21,29 @@ pub struct KeepAlive {
 }
 
 impl Default for KeepAlive {
-    /// 60 s, then 6 probes 10 s apart: a vanished peer is noticed in two minutes.
+    /// 60 s, then 6 probes 10 s apart: they find a vanished peer in two
+    /// minutes.
     fn default() -> Self {
         Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 6 }
     }
 }
 
-/// How to listen. What concerns connections holds for every one accepted.
+/// The options of a listener. Those of connections apply to every connection
+/// that it accepts.
 ///
 /// Always end with `..ListenOptions::default()`: a new field is not counted as
 /// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
-    /// Connections that the kernel holds until we accept them (listen(2)); it
-    /// may cap them, at `net.core.somaxconn` on Linux. Default 1,024.
+    /// Connections that the kernel holds until the reactor accepts them
+    /// (listen(2)); the kernel may cap the number, at `net.core.somaxconn` on
+    /// Linux. Default 1,024.
     pub backlog: u32,
-    /// TCP: take a port although connections of an earlier process linger on
-    /// it (`SO_REUSEADDR`, socket(7)). Default on.
+    /// TCP: take a port while connections of an earlier process linger on it
+    /// (`SO_REUSEADDR`, socket(7)). Default on.
     pub reuse_address: bool,
-    /// TCP: share the port with other listeners that also say so, the kernel
-    /// spreading connections over them (`SO_REUSEPORT`, socket(7)). Default off.
+    /// TCP: share the port with other listeners that also set this; the kernel
+    /// spreads connections over them (`SO_REUSEPORT`, socket(7)). Default off.
     pub reuse_port: bool,
     /// An IPv6 wildcard listens for IPv6 alone (`IPV6_V6ONLY`, ipv6(7)), on
     /// every system alike. Default on.
@@ -55,22 +59,24 @@ pub struct ListenOptions {
     /// The kernel's send buffer of each connection, in bytes (`SO_SNDBUF`,
     /// socket(7)): what it holds of our output that the peer has not
     /// acknowledged, or on a Unix socket not read. It comes **on top** of the
-    /// marks of [`Limits`](crate::Limits): a peer that does not read is worth
-    /// [`hard_mark`](crate::Limits::hard_mark) here and this there.
+    /// marks of [`Limits`](crate::Limits): a peer that does not read costs
+    /// [`hard_mark`](crate::Limits::hard_mark) in this process and this much in
+    /// the kernel.
     ///
-    /// Linux doubles the number, for what it needs beside the bytes, and
-    /// caps it at `net.core.wmem_max`. A TCP connection whose buffer is set is
-    /// not tuned any more; without, it begins with 16 KiB and grows with what
-    /// the peer takes, up to 4 MiB (`tcp_wmem`, tcp(7)). A number below what is
-    /// under way on the network (rate × round trip) makes a fast peer slow.
-    /// A Unix connection costs one call more for it. Default: the system's.
+    /// Linux doubles the number, to account for its own overhead, and caps it
+    /// at `net.core.wmem_max`. Linux no longer tunes a TCP connection whose
+    /// buffer is set; without a value the buffer begins with 16 KiB and grows
+    /// with what the peer takes, up to 4 MiB (`tcp_wmem`, tcp(7)). A number
+    /// below the bandwidth-delay product (rate × round trip) makes a fast peer
+    /// slow. A Unix connection costs one more system call for it. Default: the
+    /// system's.
     pub send_buffer: Option<usize>,
     /// TCP: the kernel's receive buffer of each connection, in bytes
-    /// (`SO_RCVBUF`, socket(7)): what it holds of input that was not read, of a
-    /// connection that is paused above all. Doubled, capped
-    /// (`net.core.rmem_max`) and not tuned any more in the same way; without, up
-    /// to 6 MiB (`tcp_rmem`, tcp(7)). On a Unix socket the sender's buffer is
-    /// what counts. Default: the system's.
+    /// (`SO_RCVBUF`, socket(7)): what it holds of unread input, above all of a
+    /// paused connection. Linux doubles, caps (`net.core.rmem_max`) and no
+    /// longer tunes it in the same way; without a value it grows up to 6 MiB
+    /// (`tcp_rmem`, tcp(7)). On a Unix socket the sender's buffer counts
+    /// instead. Default: the system's.
     pub receive_buffer: Option<usize>,
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
@@ -94,8 +100,8 @@ impl Default for ListenOptions {
     }
 }
 
-/// Sets the kernel's buffers of a socket, where that is asked for: as large as
-/// an `int` can say, and not a number that has lost its upper half.
+/// Sets the kernel's buffers of a socket, if options give them. A value is
+/// capped at the largest `int`, so that no conversion truncates it.
 pub(super) fn set_buffers(socket: &Socket, receive: Option<usize>, send: Option<usize>) -> io::Result<()> {
     const MOST: usize = i32::MAX as usize;
     if let Some(size) = receive {
@@ -114,59 +120,59 @@ pub enum Multicast {
     V4 {
         /// The group.
         group: Ipv4Addr,
-        /// The interface, by its address; unspecified (`0.0.0.0`): the
-        /// system's choice.
+        /// The interface, by its address; the unspecified address (`0.0.0.0`)
+        /// leaves the choice to the system.
         interface: Ipv4Addr,
     },
     /// An IPv6 group.
     V6 {
         /// The group.
         group: Ipv6Addr,
-        /// The interface, by its number; 0: the system's choice.
+        /// The interface, by its index; 0 leaves the choice to the system.
         interface: u32,
     },
 }
 
-/// How to bind a datagram socket.
+/// The options of a datagram socket.
 ///
 /// Always end with `..BindOptions::default()`: a new field is not counted as a
 /// breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindOptions {
-    /// UDP: bind although another socket is bound there, if that says so too
-    /// (`SO_REUSEADDR`, socket(7)). On Linux the last one then gets what comes
-    /// for one receiver, and all of them get multicasts. Default **off**,
-    /// unlike for listeners: there is no lingering connection to wait for.
+    /// UDP: bind even if another socket is bound there, if that one sets this
+    /// too (`SO_REUSEADDR`, socket(7)). On Linux the last socket then gets
+    /// unicast datagrams, and all of them get multicasts. Default **off**,
+    /// unlike for listeners: UDP has no lingering connection to wait for.
     pub reuse_address: bool,
-    /// UDP: share the port with other sockets that also say so, the kernel
-    /// spreading datagrams over them (`SO_REUSEPORT`, socket(7)). Default off.
+    /// UDP: share the port with other sockets that also set this; the kernel
+    /// spreads datagrams over them (`SO_REUSEPORT`, socket(7)). Default off.
     pub reuse_port: bool,
     /// An IPv6 wildcard receives IPv6 alone (`IPV6_V6ONLY`, ipv6(7)). Default on.
     pub only_v6: bool,
-    /// UDP: may send to broadcast addresses (`SO_BROADCAST`, socket(7)).
+    /// UDP: allow sending to broadcast addresses (`SO_BROADCAST`, socket(7)).
     /// Default off.
     pub broadcast: bool,
-    /// UDP: multicast groups to join. What goes to other groups that somebody
-    /// else on the host has joined does not come, unlike by default on Linux
-    /// (`IP_MULTICAST_ALL`, ip(7)). Default none.
+    /// UDP: multicast groups to join. Datagrams to groups that only other
+    /// sockets of the host have joined do not arrive, unlike by default on
+    /// Linux (`IP_MULTICAST_ALL`, ip(7)). Default none.
     pub multicast: Vec<Multicast>,
-    /// UDP: multicasts sent here come back to members on this host
-    /// (`IP_MULTICAST_LOOP`). Default on.
+    /// UDP: deliver multicasts that this socket sends to members on this host
+    /// too (`IP_MULTICAST_LOOP`). Default on.
     pub multicast_loop: bool,
-    /// UDP: how many routers a multicast may pass; 1 is this network alone
+    /// UDP: the hop limit of multicasts; 1 is this network alone
     /// (`IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`). Default: the system's, 1.
     pub multicast_hops: Option<u32>,
     /// UDP over IPv4: the interface that multicasts leave by, by its address
     /// (`IP_MULTICAST_IF`). Default: the system's choice.
     pub multicast_interface_v4: Option<Ipv4Addr>,
-    /// UDP over IPv6: the same, by the interface's number (`IPV6_MULTICAST_IF`).
+    /// UDP over IPv6: the same, by the interface's index (`IPV6_MULTICAST_IF`).
     pub multicast_interface_v6: Option<u32>,
-    /// UDP: how many routers any other datagram may pass (`IP_TTL`,
+    /// UDP: the hop limit of all other datagrams (`IP_TTL`,
     /// `IPV6_UNICAST_HOPS`). Default: the system's.
     pub hops: Option<u32>,
-    /// The kernel's receive buffer in bytes, which holds what comes while the
-    /// loop is busy (`SO_RCVBUF`, socket(7)); it may be capped. Default: the
-    /// system's.
+    /// The kernel's receive buffer in bytes, which holds what arrives while the
+    /// loop is busy (`SO_RCVBUF`, socket(7)); the kernel may cap it. Default:
+    /// the system's.
     pub receive_buffer: Option<usize>,
     /// The kernel's send buffer in bytes (`SO_SNDBUF`, socket(7)). On a Unix
     /// socket it holds all that its receivers have not read yet. Default: the
@@ -175,21 +181,22 @@ pub struct BindOptions {
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
     pub mode: Option<u32>,
-    /// DirectOutput over what comes from a datagram socket of this reactor, this one
-    /// included, or claims to: from its address on UDP, or from a path that
-    /// leads to it. If such a datagram is answered, and the answer too, the
-    /// sockets talk to each other for ever, for which one forged datagram is
-    /// enough; one's own multicasts come back this way. Default off: they are
-    /// dropped and counted ([`Stats::datagrams_from_own`](crate::Stats::datagrams_from_own)).
+    /// Deliver datagrams that come from a datagram socket of this reactor, this
+    /// one included, or claim to: from its address on UDP, or from a path that
+    /// leads to it. If a handler answers such a datagram, and the answer too,
+    /// the sockets send to each other for ever, and one forged datagram is
+    /// enough to begin that. A socket's own multicasts come back this way.
+    /// Default off: the reactor drops and counts them
+    /// ([`Stats::datagrams_from_own`](crate::Stats::datagrams_from_own)).
     pub from_own: bool,
-    /// Unix, on Linux: send to sockets that are in this directory itself and to
-    /// none else: neither behind a link nor elsewhere, nor to an abstract name;
-    /// what is for others is lost, and told as `EACCES`. Without it, an answer
-    /// goes **with the rights of this process to whatever path its client has
-    /// named**, be that a link to somebody else's socket. A directory that all
-    /// clients can make their sockets in, and nobody can rename those of others
-    /// (mode 1733), keeps them apart. Each datagram takes three more calls, and
-    /// `/proc`. Default: `None`, anywhere.
+    /// Unix, on Linux: send only to sockets that lie in this directory itself.
+    /// A datagram to any other target (behind a link, in another directory, at
+    /// an abstract name) is lost, and reported as `EACCES`. Without this option
+    /// an answer goes **with the rights of this process to whatever path its
+    /// client has named**, even a link to another user's socket. A directory in
+    /// which every client can make its socket, and no client can rename
+    /// another's (mode 1733), keeps clients apart. Each datagram takes three
+    /// more system calls, and needs `/proc`. Default: `None`, any path.
     pub send_in: Option<PathBuf>,
 }
 

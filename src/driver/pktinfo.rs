@@ -1,11 +1,11 @@
-//! The address that a datagram was sent to, and the one that another leaves
-//! from: for UDP sockets that are bound to no address in particular.
+//! `PacketInfo`: the local address that a datagram was sent to, and the one
+//! that a reply leaves from, for UDP sockets on an unspecified address.
 //!
-//! Without it the system chooses where a reply comes from, by the route to its
-//! receiver; a client that asked another address of the same host, and takes
-//! answers from that alone, never sees it. Linux tells with each datagram
-//! (`IP_PKTINFO`, ip(7); `IPV6_RECVPKTINFO`, ipv6(7)) and can be told
-//! (`IP_PKTINFO`, `IPV6_PKTINFO`).
+//! Without it the system chooses the source address of a reply by the route to
+//! its receiver; a client that used another address of the same host, and
+//! accepts replies from that address alone, never sees the reply. Linux reports
+//! the address with each datagram (`IP_PKTINFO`, ip(7); `IPV6_RECVPKTINFO`,
+//! ipv6(7)), and takes one with each send (`IP_PKTINFO`, `IPV6_PKTINFO`).
 
 pub(super) use self::system::PacketInfo;
 
@@ -24,23 +24,23 @@ mod system {
 
     use crate::origin::Peer;
 
-    /// What such a socket needs for its calls.
+    /// The buffers of such a socket's calls.
     #[derive(Debug)]
     pub(crate) struct PacketInfo {
         is_v4: bool,
-        /// The port that it is bound to, of whichever address.
+        /// The port that the socket is bound to.
         port: u16,
-        /// Where the system tells.
+        /// The buffer for the control message of a received datagram.
         told: Vec<u8>,
-        /// Where it is told: the calls for one datagram allocate, those for
-        /// many do not.
+        /// The headers of a send: nix's calls for one datagram allocate, those
+        /// for many do not.
         said: MultiHeaders<SockaddrStorage>,
     }
 
     impl PacketInfo {
-        /// Has the system tell, on a socket that is to be bound there; before it
-        /// is, so that it tells of every datagram. `None` where there is nothing
-        /// to tell.
+        /// Switches the control message on, before the socket is bound, so that
+        /// every datagram carries it. `None` if the address to bind is a
+        /// specified one.
         pub(crate) fn of(
             socket: &impl AsFd,
             local: SocketAddr,
@@ -53,7 +53,8 @@ mod system {
                 setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
             }
             if local.is_ipv4() || !only_v6 {
-                // Of a broadcast, only this tells whom it has reached.
+                // For a broadcast, only this message holds the address that
+                // received it.
                 setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
             }
             Ok(Some(Box::new(Self {
@@ -67,13 +68,13 @@ mod system {
             })))
         }
 
-        /// The socket is bound to this port.
+        /// Sets the port that the socket is bound to.
         pub(crate) fn set_port(&mut self, port: u16) {
             self.port = port;
         }
 
-        /// Receives one datagram, as [`MioSocket`](super::super::MioSocket) does:
-        /// its length, and whether it was cut off.
+        /// Receives one datagram, as [`MioSocket`](super::super::MioSocket)
+        /// does: its length, and whether it was cut off.
         pub(crate) fn receive(
             &mut self,
             socket: &OwnedFd,
@@ -97,12 +98,12 @@ mod system {
             Ok((message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC)))
         }
 
-        /// Something can be sent from there on this socket.
+        /// True if the socket can send from this address.
         pub(crate) const fn sends_from(&self, ours: &SocketAddr) -> bool {
             !ours.ip().is_multicast() && (ours.is_ipv4() || !self.is_v4)
         }
 
-        /// Sends one datagram from an address of ours.
+        /// Sends one datagram from a local address.
         pub(crate) fn send(
             &mut self,
             socket: &OwnedFd,
@@ -140,7 +141,7 @@ mod system {
         in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
     }
 
-    /// Which address of ours was asked.
+    /// The local address that the sender used.
     fn asked(told: impl Iterator<Item = ControlMessageOwned>, port: u16) -> Option<SocketAddr> {
         let mut asked = None;
         for message in told {
@@ -148,7 +149,7 @@ mod system {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
                     let sent_to = Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr));
                     let ours = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
-                    // Of a broadcast: who has received it, which can answer.
+                    // For a broadcast, the address that received it can answer.
                     let address = if sent_to.is_multicast() { sent_to } else { ours };
                     return Some(SocketAddrV4::new(address, port).into());
                 }
@@ -178,7 +179,8 @@ mod system {
 
     use crate::origin::Peer;
 
-    /// There is none: the system chooses.
+    /// The system offers no control message here: it chooses the source
+    /// address.
     #[derive(Debug)]
     pub(crate) enum PacketInfo {}
 

@@ -1,12 +1,12 @@
-//! Descriptors whose readiness is watched, and what keeps their events coming.
+//! `Source`: a registered descriptor, which re-arms its events where the system
+//! reports each only once.
 //!
-//! epoll and kqueue report every change. Where mio has to make do with
-//! poll(2), or with the event ports of Solaris, what an event reports is no
-//! longer watched afterwards, and all of it ends with a hang-up or an error.
-//! mio's own sockets have it watched again once a call has said `WouldBlock`
-//! (`try_io`). [`Source`] does the same for any descriptor, in the one
-//! direction that the call was about: the other would be reported again at
-//! once.
+//! epoll and kqueue report every change. Over poll(2), or the event ports of
+//! Solaris, mio stops watching the interest that an event has reported, and
+//! stops watching altogether after a hang-up or an error. mio's own sockets
+//! re-arm once a call has returned `WouldBlock` (`try_io`). [`Source`] does the
+//! same for any descriptor, in the one direction of the call: the other would
+//! be reported again at once.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-/// An event uses up what it reports.
+/// True where an event ends the watch of what it reports.
 pub(super) const IS_USED_UP: bool = cfg!(any(
     mio_unsupported_force_poll_poll,
     target_os = "aix",
@@ -26,11 +26,11 @@ pub(super) const IS_USED_UP: bool = cfg!(any(
     target_os = "solaris",
 ));
 
-/// A descriptor, and its registration.
+/// A descriptor and its registration.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Ends before the descriptor is closed: poll(2) minds those that are not
-    /// open (`POLLNVAL`).
+    /// Dropped before the descriptor: poll(2) reports closed descriptors
+    /// (`POLLNVAL`).
     watch: <Events<IS_USED_UP> as Watched>::Watch,
     descriptor: OwnedFd,
 }
@@ -46,7 +46,7 @@ impl Source {
         Self { watch: Default::default(), descriptor }
     }
 
-    /// Has its events reported.
+    /// Registers the descriptor, so that its events are reported.
     pub(super) fn register(
         &mut self,
         registry: &Registry,
@@ -56,7 +56,7 @@ impl Source {
         self.watch.register(self.descriptor.as_raw_fd(), registry, token, interest)
     }
 
-    /// Every call that takes input: it may say `WouldBlock`.
+    /// Runs a call that takes input, and re-arms after `WouldBlock`.
     #[inline(always)]
     pub(super) fn input<R>(&mut self, call: impl FnOnce(&OwnedFd) -> io::Result<R>) -> io::Result<R> {
         let outcome = call(&self.descriptor);
@@ -64,7 +64,7 @@ impl Source {
         outcome
     }
 
-    /// Every call that gives output.
+    /// Runs a call that gives output, and re-arms after `WouldBlock`.
     #[inline(always)]
     pub(super) fn output<R>(&mut self, call: impl FnOnce(&OwnedFd) -> io::Result<R>) -> io::Result<R> {
         let outcome = call(&self.descriptor);
@@ -73,7 +73,7 @@ impl Source {
     }
 }
 
-/// How a descriptor is watched.
+/// The way a descriptor is watched.
 trait Watch: Default + fmt::Debug {
     fn register(
         &mut self,
@@ -83,11 +83,11 @@ trait Watch: Default + fmt::Debug {
         interest: Interest,
     ) -> io::Result<()>;
 
-    /// After a call in one direction.
+    /// Notes the outcome of a call in one direction.
     fn after<R>(&mut self, outcome: &io::Result<R>, direction: Interest) -> io::Result<()>;
 }
 
-/// Picks that, by whether an event uses up what it reports.
+/// Selects a [`Watch`] by whether an event ends the watch of what it reports.
 #[derive(Debug)]
 struct Events<const ARE_USED_UP: bool>;
 
@@ -103,7 +103,7 @@ impl Watched for Events<true> {
     type Watch = UntilReported;
 }
 
-/// By the system, until the descriptor is closed.
+/// A watch by the system, which lasts until the descriptor is closed.
 #[derive(Debug, Default)]
 struct ForGood;
 
@@ -124,7 +124,7 @@ impl Watch for ForGood {
     }
 }
 
-/// By mio, until an event has come.
+/// A watch by mio, which lasts until an event has come.
 #[derive(Debug, Default)]
 struct UntilReported(Option<Box<Registration>>);
 
@@ -134,7 +134,7 @@ struct Registration {
     fd: RawFd,
     token: Token,
     interest: Interest,
-    /// What only an event will tell of: no call has gone well since.
+    /// The interests that an event will report: no call has succeeded since.
     awaited: Option<Interest>,
 }
 
@@ -161,7 +161,8 @@ impl Watch for UntilReported {
                 registration.awaited = registration.awaited.and_then(|awaited| awaited.remove(direction));
                 Ok(())
             }
-            // Whatever input fails with, it may come, and be told of, yet.
+            // After any error of a read, input may still arrive and be
+            // reported.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || direction.is_readable() => {
                 registration.await_again(direction)
             }
@@ -172,15 +173,15 @@ impl Watch for UntilReported {
 
 impl Registration {
     fn await_again(&mut self, direction: Interest) -> io::Result<()> {
-        // Urgent data goes with the input.
+        // The interest in urgent data belongs to the input.
         let input = direction.is_readable().then(|| self.interest.remove(Interest::WRITABLE)).flatten();
         let again = input.unwrap_or(direction);
         let interest = self.awaited.map_or(again, |awaited| awaited.add(again));
         self.awaited = Some(interest);
         let mut source = SourceFd(&self.fd);
         match self.registry.reregister(&mut source, self.token, interest) {
-            // A hang-up or an error was the end of it, but not of what there
-            // is to report: a named pipe can be opened again.
+            // mio has dropped the descriptor after a hang-up or an error, but
+            // more may follow: a named pipe can be opened again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.registry.register(&mut source, self.token, interest)
             }
@@ -191,7 +192,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // It may have ended already.
+        // mio may have dropped it already.
         let _ = self.registry.deregister(&mut SourceFd(&self.fd));
     }
 }

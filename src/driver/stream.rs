@@ -1,5 +1,5 @@
-//! Connected sockets, pipes and files of the operating system: how they come
-//! about, and what their calls mean.
+//! `MioStream`: a connected socket, a pipe, a terminal or a file of the
+//! operating system, with the calls that suit its kind.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,25 +15,27 @@ use super::{Closing, KeepAlive, unix};
 use crate::endpoint::Endpoint;
 use crate::origin::{Peer, Side};
 
-/// With urgent data where the system tells of it, for a read stops there.
+/// Both directions, and urgent data where the system reports it, for a read
+/// stops there.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// A connected socket of [`MioDriver`](super::MioDriver): its file descriptor,
-/// and of which kind it is.
+/// A connected stream of [`MioDriver`](super::MioDriver): its file descriptor
+/// and its kind.
 #[derive(Debug)]
 pub struct MioStream {
     socket: Source,
     kind: Kind,
 }
 
-/// What a stream is, as far as its calls differ.
+/// The kind of a stream, as far as its calls differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Tcp,
-    /// Its peer may pass descriptors along with bytes (unix(7)).
+    /// A Unix socket, whose peer may pass descriptors along with bytes
+    /// (unix(7)).
     Unix,
     /// A pipe or a terminal, to read.
     Source,
@@ -63,7 +65,7 @@ impl MioStream {
         Self::new(socket.into(), Kind::Unix)
     }
 
-    /// A pipe or a terminal that does not block.
+    /// Makes a stream of a non-blocking pipe or terminal.
     pub(super) fn pipe(socket: OwnedFd, side: Side) -> Self {
         let kind = if side == Side::Output { Kind::Sink } else { Kind::Source };
         Self::new(socket, kind)
@@ -114,8 +116,8 @@ impl MioStream {
             }
             Endpoint::Unix(path) => {
                 let socket = unix::socket(Type::STREAM)?;
-                // EAGAIN is a full backlog, of which no event would come
-                // (connect(2)).
+                // EAGAIN means a full backlog, and no event would report its
+                // room (connect(2)).
                 begin(socket.connect(&SockAddr::unix(path)?))?;
                 Ok(Self::unix(socket))
             }
@@ -126,13 +128,13 @@ impl MioStream {
         }
     }
 
-    /// Who is at the other end, once the connection has come about.
+    /// The peer, once the connection is established.
     pub(super) fn connected(&mut self) -> io::Result<Option<Peer>> {
         if let Some(error) = SockRef::from(&self.socket).take_error()? {
             return Err(error);
         }
         let address = self.socket.output(|socket| match SockRef::from(socket).peer_addr() {
-            // Another event is to tell.
+            // Another event will follow.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
@@ -146,15 +148,15 @@ impl MioStream {
             let path = address.as_pathname().map(Path::to_owned);
             return Ok(Some(Peer::unix(path, unix::credentials(self))));
         };
-        // With nobody listening, the system may choose for us the very port
-        // that we connect to, and TCP lets a socket connect to itself.
+        // Without a listener, the system may choose as our local port the very
+        // port that we connect to, and TCP lets a socket connect to itself.
         if SockRef::from(&self.socket).local_addr()?.as_socket() == Some(address) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         Ok(Some(Peer::inet(address)))
     }
 
-    /// A file stays out of the poll: it needs no event.
+    /// Registers a stream. A file is always ready and is not registered.
     pub(super) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
         let interest = match self.kind {
             Kind::Tcp | Kind::Unix => BOTH,
@@ -163,7 +165,7 @@ impl MioStream {
             Kind::File => return Ok(()),
         };
         match self.socket.register(registry, token, interest) {
-            // `/dev/null` and its like.
+            // `/dev/null` and similar devices cannot be polled.
             Err(error) if interest != BOTH && error.kind() == io::ErrorKind::PermissionDenied => {
                 self.kind = Kind::File;
                 Ok(())
@@ -175,8 +177,8 @@ impl MioStream {
     #[inline(always)]
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.kind == Kind::Tcp {
-            // A tenth cheaper than read(2), whose way leads through the layer
-            // of files.
+            // recv(2) is a tenth cheaper than read(2), which passes through the
+            // file layer.
             self.socket.input(|socket| {
                 let (count, _) = rustix::net::recv(socket, into, rustix::net::RecvFlags::empty())?;
                 Ok(count)
@@ -194,21 +196,21 @@ impl MioStream {
         }
     }
 
-    /// Whether nobody is at the other end any more, without a read.
+    /// Whether the peer is gone, without a read.
     pub(super) fn is_hung_up(&self) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let look = &mut [PollFd::new(&self.socket, PollFlags::empty())];
         poll(look, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         let found = look[0].revents();
         if found.contains(PollFlags::ERR) {
-            // What is no socket has no error of its own to tell.
+            // A pipe or a terminal has no pending error.
             let told = SockRef::from(&self.socket).take_error().ok().flatten();
             return Err(told.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()));
         }
         Ok(found.contains(PollFlags::HUP))
     }
 
-    /// How many bytes of a pipe are there to read.
+    /// The number of unread bytes in a pipe.
     pub(super) fn unread(&self) -> io::Result<usize> {
         Ok(usize::try_from(rustix::io::ioctl_fionread(&self.socket)?).unwrap_or(usize::MAX))
     }
@@ -219,15 +221,15 @@ impl MioStream {
 
     pub(super) fn close(self, how: Closing) {
         if how == Closing::Reset {
-            // socket(7): with a linger time of zero, close sends a reset.
-            // A Unix socket has no such thing and does not mind.
+            // socket(7): with a linger time of zero, close sends a reset. A
+            // Unix socket has no reset and ignores the linger time.
             let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
         }
         drop(self);
     }
 }
 
-/// Whatever is no TCP, and so not the path that is hottest.
+/// Reads from any stream but TCP, outside of the hottest path.
 #[inline(never)]
 fn read_other(stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
     stream.socket.input(|source| match stream.kind {
@@ -236,10 +238,11 @@ fn read_other(stream: &mut MioStream, into: &mut [u8]) -> io::Result<usize> {
     })
 }
 
-/// A read stops behind bytes that came with descriptors, so that those can be
-/// told apart; nobody here wants them, and the system closes them. It says
-/// that it did, and only then is it asked again, which keeps a short read the
-/// last.
+/// Reads from a Unix socket. A read stops behind bytes that came with
+/// descriptors, so that a program can match both; here no code takes
+/// descriptors, and the system closes them. It reports that it did
+/// (MSG_CTRUNC), and only then does this read again, so that a short read still
+/// means an empty socket.
 fn read_unix(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
     use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
     let mut count = 0;
@@ -253,28 +256,29 @@ fn read_unix(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
                     return Ok(count);
                 }
             }
-            // WouldBlock; or a broken connection, whose hang-up is announced too.
+            // `WouldBlock`; or a broken connection, whose hang-up an event
+            // announces too.
             Err(_) if count > 0 => return Ok(count),
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Without SIGPIPE, whatever the program does about that signal.
+/// Sends with MSG_NOSIGNAL, independently of how the program handles SIGPIPE.
 #[cfg(not(target_vendor = "apple"))]
 #[inline(always)]
 fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, piece, rustix::net::SendFlags::NOSIGNAL)?)
 }
 
-/// Sockets there have `SO_NOSIGPIPE` set by mio.
+/// mio sets `SO_NOSIGPIPE` on sockets here.
 #[cfg(target_vendor = "apple")]
 #[inline(always)]
 fn send(socket: &OwnedFd, piece: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(socket, piece)?)
 }
 
-/// Whatever is not one piece to a socket, and so not the path that is hot.
+/// Writes several pieces, or to a pipe or a file, outside of the hot path.
 #[inline(never)]
 fn write_pieces(stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     stream.socket.output(|sink| match stream.kind {
@@ -291,7 +295,7 @@ fn write_pieces(stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<us
     })
 }
 
-/// All of it: no event would tell when a file takes the rest.
+/// Writes all pieces: no event would report when a file takes the rest.
 #[cold]
 fn write_file(file: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut written = 0;
@@ -313,7 +317,7 @@ pub(super) fn keep_alive(options: &KeepAlive) -> TcpKeepalive {
     TcpKeepalive::new().with_time(options.idle).with_interval(options.interval).with_retries(options.probes)
 }
 
-/// That a connection takes its time is no error.
+/// Takes EINPROGRESS for success: the connection is under way.
 fn begin(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),

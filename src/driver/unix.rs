@@ -1,5 +1,5 @@
-//! Unix sockets as they are used here: without descriptors that peers pass
-//! along, and with the credentials of who is at the other end.
+//! Unix sockets: made to refuse descriptors that peers pass, and asked for the
+//! credentials of their peers.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::origin::Credentials;
 
-/// A Unix socket that does not block, and that takes no descriptors.
+/// Makes a non-blocking Unix socket that takes no descriptors.
 pub(super) fn socket(kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
@@ -18,8 +18,8 @@ pub(super) fn socket(kind: Type) -> io::Result<Socket> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod option {
-    // What the macro expands to calls setsockopt(2); that is nix's code, made
-    // for options that it does not know, and its value is one `int`, as
+    // The macro expands to a call of setsockopt(2). That is nix's code, made
+    // for options that nix does not know, and its value is one `int`, as
     // SO_PASSRIGHTS takes.
     use nix::{libc, setsockopt_impl, sockopt_impl};
 
@@ -37,27 +37,27 @@ mod option {
     );
 }
 
-/// Has the system refuse, to whoever tries, to pass descriptors to this socket
-/// (`SO_PASSRIGHTS`, Linux 6.16): the peer's sendmsg(2) fails with EPERM. What
-/// a listener accepts is as the listener is.
+/// Makes the system refuse descriptors that a peer passes to this socket
+/// (`SO_PASSRIGHTS`, Linux 6.16): the peer's sendmsg(2) fails with EPERM.
+/// Accepted sockets inherit the option from their listener.
 ///
-/// Nobody here asks for descriptors, and the system closes those that come.
-/// But it does so in our thread, when their message is read, and the last
-/// close of a socket with a linger time waits for that time (`SO_LINGER`,
-/// socket(7)), whatever we do: the whole loop would stand still.
+/// The reactor asks for no descriptors, and the system closes those that
+/// arrive. It closes them in this thread, when their message is read, and the
+/// last close of a socket with a linger time blocks for that time (`SO_LINGER`,
+/// socket(7)): a peer could stop the whole loop.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn refuse_descriptors(socket: &impl AsFd) {
-    // An older system does not know the option (ENOPROTOOPT).
+    // An older kernel does not know the option (ENOPROTOOPT).
     let _ = nix::sys::socket::setsockopt(socket, option::PassRights, &false);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn refuse_descriptors(_: &impl AsFd) {}
 
-/// Who was at the other end when the connection came about.
+/// The credentials of the peer at the time of its connect(2).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn credentials(socket: &impl AsFd) -> Option<Credentials> {
-    // Not by rustix, whose process ids are never 0: this one may be.
+    // rustix cannot represent the process id 0, which the system may return.
     let found = nix::sys::socket::getsockopt(socket, nix::sys::socket::sockopt::PeerCredentials).ok()?;
     Some(from_system(found.pid(), found.uid(), found.gid()))
 }
@@ -67,8 +67,9 @@ pub(super) fn credentials(_: &impl AsFd) -> Option<Credentials> {
     None
 }
 
-/// A process that our PID namespace has no number for is 0 to the system
-/// (pid_namespaces(7)); its user and group are told all the same.
+/// Converts the system's credentials. The system returns 0 for a process
+/// without an id in our PID namespace (pid_namespaces(7)), with its user and
+/// group all the same.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn from_system(pid: i32, uid: u32, gid: u32) -> Credentials {
     Credentials { pid: u32::try_from(pid).ok().filter(|pid| *pid != 0), uid, gid }

@@ -1,4 +1,5 @@
-//! The file that a Unix socket leaves in the file system.
+//! Files of Unix sockets: removes a stale one before a bind, and our own after
+//! a close.
 
 use std::fs;
 use std::io;
@@ -11,16 +12,16 @@ use super::unix;
 
 use crate::printable::Printable;
 
-/// Makes the path free for a listener: a stale socket there, one that nobody
-/// listens on any more, is removed.
+/// Frees a path for a listener: removes a stale socket there, which no process
+/// listens on any more.
 ///
 /// Two programs that start at the same moment on one stale path can both find
 /// it stale; the second then takes the first one's place.
 ///
 /// # Errors
 ///
-/// `AddrInUse` if somebody listens there, `AlreadyExists` if it is no socket,
-/// or what the system says.
+/// `AddrInUse` if a process listens there, `AlreadyExists` if the file is not a
+/// socket, or the system's error.
 pub(super) fn make_free(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -31,15 +32,16 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
         let message = "something that is no socket is there; remove it or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    // A live socket whose backlog is full would block us, and answers EAGAIN
-    // this way; one that is live but no stream answers EPROTOTYPE.
+    // A blocking probe of a live socket with a full backlog would hang; this
+    // one gets EAGAIN. A live datagram socket returns EPROTOTYPE.
     let probe = unix::socket(Type::STREAM)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("{}: replacing a stale socket", Printable(path.display()));
             fs::remove_file(path)
         }
-        // It went in this very moment; or it is not for us to look at.
+        // The file was removed in this very moment, or this process may not
+        // connect to it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         Ok(()) | Err(_) => {
@@ -50,26 +52,27 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A socket's file, as it was made. Removed when dropped, if it is still that
-/// one, and by the process that made it: what a fork of it drops is a copy.
+/// The file of a socket that this process made. Dropping it removes the file,
+/// if it is still the same one, and only in the process that made it: a fork
+/// drops a copy.
 #[derive(Debug)]
 pub(super) struct OwnedPath {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// The process that made it.
+    /// The id of the process that made it.
     maker: u32,
 }
 
 impl OwnedPath {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        // A later change of directory must not make us miss it.
+        // An absolute path still leads to the file after a change of directory.
         let path = std::path::absolute(path)?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), maker: std::process::id() })
     }
 
-    /// Device and inode.
+    /// The device and inode.
     pub(super) const fn file(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
@@ -125,7 +128,7 @@ mod tests {
         drop(first);
     }
 
-    // A fork would take `unsafe`; to the file it is a process of another number.
+    // A fork would take `unsafe`; another `maker` id has the same effect.
     #[test]
     fn a_file_stays_when_a_child_of_its_maker_lets_go_of_it() {
         let directory = tempfile::tempdir().expect("a directory");

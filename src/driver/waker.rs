@@ -1,10 +1,10 @@
-//! The way out of a wait, from any thread.
+//! Wakers: end a wait of the loop, from any thread.
 //!
-//! mio's own waker serves where the system reports every change. Over poll(2)
-//! it can be lost: mio wakes itself when what it watches changes, and clears
-//! the one descriptor of both, so that a wake which has come just before is
-//! forgotten (<https://github.com/tokio-rs/mio/issues/1874>). There it is a
-//! [`Bell`].
+//! mio's own waker serves where the system reports every change. Over poll(2) a
+//! wake can be lost: mio wakes itself when its interests change, and clears the
+//! descriptor that both kinds of wake share, so that a wake which came just
+//! before is lost (<https://github.com/tokio-rs/mio/issues/1874>). A [`Bell`]
+//! serves there.
 
 use std::io::{self, PipeWriter};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use mio::{Interest, Registry, Token};
 
 use super::source::Source;
 
-/// A pipe with something in it ends a wait.
+/// A pipe: a byte in it ends a wait.
 #[derive(Debug)]
 pub(super) struct Bell {
     heard: Source,
@@ -35,7 +35,7 @@ impl Bell {
         self.waker.clone()
     }
 
-    /// Has it heard: only what comes from now on ends a wait.
+    /// Empties the pipe: only a later wake ends a wait.
     #[cold]
     pub(super) fn hear(&mut self) {
         let mut rings = [0; 64];
@@ -44,7 +44,7 @@ impl Bell {
     }
 }
 
-/// The other end of it.
+/// The write end of the pipe.
 struct Ring(PipeWriter);
 
 impl Wake for Ring {
@@ -54,19 +54,19 @@ impl Wake for Ring {
 
     fn wake_by_ref(self: &Arc<Self>) {
         match rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &[0])) {
-            // One that is full has been rung.
+            // A full pipe ends the wait already.
             Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
             Err(error) => log::error!("the loop cannot be woken: {error}"),
         }
     }
 }
 
-/// mio's, on its descriptor or without one.
+/// Makes a waker from mio's own.
 pub(super) fn of_the_system(registry: &Registry, token: Token) -> io::Result<Waker> {
     Ok(Arc::new(PollWaker(mio::Waker::new(registry, token)?)).into())
 }
 
-/// mio's waker as the standard library's.
+/// mio's waker, as a waker of the standard library.
 struct PollWaker(mio::Waker);
 
 impl Wake for PollWaker {
