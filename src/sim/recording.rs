@@ -28,6 +28,9 @@ pub struct Life {
     heard_at: Instant,
     /// Since when a frame, behind the first, waits for its end.
     frame_since: Option<Instant>,
+    /// When the turn ended in which that was: of a long one, its time runs since
+    /// then. The same moment until it has ended.
+    frame_since_turn: Instant,
     /// It was handed over anew then: its time runs since its handler resumed.
     is_resumed: bool,
     /// Its handler has taken something.
@@ -154,8 +157,16 @@ impl Told {
     }
 }
 
-/// For so long a loop may be busy with what has come in time, if nothing stops it.
-const CATCHING_UP: Duration = Duration::from_secs(1);
+/// Input of a frame whose time was over when there was input before.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub(super) id: ConnId,
+    /// The callback.
+    pub(super) what: &'static str,
+    /// When there was input before.
+    pub(super) heard_at: Instant,
+    pub(super) at: Instant,
+}
 
 /// A handler around another one. It passes every callback on, and notes what
 /// breaks the order that [`StreamHandler`] promises: input that is lost,
@@ -168,7 +179,6 @@ pub struct Recording<H> {
     low_mark: usize,
     high_mark: usize,
     frame: Option<Duration>,
-    catching_up: Duration,
     /// Whether the crossings of the high mark are seen from the queue alone.
     sees_crossings: bool,
     lives: Vec<Life>,
@@ -177,6 +187,10 @@ pub struct Recording<H> {
     news: Vec<usize>,
     /// Lives that were closed since somebody looked.
     ended: Vec<usize>,
+    /// Lives of which a frame has begun in this turn.
+    begun: Vec<usize>,
+    /// What came late since somebody looked.
+    late: Vec<Late>,
     told: Vec<Told>,
     callbacks: u64,
     shutting_down_at: Option<Instant>,
@@ -191,12 +205,6 @@ pub struct Recorded<S> {
 }
 
 impl<H: StreamHandler> Recording<H> {
-    /// The process may be stopped while it catches up with what came in time, for
-    /// so long.
-    pub(super) const fn allow_stops(&mut self, time: Duration) {
-        self.catching_up = CATCHING_UP.saturating_add(time);
-    }
-
     /// Records what is called of `handler`, whose service has these limits.
     #[must_use]
     pub fn new(handler: H, limits: &Limits) -> Self {
@@ -205,12 +213,13 @@ impl<H: StreamHandler> Recording<H> {
             low_mark: limits.low_mark,
             high_mark: limits.high_mark,
             frame: limits.frame,
-            catching_up: CATCHING_UP,
             sees_crossings: limits.overflow == Overflow::Close,
             lives: Vec::new(),
             open: Vec::new(),
             news: Vec::new(),
             ended: Vec::new(),
+            begun: Vec::new(),
+            late: Vec::new(),
             told: Vec::new(),
             callbacks: 0,
             shutting_down_at: None,
@@ -243,6 +252,19 @@ impl<H: StreamHandler> Recording<H> {
     /// The places of those that were closed since this was asked last.
     pub(super) fn take_ended(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.ended)
+    }
+
+    /// What came late since this was asked last. Whether it came too late depends
+    /// on what the loop was busy with.
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// A turn has ended.
+    pub(super) fn end_turn(&mut self, at: Instant) {
+        for place in self.begun.drain(..) {
+            self.lives[place].frame_since_turn = at;
+        }
     }
 
     /// What the handler was told of children, in order.
@@ -288,7 +310,7 @@ impl<H: StreamHandler> Recording<H> {
         }
     }
 
-    fn begin(&mut self, io: &Io<'_>, life: usize, what: &str) {
+    fn begin(&mut self, io: &Io<'_>, life: usize, what: &'static str) {
         self.look(io);
         let life = &self.lives[life];
         let id = life.id;
@@ -301,18 +323,16 @@ impl<H: StreamHandler> Recording<H> {
     }
 
     /// Input must be what was left, and then what is new.
-    fn take_in(&mut self, io: &Io<'_>, place: usize, input: &[u8], what: &str) {
+    fn take_in(&mut self, io: &Io<'_>, place: usize, input: &[u8], what: &'static str) {
         let life = &mut self.lives[place];
         let id = life.id;
         // What came too late may still be handed over in the turn that finds
         // it so, or while the loop catches up; what comes long behind that may
         // not.
-        let late = life.frame_since.zip(self.frame).is_some_and(|(since, frame)| {
-            life.heard_at.saturating_duration_since(since) >= frame
-                && life.heard_at + self.catching_up < io.now()
-        });
-        if late && life.pipe.is_none() {
-            self.violations.push(format!("connection {id}: `{what}` after a frame has taken too long"));
+        let is_over = |frame| life.heard_at.saturating_duration_since(life.frame_since_turn) >= frame;
+        let is_late = life.frame_since.and(self.frame).is_some_and(is_over);
+        if is_late && life.pipe.is_none() && life.heard_at < io.now() {
+            self.late.push(Late { id, what, heard_at: life.heard_at, at: io.now() });
         }
         if input.len() > life.left.len() {
             life.heard_at = io.now();
@@ -383,6 +403,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             opened_at: io.now(),
             heard_at: io.now(),
             frame_since: None,
+            frame_since_turn: io.now(),
             is_resumed: false,
             has_taken: false,
             eof: false,
@@ -400,12 +421,12 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         recorded: &mut Self::Session,
         input: &mut BytesMut,
     ) -> Result<(), BoxError> {
-        let life = recorded.life;
-        self.begin(io, life, "data");
-        self.take_in(io, life, input, "data");
+        let place = recorded.life;
+        self.begin(io, place, "data");
+        self.take_in(io, place, input, "data");
         let shown = input.len();
         let outcome = self.handler.data(io, &mut recorded.session, input);
-        let life = &mut self.lives[life];
+        let life = &mut self.lives[place];
         life.has_taken |= input.len() < shown;
         let begins = life.left.is_empty() || input.len() < shown;
         let resumes = shown == life.left.len();
@@ -413,7 +434,9 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             life.frame_since = None;
         } else if begins || resumes {
             life.frame_since = Some(io.now());
+            life.frame_since_turn = io.now();
             life.is_resumed = !begins;
+            self.begun.push(place);
         }
         life.left.clear();
         life.left.extend_from_slice(input);

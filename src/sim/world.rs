@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::recording::{Life, Recording, Told};
+use super::recording::{Late, Life, Recording, Told};
+use crate::driver::Moment;
 use crate::driver::sim::{Client, ClientId, Conditions, Network, Process, Script, SimDriver};
 use crate::process::{Fate, Pipe, Signal};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
@@ -11,6 +12,10 @@ use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Tu
 /// So many turns in a row may achieve nothing before that is called spinning.
 /// A few may: a connection that is found to have nothing after all.
 const IDLE_TURNS: u32 = 8;
+
+/// For so long a loop may be busy with what has come in time, while nothing stops
+/// it.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// What did not hold, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +115,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let driver = SimDriver::new(seed, Conditions::calm());
         let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
         let mut reactor = Reactor::with_driver(driver, config)?;
-        let mut recording = Recording::new(handler, &limits);
-        if !conditions.stopped.is_never() {
-            recording.allow_stops(4 * conditions.stop);
-        }
-        let service = reactor.add(recording, limits)?;
+        let service = reactor.add(Recording::new(handler, &limits), limits)?;
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
         let unix: Endpoint = "unix:/sim".parse()?;
         reactor.listen(&service, &tcp)?;
@@ -254,6 +255,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn, Violation> {
         self.turns += 1;
         let turn = self.reactor.turn(max_wait).map_err(|error| self.violation(error.to_string()))?;
+        let ended_at = self.epoch() + self.elapsed();
+        self.reactor.get_mut(&self.service).end_turn(ended_at);
         if max_wait == Some(Duration::ZERO) {
             self.achieved.1 = 0; // it was not to wait
         }
@@ -336,6 +339,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.check_accounts()?;
         let turns = self.check_share()?;
         self.check_input(turns)?;
+        self.check_late()?;
         self.check_ended()?;
         self.check_children()?;
         self.check_rest()?;
@@ -414,6 +418,20 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
                 return Err(format!("client {client}: {} bytes were read in {turns} turns", new.len()));
             }
             *compared += new.len();
+        }
+        Ok(())
+    }
+
+    /// What came late was there when the loop began to catch up, and it has
+    /// done nothing else since; but for the time in which it stood still.
+    fn check_late(&mut self) -> Result<(), String> {
+        let late = self.reactor.get_mut(&self.service).take_late();
+        let moment = |at: Instant| Moment::ZERO.plus(at.saturating_duration_since(self.epoch()));
+        for Late { id, what, heard_at, at } in late {
+            let stopped = self.net().stopped_between(moment(heard_at), moment(at));
+            if heard_at + CATCHING_UP + stopped < at {
+                return Err(format!("connection {id}: `{what}` after a frame has taken too long"));
+            }
         }
         Ok(())
     }

@@ -98,6 +98,13 @@ fn the_status_of_a_child_that_ends_at_the_very_last_is_told() {
     }
 }
 
+/// The process was stopped seven times in one turn, in which some of a frame came
+/// in time; the rest was read in the next one, as it must be.
+#[test]
+fn a_frame_that_came_in_time_is_read_however_often_the_process_is_stopped() {
+    explore(&Commands, 7_258_875..7_258_876);
+}
+
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);

@@ -131,6 +131,8 @@ pub struct Network {
     pub(super) exhausted: Option<(u64, i32)>,
     pub(super) trace: Trace,
     pub(super) faults: Faults,
+    /// From when to when the server stood still, in order.
+    pub(super) stops: Vec<(u64, u64)>,
     /// Bytes that the server read, and that it wrote.
     pub(super) moved: (u64, u64),
     /// Waits in which time passed.
@@ -176,6 +178,7 @@ impl Network {
             exhausted: None,
             trace: Trace::new(),
             faults: Faults::default(),
+            stops: Vec::new(),
             moved: (0, 0),
             naps: 0,
             noises: (0, (0, 0, 0)),
@@ -403,7 +406,17 @@ impl Network {
     /// Lets time pass, and all happen that is due by then, while the server does
     /// nothing: as in a callback that takes its time.
     pub fn hold_up(&mut self, time: Duration) {
-        self.pass(self.now.saturating_add(nanos(time)));
+        self.stand_still(nanos(time));
+    }
+
+    /// For how long the server has stood still between two moments, because its
+    /// process was stopped or it was held up.
+    #[must_use]
+    pub fn stopped_between(&self, from: Moment, to: Moment) -> Duration {
+        let (from, to) = (from.as_nanos(), to.as_nanos());
+        let since = self.stops.partition_point(|(_, end)| *end <= from);
+        let within = |(begin, end): &(u64, u64)| (*end).min(to).saturating_sub((*begin).max(from));
+        Duration::from_nanos(self.stops[since..].iter().map(within).sum())
     }
 
     /// Lets all happen that is due, however late, while the server does

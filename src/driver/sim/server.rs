@@ -31,9 +31,16 @@ impl Network {
             self.faults.stopped += 1;
             let time = self.rng.between(0, nanos(self.conditions.stop));
             self.trace.note(self.now, None, What::Stopped, time);
-            self.pass(self.now.saturating_add(time));
+            self.stand_still(time);
         }
         stopped
+    }
+
+    /// The server does nothing for so many nanoseconds, and the world goes on.
+    pub(super) fn stand_still(&mut self, time: u64) {
+        let from = self.now;
+        self.pass(from.saturating_add(time));
+        self.stops.push((from, self.now));
     }
 
     /// Whether a call says `WouldBlock` though it need not.
