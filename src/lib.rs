@@ -63,6 +63,7 @@
 //! - [`scale`]: what a million connections take, and how to use every core
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod buffer;
 mod children;
