@@ -1,6 +1,5 @@
-//! Standard input to a server, and the server to standard output: for a chat,
-//! an echo, a console, or `nc -l`. All three in one loop, at the pace of the
-//! slowest.
+//! Teaches: standard input, standard output and a socket in one loop, at the
+//! pace of the slowest. A client for a chat, an echo, a console, or `nc -l`.
 //!
 //! ```text
 //! cargo run --features cli --example client -- 127.0.0.1:8098

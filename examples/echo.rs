@@ -1,4 +1,4 @@
-//! An echo server in one line.
+//! Teaches: a server in one call. It sends back what comes.
 //!
 //! ```text
 //! cargo run --example echo -- 127.0.0.1:7007

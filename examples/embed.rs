@@ -1,5 +1,5 @@
-//! A reactor inside the loop of another program, which goes on with its own
-//! work, and a thread that reaches into it.
+//! Teaches: a reactor inside the loop of another program, which goes on with
+//! its own work, and a thread that reaches into it.
 //!
 //! ```text
 //! cargo run --example embed -- 127.0.0.1:0

@@ -1,5 +1,5 @@
-//! Runs as many seeds as one likes over the simulated network, each a whole
-//! run with every check after every turn.
+//! Teaches: testing a handler with as many seeds as one likes. Each is a whole
+//! run over the simulated network, checked after every turn.
 //!
 //! ```text
 //! cargo run --release --features sim,cli --example explore -- --seeds 0..100000 --service echo

@@ -1,6 +1,6 @@
-//! A store of names and values. Each request and each reply is a frame behind
-//! its length (four bytes): `NAME=VALUE` stores, `NAME` asks. A value may hold
-//! any bytes, and nobody has to say where it ends.
+//! Teaches: whole frames instead of bytes, by a codec. A store of names and
+//! values: each request and each reply is a frame behind its length (four
+//! bytes); `NAME=VALUE` stores, `NAME` asks. A value may hold any bytes.
 //!
 //! ```text
 //! cargo run --features codec --example framed -- 127.0.0.1:7007

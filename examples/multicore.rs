@@ -1,7 +1,7 @@
-//! An echo on every core: a reactor for each on a thread of its own, all with
-//! a listener on the same port (`SO_REUSEPORT`, socket(7)), among which the
-//! kernel divides who connects. They share nothing; a signal (SIGINT, SIGTERM or
-//! SIGHUP) ends all.
+//! Teaches: a reactor on every core. Each has a thread of its own and a
+//! listener on the same port (`SO_REUSEPORT`, socket(7)), and the kernel divides
+//! the clients among them. They share nothing; a signal (SIGINT, SIGTERM or
+//! SIGHUP) ends all. An echo.
 //!
 //! ```text
 //! cargo run --release --features signals --example multicore -- 127.0.0.1:7007 [THREADS]

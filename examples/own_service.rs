@@ -1,5 +1,6 @@
-//! Numbers the lines of each connection and of all. It says where it listens;
-//! then `printf 'a\nb\n' | nc -N 127.0.0.1 PORT` talks to it.
+//! Teaches: a handler of your own, with state that all connections share and
+//! sessions of one. It numbers the lines of each and of all. It says where it
+//! listens; then `printf 'a\nb\n' | nc -N 127.0.0.1 PORT` talks to it.
 
 use std::env;
 

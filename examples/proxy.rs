@@ -1,5 +1,6 @@
-//! A proxy: every client is connected to a target, TCP or Unix, and bytes go
-//! both ways at the pace of the slower side.
+//! Teaches: connections to other servers, and back-pressure between two. Every
+//! client is connected to a target, TCP or Unix, and bytes go both ways at the
+//! pace of the slower side.
 //!
 //! ```text
 //! cargo run --example proxy -- 127.0.0.1:7000 unix:/run/app.sock

@@ -1,6 +1,6 @@
-//! Runs a program; every line that it writes goes to every client. It ends
-//! when the program does, or at the end of its own input (Ctrl-D): then it asks
-//! the program to end.
+//! Teaches: child processes, and broadcasts. It runs a program, and every line
+//! that the program writes goes to every client. It ends when the program does,
+//! or at the end of its own input (Ctrl-D): then it asks the program to end.
 //!
 //! ```text
 //! cargo run --example run_program -- 127.0.0.1:7000 vmstat 1

@@ -1,5 +1,5 @@
-//! A service of datagrams: it sends each one back, and counts them for each
-//! host that has sent any.
+//! Teaches: a service of datagrams. It sends each one back, and counts them
+//! for each host that has sent any.
 //!
 //! ```text
 //! cargo run --example udp_echo -- udp://127.0.0.1:7007

@@ -1,4 +1,4 @@
-//! An echo on a Unix socket for one user: the system vouches for who is at the
+//! Teaches: a Unix socket for one user. The system vouches for who is at the
 //! other end, and `verify` turns everybody else away.
 //!
 //! ```text

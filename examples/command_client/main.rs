@@ -1,6 +1,6 @@
-//! Has commands run by a `services::Command`, one after the other, and shows
-//! their output: what they write to standard output on this one, and errors on
-//! standard error.
+//! Teaches: a client that asks, and waits for one answer after the other. It
+//! has commands run by a `services::Command`, and shows their output: what they
+//! write to standard output on this one, and errors on standard error.
 //!
 //! ```text
 //! cargo run --features cli --example command_client -- 127.0.0.1:7010 uptime 'df -h'

@@ -1,4 +1,5 @@
-//! Every service of the library on any endpoints, in one thread.
+//! Teaches: many services in one reactor, and signals. Every service of the
+//! library on any endpoints, in one thread.
 //!
 //! ```text
 //! cargo run --features cli --example serve -- echo=127.0.0.1:7007 chat=127.0.0.1:8098

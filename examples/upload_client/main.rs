@@ -1,5 +1,5 @@
-//! Sends files to an upload service, over one connection, at the pace of the
-//! slower side.
+//! Teaches: sending much at the pace of the peer. It sends files to an upload
+//! service, over one connection.
 //!
 //! ```text
 //! cargo run --features cli --example upload_client -- 127.0.0.1:8898 photo.jpg notes.txt

@@ -39,6 +39,22 @@ fn the_readme_is_read_in_five_minutes() {
     assert!(len <= 9000, "README.md has {len} bytes: docs/ is the place for more");
 }
 
+#[test]
+fn each_example_says_what_it_teaches_and_has_its_place_in_the_readme() {
+    let readme = document("README.md");
+    let table = readme.split_once("| what it teaches |").expect("a table of examples").1;
+    let is_program = |path: &PathBuf| {
+        path.ends_with("main.rs") || path.parent().is_some_and(|at| at.ends_with("examples"))
+    };
+    for path in sources("examples").iter().filter(|path| is_program(path)) {
+        let text = fs::read_to_string(path).expect("a file of Rust");
+        assert!(text.starts_with("//! Teaches: "), "{} does not say what it teaches", path.display());
+        let folder = path.parent().filter(|_| path.ends_with("main.rs"));
+        let name = folder.unwrap_or(path).file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(table.contains(&format!("`{name}`")), "the table in README.md has no {name}");
+    }
+}
+
 /// The table has this value for this name.
 #[track_caller]
 fn assert_says(name: &str, value: impl Display) {
