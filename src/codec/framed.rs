@@ -1,4 +1,5 @@
-//! A handler of frames as a handler of bytes.
+//! `Framed`: a `StreamHandler` that decodes input with a codec and delivers
+//! frames to a `FrameHandler`.
 
 use std::io;
 
@@ -9,7 +10,7 @@ use super::handler::FrameHandler;
 use crate::process::Exit;
 use crate::{AfterEof, BoxError, ChildId, CloseReason, Io, ListenerId, Origin, Peer, StreamHandler, TimerId};
 
-/// Makes a [`StreamHandler`] of a [`FrameHandler`].
+/// The adapter that makes a [`StreamHandler`] of a [`FrameHandler`].
 ///
 /// ```
 /// use serve_forever::codec::{FrameHandler, FrameWriter, Framed, LinesCodec};
@@ -60,8 +61,8 @@ pub struct Framed<H> {
     handler: H,
 }
 
-/// The session of a [`Framed`]: that of its handler, and how far its codec
-/// has come.
+/// The session of a [`Framed`]: its handler's session, and the progress of its
+/// codec.
 #[derive(Debug)]
 pub struct FramedSession<S> {
     session: S,
@@ -70,7 +71,7 @@ pub struct FramedSession<S> {
 }
 
 impl<H> Framed<H> {
-    /// Gives frames to this handler.
+    /// Makes an adapter that delivers frames to this handler.
     #[must_use]
     pub const fn new(handler: H) -> Self {
         Self { handler }
@@ -82,29 +83,29 @@ impl<H> Framed<H> {
         &self.handler
     }
 
-    /// The handler of frames, between turns or in a call from a
+    /// The handler of frames, to change between turns or in a call from a
     /// [`Handle`](crate::Handle).
     pub const fn handler_mut(&mut self) -> &mut H {
         &mut self.handler
     }
 
-    /// The handler of frames, back again.
+    /// Returns the handler of frames.
     #[must_use]
     pub fn into_handler(self) -> H {
         self.handler
     }
 }
 
-/// What comes of asking a codec once.
+/// The outcome of one call of a codec.
 enum Step {
-    /// A frame was handed over, and the next may follow.
+    /// A frame was delivered, and the next may follow.
     Next,
     /// The codec needs more input.
     NeedsMore,
 }
 
 impl<H: FrameHandler> Framed<H> {
-    /// Decodes one frame, and hands it over.
+    /// Decodes one frame and delivers it.
     fn step(
         &mut self,
         io: &mut Io<'_>,
@@ -158,8 +159,9 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
                 return Ok(());
             }
             if io.is_paused(id) {
-                // The codec may have taken the input for more frames than it
-                // gave: it is to be asked again, whether or not there is any.
+                // The codec may hold more frames than it has returned: one
+                // partial byte makes the reactor call again, even without
+                // input.
                 io.set_partial(usize::from(input.is_empty()));
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! The contract of a service that is given frames.
+//! `FrameHandler`: the callbacks of a service that takes whole frames.
 
 use std::io;
 
@@ -7,53 +7,55 @@ use tokio_util::codec::Decoder;
 use crate::process::Exit;
 use crate::{AfterEof, BoxError, ChildId, CloseReason, Io, ListenerId, Origin, Peer, TimerId};
 
-/// A service on stream connections that is given whole frames.
+/// A service on stream connections that takes whole frames.
 ///
-/// It is a [`StreamHandler`](crate::StreamHandler) in all but one thing: a
+/// It differs from a [`StreamHandler`](crate::StreamHandler) in one point: a
 /// codec in the session makes frames of the bytes, and [`frame`](Self::frame)
-/// takes the place of `data`. [`Framed`](super::Framed) makes a
-/// `StreamHandler` of it, for a reactor to take. The order of callbacks, and
-/// what their errors and panics lead to, are those of `StreamHandler`:
+/// takes the place of `data`. [`Framed`](super::Framed) makes a `StreamHandler`
+/// of it, for [`Reactor::add`](crate::Reactor::add). The order of callbacks,
+/// and the consequences of their errors and panics, are those of
+/// `StreamHandler`:
 ///
 /// ```text
 /// verify -> open -> (frame | drained | timer)* -> frame_error? -> eof? -> (drained | timer)* -> close
 /// ```
 ///
-/// What the peer sent last is decoded with [`Decoder::decode_eof`]: that may
-/// give more frames before `eof`. After `frame_error` there is only `close`.
+/// At the end of input [`Decoder::decode_eof`] may return more frames before
+/// `eof`. After `frame_error` only `close` follows.
 pub trait FrameHandler: 'static {
     /// The state of one connection, its codec included.
     type Session: 'static;
 
-    /// What makes frames of bytes. Only decoding is asked of it here; a
-    /// [`FrameWriter`](super::FrameWriter) encodes with whatever is given to
-    /// it, the same codec or another.
+    /// The codec that makes frames of bytes. It only decodes here; a
+    /// [`FrameWriter`](super::FrameWriter) encodes with any codec that it is
+    /// given, the same or another.
     type Codec: Decoder<Error: Into<BoxError>>;
 
-    /// May this peer connect? As [`verify`](crate::StreamHandler::verify) of
-    /// `StreamHandler`.
+    /// Decides whether this peer may connect, as
+    /// [`StreamHandler::verify`](crate::StreamHandler::verify).
     fn verify(&mut self, peer: &Peer) -> bool {
         let _ = peer;
         true
     }
 
-    /// A connection is there: makes its session, with its codec. May write a
-    /// greeting.
+    /// Makes the session of a new connection, with its codec. A handler may
+    /// write a greeting here.
     ///
     /// # Errors
     ///
-    /// Any error refuses the connection; what was written is still sent.
+    /// Any error refuses the connection; the reactor still sends what was
+    /// written.
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Self::Session, BoxError>;
 
     /// The codec of a session.
     fn codec(session: &mut Self::Session) -> &mut Self::Codec;
 
-    /// A whole frame has come.
+    /// Takes one whole frame.
     ///
-    /// Of several that came together, the next follows when this returns;
-    /// but no further one once the connection is paused ([`Io::pause`]), until
-    /// it is resumed, and none at all once it is closed or aborted. Only at
-    /// the end of input a pause holds nothing back.
+    /// Of several frames that arrived together, the next follows when this
+    /// returns. A pause ([`Io::pause`]) holds the next frames back until the
+    /// connection is resumed, except at the end of input. No frame follows once
+    /// the connection is closed or aborted.
     ///
     /// # Errors
     ///
@@ -65,11 +67,11 @@ pub trait FrameHandler: 'static {
         frame: <Self::Codec as Decoder>::Item,
     ) -> Result<(), BoxError>;
 
-    /// The codec cannot go on: what came is no frame, one is too long, or the
-    /// stream ended within one ([`io::ErrorKind::UnexpectedEof`]). All frames
-    /// before it were handed over. The connection ends, as
-    /// [`CloseReason::Failed`] with what is returned here; a last word to the peer
-    /// may be written before.
+    /// Handles an error of the codec: the input is malformed, a frame is too
+    /// long, or the stream ended within one ([`io::ErrorKind::UnexpectedEof`]).
+    /// The reactor has delivered all frames before it. The connection ends as
+    /// [`CloseReason::Failed`] with the error that this returns; the handler
+    /// may write a last message to the peer first.
     fn frame_error(
         &mut self,
         io: &mut Io<'_>,
@@ -80,21 +82,21 @@ pub trait FrameHandler: 'static {
         error.into()
     }
 
-    /// Whether the codec, which took bytes and made no frame of them, stands
-    /// between two frames all the same: they were white space, a sign of
-    /// life, or the like.
+    /// Whether a codec that has taken bytes without returning a frame is
+    /// between two frames all the same: the bytes were white space, a
+    /// keep-alive, or the like.
     ///
-    /// `false` by default: they are the beginning of a frame, for which
-    /// deadlines run and without whose rest the stream must not end. That is
-    /// right for every codec that gives all that comes as frames. With `true`
-    /// they count as a frame of their own, the first one included.
+    /// The default is `false`: the bytes begin a frame, its deadlines run, and
+    /// the stream must not end without its rest. The default is right for every
+    /// codec that returns all input as frames. With `true` the bytes count as a
+    /// frame, also as the first one.
     fn is_between_frames(codec: &Self::Codec) -> bool {
         let _ = codec;
         false
     }
 
-    /// The peer has ended its side, and all frames were handed over. By
-    /// default the connection ends once all output is written.
+    /// Learns that the peer has ended its side, after all frames. By default
+    /// the connection ends once all output is written.
     ///
     /// # Errors
     ///
@@ -104,8 +106,8 @@ pub trait FrameHandler: 'static {
         Ok(AfterEof::Finish)
     }
 
-    /// The output queue has fallen to its low mark. As
-    /// [`drained`](crate::StreamHandler::drained) of `StreamHandler`.
+    /// Resumes output: the queue has fallen to its low mark, as
+    /// [`StreamHandler::drained`](crate::StreamHandler::drained).
     ///
     /// # Errors
     ///
@@ -115,7 +117,7 @@ pub trait FrameHandler: 'static {
         Ok(())
     }
 
-    /// A timer is due that was set in a callback of this connection.
+    /// Handles a timer that a callback of this connection set, and that is due.
     ///
     /// # Errors
     ///
@@ -130,42 +132,41 @@ pub trait FrameHandler: 'static {
         Ok(())
     }
 
-    /// The connection has ended. As [`close`](crate::StreamHandler::close) of
-    /// `StreamHandler`.
+    /// Takes the session back after the end of the connection, as
+    /// [`StreamHandler::close`](crate::StreamHandler::close).
     fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &CloseReason) {
         let _ = (io, session, why);
     }
 
-    /// An outbound connection did not come about. As
-    /// [`connect_failed`](crate::StreamHandler::connect_failed) of
-    /// `StreamHandler`. Logged as a warning by default, at a
-    /// [limited rate](crate::LogRate).
+    /// Learns that an outbound connection failed, as
+    /// [`StreamHandler::connect_failed`](crate::StreamHandler::connect_failed).
+    /// Logged as a warning by default, at a [limited rate](crate::LogRate).
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error) {
         io.warn_of_connect(tag, error);
     }
 
-    /// A child process has exited. As
-    /// [`child_exited`](crate::StreamHandler::child_exited) of
-    /// `StreamHandler`; its pipes are connections with frames too.
+    /// Learns how a child process exited, as
+    /// [`StreamHandler::child_exited`](crate::StreamHandler::child_exited); its
+    /// pipes are connections with frames too.
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit) {
         let _ = (io, child, tag, exit);
     }
 
-    /// A child process was not started. As
-    /// [`spawn_failed`](crate::StreamHandler::spawn_failed) of
-    /// `StreamHandler`. Logged as a warning by default, at a
-    /// [limited rate](crate::LogRate).
+    /// Learns that a child process was not started, as
+    /// [`StreamHandler::spawn_failed`](crate::StreamHandler::spawn_failed).
+    /// Logged as a warning by default, at a [limited rate](crate::LogRate).
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
         io.warn_of_spawn(child, tag, error);
     }
 
-    /// A timer is due that belongs to the service and to no connection.
+    /// Handles a timer that belongs to the service and to no connection, and
+    /// that is due.
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         let _ = (io, timer);
     }
 
-    /// A shutdown has begun. As [`shutting_down`](crate::StreamHandler::shutting_down)
-    /// of `StreamHandler`.
+    /// Learns that a shutdown has begun, as
+    /// [`StreamHandler::shutting_down`](crate::StreamHandler::shutting_down).
     fn shutting_down(&mut self, io: &mut Io<'_>) {
         let _ = io;
     }

@@ -1,21 +1,22 @@
-//! Frames on their way out.
+//! `FrameWriter`: encodes frames into a buffer that it reuses, and writes or
+//! sends them.
 
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::Encoder;
 
 use crate::{ConnId, Io, Sent};
 
-/// A buffer that has grown beyond this many bytes is not kept.
+/// The capacity up to which a writer keeps its buffer.
 const KEEP_UP_TO: usize = 64 << 10;
 
-/// Encodes frames, into a buffer that is used again.
+/// An encoder of frames, with a buffer that it reuses.
 ///
-/// A handler holds one for all of its connections. Which codec encodes is
-/// said with each frame: that of a session; or, where there is no session (in
-/// `tick`, or a call from a [`Handle`](crate::Handle)), one that the handler
-/// has beside its writer. The encoders of most codecs remember nothing, so
-/// that one can encode for everybody. One that does (that compresses, or
-/// numbers its frames) belongs to the connection that its frames go to.
+/// A handler holds one writer for all of its connections. Each call names the
+/// codec that encodes: that of a session; or, without a session (in `tick`, or
+/// a call from a [`Handle`](crate::Handle)), a codec that the handler holds
+/// beside its writer. The encoders of most codecs are stateless, so one can
+/// encode for all connections. A stateful encoder (which compresses, or numbers
+/// its frames) belongs to the connection that its frames go to.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -28,8 +29,8 @@ const KEEP_UP_TO: usize = 64 << 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// When encoding fails nothing is written, and what the encoder had put into
-/// the buffer is forgotten.
+/// When encoding fails, nothing is written, and the writer drops what the
+/// encoder had put into the buffer.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     /// Empty between calls.
@@ -37,18 +38,18 @@ pub struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// A writer. It allocates nothing before its first frame.
+    /// Makes a writer. It allocates nothing before its first frame.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Writes a frame to the connection of this callback, as [`Io::write`]
-    /// writes bytes. In the steady state this allocates nothing.
+    /// writes bytes. It allocates nothing in the steady state.
     ///
     /// # Errors
     ///
-    /// What the codec refuses to encode.
+    /// The codec's error.
     pub fn write<C: Encoder<T>, T>(
         &mut self,
         io: &mut Io<'_>,
@@ -65,7 +66,7 @@ impl FrameWriter {
     ///
     /// # Errors
     ///
-    /// What the codec refuses to encode.
+    /// The codec's error.
     pub fn send<C: Encoder<T>, T>(
         &mut self,
         io: &mut Io<'_>,
@@ -76,14 +77,15 @@ impl FrameWriter {
         Ok(io.send(to, self.encode(codec, frame)?))
     }
 
-    /// Encodes a frame once, for many: for [`Io::broadcast`], for several
-    /// [`Io::send`]s, or, if it is large, to be written by reference
-    /// ([`Io::write_bytes`]). It has an allocation of its own, so that waiting
-    /// for a slow reader it holds no more than is counted.
+    /// Encodes a frame once for several uses: for [`Io::broadcast`], for
+    /// several [`Io::send`]s, or, if it is large, to be written by reference
+    /// ([`Io::write_bytes`]). The frame has its own allocation, so that while
+    /// it waits for a slow reader it holds no more memory than the queue
+    /// counts.
     ///
     /// # Errors
     ///
-    /// What the codec refuses to encode.
+    /// The codec's error.
     pub fn encode<C: Encoder<T>, T>(&mut self, codec: &mut C, frame: T) -> Result<Bytes, C::Error> {
         let outcome = codec.encode(frame, &mut self.buffer).map(|()| {
             if self.buffer.capacity() > KEEP_UP_TO {

@@ -120,7 +120,8 @@ fn is_the_same_again<T>(_: &OwnedFd, _: FileType, _: T) -> bool {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn reopen(descriptor: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    // Opening a packet-mode pipe again has to ask for `O_DIRECT` too (pipe(2)).
+    // `O_DIRECT` makes the open of a packet-mode pipe (pipe(2)) fail, for it
+    // cannot be opened as one again.
     let same = flags.intersection(OFlags::RWMODE.union(OFlags::DIRECT));
     let flags = same.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());

@@ -1,4 +1,4 @@
-//! A room in which every line goes to everybody else.
+//! `Chat`: a room that sends every member's line to all other members.
 
 mod command;
 mod event;
@@ -29,18 +29,18 @@ use crate::{
     StreamHandler, Tally, TimerId,
 };
 
-/// A chat room in lines of UTF-8, for `nc` and `telnet`. All connections of
-/// one such service are in one room, whichever listener they came by.
+/// A chat room in lines of UTF-8, for `nc` and `telnet`. All connections of one
+/// service are in one room, whichever listener accepted them.
 ///
-/// Who comes is told `* you are guest1`, and the others `* guest1 joined`; the
-/// name is the smallest guest that is free. A line goes to every other member
-/// as `<guest1> line`. `/nick NEW`, `/who`, `/msg NAME TEXT`, `/quit [TEXT]`
-/// and `/help` are commands. Who goes, for whatever reason, is told of to the
-/// others, once. Before anything else is looked at, what is not UTF-8 is
-/// replaced, control characters are dropped and such as turn the order of
-/// others (U+202E and its like), and of spaces in a row 16 stay, so that nobody
-/// pushes words to the next line of a terminal, where they look like another's.
-/// A text that fills a line with something to be seen still can.
+/// A new member gets `* you are guest1`, and the others get `* guest1 joined`;
+/// the name is the smallest free guest number. A line goes to every other
+/// member as `<guest1> line`. `/nick NEW`, `/who`, `/msg NAME TEXT`, `/quit
+/// [TEXT]` and `/help` are commands. The room announces each leaving once,
+/// whatever its reason. The room cleans every line first: it replaces invalid
+/// UTF-8, drops control characters and characters that change the order of
+/// others (U+202E and similar), and keeps 16 of consecutive spaces, so that no
+/// member pushes words to the next line of a terminal, where they look like
+/// another's. A text that fills a line with visible characters still can.
 ///
 /// ```
 /// use std::num::{NonZeroU32, NonZeroUsize};
@@ -61,39 +61,40 @@ use crate::{
 ///
 /// # Limits
 ///
-/// - A line has at most [`Framing::MAX_LINE`] bytes. Who sends a longer one is
-///   told `! line too long`, and is out.
-/// - A name has 1 to 32 letters, digits, `_` and `-` that can be seen. Two that
-///   differ in case alone (full case folding: `STRASSE`, `straße`) are one, and
-///   with the feature `unicode` such as are compatible (NFKC: `ｇｕｅｓｔ１`,
-///   `guest1`). Letters of two scripts that look alike are not: `а` is no `a`.
-/// - What the whole room says in one turn of the loop is
+/// - A line has at most [`Framing::MAX_LINE`] bytes. A longer one is answered
+///   with `! line too long`, and ends the connection.
+/// - A name has 1 to 32 visible letters, digits, `_` and `-`. Names that differ
+///   in case alone (full case folding: `STRASSE`, `straße`) are equal, and with
+///   the feature `unicode` so are compatible names (NFKC: `ｇｕｅｓｔ１`, `guest1`).
+///   Letters of two scripts that look alike differ: Cyrillic `а` and Latin `a`.
+/// - In one turn of the loop the whole room sends
 ///   [`bytes_per_turn`](Self::bytes_per_turn) and one line at most, and 100,000
-///   messages. Who has more to say waits for the next turn, first come, first
-///   served. Answers and private messages count too, and notices of who comes
-///   are said at once: 64 for each listener, of which 20 bytes go to each member.
-/// - Above [`Limits::high_mark`] of a member's unread output the room says
-///   nothing more until it has read, for as long as it takes 16 KiB in each
-///   second, or a sixteenth of what waits. So no burst, of however many members,
-///   drops one who reads like that, while all do.
-/// - A member who does not read, or more slowly, is waited for one second in
-///   which the loop runs, and then nobody more for ten: it is dropped, with a
-///   reset, once more than [`Limits::hard_mark`] would wait for it.
-/// - A member whose own answers wait unread is not read from either.
+///   messages. A member with more lines waits for the next turn, first come,
+///   first served. Answers and private messages count too. Notices of joining
+///   are sent at once: up to 64 for each listener, of 20 bytes to each member.
+/// - While a member's unread output is above [`Limits::high_mark`], the room
+///   pauses, as long as that member reads 16 KiB in each second, or a sixteenth
+///   of what waits. So no burst, of any number of members, drops a member that
+///   reads at that rate, while all do.
+/// - The room waits one second of running time for a member that does not read,
+///   or reads more slowly, and then for no further member for ten seconds. Such
+///   a member is dropped, with a reset, once more than [`Limits::hard_mark`]
+///   would wait for it.
+/// - The room does not read from a member that leaves its own answers unread.
 /// - An answer to `/who` ends at 256 KiB with `, … and N more`.
 /// - [`lines_per_second`](Self::lines_per_second): no limit unless set.
 ///
-/// A shutdown delivers what has arrived, without that limit.
+/// A shutdown delivers what has arrived, without the limit of lines per second.
 pub struct Chat {
     lines_per_second: Option<NonZeroU32>,
     observer: Option<Observer>,
     room: Room,
-    /// Everybody in the room, from the first on.
+    /// The group of all members; set from the first member on.
     everybody: Option<GroupId>,
     turned_away: LogRate,
     floor: Floor,
     laggards: Laggards,
-    /// A shutdown has begun: what has arrived is delivered at once.
+    /// True once a shutdown has begun: what has arrived is delivered at once.
     shutting_down: bool,
 }
 
@@ -102,17 +103,20 @@ type Observer = Box<dyn FnMut(&ChatEvent<'_>) + Send>;
 /// One connection to a [`Chat`].
 #[derive(Debug)]
 pub struct ChatSession {
-    /// Which member it is, until it leaves.
+    /// The number of the member, until it leaves.
     number: Option<u64>,
     pace: Pace,
-    /// It has said enough: not read until a timer is due.
+    /// True while the member has sent too many lines: paused until a timer is
+    /// due.
     waits: bool,
-    /// What it was answered is above its high mark: not read until it drains.
+    /// True while the member's output is above its high mark: paused until it
+    /// drains.
     full: bool,
     guard: HttpGuard,
-    /// Its place among those who wait for the floor: not read until it is woken.
+    /// The member's place in the queue for the floor: paused until it is woken.
     place: Option<u64>,
-    /// The turn in which it was woken and had the floor, and what it said.
+    /// The turn in which the member was woken and had the floor, and what it
+    /// has sent in it.
     turn: Option<Instant>,
     said: Said,
 }
@@ -133,7 +137,7 @@ impl fmt::Debug for Chat {
 }
 
 impl Chat {
-    /// An empty room.
+    /// Makes an empty room.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -152,55 +156,55 @@ impl Chat {
     /// times beneath the hard mark of [`limits`](Self::limits).
     pub const BYTES_PER_TURN: usize = 64 << 10;
 
-    /// Lets all members together say so many bytes in one turn of the loop; the
-    /// line that passes it is the last of the turn. It and
-    /// [`Framing::MAX_LINE`] should fit between the high mark and the hard mark
-    /// of the [`Limits`], or a member may be dropped that reads. Default:
-    /// [`BYTES_PER_TURN`](Self::BYTES_PER_TURN), 64 KiB.
+    /// Sets how many bytes all members together may send in one turn of the
+    /// loop; the line that passes this number is the last of the turn. This
+    /// number plus [`Framing::MAX_LINE`] should fit between the high mark and
+    /// the hard mark of the [`Limits`], or a member that reads may be dropped.
+    /// Default: [`BYTES_PER_TURN`](Self::BYTES_PER_TURN), 64 KiB.
     #[must_use]
     pub const fn bytes_per_turn(mut self, bytes: NonZeroUsize) -> Self {
         self.floor.set_share(bytes.get());
         self
     }
 
-    /// Takes at most so many lines of each member in a second, empty ones and
-    /// commands among them. Who sends more is told `! slow down`, once, and is
-    /// not read from until the second is over; nothing is lost by that. A last
-    /// line without its end is taken in any case. Default: no limit.
+    /// Sets how many lines of each member the room takes in a second, empty
+    /// lines and commands included. A member that sends more gets `! slow
+    /// down`, once, and is paused until the second is over; no line is lost. A
+    /// last line without its end is taken in any case. Default: no limit.
     #[must_use]
     pub const fn lines_per_second(mut self, lines: NonZeroU32) -> Self {
         self.lines_per_second = Some(lines);
         self
     }
 
-    /// Tells `observer` of all that everybody in the room is told of, and not
-    /// of private messages. It is called on the reactor's thread, where it
-    /// keeps everybody waiting, and has no way back into the chat; what it
-    /// wants done goes through a [`Handle`](crate::Handle), which it may hold.
+    /// Calls `observer` with every public event of the room; private messages
+    /// are not reported. The observer runs on the reactor's thread, where it
+    /// blocks the loop, and has no access to the chat; it may hold a
+    /// [`Handle`](crate::Handle) to act through.
     ///
-    /// If it panics, the connection ends that it was told of, and the room
-    /// stays right.
+    /// If the observer panics, the connection of the event ends, and the room
+    /// remains consistent.
     #[must_use]
     pub fn with_observer(mut self, observer: impl FnMut(&ChatEvent<'_>) + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// The limits proposed for it: members may only listen, so nothing but
-    /// unread output has a deadline, and are dropped at 1 MiB of it.
+    /// The proposed limits: members may only listen, so only unread output has
+    /// a deadline, and a member is dropped at 1 MiB of it.
     #[must_use]
     pub fn limits() -> Limits {
         Limits { idle: None, hard_mark: 1 << 20, overflow: Overflow::Close, ..Limits::without_frames() }
     }
 
-    /// Who is in the room, in order of joining: connection and name. Of those
-    /// who leave in a burst some are there until the others are told of it.
+    /// The members, in order of joining: connection and name. Of members that
+    /// leave in a burst some are listed until their leaving is announced.
     pub fn members(&self) -> impl ExactSizeIterator<Item = (ConnId, &str)> {
         self.room.members().map(|member| (member.id, member.name.as_str()))
     }
 
-    /// Says `* TEXT` to everybody, cleaned as their own lines are. To put
-    /// somebody out, [`Io::close`] or [`Io::abort`] its connection.
+    /// Sends `* TEXT` to all members, cleaned as their own lines are. To remove
+    /// a member, [`Io::close`] or [`Io::abort`] its connection.
     pub fn announce(&mut self, io: &mut Io<'_>, text: &str) -> Tally {
         let text = clean(text.as_bytes());
         self.say_to_all(io, format!("* {text}\n"), None)
@@ -217,8 +221,8 @@ impl Chat {
         tally
     }
 
-    /// Says something to one member, and whether it should be asked for
-    /// nothing more until it has read.
+    /// Sends a text to one member. True if the member should be paused until it
+    /// has read.
     fn answer(&mut self, io: &mut Io<'_>, id: ConnId, text: impl Into<Bytes>) -> bool {
         let text = text.into();
         self.floor.count(io.now(), text.len(), 1);
@@ -231,8 +235,8 @@ impl Chat {
         }
     }
 
-    /// Carries out one line of a member. True if what it was answered is more
-    /// than it reads.
+    /// Carries out one line of a member. True if the member should be paused
+    /// until it has read its answers.
     fn line(&mut self, io: &mut Io<'_>, number: u64, line: &[u8]) -> bool {
         let line = clean(line);
         let Some(id) = self.room.member(number).map(|member| member.id) else { return false };
@@ -282,7 +286,7 @@ impl Chat {
             Some(to) => {
                 self.floor.count(io.now(), message.len(), 1);
                 match io.send(to, message) {
-                    // One who is about to leave is not there any more.
+                    // A member that is about to leave gets nothing.
                     Sent::Gone => {}
                     sent => {
                         if sent == Sent::Full {
@@ -297,12 +301,11 @@ impl Chat {
         self.answer(io, id, format!("! no such name {to}\n"))
     }
 
-    /// Takes a member out of the room, and tells the others; the second time,
-    /// nothing happens.
+    /// Removes a member, and announces that; a second call does nothing.
     fn leave(&mut self, io: &mut Io<'_>, number: u64, text: Option<&str>) {
         let Some(member) = self.room.exit(number) else { return };
         if self.room.is_empty() {
-            self.shutting_down = false; // should there be a next time
+            self.shutting_down = false; // the service may run again
         }
         let name = &member.name;
         let message = match text {
@@ -316,8 +319,8 @@ impl Chat {
         self.observe(&ChatEvent::Left { id: member.id, name, text });
     }
 
-    /// Takes a member out of the room that has nothing more to say: at once,
-    /// if the others can be told.
+    /// Removes a member whose input has ended: at once, if the room may
+    /// announce it in this turn.
     fn depart(&mut self, io: &mut Io<'_>, id: ConnId, number: u64) {
         if self.room.member(number).is_none() {
             return;
@@ -331,7 +334,8 @@ impl Chat {
         }
     }
 
-    /// A web page can have its reader's browser say lines here.
+    /// Closes a member whose first line looks like HTTP: a web page can make a
+    /// browser send one.
     fn turn_away(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
         if let Some(number) = session.number.take() {
             if let Some(member) = self.room.member(number)
@@ -353,8 +357,8 @@ impl Chat {
         io.close(io.id());
     }
 
-    /// Time that a member has to wait before its next line, if any, and whether
-    /// to tell it of that.
+    /// The time before the member's next line, if it has to wait, and whether
+    /// to send it `! slow down`.
     fn is_too_soon(&self, io: &Io<'_>, session: &mut ChatSession) -> Option<(Duration, bool)> {
         let limit = self.lines_per_second.filter(|_| !self.shutting_down)?;
         let wait = session.pace.too_soon(io.now(), limit)?;
@@ -363,7 +367,7 @@ impl Chat {
 }
 
 impl ChatSession {
-    /// Reads the member again, if nothing is in the way any more.
+    /// Resumes the member, if nothing pauses it any more.
     fn go_on(&self, io: &mut Io<'_>) {
         if !self.waits && !self.full && self.place.is_none() {
             io.resume(io.id());
@@ -382,8 +386,8 @@ impl StreamHandler for Chat {
         };
         io.join(everybody, id)?;
         let name = self.room.guest();
-        // Before there is a member: should this panic, there will be no
-        // `close` to take it out again.
+        // The observer runs before the member exists: after a panic here no
+        // `close` would remove the member.
         self.observe(&ChatEvent::Joined { id, name: &name, peer: origin.peer() });
         let joined = format!("* {name} joined\n");
         let full = self.answer(io, id, format!("* you are {name}\n"));
@@ -409,12 +413,12 @@ impl StreamHandler for Chat {
         input: &mut BytesMut,
     ) -> Result<(), BoxError> {
         while let Some(number) = session.number {
-            // A shutdown resumes those too who have to read first.
+            // A shutdown also resumes members that have unread answers.
             if session.full {
                 io.pause(io.id());
                 return Ok(());
             }
-            // To wait for anything, there has to be one line more.
+            // A member waits only if it has one more line.
             let has_line = || input.contains(&b'\n') || input.len() > Framing::MAX_LINE;
             if let Some((wait, tell)) = has_line().then(|| self.is_too_soon(io, session)).flatten() {
                 if let Some(place) = session.place.take() {
@@ -501,11 +505,12 @@ impl StreamHandler for Chat {
 
     fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &CloseReason) {
         if let Some(everybody) = self.everybody {
-            io.leave(everybody, io.id()); // nobody says anything to it any more
+            io.leave(everybody, io.id()); // nothing more is sent to it
         }
         let has_read = self.laggards.forget(io.id());
         let waits = session.place.and_then(|place| self.floor.at(place));
-        // A last line is still said, and then that its member has left.
+        // A queued last line is still sent, and announces the leaving
+        // afterwards.
         if !matches!(waits, Some(Waiting::LastLine { .. })) {
             if let Some(place) = session.place {
                 self.floor.take(place);

@@ -1,4 +1,4 @@
-//! Clients, and one operator who answers them.
+//! `Console`: clients write to one operator, who answers them.
 
 mod order;
 
@@ -16,30 +16,30 @@ use crate::{
     SHUTDOWN_DEADLINE, Sent, StreamHandler,
 };
 
-/// How long a client that was told to go may leave what it was sent unread.
+/// The time that a client which is being closed may leave its output unread.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest answer to `/who`, in bytes, but for its last line.
+/// The longest answer to `/who`, in bytes, without its last line.
 const WHO: usize = 256 << 10;
 
 /// A chat of many with one: clients write to an operator, who answers them.
 ///
-/// The operator is on whatever the program gives to the reactor itself: its
-/// standard output
+/// The operator uses the connections that the program itself gives to the
+/// reactor: its standard output
 /// ([`Reactor::adopt_output`](crate::Reactor::adopt_output)) and input
 /// ([`Reactor::adopt_input`](crate::Reactor::adopt_input)), or a socket, which
-/// is both ([`Reactor::adopt`](crate::Reactor::adopt)). All other connections of the service are clients, whichever listener they came
-/// by.
+/// is both ([`Reactor::adopt`](crate::Reactor::adopt)). All other connections
+/// of the service are clients, whichever listener they came by.
 ///
-/// To the operator go `#ID PEER | TEXT` for each request of a client, and
-/// `* #ID PEER joined` and `left`; IDs count from 1 and are not given again.
-/// A request `exit` ends the client's connection, and is not shown; so does a
-/// first one that looks like the first line of an HTTP request, with a warning
-/// in the log, for any web page can have a browser send that. The
-/// operator writes lines: `#ID TEXT` to that client, `@all TEXT`, and anything
-/// else to the client who spoke last; `/who`, `/kick ID` and `/quit`, which
-/// shuts the reactor down ([`Io::shutdown`]). Mistakes are answered with `! ` and
-/// what was wrong.
+/// The operator gets `#ID PEER | TEXT` for each request of a client, and `* #ID
+/// PEER joined` and `left`; IDs count from 1 and are not reused. A request
+/// `exit` ends the client's connection and is not shown. A first request that
+/// looks like the first line of an HTTP request ends the connection too, with a
+/// warning in the log, for any web page can make a browser send one. The
+/// operator writes lines: `#ID TEXT` goes to that client, `@all TEXT` to all
+/// clients, and any other text to the client who spoke last; `/who` and `/kick
+/// ID` are commands, and so is `/quit`, which shuts the reactor down
+/// ([`Io::shutdown`]). A mistake is answered with `! ` and its description.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;
@@ -57,39 +57,41 @@ const WHO: usize = 256 << 10;
 ///
 /// # Limits
 ///
-/// - What clients send is cleaned before it reaches the operator's terminal:
-///   what is not UTF-8 is replaced, control characters are dropped and such as
-///   turn the order of others (U+202E and its like), line ends are spaces, and
-///   of spaces in a row 16 stay, so that nobody pushes words to the next line,
-///   where they look like another's. A text that fills a line with something to
-///   be seen still can. What the operator sends is sent as it is.
+/// - The console cleans what clients send before it reaches the operator's
+///   terminal: it replaces invalid UTF-8, drops control characters and
+///   characters that change the order of others (U+202E and similar), replaces
+///   line ends by spaces, and keeps 16 of consecutive spaces, so that no client
+///   pushes words to the next line, where they look like another's. A text that
+///   fills a line with visible characters still can. The operator's text is
+///   sent unchanged.
 /// - An operator who does not read pauses all clients, at the high mark of the
-///   [`Limits`]. Who resets a TCP connection meanwhile gives its place back at
-///   once, and what it had said last is lost. Who has just left, or was on a
-///   Unix socket, is kept until that can be shown. Without an operator, what
-///   clients send is dropped.
-/// - The end of the operator's input changes nothing. With several to write to,
-///   the last that was adopted is written to, and when that is gone the one
-///   before.
-/// - A client who does not read loses what would pass the hard mark, of which
-///   the operator is told; and its connection if it was to end and is not read
-///   from for 60 s.
+///   [`Limits`]. A client that resets its TCP connection meanwhile is removed
+///   at once, and its last text is lost. A client that has ended in order, or
+///   was on a Unix socket, is kept until its end can be shown. Without an
+///   operator, the console drops what clients send.
+/// - The end of the operator's input changes nothing. Of several operator
+///   connections the console writes to the one adopted last, and when that is
+///   gone to the one before.
+/// - A client that does not read loses what would pass the hard mark, which the
+///   operator is shown. A client whose connection is being closed loses it if
+///   it reads nothing for 60 s.
 /// - A line has at most [`Framing::MAX_LINE`] bytes, of a client and of the
-///   operator. Both are told `! line too long`; the client is out.
+///   operator. A longer one is answered with `! line too long`, and ends a
+///   client's connection.
 /// - An answer to `/who` ends after 256 KiB with `* … and N more`.
 #[derive(Debug)]
 pub struct Console {
     framing: Framing,
     clients: BTreeMap<u64, Client>,
     last_number: u64,
-    /// Who spoke last.
+    /// The number of the client who spoke last.
     speaker: Option<u64>,
-    /// In the order in which they were adopted.
+    /// The operator's connections, in the order in which they were adopted.
     operators: Vec<ConnId>,
     /// The operator's connection whose reader all clients wait for.
     awaited: Option<ConnId>,
-    /// Everybody, so that a shutdown keeps the operator until all clients were
-    /// heard.
+    /// The group of all connections, so that a shutdown keeps the operator
+    /// until every client's input is shown.
     everybody: Option<GroupId>,
     turned_away: LogRate,
 }
@@ -107,7 +109,7 @@ pub struct ConsoleSession(Side);
 #[derive(Debug)]
 enum Side {
     Operator {
-        /// What comes is the rest of a line that is too long.
+        /// True while input is the rest of a line that is too long.
         skips: bool,
     },
     Client {
@@ -117,8 +119,8 @@ enum Side {
 }
 
 impl Console {
-    /// A console whose clients send requests of this framing. In `lines` they
-    /// are sent texts with a line end, in `chunk` texts alone.
+    /// Makes a console whose clients send requests of this framing. Texts to
+    /// clients end with a line end in `Lines`, and with nothing in `Chunk`.
     #[must_use]
     pub const fn new(framing: Framing) -> Self {
         Self {
@@ -133,9 +135,9 @@ impl Console {
         }
     }
 
-    /// The limits proposed for it: nothing has a deadline, as both sides may
-    /// only listen, and an operator may be away from the keyboard; what would
-    /// pass 1 MiB of unread output is dropped.
+    /// The proposed limits: no deadline, as both sides may only listen, and an
+    /// operator may be away from the keyboard; what would pass 1 MiB of unread
+    /// output is dropped.
     #[must_use]
     pub fn limits() -> Limits {
         Limits {
@@ -147,8 +149,8 @@ impl Console {
         }
     }
 
-    /// Who is there, in order of joining: ID, connection, and peer as the
-    /// operator is shown it.
+    /// The clients, in order of joining: ID, connection, and peer as the
+    /// operator sees it.
     pub fn clients(&self) -> impl ExactSizeIterator<Item = (u64, ConnId, &str)> {
         self.clients.iter().map(|(number, client)| (*number, client.id, client.peer.as_str()))
     }
@@ -172,7 +174,7 @@ impl Console {
         }
     }
 
-    /// The operator has read, or there is none to be waited for.
+    /// Resumes the clients: the operator has read, or is gone.
     fn go_on(&mut self, io: &mut Io<'_>) {
         self.awaited = None;
         for client in self.clients.values() {
@@ -187,12 +189,13 @@ impl Console {
         let peer_address = &peer.address;
         let peer = match peer_address {
             Address::Inet(address) => address.to_string(),
-            // A path is anybody's text.
+            // The client chooses its path, so the operator does not see it.
             _ => "unix".into(),
         };
         if matches!(peer_address, Address::Inet(_)) {
-            // A reset is seen although input waits for the operator. On a Unix
-            // socket a close is too, behind which that is still to be shown.
+            // A reset ends a connection even while its input waits for the
+            // operator. TCP only: on a Unix socket a close would end it too,
+            // before its input is shown.
             io.end_on_hangup(io.id(), true);
         }
         let joined = format!("* #{} {peer} joined\n", self.last_number);
@@ -204,11 +207,11 @@ impl Console {
         self.last_number
     }
 
-    /// Takes a client away and tells the operator; the second time, nothing
-    /// happens.
+    /// Removes a client and shows that to the operator; a second call does
+    /// nothing.
     fn leave(&mut self, io: &mut Io<'_>, number: u64) {
         if let Some(client) = self.clients.remove(&number) {
-            // It has no other deadline, should it not read.
+            // The only deadline of a client that does not read.
             io.set_idle(client.id, Some(PATIENCE));
             self.show(io, format!("* #{number} {} left\n", client.peer));
         }
@@ -236,7 +239,8 @@ impl Console {
         self.framing == Framing::Lines && guard.is_http_line(request)
     }
 
-    /// A web page can have its reader's browser say something here.
+    /// Closes a client whose first request looks like HTTP: a web page can make
+    /// a browser send one.
     fn turn_away(&mut self, io: &mut Io<'_>, number: u64) {
         if let Some(client) = self.clients.get(&number)
             && let Some(more) = self.turned_away.allows(io.now())
@@ -248,7 +252,7 @@ impl Console {
         io.close(io.id());
     }
 
-    /// Takes what a client has sent, for as long as the operator reads.
+    /// Takes a client's requests, for as long as the operator reads.
     fn listen(&mut self, io: &mut Io<'_>, number: u64, guard: &mut HttpGuard, input: &mut BytesMut) {
         while self.clients.contains_key(&number) {
             if self.awaited.is_some() {
@@ -331,7 +335,7 @@ impl Console {
         }
     }
 
-    /// A text as a client gets it.
+    /// A text with the end that clients expect.
     fn framed(&self, text: &[u8]) -> Bytes {
         [text, self.framing.end().as_bytes()].concat().into()
     }
@@ -348,8 +352,7 @@ impl Console {
         answer
     }
 
-    /// Takes the lines of the operator, but not what belongs to one that is
-    /// too long.
+    /// Takes the operator's lines, and skips the rest of one that is too long.
     fn obey(&mut self, io: &mut Io<'_>, skips: &mut bool, input: &mut BytesMut) {
         loop {
             if *skips {
@@ -382,7 +385,7 @@ impl StreamHandler for Console {
             Origin::Accepted { peer, .. } | Origin::Connected { peer, .. } => {
                 Side::Client { number: self.join(io, peer), guard: HttpGuard::default() }
             }
-            // What the program brought itself is the operator's.
+            // Adopted connections are the operator's.
             Origin::Adopted { side: crate::Side::Input, .. } => Side::Operator { skips: false },
             _ => {
                 self.operators.push(io.id());
@@ -419,7 +422,8 @@ impl StreamHandler for Console {
                         Err(LineTooLong) => self.show(io, "! line too long\n".into()),
                     }
                 }
-                // There is no more to obey, but still somebody to show to.
+                // The operator's input has ended, but its output still shows
+                // clients.
                 Ok(AfterEof::Stay)
             }
             Side::Client { number, guard } => {

@@ -1,4 +1,4 @@
-//! Every byte comes back.
+//! `Echo`: sends every byte and every datagram back.
 
 use bytes::BytesMut;
 
@@ -7,23 +7,23 @@ use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId,
 /// Sends every byte back (RFC 862). After the client's half-close the rest
 /// goes out, then our FIN.
 ///
-/// A client that does not read is not read from either: its connection
-/// pauses above the high mark, and goes on once it has taken what waits.
+/// The service pauses a client that does not read: above the high mark it stops
+/// reading its connection, until the queue has fallen to the low mark.
 ///
-/// Each datagram goes back to its sender, whatever its size, an empty one
-/// too. One for which there is no room is lost, and counted.
+/// Each datagram goes back to its sender, of any size, also an empty one. A
+/// datagram for which the queue has no room is lost, and counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo(());
 
 impl Echo {
-    /// An echo.
+    /// Makes the service.
     #[must_use]
     pub const fn new() -> Self {
         Self(())
     }
 
-    /// The limits proposed for it: a plain stream of bytes has no frames whose
-    /// deadlines could be missed.
+    /// The proposed limits: a plain stream of bytes has no frames, and so no
+    /// deadlines for them.
     #[must_use]
     pub fn limits() -> Limits {
         Limits::without_frames()

@@ -1,14 +1,15 @@
-//! How the services cut a stream into requests.
+//! `Framing`: cuts the stream of a service into requests, as lines or as
+//! chunks.
 
 use std::fmt;
 
 use bytes::{Buf, BytesMut};
 
-/// Where one request of a stream ends and the next begins.
+/// The rule by which one request of a stream ends and the next begins.
 ///
-/// TCP is a stream: what one `send` wrote, several reads may return, and
-/// several may come in one read. So a protocol has to say where a request
-/// ends, and `Lines` does.
+/// TCP is a stream: several reads may return what one `send` wrote, and one
+/// read what several wrote. So a protocol has to define where a request ends,
+/// as `Lines` does.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -27,14 +28,15 @@ pub enum Framing {
     /// dropped. Its text is at most [`MAX_LINE`](Self::MAX_LINE) bytes.
     #[default]
     Lines,
-    /// A request is whatever one read returned, with trailing white space
-    /// dropped: for clients that do `sendall(text)` and `recv(1024)` and know
-    /// no end of a request. It is as sticky as such a protocol is: two
-    /// requests that are sent at once may come as one, and a long one as two.
+    /// A request is the content of one read, with trailing white space dropped:
+    /// for clients that do `sendall(text)` and `recv(1024)` and mark no end of
+    /// a request. Such a protocol is ambiguous: two requests sent in quick
+    /// succession may arrive as one, and a long one as two.
     Chunk,
 }
 
-/// What a service says to the client of such a line, before it closes.
+/// The answer to a line that is too long, before the service closes the
+/// connection.
 pub(super) const TOO_LONG: &[u8] = b"! line too long\n";
 
 /// A request in lines is longer than [`Framing::MAX_LINE`].
@@ -50,15 +52,16 @@ impl fmt::Display for LineTooLong {
 impl std::error::Error for LineTooLong {}
 
 impl Framing {
-    /// The longest line, in bytes, its end not counted.
+    /// The longest line, in bytes, without its end.
     pub const MAX_LINE: usize = 65_536;
 
-    /// Takes the first request off `input`, with its end, and returns its
-    /// text, in a buffer of its own; `None` if it is not complete.
+    /// Takes the first request off `input`, with its end, and returns its text,
+    /// in its own buffer; `None` if the request is incomplete.
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`], complete or not; `input` is as it was.
+    /// [`LineTooLong`] for a complete or an incomplete line; `input` is
+    /// unchanged.
     pub fn next(self, input: &mut BytesMut) -> Result<Option<BytesMut>, LineTooLong> {
         match self {
             Self::Lines => match input.iter().take(Self::MAX_LINE + 2).position(|byte| *byte == b'\n') {
@@ -74,12 +77,12 @@ impl Framing {
         }
     }
 
-    /// Takes what the stream ended with, or what one read returned, as a
-    /// request; `None` if there is nothing.
+    /// Takes the rest of an ended stream, or the content of one read, as a
+    /// request; `None` if it is empty.
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`]; `rest` is as it was.
+    /// [`LineTooLong`]; `rest` is unchanged.
     pub fn last(self, rest: &mut BytesMut) -> Result<Option<BytesMut>, LineTooLong> {
         if rest.is_empty() {
             return Ok(None);
@@ -97,7 +100,7 @@ impl Framing {
         Ok(Some(request))
     }
 
-    /// What stands behind a reply: a line feed, or nothing.
+    /// The end of a reply: a line feed, or nothing.
     #[must_use]
     pub const fn end(self) -> &'static str {
         match self {

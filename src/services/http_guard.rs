@@ -1,31 +1,33 @@
-//! The first line of an HTTP request, where a service expects its own protocol.
+//! `HttpGuard`: recognizes the start of an HTTP request or a TLS handshake on a
+//! service with another protocol.
 //!
-//! A browser connects to any port of its own machine if a page of anybody's
-//! tells it to, and the page decides what stands in the body. To a service that
-//! reads lines, head and body are lines like any others.
+//! Any web page can make a browser connect to any port of its own machine, and
+//! the page chooses the body of the request. A service that reads lines takes
+//! the lines of head and body for requests.
 
-/// Looks at how a stream begins, byte by byte and however it is cut: a method,
-/// a target, `HTTP/` and a version, whatever they are. The preface of HTTP/2
-/// (RFC 9113, 3.4) has this form too. So it is with a handshake of TLS, in which
-/// a page has a say as well: one byte tells it, which begins no text.
+/// A parser of the beginning of a stream, byte by byte and independent of how
+/// it is cut: any method, any target, `HTTP/` and any version. The preface of
+/// HTTP/2 (RFC 9113, 3.4) has this form too. The parser also recognizes a TLS
+/// handshake, whose content a page can influence as well, by its first byte,
+/// which begins no text.
 ///
-/// Space and line ends before the first line count for nothing. What has turned
-/// out to be something else is not looked at any more.
+/// Space and line ends before the first line are skipped. Once a stream has
+/// turned out to be something else, its later bytes are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum HttpGuard {
-    /// Nothing but white space has come.
+    /// Only white space has come.
     #[default]
     Start,
     Method,
-    /// What is behind the method: space, then the target.
+    /// The method has ended: space follows, then the target.
     Target {
         has_begun: bool,
     },
-    /// So much of `HTTP/` has come.
+    /// This many bytes of `HTTP/` have come.
     Protocol(usize),
-    /// The first character of this has come; the line may end.
+    /// The first character of the version has come; the line may end.
     Version,
-    /// Space behind it.
+    /// Space behind the version.
     End,
     Http,
     Other,
@@ -37,17 +39,17 @@ const PROTOCOL: &[u8] = b"HTTP/";
 const HANDSHAKE: u8 = 0x16;
 
 impl HttpGuard {
-    /// Looks at a line, given without its end. True if it is, or with what came
-    /// before it makes, the first line of an HTTP request.
+    /// Parses a line, given without its end. True if it completes the first
+    /// line of an HTTP request.
     pub(super) fn is_http_line(&mut self, line: &[u8]) -> bool {
         self.look(line);
         self.look(b"\n");
         *self == Self::Http
     }
 
-    /// Looks at what one read returned, as it came: a browser's first line need
-    /// not come in one piece, and so what makes up its rest may be in the next.
-    /// True as soon as it is the first line of an HTTP request.
+    /// Parses the content of one read: a browser's first line may come in
+    /// several reads. True as soon as the first line of an HTTP request is
+    /// complete.
     pub(super) fn is_http_chunk(&mut self, chunk: &[u8]) -> bool {
         self.look(chunk);
         matches!(self, Self::Http | Self::Version | Self::End)
@@ -84,7 +86,7 @@ impl HttpGuard {
     }
 }
 
-/// What a method is made of (`tchar`; RFC 9110, 5.6.2).
+/// Whether a byte may occur in a method (`tchar`; RFC 9110, 5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')

@@ -1,4 +1,4 @@
-//! Services that are ready to use, built on the public contract alone.
+//! Ready-made services, built on the public interface alone.
 
 mod chat;
 #[cfg(feature = "command")]

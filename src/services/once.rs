@@ -1,4 +1,5 @@
-//! One answer, and goodbye.
+//! `Once`: answers the first request of each connection with a fixed text, and
+//! closes.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,9 +9,10 @@ use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Origin, Peer, Socke
 /// Waits for one request, answers with a fixed text, and closes without
 /// losing the answer, whatever else the client sends.
 ///
-/// A request is a line, or what has come by the client's half-close if there
-/// is any; one that is too long is told so. [`framed`](Self::framed) changes
-/// that. Each datagram is a request, which is answered.
+/// A request is a line, or the input up to the client's half-close if there is
+/// any; a line that is too long is answered with `! line too long`.
+/// [`framed`](Self::framed) changes the framing. Each datagram is a request,
+/// and gets an answer.
 #[derive(Clone, Debug)]
 pub struct Once {
     framing: Framing,
@@ -18,14 +20,14 @@ pub struct Once {
 }
 
 impl Once {
-    /// Answers with `text` and a line end.
+    /// Makes a service that answers with `text` and a line end.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self::framed(text, Framing::Lines)
     }
 
-    /// Answers requests of this framing with `text`, and a line end if those
-    /// are lines.
+    /// Makes a service that answers requests of this framing with `text`, and a
+    /// line end if the framing is lines.
     #[must_use]
     pub fn framed(text: &str, framing: Framing) -> Self {
         Self { framing, answer: format!("{text}{}", framing.end()).into() }
@@ -43,7 +45,7 @@ impl Once {
             Ok(Some(_)) => self.answer.clone(),
             Err(LineTooLong) => Bytes::from_static(TOO_LONG),
         };
-        // A connection that takes no output any more needs no answer either.
+        // A connection whose output has ended needs no answer.
         let _ = io.write_bytes(answer);
         io.close(io.id());
     }

@@ -1,15 +1,16 @@
-//! Text from strangers, made fit for other people's terminals.
+//! Cleaning of untrusted text: removes from clients' lines what could harm or
+//! deceive another terminal.
 
-/// How many spaces in a row stay. With more, what follows could be pushed to the
-/// next line of a terminal, where it looks like another's.
+/// The number of consecutive spaces that are kept. More could push what follows
+/// to the next line of a terminal, where it looks like another member's line.
 const LONGEST_GAP: usize = 16;
 
-/// The text of a line: what is not UTF-8 becomes U+FFFD, as
-/// [`String::from_utf8_lossy`] has it, and then control characters are dropped
-/// (C0, DEL and C1: `Cc` of Unicode), so that no escape sequence passes. So are
-/// those that turn the order of what follows (U+202A to U+202E, U+2066 to
-/// U+2069). Unicode's line ends (U+2028, U+2029) become spaces, and of more than
-/// 16 spaces of whatever kind in a row the first 16 stay.
+/// The clean text of a line. Invalid UTF-8 becomes U+FFFD, as in
+/// [`String::from_utf8_lossy`]. Control characters are dropped (C0, DEL and C1:
+/// `Cc` of Unicode), so that no escape sequence passes, and so are characters
+/// that change the order of what follows (U+202A to U+202E, U+2066 to U+2069).
+/// Unicode's line ends (U+2028, U+2029) become spaces, and of more than 16
+/// consecutive spaces of any kind the first 16 are kept.
 pub(super) fn clean(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut clean = String::with_capacity(text.len());
@@ -24,7 +25,7 @@ pub(super) fn clean(line: &[u8]) -> String {
         } else if !is_ignorable(letter) {
             gap = 0;
         }
-        // What is not seen makes no gap longer, and none shorter.
+        // Invisible characters do not change the length of a gap.
         if gap <= LONGEST_GAP || !is_blank(letter) {
             clean.push(letter);
         }
@@ -32,21 +33,21 @@ pub(super) fn clean(line: &[u8]) -> String {
     clean
 }
 
-/// [`clean`], with every line end as a space: for what is shown on one line,
-/// and may have come as several.
+/// [`clean`], with every line end as a space: for text of several lines that is
+/// shown on one.
 pub(super) fn one_line(request: &[u8]) -> String {
     let text = String::from_utf8_lossy(request).replace("\r\n", " ").replace(['\r', '\n'], " ");
     clean(text.as_bytes())
 }
 
-/// Whether it takes room and shows nothing.
+/// Whether a character takes room and shows nothing.
 pub(super) const fn is_blank(letter: char) -> bool {
-    // Fillers are letters to Unicode, and U+2800 is a symbol.
+    // Unicode classifies fillers as letters, and U+2800 as a symbol.
     letter.is_whitespace() || matches!(letter, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
 }
 
-/// Whether it takes no room and shows nothing (`Default_Ignorable_Code_Point`
-/// of Unicode, but for the fillers).
+/// Whether a character takes no room and shows nothing
+/// (`Default_Ignorable_Code_Point` of Unicode, except the fillers).
 pub(super) const fn is_ignorable(letter: char) -> bool {
     matches!(letter,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -55,8 +56,9 @@ pub(super) const fn is_ignorable(letter: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether what follows may be shown in another order, up to the end of a line
-/// and beyond (Unicode Standard Annex 9, explicit formatting).
+/// Whether a character can change the order in which what follows is shown, up
+/// to the end of a line and beyond (Unicode Standard Annex 9, explicit
+/// formatting).
 const fn turns_order(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

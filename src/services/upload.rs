@@ -1,4 +1,4 @@
-//! Files that clients send.
+//! `Upload`: receives files of clients into one directory.
 
 mod header;
 mod refusal;
@@ -20,8 +20,8 @@ use crate::{
     AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
 };
 
-/// Files that are finished in one callback; with more in direct, the others have
-/// their turn first.
+/// The most files finished in one callback; further ones wait until other
+/// connections had their turn.
 const AT_ONCE: usize = 16;
 
 type OnFile = Box<dyn FnMut(&UploadedFile<'_>) + Send>;
@@ -33,8 +33,8 @@ type OnFile = Box<dyn FnMut(&UploadedFile<'_>) + Send>;
 /// and whole, and the answer is `ok|SIZE|NAME`. Any number of files may follow
 /// one another on a connection, and the client need not wait for the answers.
 ///
-/// What is not taken is answered with `err|REASON`, if possible before its
-/// data, and the connection is closed without losing that reply:
+/// A refused file is answered with `err|REASON`, if possible before its data,
+/// and the service closes the connection without losing that reply:
 ///
 /// | REASON | what it means |
 /// | --- | --- |
@@ -44,42 +44,42 @@ type OnFile = Box<dyn FnMut(&UploadedFile<'_>) + Send>;
 /// | `exists` | the name is taken, and [`overwrite`](Self::overwrite) is off, or a directory has it |
 /// | `disk: …` | the system's reason |
 ///
-/// A file that is cut off, by the end of the connection or for want of a byte
-/// in [`stall`](Self::stall), leaves nothing behind. While a file comes it is
-/// written to a file `.upload-…` in the same directory, and no more of it than
-/// one read is ever in memory. A process that is killed leaves that one.
+/// A file that is cut off, by the end of the connection or by
+/// [`stall`](Self::stall), leaves nothing behind. The service writes an
+/// incoming file to a file `.upload-…` in the same directory, and holds at most
+/// one read of it in memory. A process that is killed leaves that file.
 ///
 /// # In chunks
 ///
-/// With [`Framing::Chunk`] a header is what one read returned, without a line
-/// end, the SIZE bytes follow, and what is read behind them is the next header.
-/// It is for clients that send and never listen: nothing is answered to a file
-/// that is taken. A refusal is still told, as `err|REASON` without a line end,
-/// since a client of this kind that does call `recv` in the end has nothing
-/// else to learn it from; to one that does not, its sending fails once
-/// [`Limits::linger`] is over.
+/// With [`Framing::Chunk`] a header is the content of one read, without a line
+/// end; the SIZE bytes follow, and the next read behind them is the next
+/// header. This is for clients that send and never read: a received file gets
+/// no answer. A refusal is answered with `err|REASON`, without a line end, as
+/// the only sign for a client that calls `recv` in the end; sends of a client
+/// that does not fail once [`Limits::linger`] is over.
 ///
 /// # What it needs
 ///
-/// Each file under way has a descriptor, beside the one of its connection: with
-/// many, lower [`Limits::max_connections`] or raise the process's limit. Writing
-/// goes through the system's cache; a disk that does not keep up with it blocks
-/// the loop, and so does [`sync`](Self::sync).
+/// Each incoming file needs a descriptor, beside that of its connection: for
+/// many, lower [`Limits::max_connections`] or raise the process's limit. Writes
+/// go through the system's cache; a disk that cannot keep up blocks the loop,
+/// and so does [`sync`](Self::sync).
 ///
-/// # Whom to trust
+/// # Trust
 ///
 /// Where file sizes are limited (RLIMIT_FSIZE, setrlimit(2)), a write beyond
-/// that raises SIGXFSZ, of which a process dies by default, and everybody with
-/// it. [`Signals`](crate::Signals) has it fail instead, as `disk: …`; a program
-/// without them installs a handler itself, which may do nothing. The library
-/// installs none unasked.
+/// that raises SIGXFSZ, which ends the process by default.
+/// [`Signals`](crate::Signals) makes the write fail instead, as `disk: …`; a
+/// program without them has to install a handler itself, which may do nothing.
+/// The library installs none unasked.
 ///
-/// Everybody who can connect may write, up to the last byte of the disk: there
-/// is no password, no quota, no limit on the number of files. Give it a file
-/// system or a quota of its own, and an address that only the right people can
-/// reach. No name leads out of the directory, no link is followed, and without
-/// `overwrite` nothing is replaced; but within it a client chooses any name,
-/// hidden ones too, so let it be one that nothing is run or configured from.
+/// Every client that can connect may write, up to the last byte of the disk:
+/// the service has no password, no quota, and no limit on the number of files.
+/// Give it a file system or a quota of its own, and an address that only
+/// trusted clients can reach. No name leads out of the directory, no link is
+/// followed, and without `overwrite` nothing is replaced. Within the directory
+/// a client chooses any name, hidden ones too, so choose a directory from which
+/// nothing is run or configured.
 ///
 /// ```
 /// use serve_forever::services::Upload;
@@ -103,7 +103,7 @@ pub struct Upload {
     log: Rates,
 }
 
-/// For each kind of line that strangers can cause, and that tells of no file.
+/// The rates of log lines that clients can cause without a file.
 #[derive(Debug, Default)]
 struct Rates {
     disk: LogRate,
@@ -112,15 +112,15 @@ struct Rates {
     cut: LogRate,
 }
 
-/// A file that has come whole.
+/// A completely received file.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct UploadedFile<'a> {
-    /// Who sent it.
+    /// Its sender.
     pub peer: &'a Peer,
-    /// What the client called it: a file name, without control characters.
+    /// The name that the client gave: a file name, without control characters.
     pub name: &'a str,
-    /// Where it is now.
+    /// Its path.
     pub path: &'a Path,
     /// Its size in bytes.
     pub size: u64,
@@ -130,30 +130,30 @@ pub struct UploadedFile<'a> {
 #[derive(Debug)]
 pub struct Uploader {
     peer: Peer,
-    /// What it is sending.
+    /// The incoming file.
     incoming: Option<Incoming>,
-    /// When to look whether one has; it may outlive a file.
+    /// The timer that checks for a stall; it may outlive a file.
     look: Option<TimerId>,
-    /// When to go on with what has come already.
+    /// The timer to continue with buffered input.
     go_on: Option<TimerId>,
 }
 
-/// What follows when all that can be has been taken of what has come.
+/// The next step after as much input as possible was taken.
 enum Then {
-    /// More has to come.
+    /// Wait for more input.
     Wait,
-    /// The client has to take its answers.
+    /// Wait until the client has taken its answers.
     Drain,
-    /// There is more in direct, when others have had their turn.
+    /// Continue with buffered input, once other connections had their turn.
     GoOn,
 }
 
 impl Upload {
-    /// Receives lines and files into `directory`.
+    /// Makes a service that receives files into `directory`.
     ///
     /// # Errors
     ///
-    /// If there is no such directory. The message names it.
+    /// If the directory does not exist. The message names it.
     pub fn into(directory: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self {
             framing: Framing::Lines,
@@ -164,68 +164,67 @@ impl Upload {
         })
     }
 
-    /// The largest file, in bytes. Default 1 GiB.
+    /// Sets the largest file, in bytes. Default 1 GiB.
     #[must_use]
     pub const fn max(mut self, bytes: u64) -> Self {
         self.store.max = bytes;
         self
     }
 
-    /// Whether a file replaces one that has its name, in one step. A symbolic
-    /// link is replaced, never followed; a directory never is. The new file
-    /// has the permissions of a new file. Default `false`.
+    /// Sets whether a file replaces one of the same name, in one step. A
+    /// symbolic link is replaced, never followed; a directory never is. The new
+    /// file has the permissions of a new file. Default `false`.
     #[must_use]
     pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.store.overwrite = overwrite;
         self
     }
 
-    /// Whether a file, and then its name, is written to the disk itself before
-    /// it is answered, so that it survives a loss of power. This stalls the
-    /// loop, and with it everybody, for as long as the disk takes. Default
-    /// `false`.
+    /// Sets whether the service syncs a file, and then its directory, to the
+    /// disk before it answers, so that the file survives a loss of power. This
+    /// blocks the loop, and with it all connections, for as long as the disk
+    /// takes. Default `false`.
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.store.sync = sync;
         self
     }
 
-    /// How a header ends. Default [`Framing::Lines`].
+    /// Sets the framing of headers. Default [`Framing::Lines`].
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
         self
     }
 
-    /// How long a client may take for the next bytes of a file. After that its
-    /// connection ends, and nothing remains of the file. The deadlines of
-    /// [`Limits`] hold beside it: those of frames for headers, that of idling
-    /// throughout. Default 60 s.
+    /// Sets the time that a client may take for the next bytes of a file. After
+    /// it the connection ends, and nothing remains of the file. The deadlines
+    /// of [`Limits`] apply beside it: those of frames to headers, the idle
+    /// deadline throughout. Default 60 s.
     #[must_use]
     pub const fn stall(mut self, stall: Duration) -> Self {
         self.stall = stall;
         self
     }
 
-    /// Calls this with each file that has come, before the client is answered.
-    /// While it runs, nothing else does.
+    /// Sets a function to call with each received file, before the client is
+    /// answered. It blocks the loop while it runs.
     #[must_use]
     pub fn on_file(mut self, on_file: impl FnMut(&UploadedFile<'_>) + Send + 'static) -> Self {
         self.on_file = Some(Box::new(on_file));
         self
     }
 
-    /// The limits proposed for it: the defaults, with four times the read
-    /// budget, so that a large file is not a wait for events between any two
-    /// reads.
+    /// The proposed limits: the defaults, with four times the read budget, so
+    /// that a large file needs fewer waits for events between its reads.
     #[must_use]
     pub fn limits() -> Limits {
         let default = Limits::default();
         Limits { read_budget: 4 * default.read_budget, ..default }
     }
 
-    /// Takes what has come: data of the file under way, the header of the next.
-    /// `is_last` says that nothing will come behind it.
+    /// Takes input: data of the incoming file, and the header of the next.
+    /// `is_last` means that no input follows.
     fn take(
         &mut self,
         io: &mut Io<'_>,
@@ -252,7 +251,7 @@ impl Upload {
         Ok(if input.is_empty() { Then::Wait } else { Then::GoOn })
     }
 
-    /// The file under way has come whole.
+    /// Finishes the incoming file, which is complete.
     fn finish(&mut self, io: &mut Io<'_>, client: &mut Uploader) -> Result<Sent, Refusal> {
         let Some(incoming) = client.incoming.take() else { return Ok(Sent::Queued) };
         let Stored { name, size, path } = self.store.finish(incoming)?;
@@ -266,7 +265,7 @@ impl Upload {
         })
     }
 
-    /// Says why, and takes nothing more.
+    /// Answers with the reason of a refusal, and ends the connection.
     fn refuse(&mut self, io: &mut Io<'_>, client: &mut Uploader, refusal: &Refusal) {
         let (now, peer) = (io.now(), &client.peer);
         if let Refusal::Disk(error) = refusal {
@@ -277,13 +276,13 @@ impl Upload {
             log::info!("refused a file of {peer}: {refusal}{more}");
         }
         client.incoming = None;
-        // A client that takes no output any more needs no reason either.
+        // A client whose output has ended needs no reason.
         let _ = io.write(format!("err|{refusal}{}", self.framing.end()).as_bytes());
         io.close(io.id());
     }
 
-    /// Nothing more will come of the file under way, if there is one. It is
-    /// removed at once: who sees the connection end finds nothing of it.
+    /// Drops the incoming file, if there is one. Its file is removed at once,
+    /// so that nothing of it is left when the connection ends.
     fn give_up(&mut self, io: &Io<'_>, client: &mut Uploader, why: &dyn fmt::Display) {
         if let Some(Incoming { name, size, left, .. }) = client.incoming.take()
             && let Some(more) = self.log.cut.allows(io.now())
@@ -293,9 +292,10 @@ impl Upload {
         }
     }
 
-    /// Sees to what holds while a file is under way and not otherwise.
+    /// Updates the busy flag and the stall timer, which belong to an incoming
+    /// file.
     fn watch(&self, io: &mut Io<'_>, client: &mut Uploader) -> Result<(), BoxError> {
-        // A shutdown is to wait for it as well.
+        // A shutdown waits for a busy connection.
         io.set_busy(io.id(), client.incoming.is_some());
         if client.incoming.is_some() && client.look.is_none() {
             client.look = Some(io.after(self.stall)?);
@@ -332,7 +332,7 @@ impl StreamHandler for Upload {
         self.watch(io, client)
     }
 
-    /// Data of the file under way, but for its last piece: most of a large one.
+    /// Takes data of the incoming file without a copy, except its last piece.
     fn data_in_place(
         &mut self,
         io: &mut Io<'_>,

@@ -1,4 +1,4 @@
-//! Every byte comes back, letters as capitals.
+//! `Upper`: sends every byte back, with `a`–`z` as `A`–`Z`.
 
 use bytes::BytesMut;
 
@@ -8,18 +8,18 @@ use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId,
 /// they are. Ends, pauses and serves datagrams as [`Echo`](super::Echo) does.
 #[derive(Clone, Debug, Default)]
 pub struct Upper {
-    /// Where a datagram is made the answer to it.
+    /// The buffer in which the answer to a datagram is made.
     answer: Vec<u8>,
 }
 
 impl Upper {
-    /// An upper.
+    /// Makes the service.
     #[must_use]
     pub const fn new() -> Self {
         Self { answer: Vec::new() }
     }
 
-    /// The limits proposed for it, as for [`Echo`](super::Echo::limits).
+    /// The proposed limits, as for [`Echo`](super::Echo::limits).
     #[must_use]
     pub fn limits() -> Limits {
         Limits::without_frames()

@@ -1,31 +1,31 @@
-//! What a line says.
+//! `Command`: a parsed line of a member.
 
 /// The answer to `/help`.
 pub(super) const HELP: &str = "* /nick NEW, /who, /msg NAME TEXT, /quit [TEXT], /help\n";
 
-/// What is said to a `/msg` without a name, or without a text.
+/// The answer to a `/msg` without a name, or without a text.
 pub(super) const USAGE_OF_MSG: &str = "! usage: /msg NAME TEXT\n";
 
-/// A line, cleaned.
+/// A parsed, clean line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
-    /// Nothing, or only spaces.
+    /// An empty line, or only spaces.
     Nothing,
-    /// To everybody else.
+    /// A text to all other members.
     Say(&'a str),
-    /// A name that is wished for, good or not.
+    /// A requested name, valid or not.
     Nick(&'a str),
     Who,
     Msg {
         to: &'a str,
         text: &'a str,
     },
-    /// A `/msg` that lacks something.
+    /// A `/msg` without a name or a text.
     BadMsg,
-    /// With a last word, if there is one.
+    /// A `/quit`, with its text, if it has one.
     Quit(Option<&'a str>),
     Help,
-    /// The word with its slash.
+    /// An unknown command, with its slash.
     Unknown(&'a str),
 }
 

@@ -1,47 +1,47 @@
-//! What an observer of a chat is told.
+//! `ChatEvent`: the public events of a chat, for its observer.
 
 use crate::{ConnId, Peer};
 
-/// Something that everybody in a [`Chat`](super::Chat) is told of. All texts
-/// are without control characters.
+/// An event that all members of a [`Chat`](super::Chat) see. No text contains
+/// control characters.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ChatEvent<'a> {
-    /// Somebody comes.
+    /// A member joins.
     Joined {
-        /// Its connection.
+        /// The member's connection.
         id: ConnId,
-        /// What it is called at first.
+        /// The member's first name.
         name: &'a str,
-        /// Who it is.
+        /// The member's peer.
         peer: &'a Peer,
     },
-    /// Somebody says a line to all others.
+    /// A member sends a line to all others.
     Said {
-        /// Its connection.
+        /// The member's connection.
         id: ConnId,
-        /// What it is called.
+        /// The member's name.
         name: &'a str,
         /// The line.
         text: &'a str,
     },
-    /// Somebody calls itself something else.
+    /// A member changes its name.
     Renamed {
-        /// Its connection.
+        /// The member's connection.
         id: ConnId,
         /// What it was called.
         from: &'a str,
-        /// What it is called now.
+        /// The new name.
         to: &'a str,
     },
-    /// Somebody goes, of its own will or not: once for each
-    /// [`Joined`](Self::Joined) whose observer did not panic.
+    /// A member leaves, for any reason: once for each [`Joined`](Self::Joined)
+    /// whose observer did not panic.
     Left {
-        /// Its connection.
+        /// The member's connection.
         id: ConnId,
         /// What it was called.
         name: &'a str,
-        /// Its last words, if it said `/quit` with some.
+        /// The text of its `/quit`, if it has one.
         text: Option<&'a str>,
     },
 }

@@ -1,5 +1,5 @@
-//! The floor: how much the room says in one turn of the loop, and who is next
-//! to say something.
+//! `Floor`: bounds what the room sends in one turn of the loop, and queues
+//! members for the next turns.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use bytes::BytesMut;
 
 use crate::{BoxError, ConnId, Io, TimerId};
 
-/// How many messages are queued for somebody in one turn: in a large room, time
-/// runs out before bytes do.
+/// The most messages queued for members in one turn: in a large room, time is
+/// scarcer than bytes.
 const COPIES: usize = 100_000;
 
-/// How many of those who wait are read again in one turn. Each costs a
-/// callback, whether or not its turn comes.
+/// The most waiting members resumed in one turn. Each costs a callback, whether
+/// or not it gets the floor.
 const WOKEN: usize = 64;
 
-/// What was said: bytes, and how often a message was queued for somebody.
+/// An amount sent: bytes, and messages queued for members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     bytes: usize,
@@ -28,7 +28,7 @@ impl Said {
         self.bytes < share.bytes && self.copies < share.copies
     }
 
-    /// What was said since `earlier`.
+    /// The amount sent since `earlier`.
     pub(super) const fn since(self, earlier: Self) -> Self {
         Self { bytes: self.bytes - earlier.bytes, copies: self.copies - earlier.copies }
     }
@@ -39,31 +39,32 @@ impl Said {
     }
 }
 
-/// What waits for its turn.
+/// An entry of the queue for the floor.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    /// A member who is not read from meanwhile.
+    /// A member, which is paused meanwhile.
     Speaker(ConnId),
-    /// The last line of a member whose input has ended, and its leaving.
+    /// The last line of a member whose input has ended, followed by its
+    /// leaving.
     LastLine { number: u64, id: ConnId, line: BytesMut },
-    /// That a member has left.
+    /// The announcement that a member has left.
     Leaving(u64),
 }
 
-/// See the module.
+/// The share of the room in each turn, and the queue for it.
 ///
-/// Invariant: where somebody waits, `tick` is set.
+/// Invariant: `tick` is set while `queue` is not empty.
 #[derive(Debug)]
 pub(super) struct Floor {
-    /// What the room may say in a turn, the last line not counted.
+    /// What the room may send in a turn, without its last line.
     share: Said,
-    /// The turn that is counted in, and what was said in it.
+    /// The current turn, and what was sent in it.
     turn: Option<Instant>,
     said: Said,
-    /// By numbers that rise: first come, first served.
+    /// Entries by rising numbers: first come, first served.
     queue: BTreeMap<u64, Waiting>,
     last_place: u64,
-    /// What each of those may say who were woken for this turn.
+    /// What each member that was woken for this turn may send in it.
     part: Said,
     tick: Option<TimerId>,
 }
@@ -86,25 +87,25 @@ impl Floor {
         self.share.bytes = bytes;
     }
 
-    /// A message of so many bytes went to so many.
+    /// Counts a message of `bytes` bytes to `copies` members.
     pub(super) fn count(&mut self, now: Instant, bytes: usize, copies: usize) {
         self.said = self.said(now);
         self.turn = Some(now);
         self.said.add(Said { bytes, copies });
     }
 
-    /// What was said in this turn.
+    /// What was sent in this turn.
     pub(super) fn said(&self, now: Instant) -> Said {
         if self.turn == Some(now) { self.said } else { Said::default() }
     }
 
-    /// False if others need a turn to send what was said in this one.
+    /// False if the share of this turn is spent.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         self.said(now).is_below(self.share)
     }
 
-    /// Whether one who was woken for this turn, and has said so much in it, may
-    /// say more before those who still wait.
+    /// Whether a member that was woken for this turn, and has sent this much in
+    /// it, may send more before those that still wait.
     pub(super) const fn leaves_part(&self, said: Said) -> bool {
         said.is_below(self.part)
     }
@@ -113,11 +114,11 @@ impl Floor {
         self.queue.is_empty()
     }
 
-    /// Puts somebody at the end of those who wait; its place.
+    /// Appends an entry to the queue, and returns its place.
     ///
     /// # Errors
     ///
-    /// There is no timer left for who would be the first.
+    /// No timer is left for the first entry.
     pub(super) fn queue(&mut self, io: &mut Io<'_>, waiting: Waiting) -> Result<u64, BoxError> {
         if self.tick.is_none() {
             self.tick = Some(io.tick_after(Duration::ZERO)?);
@@ -127,7 +128,7 @@ impl Floor {
         Ok(self.last_place)
     }
 
-    /// Something else waits in this place from now on.
+    /// Replaces the entry in a place.
     pub(super) fn replace(&mut self, place: u64, waiting: Waiting) {
         self.queue.insert(place, waiting);
     }
@@ -140,35 +141,37 @@ impl Floor {
         self.queue.remove(&place)
     }
 
-    /// The first place behind this one where somebody waits.
+    /// The next occupied place behind this one.
     pub(super) fn behind(&self, place: u64) -> Option<u64> {
         self.queue.range(place + 1..).next().map(|(place, _)| *place)
     }
 
-    /// Whether so many who were woken are enough.
+    /// Whether this many woken members are enough for one turn.
     pub(super) const fn are_enough(woken: usize) -> bool {
         woken >= WOKEN
     }
 
-    /// So many were woken for the next turn, which they share.
+    /// Divides the share of the next turn among the woken members.
     pub(super) const fn share_among(&mut self, woken: usize) {
         let woken = if woken == 0 { 1 } else { woken };
         self.part = Said { bytes: self.share.bytes / woken, copies: self.share.copies / woken };
     }
 
-    /// Whether this is the timer of [`look_again`](Self::look_again); it is
-    /// not set any more.
+    /// Whether this is the timer of [`look_again`](Self::look_again), which
+    /// then is no longer set.
     pub(super) fn is_tick(&mut self, timer: TimerId) -> bool {
         self.tick.take_if(|tick| *tick == timer).is_some()
     }
 
-    /// Sees to it that somebody looks again after this time, if anybody waits.
+    /// Sets the timer to serve the queue again after this time, if the queue is
+    /// not empty.
     pub(super) fn look_again(&mut self, io: &mut Io<'_>, after: Duration) {
         if let Some(tick) = self.tick.take() {
             io.cancel(tick);
         }
         if !self.queue.is_empty() {
-            // In the place of the one that was taken back, or has just fired.
+            // It takes the slot of the timer that was cancelled, or has just
+            // fired.
             self.tick = io.tick_after(after).ok();
         }
     }

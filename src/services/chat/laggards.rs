@@ -1,33 +1,35 @@
-//! Members with much to read, and for which of them the room waits.
+//! `Laggards`: members above their high marks, and those among them for which
+//! the room pauses.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::{ConnId, Io};
 
-/// How often the room looks whether those that it waits for read.
+/// The period of checking whether the awaited members read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// After how many looks in a row one is found not to read. Not sooner, as a
-/// socket takes more only once a good part of what the system holds of it was
-/// read. Looks are counted, and not time: while the process is stopped, or the
-/// loop held up, nothing is written, and that is nobody's fault who reads.
+/// Consecutive checks after which a member counts as not reading. Fewer would
+/// be wrong, as a socket takes more only once the peer has read a good part of
+/// the system's buffer. Checks are counted instead of time: while the process
+/// is stopped, or the loop blocked, nothing is written, and no reader is at
+/// fault.
 const LOOKS: u8 = 4;
 
-/// How much one has to read meanwhile, in bytes; or this part of what waits for
+/// The bytes that a member has to read meanwhile; or a part of what waits for
 /// it, if that is less.
 const STEP: usize = 16 << 10;
 const PART: usize = 16;
 
-/// For how long nobody more is waited for once somebody was found not to read,
-/// so that such members cost the room a tenth of its time at most.
+/// The time without pauses after a member was found not to read, so that such
+/// members cost the room a tenth of its time at most.
 const REST: Duration = Duration::from_secs(10);
 
 /// A member above its high mark.
 #[derive(Debug)]
 struct Laggard {
-    /// What waited for it when it had last read enough, and how often it was
-    /// looked at since, last at `seen`.
+    /// The bytes that waited when it had last read enough; `looks` counts the
+    /// checks since, the last at `seen`.
     queued: usize,
     looks: u8,
     seen: Instant,
@@ -39,7 +41,8 @@ impl Laggard {
         Self { queued, looks: 0, seen: now, is_awaited }
     }
 
-    /// Looks again, when so much waits or it is gone. False if it does not read.
+    /// Checks again, with the bytes that wait now, or `None` if the member is
+    /// gone. False if it does not read.
     fn look(&mut self, now: Instant, queued: Option<usize>) -> bool {
         match queued {
             Some(queued) if self.reads(queued) => *self = Self::new(now, queued, self.is_awaited),
@@ -48,7 +51,7 @@ impl Laggard {
         queued.is_some() && self.looks < LOOKS
     }
 
-    /// Whether it has read enough, if so much waits now.
+    /// Whether the member has read enough, if this much waits now.
     fn reads(&self, queued: usize) -> bool {
         queued + (self.queued / PART).clamp(1, STEP) <= self.queued
     }
@@ -58,26 +61,26 @@ impl Laggard {
 #[derive(Debug, Default)]
 pub(super) struct Laggards {
     known: BTreeMap<ConnId, Laggard>,
-    /// How many of them are waited for.
+    /// The number of awaited members.
     awaited: usize,
-    /// Until when nobody more is.
+    /// The end of the time without pauses.
     rest: Option<Instant>,
 }
 
 impl Laggards {
-    /// Whether the room says nothing until somebody has read.
+    /// Whether the room pauses until a member has read.
     pub(super) const fn are_awaited(&self) -> bool {
         self.awaited > 0
     }
 
     /// Whether `full` members above their high marks are more than are known,
-    /// when a message went to all but `except`.
+    /// after a message to all but `except`.
     pub(super) fn are_fewer_than(&self, full: usize, except: Option<ConnId>) -> bool {
         let left_out = except.is_some_and(|id| self.known.contains_key(&id));
         full > self.known.len() - usize::from(left_out)
     }
 
-    /// Looks who of these is above its high mark.
+    /// Finds the members above their high marks.
     pub(super) fn find(&mut self, io: &Io<'_>, members: impl Iterator<Item = ConnId>) {
         let is_awaited = self.rest.is_none_or(|rest| io.now() >= rest);
         for id in members {
@@ -89,15 +92,16 @@ impl Laggards {
         }
     }
 
-    /// One has read, or is gone. True if the room has waited for it alone.
+    /// Removes a member that has read, or is gone. True if the room has paused
+    /// for it alone.
     pub(super) fn forget(&mut self, id: ConnId) -> bool {
         let was_awaited = self.known.remove(&id).is_some_and(|laggard| laggard.is_awaited);
         self.awaited -= usize::from(was_awaited);
         was_awaited && self.awaited == 0
     }
 
-    /// Looks whether those who are waited for read, and waits no longer for
-    /// who does not.
+    /// Checks the awaited members, and stops waiting for those that do not
+    /// read.
     pub(super) fn look(&mut self, io: &Io<'_>) {
         let now = io.now();
         let is_due = |laggard: &Laggard| laggard.is_awaited && now >= laggard.seen + LOOK;
@@ -110,7 +114,7 @@ impl Laggards {
         }
     }
 
-    /// Time until the next look, if anybody is waited for.
+    /// The time until the next check, if a member is awaited.
     pub(super) fn next_look(&self, now: Instant) -> Option<Duration> {
         let seen = self.known.values().filter(|laggard| laggard.is_awaited).map(|laggard| laggard.seen);
         Some((seen.min()? + LOOK).saturating_duration_since(now))

@@ -1,4 +1,5 @@
-//! Who is called what.
+//! `Names`: the names of a room and their holders, compared without regard to
+//! case.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,11 +10,11 @@ const LONGEST: usize = 32;
 
 /// The names of a room, each with its holder.
 ///
-/// Invariant: of the guests below `next`, `free` has those that nobody is
-/// called; so it is never larger than the room once was.
+/// Invariant: `free` holds the unused guest numbers below `next`, so it is
+/// never larger than the room once was.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// By the name as [`key`] has it.
+    /// The holders, by the [`key`] of their names.
     holders: HashMap<String, u64>,
     next: u64,
     free: BTreeSet<u64>,
@@ -24,32 +25,32 @@ impl Names {
         Self { holders: HashMap::new(), next: 1, free: BTreeSet::new() }
     }
 
-    /// Whether it may be a name at all.
+    /// Whether a text may be a name.
     pub(super) fn is_good(name: &str) -> bool {
-        // Some letters cannot be seen.
+        // Some letters are invisible.
         let is_seen = |letter: char| !is_blank(letter) && !is_ignorable(letter);
         let good = |letter: char| letter.is_alphanumeric() && is_seen(letter) || matches!(letter, '_' | '-');
         (1..=LONGEST).contains(&name.chars().take(LONGEST + 1).count()) && name.chars().all(good)
     }
 
-    /// Who is called so, without regard to case.
+    /// The holder of a name, without regard to case.
     pub(super) fn holder(&self, name: &str) -> Option<u64> {
         self.holders.get(&key(name)).copied()
     }
 
-    /// The first of `guest1`, `guest2`, … that nobody is called.
+    /// The first unused name of `guest1`, `guest2`, ….
     pub(super) fn guest(&mut self) -> String {
         if let Some(number) = self.free.first() {
             return guest(*number);
         }
-        // Some may have called themselves so.
+        // Members may have chosen such names.
         while self.holders.contains_key(&guest(self.next)) {
             self.next += 1;
         }
         guest(self.next)
     }
 
-    /// `holder` is called so from now on, which nobody else is.
+    /// Gives a name, which must be free, to `holder`.
     pub(super) fn take(&mut self, name: &str, holder: u64) {
         let key = key(name);
         if let Some(number) = guest_number(&key) {
@@ -58,7 +59,7 @@ impl Names {
         self.holders.insert(key, holder);
     }
 
-    /// Nobody is called so any more.
+    /// Frees a name.
     pub(super) fn release(&mut self, name: &str) {
         let key = key(name);
         self.holders.remove(&key);
@@ -71,20 +72,20 @@ impl Names {
     }
 }
 
-/// What is the same for names that are told apart by nothing but case, by full
-/// case folding (Unicode, 3.13, definition D144), and with the feature `unicode`
-/// by nothing but compatibility (NFKC, Unicode Standard Annex 15) either.
+/// The key that equal names share: names that differ in case alone, by full
+/// case folding (Unicode, 3.13, definition D144), and with the feature
+/// `unicode` also compatible names (NFKC, Unicode Standard Annex 15).
 fn key(name: &str) -> String {
     if name.bytes().all(|byte| byte.is_ascii()) {
         return name.to_ascii_lowercase();
     }
-    // What folding makes need not be composed.
+    // The result of folding need not be composed.
     compose(&fold(&compose(name)))
 }
 
-/// Full case folding, by the standard library's tables: ß has no other large
-/// form than SS, ẞ has ß for its small one, and a large Σ two. It takes a few
-/// more names for one: the dotless ı of Turkish is an i.
+/// Full case folding, by the standard library's tables: ß has only the upper
+/// case SS, ẞ has the lower case ß, and Σ has two lower cases. It equates a few
+/// more names than the standard: the dotless ı of Turkish is an i.
 fn fold(name: &str) -> String {
     let small = name.chars().flat_map(char::to_lowercase);
     small.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
@@ -104,7 +105,7 @@ fn guest(number: u64) -> String {
     format!("guest{number}")
 }
 
-/// Which guest this is; `None` if it is another name, such as `guest007`.
+/// The number of a guest name; `None` for any other name, such as `guest007`.
 fn guest_number(key: &str) -> Option<u64> {
     let number = key.strip_prefix("guest")?.parse().ok()?;
     (guest(number) == key).then_some(number)

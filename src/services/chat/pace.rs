@@ -1,29 +1,30 @@
-//! How many of one member's lines are taken in a second.
+//! `Pace`: bounds the lines of one member in a second.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How much a member has said.
+/// The lines of a member in the current second.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// When the second began that is counted in, and the lines in it.
+    /// The beginning of the current second; `lines` counts the lines in it.
     second: Option<Instant>,
     lines: u32,
-    /// It was over the limit in this second.
+    /// True if the member was over the limit in this second.
     over: bool,
-    /// It was told so, and has not kept to it for a second since.
+    /// True once the member was told to slow down, until it keeps to the limit
+    /// for a second.
     told: bool,
 }
 
 impl Pace {
-    /// A line has come.
+    /// Counts a line.
     pub(super) const fn count_line(&mut self) {
         self.lines = self.lines.saturating_add(1);
     }
 
-    /// Time until one more line is within the limit; `None`: it is.
+    /// The time until one more line is within the limit; `None` if it is now.
     pub(super) fn too_soon(&mut self, now: Instant, per_second: NonZeroU32) -> Option<Duration> {
         let began = *self.second.get_or_insert(now);
         let gone = now.saturating_duration_since(began);
@@ -35,8 +36,8 @@ impl Pace {
         (self.lines >= per_second.get()).then(|| SECOND - gone)
     }
 
-    /// One line more has come too soon. Whether to tell it to slow down: once,
-    /// until it has.
+    /// Notes a line that came too soon. True if the member is to be told to
+    /// slow down, which happens once until it has.
     pub(super) const fn is_news(&mut self) -> bool {
         self.over = true;
         !std::mem::replace(&mut self.told, true)

@@ -1,16 +1,16 @@
-//! Who is there.
+//! `Room`: the members of a chat, in order of joining, and their names.
 
 use std::collections::BTreeMap;
 
 use super::names::Names;
 use crate::ConnId;
 
-/// The longest answer to `/who`, in bytes, but for the number of those that it
-/// leaves out: room for ten thousand guests, and for one answer beneath the
-/// hard mark of whoever asks.
+/// The longest answer to `/who`, in bytes, without the number of members left
+/// out: it has room for ten thousand guests, and one answer fits beneath the
+/// hard mark of its member.
 const WHO: usize = 256 << 10;
 
-/// One who is there.
+/// A member.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: ConnId,
@@ -25,7 +25,7 @@ pub(super) struct Room {
     names: Names,
 }
 
-/// Why somebody cannot be called so.
+/// The reason for which a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoName {
     Bad,
@@ -41,7 +41,7 @@ impl Room {
         self.members.is_empty()
     }
 
-    /// In order of joining.
+    /// The members, in order of joining.
     pub(super) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.members.values()
     }
@@ -50,17 +50,17 @@ impl Room {
         self.members.get(&number)
     }
 
-    /// Who is called so.
+    /// The member with a name.
     pub(super) fn find(&self, name: &str) -> Option<&Member> {
         self.member(self.names.holder(name)?)
     }
 
-    /// What the next who comes is called.
+    /// The name for the next new member.
     pub(super) fn guest(&mut self) -> String {
         self.names.guest()
     }
 
-    /// Somebody comes, with a name that is free; the number of the new member.
+    /// Adds a member with a free name, and returns its number.
     pub(super) fn enter(&mut self, id: ConnId, name: String) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -69,8 +69,7 @@ impl Room {
         number
     }
 
-    /// Gives a member another name; returns the one that it had, `None` if
-    /// that was the same.
+    /// Renames a member, and returns its old name; `None` if that was the same.
     pub(super) fn rename(&mut self, number: u64, name: &str) -> Result<Option<String>, NoName> {
         if !Names::is_good(name) {
             return Err(NoName::Bad);
@@ -86,7 +85,7 @@ impl Room {
         Ok(Some(std::mem::replace(&mut member.name, name.to_owned())))
     }
 
-    /// A member goes.
+    /// Removes a member.
     pub(super) fn exit(&mut self, number: u64) -> Option<Member> {
         let member = self.members.remove(&number)?;
         self.names.release(&member.name);
@@ -99,8 +98,8 @@ impl Room {
     }
 }
 
-/// The names in one line, of which those that would make it longer than `most`
-/// bytes are only counted.
+/// The names in one line of at most `most` bytes; further names are only
+/// counted.
 fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>, most: usize) -> String {
     let count = names.len();
     let mut line = String::from("*");

@@ -1,22 +1,22 @@
-//! Whose turn it is: what becomes of lines for which there is no room yet.
+//! Turns of a chat: sends lines while the floor has room, and queues the rest.
 
 use super::floor::{Floor, Said, Waiting};
 use super::{Chat, ChatSession};
 use crate::Io;
 
 impl Chat {
-    /// Whether the room may say something in this turn.
+    /// Whether the room may send in this turn.
     pub(super) fn is_free(&self, io: &Io<'_>) -> bool {
         self.floor.has_room(io.now()) && !self.laggards.are_awaited()
     }
 
-    /// Whether a member may say something now.
+    /// Whether a member may send now.
     pub(super) fn has_floor(&self, io: &Io<'_>, session: &ChatSession) -> bool {
         let has_part = || session.turn == Some(io.now()) && self.floor.leaves_part(session.said);
         self.is_free(io) && (session.place.is_some() || self.floor.nobody_waits() || has_part())
     }
 
-    /// What a member says who has the floor.
+    /// Carries out a line of a member that has the floor.
     pub(super) fn speak(&mut self, io: &mut Io<'_>, session: &mut ChatSession, number: u64, line: &[u8]) {
         let now = io.now();
         if let Some(place) = session.place.take() {
@@ -31,7 +31,7 @@ impl Chat {
         }
     }
 
-    /// Lets those have the floor who wait for it.
+    /// Gives the floor to the members that wait for it.
     pub(super) fn go_on(&mut self, io: &mut Io<'_>) {
         if let Some(wait) = self.laggards.next_look(io.now()) {
             return self.floor.look_again(io, wait);
@@ -41,7 +41,7 @@ impl Chat {
             last = place;
             match self.floor.at(place) {
                 Some(Waiting::Speaker(_)) if Floor::are_enough(woken) => break,
-                // It is on its way out, and says nothing more.
+                // The member is being closed, and sends nothing more.
                 Some(Waiting::Speaker(id)) if !io.is_open(*id) => drop(self.floor.take(place)),
                 Some(Waiting::Speaker(id)) => {
                     io.resume(*id);
@@ -56,7 +56,7 @@ impl Chat {
         self.floor.look_again(io, wait);
     }
 
-    /// What waits in this place, of one who is not read any more.
+    /// Sends the queued last line or leaving in a place.
     pub(super) fn tell(&mut self, io: &mut Io<'_>, place: u64) {
         match self.floor.take(place) {
             Some(Waiting::LastLine { number, id, line }) => {
@@ -70,7 +70,7 @@ impl Chat {
         }
     }
 
-    /// With nobody left to hear it, nothing waits.
+    /// Clears the queue of a room without members.
     pub(super) fn clear_out(&mut self, io: &mut Io<'_>) {
         let is_empty = self.everybody.is_none_or(|everybody| io.members(everybody).is_empty());
         let mut last = 0;

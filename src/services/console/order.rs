@@ -1,26 +1,26 @@
-//! What a line of the operator says.
+//! `Order`: a parsed line of the operator.
 
-/// A line. Texts are as they were typed: they are meant for programs too.
+/// A parsed line. Texts are unchanged, as they may be meant for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order<'a> {
-    /// Nothing, or only spaces.
+    /// An empty line, or only spaces.
     Nothing,
-    /// To one client.
+    /// A text to one client.
     Tell(Target<'a>, &'a [u8]),
-    /// To all.
+    /// A text to all clients.
     TellAll(&'a [u8]),
-    /// To the client who spoke last.
+    /// A text to the client who spoke last.
     Answer(&'a [u8]),
     Who,
     Kick(Target<'a>),
     Quit,
-    /// The word with its slash.
+    /// An unknown command, with its slash.
     Unknown(&'a [u8]),
-    /// Something is missing, of what should have been like this.
+    /// An incomplete command, with its correct form.
     Incomplete(&'static str),
 }
 
-/// A client, by the text behind `#`; whether there is one is another question.
+/// The text behind `#`, which need not name a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a>(pub(super) &'a [u8]);
 

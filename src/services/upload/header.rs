@@ -1,4 +1,4 @@
-//! What stands in front of a file: `post|SIZE|NAME`.
+//! `Header`: parses the header of a file, `post|SIZE|NAME`.
 
 use bytes::BytesMut;
 
@@ -8,10 +8,10 @@ use crate::services::framing::Framing;
 /// The longest header, in bytes, with its line end.
 pub(super) const MAX_HEADER: usize = 1024;
 
-/// The longest name, in bytes: that of the usual file systems.
+/// The longest name, in bytes, as in the usual file systems.
 const MAX_NAME: usize = 255;
 
-/// What a client says of a file before it sends it.
+/// The size and the name of a file, as its client announces them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) size: u64,
@@ -19,8 +19,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Takes the next header off `input`; `None` if it has not come whole.
-    /// `is_last` says that nothing will come behind `input`.
+    /// Takes the next header off `input`; `None` if it is incomplete. `is_last`
+    /// means that no input follows.
     pub(super) fn take(
         framing: Framing,
         input: &mut BytesMut,
@@ -57,13 +57,13 @@ impl Header {
     }
 }
 
-/// Digits and nothing else: no sign, no space.
+/// Parses digits alone: no sign, no space.
 fn parse_size(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits).ok()?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// A name for one file in one directory, which leads nowhere else.
+/// Whether a name stands for a file in this directory.
 fn is_file_name(name: &str) -> bool {
     let leads_away = |char: char| matches!(char, '/' | '\\') || char.is_control();
     !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && !name.contains(leads_away)

@@ -1,19 +1,19 @@
-//! Why a file is not taken.
+//! `Refusal`: the reasons for which a file is not taken.
 
 use std::{fmt, io};
 
-/// Displayed, it is the reason that the client is told.
+/// A reason, displayed as the client gets it.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// No header at all, or too long a one.
+    /// A malformed header, or one that is too long.
     BadHeader,
-    /// A name that no file here may have.
+    /// A name that no file may have.
     BadName,
-    /// More bytes than a file here may have.
+    /// More bytes than a file may have.
     TooLarge,
-    /// There is something of this name, and it stays.
+    /// A file of this name exists and is not replaced.
     Exists,
-    /// The system does not take it.
+    /// The system's error.
     Disk(io::Error),
 }
 
@@ -24,7 +24,8 @@ impl fmt::Display for Refusal {
             Self::BadName => f.write_str("bad name"),
             Self::TooLarge => f.write_str("too large"),
             Self::Exists => f.write_str("exists"),
-            // What is not the system's own text may name paths of this machine.
+            // A text that is not the system's own may name paths of this
+            // machine.
             Self::Disk(error) if error.raw_os_error().is_none() => write!(f, "disk: {}", error.kind()),
             Self::Disk(error) => write!(f, "disk: {error}"),
         }

@@ -1,4 +1,5 @@
-//! The directory that files are received into.
+//! `Store`: the directory that files are received into, under temporary names
+//! first.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,13 +11,14 @@ use tempfile::NamedTempFile;
 use super::header::Header;
 use super::refusal::Refusal;
 
-/// What a file is called while it is received; a random part follows.
+/// The prefix of a file's name while it is received; a random part follows.
 const PREFIX: &str = ".upload-";
 
-/// Too many to be guessed: who knew the name could upload over it.
+/// The length of the random part, too long to be guessed: a client that knew
+/// the name could upload over the file.
 const RANDOM: usize = 20;
 
-/// A directory, and what may come into it.
+/// A directory, and the limits of its files.
 #[derive(Debug)]
 pub(super) struct Store {
     directory: PathBuf,
@@ -25,18 +27,18 @@ pub(super) struct Store {
     pub(super) sync: bool,
 }
 
-/// A file that is being received. Unless it is [finished](Store::finish),
-/// nothing remains of it.
+/// A file that is being received. Dropping it without
+/// [finishing](Store::finish) it removes it.
 #[derive(Debug)]
 pub(super) struct Incoming {
     file: NamedTempFile,
     pub(super) name: String,
     pub(super) size: u64,
-    /// The bytes that have not come yet.
+    /// The bytes that are still to come.
     pub(super) left: u64,
 }
 
-/// A file that is complete, and there.
+/// A complete file under its own name.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) name: String,
@@ -45,7 +47,8 @@ pub(super) struct Stored {
 }
 
 impl Store {
-    /// The directory that is at this path now, wherever the process goes.
+    /// Opens the directory that is at this path now, also for after a change of
+    /// directory.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let found = fs::canonicalize(directory).and_then(|path| match fs::metadata(&path)?.is_dir() {
             true => Ok(path),
@@ -57,13 +60,14 @@ impl Store {
         Ok(Self { directory, max: 1 << 30, overwrite: false, sync: false })
     }
 
-    /// Begins to receive a file, if it may come.
+    /// Begins to receive a file, unless it is refused.
     pub(super) fn begin(&self, header: Header) -> Result<Incoming, Refusal> {
         let Header { size, name } = header;
         if size > self.max {
             return Err(Refusal::TooLarge);
         }
-        // Asked of the name itself: a link counts, wherever it leads.
+        // The check does not follow links: a link counts as a file, wherever it
+        // leads.
         match fs::symlink_metadata(self.path(&name)) {
             Ok(found) if found.is_dir() || !self.overwrite => return Err(Refusal::Exists),
             Ok(_) => {}
@@ -74,15 +78,15 @@ impl Store {
         Ok(Incoming { file, name, size, left: size })
     }
 
-    /// Gives a file that has come whole its name.
+    /// Gives a complete file its name.
     pub(super) fn finish(&self, incoming: Incoming) -> Result<Stored, Refusal> {
         let Incoming { file, name, size, .. } = incoming;
         let path = self.path(&name);
         if self.sync {
             file.as_file().sync_all().map_err(Refusal::Disk)?;
         }
-        // Either is one step of the system: what somebody else has put there
-        // since this file began is seen.
+        // Both calls are atomic: they notice a file that was put there after
+        // this one began.
         let named = if self.overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
         if let Err(failed) = named {
             return Err(match failed.error.kind() {
@@ -91,18 +95,18 @@ impl Store {
             });
         }
         if self.sync {
-            // Its name is in there.
+            // The directory holds the name.
             File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(Refusal::Disk)?;
         }
         Ok(Stored { name, size, path })
     }
 
-    /// An empty file under a name of its own, until it gets the one it is for.
+    /// Makes an empty file under a temporary name.
     fn make_file(&self) -> io::Result<NamedTempFile> {
-        // The system's reason, as it is: what is made of it names the path.
+        // The system's own error: the wrapped one names the path.
         let mut reason = None;
         let make = |path: &Path| {
-            // Of this mode the umask takes its part, as of any other file's.
+            // The umask applies to this mode, as to any other new file's.
             let made = OpenOptions::new().write(true).create_new(true).mode(0o666).open(path);
             made.inspect_err(|error| reason = error.raw_os_error())
         };
@@ -116,8 +120,8 @@ impl Store {
 }
 
 impl Incoming {
-    /// Writes what belongs to this file of what has come; returns how many
-    /// bytes those were.
+    /// Writes the part of `input` that belongs to this file, and returns its
+    /// length.
     pub(super) fn write(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         self.file.as_file_mut().write_all(&input[..count]).map_err(Refusal::Disk)?;
