@@ -1,9 +1,10 @@
-//! A network in memory under a clock of its own, decided by a seed.
+//! `SimDriver`: a network in memory with a clock of its own, determined by a
+//! seed.
 //!
-//! [`SimDriver`] is a [`Driver`]: the reactor and the handlers that run over
-//! it are the ones that run over the real system. There are no threads, no
-//! sockets and no waiting: an idle day passes in a jump, and a run is decided
-//! by one number, its seed, so that what it finds is found again.
+//! [`SimDriver`] is a [`Driver`]: the reactor and the handlers that run over it
+//! are the ones that run over the real system. It uses no thread, no socket and
+//! no real time: an idle day passes in a jump, and one number, the seed,
+//! determines a run, so that a failure repeats.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,18 +28,19 @@
 //!
 //! # What is simulated
 //!
-//! What a kernel with edge-triggered readiness does: an edge is reported once,
-//! in any order and perhaps late; a hang-up may come with data in one event;
-//! buffers are bounded; a segment is cut anywhere and delayed; a socket that
-//! is closed with unread input resets its peer, and so does data that arrives
-//! for a closed one; a reset may destroy what was not read yet; a datagram may be
-//! lost, doubled or overtaken; a child waits while its pipe is full, dies of
-//! SIGPIPE, of a signal to its group or not, and may leave something behind
-//! that holds its pipes; its exit and the end of its pipes come in any order. [`Conditions`]
-//! says how often each thing happens, [`Script`] what a client does, and
-//! [`Program`] what a child process does that the handlers start.
+//! The simulation behaves like a kernel with edge-triggered readiness: it
+//! reports an edge once, in any order and perhaps late; a hang-up may come with
+//! data in one event; buffers are bounded; a segment is cut anywhere and
+//! delayed; a socket that is closed with unread input resets its peer, and so
+//! does data that arrives for a closed one; a reset may destroy what was not
+//! read yet; a datagram may be lost, doubled or overtaken; a child waits while
+//! its pipe is full, dies of SIGPIPE or of a signal to its group, or ignores
+//! the signal, and may leave a grandchild behind that holds its pipes; its exit
+//! and the end of its pipes come in any order. [`Conditions`] sets how often
+//! each event happens, [`Script`] what a client does, and [`Program`] what a
+//! child process of a handler does.
 //!
-//! What is not: the file system (a Unix path is just a name), congestion,
+//! Not simulated: the file system (a Unix path is just a name), congestion,
 //! urgent data.
 
 mod children;
@@ -87,14 +89,14 @@ use crate::stats::SystemCalls;
 
 /// A [`Driver`] over a simulated [`Network`].
 ///
-/// `SHORT` is its [`Driver::SHORT_MEANS_BLOCKED`]: a loop takes another branch
-/// in each case, so a test that means to see all of them runs both. With
-/// `false`, reads and writes may fall short for no reason.
+/// `SHORT` is its [`Driver::SHORT_MEANS_BLOCKED`]: the loop takes another
+/// branch in each case, so a test of all branches runs both. With `false`,
+/// reads and writes may be short without a reason.
 ///
 /// # When nothing will ever happen
 ///
-/// A [`wait`](Driver::wait) for as long as it takes, with no client that is
-/// going to do anything, would never end. It fails instead, with
+/// A [`wait`](Driver::wait) without a time-out would never end once no client
+/// will act again. It fails instead, with
 /// [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut), and so does the turn.
 #[derive(Debug)]
 pub struct SimDriver<const SHORT: bool = false> {
@@ -102,8 +104,8 @@ pub struct SimDriver<const SHORT: bool = false> {
     epoch: Instant,
     woken: Arc<Flag>,
     calls: SystemCalls,
-    /// Something was about to happen in a wait since the last one without a
-    /// time-out that found nothing.
+    /// True if a wait had something ahead since the last one without a time-out
+    /// that found nothing.
     stirred: bool,
 }
 
@@ -123,7 +125,7 @@ pub struct SimChild(usize);
 #[derive(Debug)]
 pub struct SimSocket(usize);
 
-/// What a waker sets.
+/// The flag that a waker sets.
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
 
@@ -138,7 +140,7 @@ impl Wake for Flag {
 }
 
 impl<const SHORT: bool> SimDriver<SHORT> {
-    /// A network without listeners and clients.
+    /// Makes a network without listeners and clients.
     #[must_use]
     pub fn new(seed: u64, conditions: Conditions) -> Self {
         Self {
@@ -156,19 +158,19 @@ impl<const SHORT: bool> SimDriver<SHORT> {
         self.epoch
     }
 
-    /// The network, to look at.
+    /// The network, to read.
     #[must_use]
     pub const fn net(&self) -> &Network {
         &self.net
     }
 
-    /// The network, to have its clients do something.
+    /// The network, to let its clients act.
     pub const fn net_mut(&mut self) -> &mut Network {
         &mut self.net
     }
 
-    /// Whether an event will come of a connection when there is input, and when
-    /// there is room, without any further call.
+    /// Whether an event will report a connection's input, and its room, without
+    /// any further call.
     #[must_use]
     pub fn will_tell(&self, stream: &SimStream) -> (bool, bool) {
         let socket = &self.net.wires[stream.0].socket;
@@ -235,7 +237,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
                     }
                     break;
                 }
-                // The last of the clients did its last, and it was no news.
+                // The last act of the last client has caused no event.
                 (None, None) if std::mem::take(&mut self.stirred) => break,
                 (None, None) => {
                     let message = "nothing will ever happen any more: no client is going to do anything";
@@ -244,8 +246,8 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
             }
         }
         self.net.trace.note(self.net.now, None, What::Wait, reported);
-        // It has looked, and returns only now. What comes meanwhile is behind
-        // what it has left.
+        // The wait has polled before the stop, and returns only now: later
+        // events come behind those that it has left.
         let left_behind = self.net.left_behind;
         self.net.may_stop();
         self.net.left_behind = left_behind;
@@ -401,7 +403,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
 
     fn reap(&mut self, child: SimChild, within: Duration) -> Option<ExitStatus> {
         self.calls.child += 1;
-        // A wait that is interrupted goes on.
+        // An interrupted wait goes on.
         let _ = self.net.call();
         self.net.reap(child.0, within)
     }

@@ -1,4 +1,4 @@
-//! Runs commands for its clients.
+//! `Command`: runs commands for its clients, and sends back their output.
 
 mod client;
 mod policy;
@@ -24,21 +24,20 @@ use crate::{
     StreamHandler, TimerId,
 };
 
-/// What is said to a client when it has come in, unless that is changed.
+/// The default greeting of a client.
 const GREETING: &str = "欢迎登录";
 
-/// What is said behind the output of a command that has exited nobody knows
-/// how.
+/// The text that follows the output of a command whose status is lost.
 const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or something else waits for it";
 
-/// Runs commands for its clients, without ever blocking the loop: each request
-/// is a command, its output the reply.
+/// A service that runs commands for its clients, without blocking the loop:
+/// each request is a command, its output the reply.
 ///
-/// **Whoever may connect, may run what is allowed, with the rights of this
-/// process.** So nothing is allowed unless it is said what, clients from other
-/// machines are refused unless there is a [`token`](Self::token), and each
-/// command is logged and told to an [`audit`](Self::audit). The token and all
-/// else travel as plain text.
+/// **Every client that can connect may run what is allowed, with the rights of
+/// this process.** So the program has to name what is allowed, the service
+/// refuses clients from other machines unless it has a [`token`](Self::token),
+/// and it logs each command and reports it to an [`audit`](Self::audit). The
+/// token and all other data travel as plain text.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,25 +48,26 @@ const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or 
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// - **Order:** the requests of one client are answered in their order, one
-///   command at a time; 4 more wait, and then it is not read on. 32 commands
+/// - **Order:** the service answers the requests of one client in order, one
+///   command at a time; 4 more wait, and then it pauses the client. 32 commands
 ///   run at once, of all clients; the next is that of the client which has
-///   waited for longest since its last one. 256 may wait so, and then the answer
-///   is `busy`. Empty requests are ignored.
+///   waited longest since its last one. 256 may wait so, and then the answer is
+///   `busy`. Empty requests are ignored.
 /// - **A command** has no input, leads a process group of its own, and inherits
-///   descriptors 0, 1 and 2. It has 30 s and may write 1 MiB; with
-///   [`Reply::Stream`], which holds nothing back, any amount.
+///   descriptors 0, 1 and 2. It may run for 30 s and write 1 MiB; with
+///   [`Reply::Stream`], which buffers nothing, any amount.
 /// - **A web page** can make a browser connect to any port of its own machine.
 ///   A first request that looks like the first line of an HTTP request, or like
 ///   a handshake of TLS, ends the connection, with a warning in the log. In
-///   chunks, where the page decides how such a line is cut, what comes before
-///   the cut may be taken for a command: its first word is the page's then, a
-///   token without a slash (`GET`), and all behind it one word.
-/// - **A client's end of file** ends its requests: what it has asked for is
-///   answered, then the connection closed. **A client that is gone** (a reset,
-///   a closed Unix socket, a failed write) has its command terminated: SIGTERM,
-///   SIGKILL a second later, to the whole group.
-/// - **At a shutdown** what was asked for is answered within its deadline.
+///   chunks, where the page decides how such a line is cut, the part before the
+///   cut may be taken for a command: its first word is the page's choice, a
+///   token without a slash (`GET`), and all behind it is one word.
+/// - **A client's end of file** ends its requests: the service answers those
+///   that have come, and closes the connection. **When a client is gone** (a
+///   reset, a closed Unix socket, a failed write), the service terminates its
+///   command: SIGTERM, and SIGKILL a second later, to the whole group.
+/// - **At a shutdown** the service answers the requests that have come, within
+///   the deadline.
 pub struct Command {
     policy: Policy,
     token: Option<Token>,
@@ -75,7 +75,7 @@ pub struct Command {
     reply: Reply,
     greeting: String,
     timeout: Duration,
-    /// `None`: as the kind of reply has it.
+    /// `None`: the default of the kind of reply.
     output: Option<usize>,
     gap: Duration,
     awaits_ack: bool,
@@ -85,45 +85,45 @@ pub struct Command {
     clients: BTreeMap<ConnId, Client>,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
-    /// Those whose next command waits for another one to end.
+    /// Clients whose next command waits for another one to end.
     waiting: VecDeque<ConnId>,
     /// Replies whose second part comes later.
     rests: Rests,
     wrong_tokens: LogRate,
     turned_away: LogRate,
-    /// How many from elsewhere.
+    /// The number of refused clients from other machines.
     refused: u64,
 }
 
 type Auditor = Box<dyn FnMut(&Audit<'_>) + Send>;
 
-/// What became of one request, for [`Command::audit`].
+/// One answered request, for [`Command::audit`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Audit<'a> {
-    /// Who asked. Its bytes, and those of the request, are the client's: escape
-    /// them before they reach a terminal or a log.
+    /// The client. The client chooses the bytes of its path and of its request:
+    /// escape them before they reach a terminal or a log.
     pub peer: &'a Peer,
-    /// What for.
+    /// The request.
     pub request: &'a [u8],
-    /// How it ended.
+    /// Its outcome.
     pub status: Status,
-    /// How much it wrote.
+    /// The bytes of its output.
     pub bytes: u64,
-    /// How long it ran.
+    /// The time that it ran.
     pub time: Duration,
 }
 
-/// A command that runs.
+/// A running command.
 struct Job {
     child: ChildId,
-    /// Who waits for it, and stays known for the audit.
+    /// The client, which is kept for the audit even when it is gone.
     client: ConnId,
     is_awaited: bool,
     peer: Peer,
     request: Bytes,
     began: Instant,
-    /// Output that is held until the end.
+    /// Output that is buffered until the end.
     held: Vec<u8>,
     bytes: usize,
     truncated: bool,
@@ -135,10 +135,10 @@ pub struct CommandSession(Whose);
 
 #[derive(Debug)]
 enum Whose {
-    /// A client's: all else is kept by its id.
+    /// A client; its state is kept by its id.
     Client,
-    /// A pipe of the child that runs this job; in a stream its pieces are
-    /// marked with this.
+    /// A pipe of the child that runs this job, and the mark of its pieces in a
+    /// stream.
     Output(u64, &'static str),
 }
 
@@ -156,17 +156,18 @@ impl fmt::Debug for Command {
 }
 
 impl Command {
-    /// Runs a line whose first word is exactly one of these programs, without a
-    /// shell: words are split as a shell splits them, and nothing is expanded.
-    /// A program with no slash in its name is looked for in `PATH`. What its
-    /// arguments make it do is up to it: `env` or `find` run anything.
+    /// Makes a service that runs lines whose first word is exactly one of these
+    /// programs, without a shell: it splits words as a shell does, and expands
+    /// nothing. A program without a slash in its name is searched in `PATH`.
+    /// The service does not check arguments: with them `env` or `find` run any
+    /// program.
     #[must_use]
     pub fn allow(programs: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let programs = programs.into_iter().map(|program| program.as_ref().to_vec());
         Self::new(Policy::Allow(programs.collect()))
     }
 
-    /// Runs any line, by `/bin/sh -c`.
+    /// Makes a service that runs any line, by `/bin/sh -c`.
     #[must_use]
     pub fn shell() -> Self {
         Self::new(Policy::Shell)
@@ -197,13 +198,13 @@ impl Command {
         }
     }
 
-    /// The first request of each client has to be this, or it is closed without
-    /// a word; so it is if that has not come within
-    /// [`Limits::first_frame`]. It is compared in constant time.
+    /// Requires that the first request of each client equals this token. The
+    /// service closes any other client without an answer, and a client that
+    /// sends none within [`Limits::first_frame`]. It compares in constant time.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is empty.
+    /// `InvalidInput` if the token is empty.
     pub fn token(mut self, token: impl Into<Vec<u8>>) -> io::Result<Self> {
         let empty =
             || io::Error::new(io::ErrorKind::InvalidInput, "the token is empty: anybody could know it");
@@ -211,14 +212,14 @@ impl Command {
         Ok(self)
     }
 
-    /// Where a request ends. Default: lines.
+    /// Sets the framing of requests. Default: lines.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
         self
     }
 
-    /// What is sent of the output, and when. Default: [`Reply::Framed`].
+    /// Sets the form of replies. Default: [`Reply::Framed`].
     #[must_use]
     pub const fn reply(mut self, reply: Reply) -> Self {
         self.reply = reply;
@@ -233,24 +234,24 @@ impl Command {
         self
     }
 
-    /// How long a command may run. Default 30 s.
+    /// Sets the time that a command may run. Default 30 s.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How many bytes a command may write, before it is killed and its reply
-    /// `truncated`. Default 1 MiB, all of which may be held for each command
-    /// that runs; for [`Reply::Stream`] no limit.
+    /// Sets how many bytes a command may write before it is killed and its
+    /// reply `truncated`. Default 1 MiB, all of which may be buffered for each
+    /// running command; for [`Reply::Stream`] no limit.
     #[must_use]
     pub const fn output(mut self, bytes: usize) -> Self {
         self.output = Some(bytes);
         self
     }
 
-    /// Of framed replies to chunks: how much later than its length the payload
-    /// comes, so that a client which reads once for each gets each by itself.
+    /// Sets the gap between the length and the payload of framed replies in
+    /// chunks, so that a client which reads once for each gets each by itself.
     /// Default 10 ms.
     #[must_use]
     pub const fn gap(mut self, gap: Duration) -> Self {
@@ -258,43 +259,45 @@ impl Command {
         self
     }
 
-    /// Of framed replies to chunks: the payload waits for one chunk from the
-    /// client, whatever it says, in place of the gap. Who says nothing within
-    /// [`Limits::frame`], or [`Limits::idle`] if that is less, is closed, and so
-    /// is who ends its side in place of that word, before or after. Default off.
+    /// Makes the payload of framed replies in chunks wait for one chunk from
+    /// the client, of any content, in place of the gap. The service closes a
+    /// client that sends none within [`Limits::frame`], or [`Limits::idle`] if
+    /// that is less, and a client that ends its side instead. Default off.
     #[must_use]
     pub const fn await_ack(mut self, awaits_ack: bool) -> Self {
         self.awaits_ack = awaits_ack;
         self
     }
 
-    /// How many bytes of payloads may wait for their gap or for the word of
-    /// their client, of all clients; one may be larger. Beyond that who has
-    /// waited for longest makes room: its gap is over, or it is closed. Default
-    /// 32 MiB.
+    /// Sets how many bytes of payloads may wait for their gap or for their
+    /// client's chunk, of all clients; a single payload may be larger. Above
+    /// that number the longest waiting payload makes room: its gap ends, or its
+    /// client is closed. Default 32 MiB.
     #[must_use]
     pub const fn max_held(mut self, bytes: usize) -> Self {
         self.max_held = bytes;
         self
     }
 
-    /// How many commands run at once, of all clients, at least 1. Default 32;
-    /// [`Config::max_children`](crate::Config::max_children) holds beside it.
+    /// Sets how many commands run at once, of all clients, at least 1. Default
+    /// 32; [`Config::max_children`](crate::Config::max_children) applies beside
+    /// it.
     #[must_use]
     pub const fn max_children(mut self, count: usize) -> Self {
         self.max_children = if count == 0 { 1 } else { count };
         self
     }
 
-    /// Called for each request that was answered, the refused ones too, and for
-    /// each command whose client has gone meanwhile. They are logged besides.
+    /// Sets a function to call for each answered request, refused ones
+    /// included, and for each command whose client has gone meanwhile. The
+    /// service logs them as well.
     #[must_use]
     pub fn audit(mut self, audit: impl FnMut(&Audit<'_>) + Send + 'static) -> Self {
         self.audit = Some(Box::new(audit));
         self
     }
 
-    /// The limits proposed for it: room for one whole reply above the marks.
+    /// The proposed limits: room for one whole reply above the marks.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let limits = Limits::default();
@@ -303,8 +306,8 @@ impl Command {
         Limits { hard_mark: limits.hard_mark.max(limits.high_mark.saturating_add(reply)), ..limits }
     }
 
-    /// Whether clients at this endpoint are accepted as it is configured now:
-    /// those of other machines are not without a token.
+    /// Whether the service, as configured now, accepts clients at this
+    /// endpoint: without a token it refuses those of other machines.
     #[must_use]
     pub fn serves(&self, at: &Endpoint) -> bool {
         self.token.is_some() || policy::is_local_endpoint(at)
@@ -321,7 +324,8 @@ impl StreamHandler for Command {
     fn verify(&mut self, peer: &Peer) -> bool {
         let welcome = self.token.is_some() || policy::is_local(peer);
         if !welcome {
-            // No time is told here: ten of them, then one for each that doubles.
+            // `verify` has no clock: the first ten are logged, and then each
+            // that doubles the number.
             self.refused += 1;
             let count = self.refused;
             if count <= 10 || count.is_power_of_two() {
@@ -428,7 +432,7 @@ impl StreamHandler for Command {
                     job.is_awaited = false;
                     job.held = Vec::new();
                     io.terminate(job.child);
-                    // What nobody reads would keep it from its end.
+                    // Unread output would keep the child from its end.
                     Self::each_output(io, job.child, |io, pipe| io.resume(pipe));
                 }
             }

@@ -1,4 +1,4 @@
-//! How simulated child processes begin and end.
+//! Simulated child processes in the network: starts, signals and reaps them.
 
 use std::io;
 use std::process::ExitStatus;
@@ -20,14 +20,13 @@ const SIGTERM: i32 = 15;
 impl Network {
     // What a test does
 
-    /// Commands with this [name](Command::program) run this program from now
-    /// on; where there is no such name, starting fails with `ENOENT`.
+    /// Makes commands with this [name](Command::program) run this program from
+    /// now on; starting an unknown name fails with `ENOENT`.
     pub fn install(&mut self, name: impl AsRef<std::ffi::OsStr>, program: Program) {
         self.programs.install(name.as_ref(), program);
     }
 
-    /// Every child process there ever was, in the order in which they were
-    /// started.
+    /// All child processes so far, in the order in which they were started.
     #[must_use]
     pub fn processes(&self) -> &[Process] {
         &self.processes
@@ -35,7 +34,8 @@ impl Network {
 
     // What the driver does
 
-    /// Starts a program: its place, and those of the wires that its pipes are.
+    /// Starts a program, and returns its place and those of the wires of its
+    /// pipes.
     pub(super) fn spawn(
         &mut self,
         command: &Command,
@@ -84,7 +84,7 @@ impl Network {
             self.note(wire, What::PipeOf, place as u64);
         }
         self.wake(place);
-        // Of two that share one, the reactor has one end.
+        // Of a pipe that both outputs share, the reactor has one end.
         let shared = wires[2].is_some() && wires[1] == wires[2];
         Ok((place, [wires[0], wires[1], wires[2].filter(|_| !shared)]))
     }
@@ -95,8 +95,8 @@ impl Network {
         let latency = self.latency();
         let process = &mut self.processes[place];
         process.signals.push((self.now, signal));
-        // One that has left its group has taken what it started with it; the
-        // signal finds it by itself.
+        // A child that has left its group has taken its grandchild with it; the
+        // signal reaches the child alone.
         let has_left = process.program.leaves_group;
         let reaches =
             |ignores: bool, own_group: bool| !own_group && !has_left && (signal == Signal::Kill || !ignores);
@@ -105,7 +105,7 @@ impl Network {
             if process.left == Left::Lives {
                 self.after(latency, Due::GrandchildEnds(place));
             } else {
-                // It dies with its parent.
+                // The grandchild dies with its parent.
                 process.program.leaves = None;
             }
         }
@@ -130,7 +130,7 @@ impl Network {
         }
     }
 
-    /// Waits for it, and then lets go of it.
+    /// Waits up to `within` for a child, and abandons it afterwards.
     pub(super) fn reap(&mut self, place: usize, within: Duration) -> Option<ExitStatus> {
         let until = self.now.saturating_add(nanos(within));
         while self.processes[place].ended.is_none() {
@@ -148,12 +148,13 @@ impl Network {
         process.status().filter(|_| !process.stolen)
     }
 
-    /// The reactor has read from a pipe, written to it, or closed it.
+    /// Wakes the process at the other end of a pipe that the reactor has read,
+    /// written or closed.
     pub(super) fn wake_end(&mut self, wire: usize) {
         self.wake(self.wires[wire].listener);
     }
 
-    /// The reactor lets go of its end of a pipe.
+    /// Closes the reactor's end of a pipe.
     pub(super) fn close_pipe(&mut self, wire: usize) {
         self.note(wire, What::Close, self.wires[wire].up.unread() as u64);
         let now = self.now;
@@ -177,7 +178,7 @@ impl Network {
 
     // How it ends
 
-    /// It ends, with a status as waitpid(2) encodes it.
+    /// Ends a process, with a status as waitpid(2) encodes it.
     pub(super) fn exit(&mut self, place: usize, status: i32) {
         if self.processes[place].ended.is_some() {
             return;

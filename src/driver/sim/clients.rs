@@ -1,4 +1,4 @@
-//! What clients do, and how they read.
+//! Clients of the network: run their acts, and read at their pace.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::trace::What;
 use super::wire::Kind;
 
 impl Network {
-    /// The server has written.
+    /// Puts what the server has written in flight.
     pub(super) fn send_down(&mut self, place: usize, bytes: Vec<u8>) {
         let wished = self.arrival();
         let wire = &mut self.wires[place];
@@ -30,7 +30,7 @@ impl Network {
         let now = self.now;
         let wire = &mut self.wires[place];
         if wire.is_client_gone() {
-            return; // a reset is on its way already, or nobody is there to send one
+            return; // a reset is in flight already, or the client is gone
         }
         let (count, _) = wire.down.arrive(now);
         if wire.client.closed && count > 0 {
@@ -41,7 +41,7 @@ impl Network {
         self.read_at_client(place);
     }
 
-    /// A client reads what there is, as its pace allows.
+    /// Lets a client read, as its pace allows.
     pub(super) fn read_at_client(&mut self, place: usize) {
         let wire = &mut self.wires[place];
         match wire.client.pace {
@@ -94,7 +94,7 @@ impl Network {
         }
     }
 
-    /// A client has read: there is room again for the server's output.
+    /// Reports room for the server's output after a client has read.
     pub(super) fn room_at_server(&mut self, place: usize) {
         if !self.wires[place].down.is_roomy() {
             return;

@@ -1,11 +1,12 @@
-//! What may go wrong, and how often; and how often it did.
+//! `Conditions`, the sizes, delays and odds of faults in a simulation, and
+//! `Faults`, how often each fault struck.
 
 use std::time::Duration;
 
 use super::rng::{Odds, Rng};
 
-/// How a simulated system behaves where a real one is free to: sizes, delays,
-/// and the odds of each fault.
+/// The behaviour of a simulated system where a real one has a choice: sizes,
+/// delays, and the odds of each fault.
 ///
 /// [`calm`](Self::calm) is a system in which nothing goes wrong;
 /// [`seeded`](Self::seeded) draws everything from a seed.
@@ -20,62 +21,62 @@ pub struct Conditions {
     /// Bytes that each direction of a connection holds, from the call that
     /// sends them to the call that reads them.
     pub buffer: usize,
-    /// The least and the most that a segment takes on its way.
+    /// The shortest and the longest latency of a segment.
     pub latency: (Duration, Duration),
-    /// The least and the most bytes of a segment.
+    /// The fewest and the most bytes of a segment.
     pub segment: (usize, usize),
-    /// The least and the most that a call into the system takes; meanwhile
-    /// the world goes on.
+    /// The shortest and the longest duration of a system call; the network goes
+    /// on meanwhile.
     pub call: (Duration, Duration),
-    /// By how much a wait may outlast its time-out.
+    /// The most by which a wait may exceed its time-out.
     pub overshoot: Duration,
-    /// A call is interrupted by a signal, and has done nothing.
+    /// A signal interrupts a call, which has done nothing.
     pub interrupted: Odds,
-    /// A read, write or accept says `WouldBlock` though it need not; its edge
-    /// follows. So does connecting to a Unix socket, of which no edge follows:
-    /// its backlog is full.
+    /// A read, write or accept returns `WouldBlock` without need; its edge
+    /// follows. A connect to a Unix socket does too, for a full backlog, and no
+    /// edge follows.
     pub would_block: Odds,
-    /// A read or a write takes less than it could. Not where the driver
-    /// vouches that a short one has met the end of the buffer.
+    /// A read or a write takes less than it could. Without effect where the
+    /// driver states that a short call has met the end of the buffer.
     pub short: Odds,
-    /// A wait reports something of a socket about which there is nothing new;
-    /// not again and again without end where nothing else happens.
+    /// A wait reports an event of a socket without news, but not endlessly
+    /// while nothing else happens.
     pub spurious: Odds,
-    /// A wait reports something of a socket that is closed; with the same end.
+    /// A wait reports an event of a closed socket, with the same bound.
     pub stale: Odds,
-    /// An edge is reported though the last one was not used up; and an event
-    /// says all that holds, not only what is new.
+    /// An edge is reported before the last one was consumed; and an event
+    /// reports the whole readiness, not only its changes.
     pub redundant: Odds,
-    /// A wait reports only some of what there is to report.
+    /// A wait reports only some of the pending events.
     pub partial: Odds,
-    /// An accept finds that the connection is lost already (ECONNABORTED, or
-    /// what the network says of it).
+    /// An accept finds a connection that is lost already (ECONNABORTED, or a
+    /// network error).
     pub aborted: Odds,
-    /// An accept finds that there are no descriptors or no memory (EMFILE,
-    /// ENFILE, ENOBUFS, ENOMEM), for a while.
+    /// An accept finds no descriptors or no memory (EMFILE, ENFILE, ENOBUFS,
+    /// ENOMEM), for a while.
     pub exhausted: Odds,
-    /// A reset destroys what its receiver has not read yet.
+    /// A reset destroys the unread input of its receiver.
     pub reset_destroys: Odds,
     /// A datagram is lost.
     pub lost: Odds,
     /// A datagram arrives twice.
     pub doubled: Odds,
-    /// A program cannot be started (EAGAIN, EMFILE, ENOMEM, E2BIG).
+    /// A program fails to start (EAGAIN, EMFILE, ENOMEM, E2BIG).
     pub spawn_fails: Odds,
-    /// No event tells of a child's exit.
+    /// No event reports a child's exit.
     pub silent: Odds,
-    /// Something else in the process waits for a child, and takes its status.
+    /// Other code in the process waits for a child, and takes its status.
     pub stolen: Odds,
     /// The process is stopped in a call, or busy in a callback before it, for
-    /// up to [`stop`](Self::stop); meanwhile the world goes on. A wait that is
-    /// stopped is interrupted, or has looked before that.
+    /// up to [`stop`](Self::stop); the network goes on meanwhile. A stopped
+    /// wait is interrupted, or has polled before the stop.
     pub stopped: Odds,
-    /// The most that a stop takes.
+    /// The longest stop.
     pub stop: Duration,
 }
 
 impl Conditions {
-    /// Nothing goes wrong, and everything takes next to no time.
+    /// Conditions without faults, and with minimal delays.
     #[must_use]
     pub const fn calm() -> Self {
         Self {
@@ -104,8 +105,8 @@ impl Conditions {
         }
     }
 
-    /// What a seed decides: from a calm in which only one thing ever goes
-    /// wrong to a storm.
+    /// Conditions drawn from a seed: from a single kind of fault to many at
+    /// once.
     #[must_use]
     pub fn seeded(rng: &mut Rng) -> Self {
         let rough = rng.below(4);
@@ -145,10 +146,10 @@ impl Conditions {
             aborted: faults[7],
             exhausted: faults[8],
             reset_destroys: faults[9],
-            // Where connections are lost, so are datagrams.
+            // The odds of lost connections apply to datagrams too.
             lost: faults[7],
             doubled: faults[5],
-            // Nor is there anything for a child, where there are no descriptors.
+            // The odds of lacking descriptors apply to children too.
             spawn_fails: faults[8],
             silent: faults[4],
             stolen: faults[7],
@@ -157,7 +158,7 @@ impl Conditions {
         }
     }
 
-    /// Every odd in it, for whoever searches for those that a failure needs.
+    /// All odds, for a search for those that a failure needs.
     pub fn odds_mut(&mut self) -> [&mut Odds; 16] {
         [
             &mut self.interrupted,
@@ -193,13 +194,13 @@ impl Default for Conditions {
 pub struct Faults {
     /// Calls interrupted.
     pub interrupted: u64,
-    /// `WouldBlock` out of the blue.
+    /// Calls that returned `WouldBlock` without need.
     pub would_block: u64,
     /// Reads that took less than there was.
     pub short_reads: u64,
     /// Writes that took less than there was room for.
     pub short_writes: u64,
-    /// Events about nothing new.
+    /// Events without news.
     pub spurious: u64,
     /// Events of closed sockets.
     pub stale: u64,
@@ -213,15 +214,15 @@ pub struct Faults {
     pub resets_out: u64,
     /// Clients that vanished.
     pub vanished: u64,
-    /// Datagrams that were lost, for want of room as well.
+    /// Datagrams that were lost, those for lack of room included.
     pub lost: u64,
     /// Datagrams that arrived twice.
     pub doubled: u64,
     /// Programs that could not be started.
     pub spawns_failed: u64,
-    /// Children of whose exit no event told.
+    /// Children whose exit no event reported.
     pub silent: u64,
-    /// Children whose status somebody else took.
+    /// Children whose status other code took.
     pub stolen: u64,
     /// Times that the process was stopped.
     pub stopped: u64,
@@ -252,7 +253,7 @@ impl Faults {
         ]
     }
 
-    /// All of them together.
+    /// The sum of all counts.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_name().iter().map(|(_, count)| count).sum()

@@ -16,11 +16,11 @@ pub(super) struct DatagramSocket {
     /// `None` once it is closed.
     pub(super) token: Option<Token>,
     pub(super) waiting: VecDeque<(Peer, Bytes)>,
-    /// When the last datagram was taken from the server.
+    /// The moment at which the network last took a datagram of the server.
     pub(super) taken: Option<u64>,
-    /// The last edge is used up: the next change makes another.
+    /// True once the last edge is consumed: the next change makes another.
     pub(super) read_armed: bool,
-    /// A send was told to wait for an edge.
+    /// True while a send waits for an edge.
     pub(super) write_armed: bool,
     pub(super) read_edge: bool,
     pub(super) write_edge: bool,
@@ -28,7 +28,7 @@ pub(super) struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// It gets what is sent to this endpoint.
+    /// Whether the socket receives datagrams to this endpoint.
     pub(super) fn takes(&self, sent_to: &Endpoint) -> bool {
         let fits = match (&self.at, sent_to) {
             (Endpoint::Udp(at), Endpoint::Udp(to)) if at.ip().is_unspecified() => {
@@ -39,7 +39,8 @@ impl DatagramSocket {
         fits && self.token.is_some()
     }
 
-    /// Which of its addresses this is; `None` if it has but one.
+    /// The local address of a datagram to this endpoint, if the socket has
+    /// several; else `None`.
     pub(super) fn asked(&self, sent_to: &Endpoint) -> Option<SocketAddr> {
         match (&self.at, sent_to) {
             (Endpoint::Udp(at), Endpoint::Udp(to)) if at.ip().is_unspecified() => Some(*to),
@@ -47,7 +48,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Where a datagram comes from that is sent by this socket.
+    /// The source endpoint of a datagram that this socket sends.
     pub(super) fn source(&self, to: &Peer) -> Endpoint {
         match (&self.at, to.asked) {
             (Endpoint::Udp(at), asked) if at.ip().is_unspecified() => {

@@ -1,4 +1,4 @@
-//! Simulated datagrams: on their way, lost, doubled, overtaken.
+//! Simulated datagrams: delivers, loses, doubles and reorders them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,14 +14,14 @@ use crate::driver::{Event, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::origin::{Address, Peer};
 
-/// The most that a datagram holds: what UDP over IPv4 does.
+/// The longest datagram, as of UDP over IPv4.
 const MOST: usize = 65_507;
 
 impl Network {
-    /// Somebody sends a datagram to where the server is bound, or may be by
-    /// the time it arrives. It may be lost or doubled
-    /// ([`Conditions::lost`](super::Conditions::lost)), and overtaken by a later one,
-    /// as each has a latency of its own.
+    /// Sends a datagram from a peer to an endpoint of the server. Without a
+    /// socket bound there now it is dropped. The network may lose or double it
+    /// ([`Conditions::lost`](super::Conditions::lost)), and a later one may
+    /// overtake it, as each has its own latency.
     pub fn send_datagram(&mut self, from: &Peer, to: &Endpoint, data: impl Into<Bytes>) {
         let data = data.into();
         if let Some(place) = self.socket_at(to) {
@@ -32,14 +32,13 @@ impl Network {
         }
     }
 
-    /// What is sent to this peer comes to a socket of the server.
+    /// Whether datagrams to this peer arrive at a socket of the server.
     pub(super) fn is_own(&self, peer: &Peer) -> bool {
         self.own_socket(peer).is_some()
     }
 
-    /// The socket of the server that gets what is sent to this peer. A wildcard
-    /// is there at the addresses of the loopback and at those where somebody
-    /// has asked.
+    /// The socket of the server that receives datagrams to this peer. A
+    /// wildcard has the loopback addresses and those at which a peer has asked.
     fn own_socket(&self, peer: &Peer) -> Option<usize> {
         let to = match &peer.address {
             Address::Inet(address) => Endpoint::Udp(*address),
@@ -53,21 +52,21 @@ impl Network {
         })
     }
 
-    /// The socket that gets what is sent to an endpoint: one that is bound
-    /// there before one on a wildcard.
+    /// The socket that receives datagrams to an endpoint: an exactly bound one
+    /// before one on a wildcard.
     fn socket_at(&self, to: &Endpoint) -> Option<usize> {
         let exactly = |socket: &DatagramSocket| socket.at == *to && socket.takes(to);
         let any = || self.datagram_sockets.iter().position(|socket| socket.takes(to));
         self.datagram_sockets.iter().position(exactly).or_else(any)
     }
 
-    /// What has arrived of the datagrams that the server sent to a peer.
+    /// The datagrams of the server that have arrived at a peer.
     pub fn datagrams_to<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Bytes> {
         self.delivered.iter().filter(move |(_, to, _)| to.address == peer.address).map(|(.., data)| data)
     }
 
-    /// What has arrived at a peer that takes datagrams from this endpoint of
-    /// the server alone, as a socket does that is connected to it.
+    /// The datagrams that have arrived at a peer from this endpoint of the
+    /// server alone, as a connected socket receives them.
     pub fn datagrams_from<'a>(
         &'a self,
         server: &'a Endpoint,
@@ -78,15 +77,15 @@ impl Network {
         self.delivered.iter().filter(hears).map(|(.., data)| data)
     }
 
-    /// When the network last took a datagram that the server sent on the socket
-    /// which is, or was, bound there.
+    /// The moment at which the network last took a datagram from the socket
+    /// that is, or was, bound there.
     #[must_use]
     pub fn last_taken(&self, on: &Endpoint) -> Option<Moment> {
         let socket = self.datagram_sockets.iter().rfind(|socket| socket.at == *on)?;
         socket.taken.map(Moment::from_nanos)
     }
 
-    /// A new socket: its place, and where it is bound indeed.
+    /// Binds a new socket, and returns its place and its actual endpoint.
     pub(super) fn bind(&mut self, at: &Endpoint, token: Token) -> io::Result<(usize, Endpoint)> {
         let at = match at {
             Endpoint::Udp(address) if address.port() == 0 => {
@@ -117,7 +116,7 @@ impl Network {
         Ok((self.datagram_sockets.len() - 1, at))
     }
 
-    /// Puts a datagram on its way: once, twice or not at all.
+    /// Puts a datagram in flight: once, twice or not at all.
     fn transmit(&mut self, make: impl Fn() -> Packet) {
         if self.rng.chance(self.conditions.lost) {
             self.faults.lost += 1;
@@ -156,7 +155,7 @@ impl Network {
         }
     }
 
-    /// The edge that follows a `WouldBlock` out of the blue.
+    /// Makes the edge that follows a needless `WouldBlock`.
     pub(super) fn socket_edge(&mut self, place: usize) {
         let socket = &mut self.datagram_sockets[place];
         if !socket.waiting.is_empty() {

@@ -1,16 +1,16 @@
-//! What a wait reports: edges, and noise.
+//! Events of a simulated wait: edges, and noise.
 
 use super::network::{Network, Source};
 use super::rng::Odds;
 use super::trace::What;
 use crate::driver::Event;
 
-/// Events taken in one wait: few, so that a batch is seen to end.
+/// The most events of one wait; few, so that tests see full batches.
 const EVENTS: usize = 64;
 
 impl Network {
-    /// Reports up to a wait's share of the edges there are, in any order; but
-    /// what an earlier wait left behind comes first.
+    /// Reports pending edges, up to a wait's share, in any order, but after
+    /// those that an earlier wait has left behind.
     pub(super) fn report_edges(&mut self, report: &mut impl FnMut(Event)) -> u64 {
         let net = self;
         let mut share = net.edges.len().min(EVENTS);
@@ -37,7 +37,7 @@ impl Network {
         reported
     }
 
-    /// Reports what is no news, or not even true.
+    /// Reports spurious and stale events.
     pub(super) fn report_noise(&mut self, report: &mut impl FnMut(Event)) -> u64 {
         let net = self;
         let mut reported = 0;
@@ -61,8 +61,8 @@ impl Network {
             return 0;
         }
         net.noises.0 += 1;
-        // What is not true of it is not said where that could end a read too
-        // early: a hang-up that is there is told.
+        // An actual hang-up is always reported, for hiding it could end a read
+        // too early.
         let hangup = bits & 4 != 0 || wire.is_hung_up();
         net.note(place, What::Event, bits | 8);
         reported += 1;
@@ -73,7 +73,7 @@ impl Network {
 }
 
 impl Network {
-    /// The same of a child: of one that runs, or of one that was reaped.
+    /// Reports spurious and stale events of children.
     fn report_noise_of_children(
         &mut self,
         (spurious, stale): (bool, bool),
@@ -99,7 +99,8 @@ impl Network {
     }
 }
 
-/// What a socket's edge says by now; nothing, if it was used up meanwhile.
+/// The event of a socket's edge as of now; `None` if the edge was consumed
+/// meanwhile.
 fn event_of(net: &mut Network, place: usize) -> Option<Event> {
     let all = net.rng.chance(net.conditions.redundant);
     let wire = &mut net.wires[place];

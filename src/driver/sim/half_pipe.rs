@@ -1,5 +1,5 @@
-//! One direction of a connection: bytes in flight, and bytes that have
-//! arrived and wait to be read.
+//! `HalfPipe`: one direction of a simulated connection, with bytes in flight
+//! and bytes that have arrived.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ pub(super) struct HalfPipe {
     arrived: VecDeque<u8>,
     /// The FIN has arrived, behind all of `arrived`.
     fin: bool,
-    /// When the last item arrives.
+    /// The arrival of the last item.
     last: u64,
 }
 
@@ -32,8 +32,8 @@ impl HalfPipe {
         self.capacity - self.held
     }
 
-    /// Enough room that a writer who waits for some is told (as on Linux,
-    /// where that is a third).
+    /// True if the room is enough to report it to a waiting writer (a third, as
+    /// on Linux).
     pub(super) const fn is_roomy(&self) -> bool {
         self.room() > 0 && self.room() >= self.capacity / 3
     }
@@ -47,12 +47,13 @@ impl HalfPipe {
         self.fin
     }
 
-    /// Everything was read, and then comes the FIN.
+    /// True when everything was read and the FIN is next.
     pub(super) fn at_end(&self) -> bool {
         self.fin && self.arrived.is_empty()
     }
 
-    /// No sooner than `wished`, and not before what was sent earlier.
+    /// The arrival of a new item: not before `wished`, and not before items
+    /// sent earlier.
     pub(super) fn arrival(&mut self, wished: u64) -> u64 {
         self.last = self.last.max(wished);
         self.last
@@ -68,7 +69,8 @@ impl HalfPipe {
         self.flight.push_back((at, Item::Fin));
     }
 
-    /// What has come by now: how many bytes, and whether the FIN.
+    /// Moves arrived items out of flight; returns the number of bytes, and
+    /// whether the FIN has arrived.
     pub(super) fn arrive(&mut self, now: u64) -> (usize, bool) {
         let (mut count, mut fin) = (0, false);
         while self.flight.front().is_some_and(|(at, _)| *at <= now) {
@@ -85,7 +87,7 @@ impl HalfPipe {
         (count, fin)
     }
 
-    /// Reads into all of `into`, which is no longer than what there is.
+    /// Fills `into`, which must not be longer than what has arrived.
     pub(super) fn take(&mut self, into: &mut [u8]) {
         let (front, back) = self.arrived.as_slices();
         let split = front.len().min(into.len());
@@ -95,7 +97,7 @@ impl HalfPipe {
         self.discard(into.len());
     }
 
-    /// Reads `count` bytes, no more than there are, onto the end of `into`.
+    /// Appends `count` bytes, at most what has arrived, to `into`.
     pub(super) fn take_onto(&mut self, into: &mut Vec<u8>, count: usize) {
         into.extend(self.arrived.iter().take(count));
         self.discard(count);
@@ -106,12 +108,12 @@ impl HalfPipe {
         self.held -= count;
     }
 
-    /// Bytes on their way.
+    /// The bytes in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.held - self.arrived.len()
     }
 
-    /// Loses everything in flight but for its first `keep` bytes.
+    /// Loses everything in flight except its first `keep` bytes.
     pub(super) fn lose_flight(&mut self, mut keep: usize) {
         let mut kept = VecDeque::new();
         let mut lost = 0;
@@ -128,7 +130,7 @@ impl HalfPipe {
         self.held -= lost;
     }
 
-    /// Loses what has arrived and was not read.
+    /// Loses what has arrived and is unread.
     pub(super) fn lose_unread(&mut self) {
         self.discard(self.arrived.len());
     }

@@ -1,4 +1,4 @@
-//! Simulated listeners: who is accepted, and why not.
+//! Simulated listeners: accepts connections, and the faults of accepting.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::origin::{Credentials, Peer};
 
 impl Network {
-    /// A new listener: its place, and where it listens indeed.
+    /// Makes a listener, and returns its place and its actual endpoint.
     pub(super) fn listen(
         &mut self,
         at: &Endpoint,
@@ -56,7 +56,7 @@ impl Network {
         Ok((place, at))
     }
 
-    /// The place of a connection that waited at a listener, and its peer.
+    /// Accepts a connection of a backlog, and returns its place and its peer.
     pub(super) fn accept(&mut self, listener: usize) -> io::Result<(usize, Peer)> {
         self.call()?;
         if let Some(error) = self.accept_fault(listener) {
@@ -82,7 +82,7 @@ impl Network {
         Ok((place, peer_of(wire.kind, place)))
     }
 
-    /// How an accept fails, if it does.
+    /// The error of a failing accept, if it fails.
     fn accept_fault(&mut self, place: usize) -> Option<Errno> {
         self.starved = None;
         if let Some(error) = self.listeners[place].broken {
@@ -123,7 +123,7 @@ impl Network {
         None
     }
 
-    /// The peer of a connection that the server began, if it has come about.
+    /// The peer of an outbound connection, once it is established.
     pub(super) fn connected(&mut self, place: usize) -> io::Result<Option<Peer>> {
         self.call()?;
         let wire = &mut self.wires[place];
@@ -133,7 +133,7 @@ impl Network {
         Ok((wire.stage == Stage::Accepted).then(|| peer_of(wire.kind, place)))
     }
 
-    /// Who waited there is reset.
+    /// Closes a listener, and resets the connections in its backlog.
     pub(super) fn close_listener(&mut self, listener: usize) {
         let listening = &mut self.listeners[listener];
         listening.token = None;
@@ -144,14 +144,14 @@ impl Network {
     }
 }
 
-/// How the server sees a client, from which
-/// [`ClientId::of`](super::ClientId::of) reads its number.
+/// The peer address of a client, which encodes the number that
+/// [`ClientId::of`](super::ClientId::of) reads.
 fn peer_of(kind: Kind, place: usize) -> Peer {
     #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24 clients")]
     let number = place as u32;
     match kind {
         Kind::Tcp => Peer::inet((Ipv4Addr::from(10 << 24 | number), 40_000).into()),
-        // That of a pipe is the reactor's to tell.
+        // The reactor names the peer of a pipe itself.
         Kind::Pipe => Peer::pipe(),
         Kind::Unix => Peer::unix(None, Some(Credentials { pid: Some(number), uid: 1000, gid: 1000 })),
     }

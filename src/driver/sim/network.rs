@@ -1,4 +1,4 @@
-//! The network itself: its clock, its agenda, and what happens on the way.
+//! `Network`: the clock, the agenda and the clients of a simulation.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -21,10 +21,10 @@ use crate::endpoint::Endpoint;
 use crate::moment::Moment;
 use crate::origin::Peer;
 
-/// Reports of noise in a row, without anything else that happens.
+/// The most consecutive reports of noise, without any other event.
 const NOISES: u32 = 8;
 
-/// Which way.
+/// A direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     /// To the server.
@@ -33,34 +33,34 @@ pub(super) enum Way {
     Down,
 }
 
-/// What is due at some moment.
+/// An item of the agenda.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Connect(usize),
     Arrive(usize, Way),
     Reset(usize, Way),
-    /// Of this client, the act at this place.
+    /// A client's act: the client, and the index of the act.
     Act(usize, usize),
     /// A slow reader reads.
     Tick(usize),
-    /// The edge that follows a `WouldBlock` out of the blue.
+    /// The edge that follows a needless `WouldBlock`.
     ReadEdge(usize),
     WriteEdge(usize),
     AcceptEdge(usize),
     SocketEdge(usize),
     /// A datagram arrives.
     Packet(usize),
-    /// Keep-alive gives a client up that has vanished.
+    /// Keep-alive breaks the connection of a vanished client.
     GiveUp(usize),
-    /// A host answers the server, or its absence does.
+    /// A host, or its absence, answers the server's connect.
     Answer(usize),
-    /// A child process gets its share of the processor.
+    /// A child process runs.
     Runs(usize),
-    /// A signal, or what follows from one, ends it, with this status.
+    /// A child process ends of a signal, with this status.
     Dies(usize, i32),
-    /// What it left behind ends.
+    /// The grandchild of a child process ends.
     GrandchildEnds(usize),
-    /// Its exit is reported late.
+    /// The exit of a child process is reported, late.
     ExitEdge(usize),
 }
 
@@ -73,9 +73,9 @@ pub(super) struct Listening {
     pub(super) keep_alive: Option<KeepAlive>,
     pub(super) user_timeout: Option<Duration>,
     pub(super) waiting: VecDeque<usize>,
-    /// Connections that were reset while they waited, each to be told.
+    /// Connections that were reset in the backlog, each to be reported.
     pub(super) aborted: usize,
-    /// Every accept fails with this.
+    /// The error with which every accept fails.
     pub(super) broken: Option<i32>,
     pub(super) armed: bool,
     pub(super) edge: bool,
@@ -94,9 +94,9 @@ pub(super) enum Source {
 /// A network in memory, its clock, and the clients in it.
 ///
 /// A test reaches it through its driver, between turns:
-/// [`SimDriver::net_mut`](super::SimDriver::net_mut). Time stands still there;
-/// it passes while the loop waits, when it jumps to the next thing due, and a
-/// little with each call.
+/// [`SimDriver::net_mut`](super::SimDriver::net_mut). Time stands still between
+/// turns; it jumps to the next item of the agenda while the loop waits, and
+/// passes a little with each call.
 #[derive(Debug)]
 pub struct Network {
     pub(super) rng: Rng,
@@ -106,46 +106,48 @@ pub struct Network {
     sequence: u64,
     pub(super) listeners: Vec<Listening>,
     pub(super) wires: Vec<Wire>,
-    /// Who can be connected to, and what is met there; `None`: no answer.
+    /// Hosts for outbound connections, and their scripts; `None`: a host that
+    /// never answers.
     pub(super) hosts: Vec<(Endpoint, Option<Script>)>,
-    /// Unix sockets whose backlog is full until some moment.
+    /// Unix sockets whose backlog is full, until a moment.
     pub(super) crowded: Vec<(Endpoint, u64)>,
-    /// Where somebody else listens until some moment.
+    /// Endpoints that are taken by another process, until a moment.
     pub(super) taken: Vec<(Endpoint, u64)>,
     pub(super) datagram_sockets: Vec<DatagramSocket>,
-    /// Addresses of the server that somebody has asked it at.
+    /// Addresses of the server at which a peer has asked.
     pub(super) asked: BTreeSet<IpAddr>,
-    /// Datagrams on their way.
+    /// Datagrams in flight.
     pub(super) packets: Vec<Option<Packet>>,
-    /// What the server sent, as it arrived, and from which of its endpoints.
+    /// Arrived datagrams of the server, with the endpoint that sent each.
     pub(super) delivered: Vec<(Endpoint, Peer, Bytes)>,
     acts: Vec<Option<Act>>,
     pub(super) programs: Programs,
     pub(super) processes: Vec<Process>,
     pub(super) edges: Vec<Source>,
-    /// How many of them, the first ones, a wait could have reported and has not.
+    /// The number of first edges that a wait could have reported and has not.
     pub(super) left_behind: usize,
     pub(super) descriptors: Option<usize>,
-    /// Sockets that the server has open, and pipes.
+    /// Open sockets and pipes of the server.
     pub(super) open: usize,
     pub(super) exhausted: Option<(u64, i32)>,
     pub(super) trace: Trace,
     pub(super) faults: Faults,
-    /// From when to when the server stood still, in order.
+    /// The intervals in which the server stood still, in order.
     pub(super) stops: Vec<(u64, u64)>,
-    /// Bytes that the server read, and that it wrote.
+    /// Bytes that the server has read, and bytes that it has written.
     pub(super) moved: (u64, u64),
     /// Waits in which time passed.
     pub(super) naps: u64,
-    /// Reports of noise in a row, and what had happened before the first.
+    /// Consecutive reports of noise, and the counts before the first.
     pub(super) noises: (u32, (u64, u64, u64)),
-    /// The server has closed a connection since its last wait.
+    /// True if the server has closed a connection since its last wait.
     pub(super) has_closed: bool,
-    /// Reads after that.
+    /// Reads after such a close.
     pub(super) hasty: u64,
-    /// Writes to sockets that were said to have no room.
+    /// Writes to sockets that had reported no room.
     pub(super) futile: u64,
-    /// The listener whose accept found no descriptor, if it was the last accept.
+    /// The listener whose accept found no descriptor, if that was the last
+    /// accept.
     pub(super) starved: Option<usize>,
     /// Waits in which time passed and a client could have been accepted.
     pub(super) overslept: u64,
@@ -192,17 +194,17 @@ impl Network {
 
     // What a test does
 
-    /// A client connects. Where nobody listens it is
+    /// Connects a client. Without a listener it is
     /// [refused](Client::was_refused).
     pub fn connect(&mut self, to: &Endpoint) -> ClientId {
         self.play(to, Script::new())
     }
 
-    /// A client connects and does what the script says.
+    /// Connects a client that follows a script.
     ///
     /// # Panics
     ///
-    /// With 2²⁴ clients.
+    /// If the network has 2²⁴ clients.
     pub fn play(&mut self, to: &Endpoint, script: Script) -> ClientId {
         let place = self.wires.len();
         let number =
@@ -220,82 +222,85 @@ impl Network {
         client
     }
 
-    /// A host listens there from now on: each connection that the server makes
-    /// to it meets a client, as it were, that does what the script says.
-    /// Where there is no host, a connection is refused.
+    /// Adds a host at an endpoint: the other end of each connection that the
+    /// server makes to it follows the script. Without a host a connection is
+    /// refused.
     pub fn host(&mut self, at: &Endpoint, script: Script) {
         self.hosts.push((at.clone(), Some(script)));
     }
 
-    /// A host is there that never answers, as behind a firewall that drops.
+    /// Adds a host that never answers, as behind a firewall that drops packets.
     pub fn silent_host(&mut self, at: &Endpoint) {
         self.hosts.push((at.clone(), None));
     }
 
-    /// The backlog of the Unix socket there is full for this long: who connects
-    /// is told `EAGAIN`, and no event tells when there is room.
+    /// Fills the backlog of a Unix socket for this long: connecting fails with
+    /// `EAGAIN`, and no event reports room.
     pub fn crowd(&mut self, at: &Endpoint, time: Duration) {
         self.crowded.push((at.clone(), self.now.saturating_add(nanos(time))));
     }
 
-    /// Somebody else listens there for this long: the server cannot.
+    /// Takes an endpoint for another process for this long: the server cannot
+    /// listen there.
     pub fn take_endpoint(&mut self, at: &Endpoint, time: Duration) {
         self.taken.push((at.clone(), self.now.saturating_add(nanos(time))));
     }
 
-    /// A client does something after a time.
+    /// Lets a client act after a time.
     pub fn later(&mut self, time: Duration, client: ClientId, act: Act) {
         self.acts.push(Some(act));
         self.after(time, Due::Act(client.number(), self.acts.len() - 1));
     }
 
-    /// A client does something now.
+    /// Lets a client act now.
     pub fn act(&mut self, client: ClientId, act: Act) {
         self.perform(client.number(), act);
     }
 
-    /// A client, to look at.
+    /// A client, to read.
     ///
     /// # Panics
     ///
-    /// If it is another network's.
+    /// If the client belongs to another network.
     #[must_use]
     pub fn client(&self, client: ClientId) -> &Client {
         &self.wires[client.number()].client
     }
 
-    /// The server has sent a client the last: its FIN, or the end of it all.
+    /// Whether the server has sent a client its FIN, or has broken the
+    /// connection.
     ///
     /// # Panics
     ///
-    /// If it is another network's.
+    /// If the client belongs to another network.
     #[must_use]
     pub fn has_heard_all(&self, client: ClientId) -> bool {
         let socket = &self.wires[client.number()].socket;
         !socket.open || socket.fin_sent || socket.broken
     }
 
-    /// How many of a client's bytes have arrived at the server, read or not.
+    /// The number of a client's bytes that have arrived at the server, read or
+    /// not.
     ///
     /// # Panics
     ///
-    /// If it is another network's.
+    /// If the client belongs to another network.
     #[must_use]
     pub fn arrived(&self, client: ClientId) -> usize {
         let wire = &self.wires[client.number()];
         wire.client.pumped - wire.up.in_flight()
     }
 
-    /// Every client there ever was; pipes of child processes are none.
+    /// All clients so far, without the pipes of child processes.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
         let clients = self.wires.iter().enumerate().filter(|(_, wire)| wire.kind != Kind::Pipe);
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
         clients.map(|(place, wire)| (ClientId(place as u32), &wire.client))
     }
 
-    /// Every accept on what listens there fails with this error from now on,
-    /// as if its descriptor had been closed under it (`EBADF`). What the server
-    /// makes there afterwards is another listener.
+    /// Makes every accept of the listener at an endpoint fail with this error
+    /// from now on, as if its descriptor had been closed under it (`EBADF`). A
+    /// listener that the server makes there afterwards works.
     pub fn break_listener(&mut self, at: &Endpoint, error: Errno) {
         for place in 0..self.listeners.len() {
             if self.listeners[place].at == *at {
@@ -305,112 +310,110 @@ impl Network {
         }
     }
 
-    /// How many connections the process may have: one more accept is `EMFILE`,
-    /// until one closes. `None`: no limit.
+    /// Limits the connections of the process: one more accept fails with
+    /// `EMFILE`, until a connection closes. `None`: no limit.
     pub fn limit_descriptors(&mut self, limit: Option<usize>) {
         self.descriptors = limit;
     }
 
-    /// Every accept for this long fails with this error, as with [`Conditions::exhausted`].
+    /// Makes every accept fail with this error for this long, as
+    /// [`Conditions::exhausted`] does.
     pub fn exhaust(&mut self, time: Duration, error: Errno) {
         self.exhausted = Some((self.now.saturating_add(nanos(time)), error.raw_os_error()));
     }
 
-    /// What may go wrong from now on. Connections keep the buffers that they
-    /// were made with.
+    /// The conditions from now on. Existing connections keep their buffer size.
     pub fn conditions_mut(&mut self) -> &mut Conditions {
         &mut self.conditions
     }
 
-    /// How often each fault struck.
+    /// The counts of faults.
     #[must_use]
     pub const fn faults(&self) -> Faults {
         self.faults
     }
 
-    /// What happened.
+    /// The trace.
     #[must_use]
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// What happened, to have it [recorded](Trace::record).
+    /// The trace, to [record](Trace::record) it.
     pub const fn trace_mut(&mut self) -> &mut Trace {
         &mut self.trace
     }
 
-    /// How many bytes the server has read, and how many it has written.
+    /// The bytes that the server has read, and those that it has written.
     #[must_use]
     pub const fn moved(&self) -> (u64, u64) {
         self.moved
     }
 
-    /// How many waits there were in which time passed until something was due.
+    /// The number of waits in which time passed.
     #[must_use]
     pub const fn naps(&self) -> u64 {
         self.naps
     }
 
-    /// How many reads there were after a connection was closed, without a wait
-    /// in between. There are none where a loop closes only when it has dealt
-    /// with all that a wait reported, some of which may be about the socket
-    /// that is to be closed.
+    /// The number of reads after a close of a connection, without a wait in
+    /// between. It is 0 for a loop that closes only after it has handled every
+    /// event of a wait, some of which may be about the socket to be closed.
     #[must_use]
     pub const fn reads_after_a_close(&self) -> u64 {
         self.hasty
     }
 
-    /// How many writes there were to a socket that had said there was no more
-    /// room, by `WouldBlock` or (where the driver vouches for it) by taking
-    /// less than it was offered, and of which no event had come since.
+    /// The number of writes to a socket that had reported no room, by
+    /// `WouldBlock` or (where the driver vouches for it) by taking less than it
+    /// was offered, without an event since.
     #[must_use]
     pub const fn futile_writes(&self) -> u64 {
         self.futile
     }
 
-    /// How many waits there were in which time passed though somebody waited to
-    /// be accepted, had been turned back for want of a descriptor, and one had
-    /// been closed since. There are none where a loop tries again when it has
-    /// closed one: nothing else will tell it.
+    /// The number of waits in which time passed while a client waited in a
+    /// backlog whose accept had found no descriptor, and a descriptor had been
+    /// closed since. It is 0 for a loop that accepts again after each close,
+    /// which no event would tell it to.
     #[must_use]
     pub const fn overslept(&self) -> u64 {
         self.overslept
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub const fn now(&self) -> Moment {
         Moment::from_nanos(self.now)
     }
 
-    /// Sockets that the server has open, and its ends of pipes; listeners not
-    /// counted.
+    /// The number of open sockets and pipe ends of the server, without
+    /// listeners.
     #[must_use]
     pub const fn open_sockets(&self) -> usize {
         self.open
     }
 
-    /// Listeners that the server has open.
+    /// The number of open listeners of the server.
     #[must_use]
     pub fn open_listeners(&self) -> usize {
         self.listeners.iter().filter(|listener| listener.token.is_some()).count()
     }
 
-    /// True when nothing will happen any more unless the server, or the test,
-    /// does something.
+    /// True when nothing more will happen unless the server or the test acts.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.agenda.is_empty() && self.edges.is_empty()
     }
 
-    /// Lets time pass, and all happen that is due by then, while the server does
-    /// nothing: as in a callback that takes its time.
+    /// Lets time pass, and runs what is due by then, while the server does
+    /// nothing, as in a slow callback.
     pub fn hold_up(&mut self, time: Duration) {
         self.stand_still(nanos(time));
     }
 
-    /// For how long the server has stood still between two moments, because its
-    /// process was stopped or it was held up.
+    /// The time between two moments for which the server has stood still,
+    /// because its process was stopped or it was held up.
     #[must_use]
     pub fn stopped_between(&self, from: Moment, to: Moment) -> Duration {
         let (from, to) = (from.as_nanos(), to.as_nanos());
@@ -419,8 +422,8 @@ impl Network {
         Duration::from_nanos(self.stops[since..].iter().map(within).sum())
     }
 
-    /// Lets all happen that is due, however late, while the server does
-    /// nothing: when it has ended, to see what its clients got.
+    /// Runs the whole agenda while the server does nothing: after its end, to
+    /// see what its clients got.
     pub fn settle(&mut self) {
         while let Some(due) = self.next_due() {
             self.pass(due);
@@ -442,7 +445,7 @@ impl Network {
         self.agenda.push(Reverse((at, self.sequence, due)));
     }
 
-    /// The server waits, and time passes until `to`.
+    /// Lets time pass until `to` in a wait of the server.
     pub(super) fn nap(&mut self, to: u64) {
         self.naps += 1;
         let room = self.descriptors.is_none_or(|limit| self.open < limit);
@@ -452,7 +455,7 @@ impl Network {
         self.pass(to);
     }
 
-    /// Lets time pass until `to`, and all happen that is due by then.
+    /// Lets time pass until `to`, and runs what is due by then.
     pub(super) fn pass(&mut self, to: u64) {
         while let Some(at) = self.next_due().filter(|at| *at <= to) {
             self.now = self.now.max(at);
@@ -463,9 +466,9 @@ impl Network {
         self.now = self.now.max(to);
     }
 
-    /// Whether one more report of noise is fair. A loop that looks and does not
-    /// sleep is told much in no time; if noise followed on noise for as long as
-    /// it looks, it would never come to sleep.
+    /// Whether one more report of noise is fair. A loop that polls without
+    /// sleeping takes many reports in no time; if every poll reported noise, it
+    /// would never sleep.
     pub(super) fn has_patience_for_noise(&mut self) -> bool {
         let happened = (self.naps, self.moved.0 + self.moved.1, self.sequence);
         if self.noises.1 != happened {
@@ -479,7 +482,7 @@ impl Network {
         Duration::from_nanos(self.rng.between(nanos(least), nanos(most)))
     }
 
-    /// When something that leaves now would arrive.
+    /// The arrival of an item that leaves now.
     pub(super) fn arrival(&mut self) -> u64 {
         let latency = self.latency();
         self.now.saturating_add(nanos(latency))
@@ -534,13 +537,13 @@ impl Network {
 }
 
 impl Listening {
-    /// An accept would say something else than `WouldBlock`.
+    /// True if an accept would not return `WouldBlock`.
     pub(super) fn would_accept(&self) -> bool {
         !self.waiting.is_empty() || self.aborted > 0 || self.broken.is_some()
     }
 }
 
-/// A time in nanoseconds, as far as 64 bits reach.
+/// A duration in nanoseconds, saturated at 64 bits.
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

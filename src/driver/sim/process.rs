@@ -1,4 +1,4 @@
-//! A simulated child process: how far it has come.
+//! `Process`: the state of a simulated child process.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
@@ -11,10 +11,10 @@ use crate::id::ChildId;
 use crate::moment::Moment;
 use crate::process::{Command, Fate, Pipe, Signal};
 
-/// What became of what a program has left behind.
+/// The state of the grandchild that a program leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Its parent lives, or had none.
+    /// The parent lives, or has no grandchild.
     Nothing,
     Lives,
     Gone,
@@ -28,31 +28,31 @@ pub struct Process {
     pub(super) program: Program,
     pub(super) token: Token,
     pub(super) child: ChildId,
-    /// The places of the wires that its pipes are, in the order of
-    /// [`Pipe::ALL`]; the last two may be the same.
+    /// The places of the wires of its pipes, in the order of [`Pipe::ALL`]; the
+    /// last two may be the same.
     pub(super) wires: [Option<usize>; 3],
-    /// Those of its standard streams that it has open.
+    /// Whether each of its standard streams is open.
     pub(super) open: [bool; 3],
-    /// The step it is at, and how much of it is done.
+    /// The current step; `done` counts its progress.
     pub(super) step: usize,
     pub(super) done: usize,
-    /// When it goes on that sleeps.
+    /// The end of its sleep.
     pub(super) wakes: Option<u64>,
-    /// It is to run as soon as the system gets round to it.
+    /// True while it waits to run.
     pub(super) runnable: bool,
-    /// What it has read, and not written yet.
+    /// Bytes that it has read and not written yet.
     pub(super) carried: Vec<u8>,
     pub(super) started: u64,
     pub(super) ended: Option<u64>,
-    /// As waitpid(2) encodes it.
+    /// Its status, as waitpid(2) encodes it.
     pub(super) status: i32,
     pub(super) left: Left,
-    /// How much had been put into its pipes when it ended.
+    /// The bytes that had been put into each of its pipes when it ended.
     pub(super) own: [usize; 3],
     pub(super) signals: Vec<(u64, Signal)>,
-    /// No event tells of its exit.
+    /// True if no event reports its exit.
     pub(super) silent: bool,
-    /// Somebody else waits for it.
+    /// True if other code takes its status.
     pub(super) stolen: bool,
     pub(super) reaped: bool,
     pub(super) let_go: bool,
@@ -71,7 +71,7 @@ impl Process {
             token,
             child,
             wires: [None; 3],
-            // Those that are no pipes are `/dev/null`.
+            // Streams without a pipe are `/dev/null`.
             open: [true; 3],
             step: 0,
             done: 0,
@@ -103,64 +103,66 @@ impl Process {
         self.child
     }
 
-    /// One of its pipes as a client of the network, to look at: what it has
-    /// put into it is [`sent`](super::Client::sent), what it has taken out is
-    /// [`received`](super::Client::received). `None` where that is no pipe.
+    /// One of its pipes as a client of the network: the bytes that it has
+    /// written are [`sent`](super::Client::sent), those that it has read are
+    /// [`received`](super::Client::received). `None` if the stream is not a
+    /// pipe.
     #[must_use]
     pub fn pipe(&self, pipe: Pipe) -> Option<ClientId> {
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
         self.wires[pipe as usize].map(|wire| ClientId(wire as u32))
     }
 
-    /// How much of what was put into one of its pipes came from the program
-    /// itself, once that has ended: the rest is of what it left behind.
+    /// The bytes in one of its pipes that the program itself has written, once
+    /// it has ended: its grandchild has written the rest.
     #[must_use]
     pub const fn own_output(&self, pipe: Pipe) -> Option<usize> {
         if self.ended.is_some() { Some(self.own[pipe as usize]) } else { None }
     }
 
-    /// When it was started.
+    /// The moment of its start.
     #[must_use]
     pub const fn started(&self) -> Moment {
         Moment::from_nanos(self.started)
     }
 
-    /// When it ended.
+    /// The moment of its end.
     #[must_use]
     pub fn ended(&self) -> Option<Moment> {
         self.ended.map(Moment::from_nanos)
     }
 
-    /// How it ended, whoever was told.
+    /// Its status, whichever code was told.
     #[must_use]
     pub fn status(&self) -> Option<ExitStatus> {
         self.ended.map(|_| ExitStatus::from_raw(self.status))
     }
 
-    /// The signals that its group has got.
+    /// The signals that its group has received.
     pub fn signals(&self) -> impl ExactSizeIterator<Item = (Moment, Signal)> {
         self.signals.iter().map(|(at, signal)| (Moment::from_nanos(*at), *signal))
     }
 
-    /// What it left behind lives.
+    /// Whether its grandchild lives.
     #[must_use]
     pub fn has_grandchild(&self) -> bool {
         self.left == Left::Lives
     }
 
-    /// The reactor has reaped it.
+    /// Whether the reactor has reaped it.
     #[must_use]
     pub const fn is_reaped(&self) -> bool {
         self.reaped
     }
 
-    /// The reactor has let go of it: it had not ended, though it was killed.
+    /// Whether the reactor has abandoned it, though it had not ended after
+    /// SIGKILL.
     #[must_use]
     pub const fn is_let_go(&self) -> bool {
         self.let_go
     }
 
-    /// What a wait for it says.
+    /// The result of a wait for it.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self.ended {

@@ -1,4 +1,5 @@
-//! What simulated programs do.
+//! `Program`: a scripted program of a simulation, and `Grandchild`, the process
+//! that it leaves behind.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use super::script::Pace;
 use crate::process::{Command, Pipe};
 
-/// One thing that a program does; the next one begins when it is done.
+/// A step of a program; the next one begins when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Lets time pass.
@@ -19,7 +20,7 @@ pub(super) enum Step {
     Write(Pipe, Bytes),
     /// Writes its arguments, a space between two.
     WriteArguments,
-    /// Writes the same again and again.
+    /// Writes the same bytes repeatedly.
     Repeat(Bytes),
     /// Reads its input to the end and throws it away.
     Read(Pace),
@@ -27,18 +28,18 @@ pub(super) enum Step {
     Copy,
     /// Closes one of its standard streams.
     Close(Pipe),
-    /// Does nothing more, and stays.
+    /// Does nothing more, and does not exit.
     Stay,
     Exit(u8),
     Die(u8),
 }
 
-/// How a program takes a SIGTERM.
+/// The reaction of a program to SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnTerminate {
     Dies,
     Ignores,
-    /// Exits with this code after so much time: it cleans up.
+    /// Exits with this code after this time, as a program that cleans up.
     Exits(Duration, u8),
 }
 
@@ -46,9 +47,9 @@ pub(super) enum OnTerminate {
 /// one step after the other. [`Network::install`](super::Network::install)
 /// gives it a name.
 ///
-/// After its last step it exits with 0. SIGTERM and SIGKILL end it at once,
-/// and so does SIGPIPE when it writes to a pipe that nobody will read, unless
-/// it is told otherwise here.
+/// After its last step it exits with 0. SIGTERM and SIGKILL end it at once, and
+/// so does SIGPIPE when it writes to a pipe without a reader, unless a method
+/// here changes that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,12 +66,12 @@ pub(super) enum OnTerminate {
 pub struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) on_terminate: OnTerminate,
-    /// How long SIGKILL takes to end it.
+    /// The time that SIGKILL takes to end it.
     pub(super) slow_to_die: Duration,
     pub(super) leaves_group: bool,
     pub(super) ignores_broken_pipes: bool,
     pub(super) leaves: Option<Grandchild>,
-    /// What starting it fails with.
+    /// The error of its start.
     pub(super) failure: Option<i32>,
     pub(super) stolen: bool,
     pub(super) silent: bool,
@@ -84,7 +85,7 @@ impl Default for Program {
 }
 
 impl Program {
-    /// Exits with 0 at once.
+    /// A program that exits with 0 at once.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -100,8 +101,8 @@ impl Program {
         }
     }
 
-    /// One that cannot be started: `ENOENT`, `EACCES`, `EAGAIN`, `EMFILE`,
-    /// `E2BIG`, ….
+    /// A program that fails to start: with `ENOENT`, `EACCES`, `EAGAIN`,
+    /// `EMFILE`, `E2BIG`, ….
     #[must_use]
     pub const fn that_fails(error: Errno) -> Self {
         let mut program = Self::new();
@@ -109,7 +110,8 @@ impl Program {
         program
     }
 
-    /// Copies its standard input to its standard output, as cat(1) does.
+    /// A program that copies its standard input to its standard output, as
+    /// cat(1) does.
     #[must_use]
     pub fn cat() -> Self {
         Self::new().copy()
@@ -122,13 +124,13 @@ impl Program {
         self
     }
 
-    /// Then lets so much time pass.
+    /// Then sleeps for this time.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         self.then(Step::Sleep(time))
     }
 
-    /// Then writes to its standard output. Nobody who reads it makes it wait.
+    /// Then writes to its standard output, and waits while the pipe is full.
     #[must_use]
     pub fn write(self, bytes: impl Into<Bytes>) -> Self {
         self.then(Step::Write(Pipe::Stdout, bytes.into()))
@@ -147,8 +149,7 @@ impl Program {
         self.then(Step::WriteArguments)
     }
 
-    /// Then writes the same to its standard output again and again, as yes(1)
-    /// does.
+    /// Then writes the same to its standard output repeatedly, as yes(1) does.
     #[must_use]
     pub fn write_for_ever(self, bytes: impl Into<Bytes>) -> Self {
         self.then(Step::Repeat(bytes.into()))
@@ -173,7 +174,7 @@ impl Program {
         self.then(Step::Close(pipe))
     }
 
-    /// Then does nothing more, and stays.
+    /// Then does nothing more, and does not exit.
     #[must_use]
     pub fn stay(self) -> Self {
         self.then(Step::Stay)
@@ -185,7 +186,7 @@ impl Program {
         self.then(Step::Exit(code))
     }
 
-    /// Then dies of this signal, by its number: 11 is SIGSEGV.
+    /// Then dies of the signal with this number: 11 is SIGSEGV.
     #[must_use]
     pub fn die(self, signal: u8) -> Self {
         self.then(Step::Die(signal))
@@ -193,61 +194,60 @@ impl Program {
 
     // How it is, all the while
 
-    /// SIGTERM does nothing.
+    /// Ignores SIGTERM.
     #[must_use]
     pub const fn ignoring_terminate(mut self) -> Self {
         self.on_terminate = OnTerminate::Ignores;
         self
     }
 
-    /// At a SIGTERM it stops what it does, and exits with this code after so
-    /// much time.
+    /// Stops its steps at SIGTERM, and exits with this code after this time.
     #[must_use]
     pub const fn cleaning_up(mut self, time: Duration, code: u8) -> Self {
         self.on_terminate = OnTerminate::Exits(time, code);
         self
     }
 
-    /// It is no longer in the process group that it began with, and neither is
-    /// what it has started: a signal finds it alone.
+    /// Leaves the process group that it began with, and its grandchild does
+    /// too: a signal reaches the child alone.
     #[must_use]
     pub const fn leaving_its_group(mut self) -> Self {
         self.leaves_group = true;
         self
     }
 
-    /// So long it takes SIGKILL to end it: it waits for a disk, say.
-    /// [`Duration::MAX`]: it does not.
+    /// Sets the time that SIGKILL takes to end it, as when it waits for a disk.
+    /// [`Duration::MAX`]: SIGKILL does not end it.
     #[must_use]
     pub const fn slow_to_die(mut self, time: Duration) -> Self {
         self.slow_to_die = time;
         self
     }
 
-    /// Writing to a pipe that nobody will read is nothing to it; the rest of
-    /// what it meant to write is lost, and it goes on.
+    /// Ignores SIGPIPE: the rest of a write to a pipe without a reader is lost,
+    /// and the program goes on.
     #[must_use]
     pub const fn ignoring_broken_pipes(mut self) -> Self {
         self.ignores_broken_pipes = true;
         self
     }
 
-    /// When it ends it leaves behind what it has started.
+    /// Leaves a grandchild behind when it ends.
     #[must_use]
     pub fn leaving(mut self, grandchild: Grandchild) -> Self {
         self.leaves = Some(grandchild);
         self
     }
 
-    /// Something else in the process waits for it as soon as it has exited,
-    /// so that its status is lost: [`Fate::Exited(None)`](crate::process::Fate::Exited).
+    /// Loses its status: other code in the process waits for it as soon as it
+    /// has exited ([`Fate::Exited(None)`](crate::process::Fate::Exited)).
     #[must_use]
     pub const fn stolen(mut self) -> Self {
         self.stolen = true;
         self
     }
 
-    /// No event tells of its exit: it has to be looked at
+    /// Exits without an event: the loop has to poll it
     /// ([`Spawned::has_events`](crate::driver::Spawned::has_events)).
     #[must_use]
     pub const fn without_events(mut self) -> Self {
@@ -256,9 +256,9 @@ impl Program {
     }
 }
 
-/// What a program has started in its turn, and leaves behind: it holds the
-/// pipes that the program had. It is in the same process group, and ends of
-/// the signals that this gets.
+/// A process that a program has started and leaves behind. It holds the
+/// program's pipes, is in the same process group, and ends of the signals that
+/// the group receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grandchild {
     pub(super) lifetime: Duration,
@@ -268,35 +268,35 @@ pub struct Grandchild {
 }
 
 impl Grandchild {
-    /// One that ends so long after its parent.
+    /// A grandchild that ends this long after its parent.
     #[must_use]
     pub const fn living(time: Duration) -> Self {
         Self { lifetime: time, writes: None, ignores_terminate: false, has_own_group: false }
     }
 
-    /// One that never ends by itself.
+    /// A grandchild that never ends by itself.
     #[must_use]
     pub const fn for_ever() -> Self {
         Self::living(Duration::MAX)
     }
 
-    /// Writes this to the standard output each time that such a period is
-    /// over (at least a microsecond), and waits while the pipe is full. It
-    /// ends when nobody will read that.
+    /// Writes this to the standard output once in each period (at least a
+    /// microsecond), and waits while the pipe is full. It ends when the pipe
+    /// has no reader.
     #[must_use]
     pub fn writing(mut self, bytes: impl Into<Bytes>, every: Duration) -> Self {
         self.writes = Some((bytes.into(), every.max(Duration::from_micros(1))));
         self
     }
 
-    /// SIGTERM does nothing to it.
+    /// Makes it ignore SIGTERM.
     #[must_use]
     pub const fn ignoring_terminate(mut self) -> Self {
         self.ignores_terminate = true;
         self
     }
 
-    /// It is in a process group of its own, as a daemon is: no signal to its
+    /// Gives it a process group of its own, as a daemon has: no signal to its
     /// parent's group reaches it.
     #[must_use]
     pub const fn in_its_own_group(mut self) -> Self {
@@ -315,7 +315,7 @@ impl Programs {
         self.0.push((name.to_owned(), program));
     }
 
-    /// What a command runs.
+    /// The program that a command runs.
     pub(super) fn of(&self, command: &Command) -> Option<&Program> {
         self.0.iter().find(|(name, _)| name == command.program()).map(|(_, program)| program)
     }

@@ -1,8 +1,10 @@
-//! Chance that repeats itself: the only source of it in a simulation.
+//! `Rng`: the generator of pseudo-random numbers, and the only source of chance
+//! in a simulation.
 
-/// Numbers that look random and are decided by a seed alone: `SplitMix64`
+/// A generator of pseudo-random numbers that its seed determines: `SplitMix64`
 /// (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
-/// 2014). Small, fast, good enough to choose faults; nothing for secrets.
+/// 2014). It is small, fast, and good enough to choose faults, but not for
+/// secrets.
 ///
 /// ```
 /// use serve_forever::driver::sim::Rng;
@@ -15,7 +17,7 @@
 pub struct Rng(u64);
 
 impl Rng {
-    /// The numbers of a seed.
+    /// Makes the generator of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -33,8 +35,8 @@ impl Rng {
     /// A number below `bound`; 0 if that is 0.
     #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product is below its factor")]
     pub const fn below(&mut self, bound: u64) -> u64 {
-        // The multiplication keeps what a remainder would need a division for;
-        // its bias, of bound / 2^64, matters to nobody here.
+        // A multiplication replaces the division of a remainder; its bias of
+        // bound / 2^64 does not matter here.
         ((self.draw() as u128 * bound as u128) >> 64) as u64
     }
 
@@ -49,20 +51,20 @@ impl Rng {
         self.between(least as u64, most as u64) as usize
     }
 
-    /// Whether something that has these odds happens this time.
+    /// Whether an event of these odds happens this time.
     pub const fn chance(&mut self, odds: Odds) -> bool {
         odds.0 > 0 && self.below(odds.0 as u64) == 0
     }
 
-    /// A generator of its own, so that what draws from it does not move what
-    /// this one gives to others.
+    /// Makes a separate generator: draws from it do not change the later
+    /// numbers of this one.
     #[must_use]
     pub const fn fork(&mut self) -> Self {
         Self(self.draw())
     }
 }
 
-/// How often something happens.
+/// The odds of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Odds(u32);
 
@@ -72,13 +74,13 @@ impl Odds {
     /// Each time.
     pub const ALWAYS: Self = Self(1);
 
-    /// Once in so many times, in the long run; 0 is never.
+    /// Once in `times` times on average; 0 is never.
     #[must_use]
     pub const fn one_in(times: u32) -> Self {
         Self(times)
     }
 
-    /// Whether it happens at all.
+    /// Whether the event can never happen.
     #[must_use]
     pub const fn is_never(self) -> bool {
         self.0 == 0

@@ -1,4 +1,4 @@
-//! What simulated clients do.
+//! `Script`: the acts of a simulated client, and when it does each.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use crate::origin::{Address, Peer};
 
-/// Names a client of a simulated network.
+/// The id of a client of a simulated network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);
 
 impl ClientId {
-    /// Which client a handler sees as this peer; `None` if it is none of a
-    /// simulated network's.
+    /// The client that a handler sees as this peer; `None` if the peer is not a
+    /// client of a simulated network.
     #[must_use]
     pub fn of(peer: &Peer) -> Option<Self> {
         match (&peer.address, &peer.credentials) {
@@ -40,14 +40,14 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// How a client reads.
+/// The pace at which a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Whatever arrives, at once.
+    /// Reads everything at once.
     AtOnce,
-    /// Not at all.
+    /// Reads nothing.
     Never,
-    /// At most so many bytes in each period.
+    /// Reads at most `bytes` in each period.
     Slowly {
         /// Bytes.
         bytes: usize,
@@ -56,32 +56,31 @@ pub enum Pace {
     },
 }
 
-/// One thing that a client does.
+/// An act of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Sends these bytes behind those before; the network cuts them into
-    /// segments and has them wait while its buffer is full.
+    /// Sends these bytes behind earlier ones; the network cuts them into
+    /// segments, and delays them while its buffer is full.
     Send(Bytes),
-    /// Reads from now on like this. A client begins with [`Pace::AtOnce`].
+    /// Reads at this pace from now on. A client begins with [`Pace::AtOnce`].
     Read(Pace),
     /// Ends its side once everything is sent; goes on reading.
     Finish,
-    /// Closes: ends its side once everything is sent, and answers what still
-    /// comes with a reset. With unread input it is a reset at once, as it is
-    /// with TCP.
+    /// Closes: ends its side once everything is sent, and answers later input
+    /// with a reset. With unread input it resets at once, as TCP does.
     Close,
-    /// Breaks the connection; what it had not sent yet is dropped, and what
-    /// is on its way may be.
+    /// Resets the connection; unsent bytes are dropped, and bytes in flight may
+    /// be.
     Reset,
-    /// Is gone without a word: its machine lost power. On a Unix socket, where
-    /// that cannot be, it is a [`Reset`](Self::Reset).
+    /// Vanishes without a FIN, as a machine that lost power. On a Unix socket,
+    /// where that is impossible, it is a [`Reset`](Self::Reset).
     Vanish,
-    /// Does not end its side when the server has ended the other, which a
-    /// client does otherwise.
+    /// Keeps its side open when the server has ended the other. By default a
+    /// client then ends its side.
     StayAfterFin,
 }
 
-/// What a client does, each act some time after the one before.
+/// The acts of a client, each some time after the one before.
 ///
 /// ```
 /// use std::time::Duration;
@@ -94,28 +93,28 @@ pub enum Act {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// When the client connects, from now.
+    /// The time from now until the client connects.
     pub(super) start: Duration,
-    /// Each with its time since the start.
+    /// The acts, each with its time since the start.
     pub(super) acts: Vec<(Duration, Act)>,
     clock: Duration,
 }
 
 impl Script {
-    /// Connects, and reads what comes.
+    /// A client that connects, and reads what comes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Connects only after this time.
+    /// A client that connects after this time.
     #[must_use]
     pub fn starting_after(mut self, start: Duration) -> Self {
         self.start = start;
         self
     }
 
-    /// What follows happens so much later.
+    /// Delays the acts that follow.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.clock += time;

@@ -1,4 +1,5 @@
-//! What the server's calls come to: on its connections, and what any call may meet.
+//! Server side of the network: reads, writes and closes of connections, and the
+//! faults that any call may meet.
 
 use std::io::{self, IoSlice};
 
@@ -10,7 +11,8 @@ use super::wire::Kind;
 use crate::driver::{Closing, Token};
 
 impl Network {
-    /// A call takes time, in which the world goes on; or it is interrupted.
+    /// Lets a call take its time, while the network goes on; the call may be
+    /// interrupted.
     pub(super) fn call(&mut self) -> io::Result<()> {
         let (least, most) = self.conditions.call;
         let cost = self.rng.between(nanos(least), nanos(most));
@@ -24,7 +26,7 @@ impl Network {
         Ok(())
     }
 
-    /// Stops the process for a while, if chance wants it. True if it was.
+    /// Stops the process for a while, if chance decides so. True if it did.
     pub(super) fn may_stop(&mut self) -> bool {
         let stopped = self.rng.chance(self.conditions.stopped);
         if stopped {
@@ -36,21 +38,21 @@ impl Network {
         stopped
     }
 
-    /// The server does nothing for so many nanoseconds, and the world goes on.
+    /// Stops the server for `time` nanoseconds, while the network goes on.
     pub(super) fn stand_still(&mut self, time: u64) {
         let from = self.now;
         self.pass(from.saturating_add(time));
         self.stops.push((from, self.now));
     }
 
-    /// Whether a call says `WouldBlock` though it need not.
+    /// Whether a call returns `WouldBlock` without need.
     pub(super) fn blocks_anyway(&mut self) -> bool {
         let blocks = self.rng.chance(self.conditions.would_block);
         self.faults.would_block += u64::from(blocks);
         blocks
     }
 
-    /// A call on a connection fails, which the trace tells.
+    /// Fails a call on a connection, and notes it in the trace.
     pub(super) fn fail<T>(&mut self, client: usize, what: What, error: Errno) -> io::Result<T> {
         #[allow(clippy::cast_sign_loss, reason = "an errno is positive")]
         self.note(client, what, error.raw_os_error() as u64);
@@ -72,8 +74,8 @@ impl Network {
         Ok(())
     }
 
-    /// Bytes of what has arrived: as many as there is room for, or fewer for no
-    /// reason, unless `short` means blocked.
+    /// Reads what has arrived into `into`; fewer bytes without a reason, unless
+    /// `short` means blocked.
     pub(super) fn read(&mut self, place: usize, short: bool, into: &mut [u8]) -> io::Result<usize> {
         self.hasty += u64::from(self.has_closed);
         self.call()?;
@@ -117,7 +119,7 @@ impl Network {
         Ok(count)
     }
 
-    /// Takes as many bytes as there is room for, or fewer in the same way.
+    /// Writes as far as there is room, or less in the same way.
     pub(super) fn write(&mut self, place: usize, short: bool, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.call()?;
         let told_writable = self.wires[place].socket.told_writable;
@@ -135,7 +137,8 @@ impl Network {
             wire.socket.told_writable = false;
             return self.fail(place, What::WriteFailed, Errno::AGAIN);
         }
-        // Asked without an event, it says what is true: nothing else would.
+        // A write without an event gets the true answer, for no event would
+        // follow a false one.
         if told_writable && self.blocks_anyway() {
             let socket = &mut self.wires[place].socket;
             socket.write_armed = true;
@@ -196,12 +199,12 @@ impl Network {
     }
 
     pub(super) fn close(&mut self, place: usize, how: Closing) {
-        // Closing is never interrupted: the descriptor is gone in any case.
+        // A close is never interrupted: the descriptor is gone in any case.
         let _ = self.call();
         self.open -= 1;
         let socket = &mut self.wires[place].socket;
         socket.open = false;
-        // One that was turned away was never reported of.
+        // A connection that was refused was never registered.
         self.has_closed |= socket.token.is_some();
         if self.wires[place].kind == Kind::Pipe {
             self.close_pipe(place);
@@ -210,7 +213,7 @@ impl Network {
         }
     }
 
-    /// Ends the server's side of a connection that it lets go of.
+    /// Closes the server's side of a connection.
     fn let_go(&mut self, place: usize, how: Closing) {
         let wire = &mut self.wires[place];
         let unread = wire.up.unread() > 0;

@@ -1,4 +1,5 @@
-//! What simulated child processes do, step by step.
+//! Steps of simulated child processes: runs them, and wakes processes that wait
+//! for a pipe.
 
 use super::network::{Due, Network, nanos};
 use super::process::Left;
@@ -10,25 +11,25 @@ use crate::process::Pipe;
 
 const SIGPIPE: i32 = 13;
 
-/// What comes of a step.
+/// The outcome of running a step.
 enum Go {
     /// It is done.
     Next,
-    /// There is more to it.
+    /// It is not finished yet.
     On,
-    /// Something has to happen first, which wakes the process.
+    /// It waits for an event, which wakes the process.
     Wait,
 }
 
-/// What comes of a write.
+/// The outcome of a write.
 enum Put {
     Took(usize),
     Full,
-    /// Nobody will read it.
+    /// The pipe has no reader.
     Broken,
 }
 
-/// What comes of a read.
+/// The outcome of a read.
 enum Got {
     Bytes(Vec<u8>),
     End,
@@ -36,7 +37,7 @@ enum Got {
 }
 
 impl Network {
-    /// It runs as soon as the system gets round to it.
+    /// Schedules a process to run.
     pub(super) fn wake(&mut self, place: usize) {
         let process = &mut self.processes[place];
         let is_there = process.ended.is_none() || process.left == Left::Lives;
@@ -78,7 +79,7 @@ impl Network {
             }
             Step::Repeat(bytes) => {
                 if self.processes[place].wires[1].is_none() || bytes.is_empty() {
-                    return Go::Wait; // nobody would ever see it
+                    return Go::Wait; // the output would never be seen
                 }
                 match self.write_rest(place, Pipe::Stdout, &bytes) {
                     Go::Next if self.processes[place].done == bytes.len() => {
@@ -140,7 +141,7 @@ impl Network {
         }
     }
 
-    /// Writes what is left of `bytes`, as much as there is room for.
+    /// Writes the rest of `bytes`, as far as there is room.
     fn write_rest(&mut self, place: usize, pipe: Pipe, bytes: &[u8]) -> Go {
         let done = self.processes[place].done;
         if done == bytes.len() {
@@ -246,7 +247,7 @@ impl Network {
             }
             Put::Took(_) => {
                 (self.processes[place].done, self.processes[place].wakes) = (0, None);
-                // Only where somebody may see it.
+                // Written only if the output may be read.
                 if self.processes[place].wires[1].is_some() {
                     self.sleep(place, nanos(every));
                 }

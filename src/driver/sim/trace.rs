@@ -1,5 +1,5 @@
-//! What happened in a simulation, in order: as one number always, and line by
-//! line where that is wanted.
+//! `Trace`: the events of a simulation in order, always as a hash, and line by
+//! line if recorded.
 
 use std::fmt;
 use std::time::Duration;
@@ -112,16 +112,16 @@ impl fmt::Display for What {
     }
 }
 
-/// One thing that happened.
+/// One event of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// When, since the start.
+    /// The time since the start.
     pub at: Duration,
-    /// To whom; `None` for nobody in particular.
+    /// The client, if the event concerns one.
     pub client: Option<ClientId>,
     /// What.
     pub what: What,
-    /// How many bytes, which listener, which `errno`, …
+    /// A number that depends on `what`: bytes, a listener, an `errno`, ….
     pub number: u64,
 }
 
@@ -136,8 +136,8 @@ impl fmt::Display for Entry {
     }
 }
 
-/// See the module. Two runs with the same [`hash`](Self::hash) were the same,
-/// byte for byte.
+/// The events of a simulation. Two runs with the same [`hash`](Self::hash) were
+/// the same, byte for byte.
 #[derive(Clone, Debug)]
 pub struct Trace {
     hash: u64,
@@ -149,18 +149,18 @@ impl Trace {
         Self { hash: 0xCBF2_9CE4_8422_2325, recorded: None }
     }
 
-    /// Keeps every entry from now on; without it, only their hash.
+    /// Keeps every entry from now on; by default only their hash is kept.
     pub fn record(&mut self) {
         self.recorded.get_or_insert_with(Vec::new);
     }
 
-    /// What was recorded.
+    /// The recorded entries.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         self.recorded.as_deref().unwrap_or_default()
     }
 
-    /// Everything that happened so far, as one number.
+    /// The hash of all events so far.
     #[must_use]
     pub const fn hash(&self) -> u64 {
         self.hash
@@ -175,7 +175,7 @@ impl Trace {
         }
     }
 
-    /// Takes the bytes themselves into the hash.
+    /// Adds bytes to the hash.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -192,7 +192,7 @@ impl Trace {
 }
 
 impl fmt::Display for Trace {
-    /// What was recorded, one line each.
+    /// The recorded entries, one line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.entries().iter().try_for_each(|entry| writeln!(f, "{entry}"))
     }

@@ -1,4 +1,5 @@
-//! What happens on the way: connections come about, bytes and resets arrive.
+//! Traffic of the network: establishes connections, and delivers bytes, FINs
+//! and resets.
 
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ const CONNECT_RETRY: Duration = Duration::from_secs(1);
 impl Network {
     // Connecting
 
-    /// The server begins to connect to a host: `listener` is that host's place.
-    /// Who listens by now where this one did.
+    /// Begins an outbound connection of the server to a host; `listener` is
+    /// that host's place. The listener that is now at the endpoint of an
+    /// earlier one.
     fn listener_now(&self, listener: usize) -> usize {
         let Some(then) = self.listeners.get(listener).filter(|then| then.token.is_none()) else {
             return listener;
@@ -28,7 +30,7 @@ impl Network {
         self.listeners.iter().position(is_there).unwrap_or(listener)
     }
 
-    /// Whether there is no room for one more at a Unix socket.
+    /// Whether the backlog of a Unix socket is full.
     pub(super) fn is_crowded(&mut self, to: &Endpoint) -> bool {
         let now = self.now;
         matches!(to, Endpoint::Unix(_))
@@ -113,7 +115,7 @@ impl Network {
 
     // To the server
 
-    /// Puts as much of what a client wants to send on its way as fits.
+    /// Puts a client's unsent bytes in flight, as many as fit.
     pub(super) fn pump(&mut self, place: usize) {
         let wire = &self.wires[place];
         if !matches!(wire.stage, Stage::Backlog | Stage::Accepted)
@@ -166,7 +168,8 @@ impl Network {
         if wire.stage == Stage::Lost || (wire.stage == Stage::Accepted && !wire.socket.open) {
             wire.up.lose_unread();
             if count > 0 {
-                // Nobody is there to read it (RFC 9293, 3.5.2).
+                // Data for a closed connection is answered with a reset (RFC
+                // 9293, 3.5.2).
                 self.send_reset(place, Way::Down);
             }
             return;
@@ -176,7 +179,7 @@ impl Network {
             self.write_edge(place);
         }
         if fin {
-            // Whatever was reported before: this is news.
+            // A reset is news, whatever was reported before.
             self.read_edge(place);
         } else if count > 0 {
             self.change_of_input(place);
@@ -214,7 +217,7 @@ impl Network {
 
     // Resets
 
-    /// One end breaks the connection: some of what it has sent may not arrive.
+    /// Sends a reset from one end; bytes in flight from that end may be lost.
     pub(super) fn send_reset(&mut self, place: usize, way: Way) {
         let cut = self.rng.chance(Odds::one_in(2));
         let wished = self.arrival();
@@ -235,7 +238,8 @@ impl Network {
         let drops_it = self.rng.chance(Odds::one_in(2));
         let wire = &mut self.wires[place];
         if wire.stage == Stage::Backlog && drops_it {
-            // As on the BSDs; Linux hands the broken connection out.
+            // As on the BSDs; Linux lets accept(2) return the broken
+            // connection.
             wire.lose();
             let listener = wire.listener;
             self.listeners[listener].waiting.retain(|waiting| *waiting != place);
@@ -246,7 +250,7 @@ impl Network {
         self.break_socket(place, Errno::CONNRESET);
     }
 
-    /// The connection is no more, and the server's next call is told why.
+    /// Breaks the server's socket; its next call fails with `error`.
     pub(super) fn break_socket(&mut self, place: usize, error: Errno) {
         let destroys = self.rng.chance(self.conditions.reset_destroys);
         let wire = &mut self.wires[place];

@@ -1,56 +1,56 @@
-//! A connection between a simulated client and the server: both ends, and the
-//! half_pipe of each direction.
+//! `Wire`: a simulated connection, with the server's socket, the client, and a
+//! `HalfPipe` for each direction.
 
 use super::half_pipe::HalfPipe;
 use super::script::Pace;
 use crate::driver::Token;
 use crate::moment::Moment;
 
-/// Of which kind a connection is.
+/// The kind of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Tcp,
     /// A Unix stream socket: no resets of its own, and it closes at once.
     Unix,
-    /// A pipe of a child process, which is what its `listener` then is. What
-    /// is put into it is there at once.
+    /// A pipe of a child process, whose place its `listener` then is. Bytes
+    /// arrive at once.
     Pipe,
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its first packet is on the way.
+    /// Its first packet is in flight.
     Connecting,
-    /// Nobody listens there.
+    /// No listener is at its endpoint.
     Refused,
     /// It waits to be accepted.
     Backlog,
-    /// The server has it.
+    /// The server has accepted it.
     Accepted,
     /// It ended before it was accepted.
     Lost,
 }
 
-/// The server's end: a socket.
+/// The server's end of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Socket {
     pub(super) open: bool,
     pub(super) token: Option<Token>,
     pub(super) fin_sent: bool,
-    /// The connection is no more.
+    /// True once the connection is broken.
     pub(super) broken: bool,
-    /// What the next call is told of that.
+    /// The error of the next call.
     pub(super) error: Option<i32>,
-    /// No write has said otherwise since an event said that it could be written.
+    /// True from a writable event until a write finds no room.
     pub(super) told_writable: bool,
-    /// The last edge is used up: the next change makes another.
+    /// True once the last edge is consumed: the next change makes another.
     pub(super) read_armed: bool,
     pub(super) write_armed: bool,
-    /// Edges that were not reported yet.
+    /// Edges that are not reported yet.
     pub(super) read_edge: bool,
     pub(super) write_edge: bool,
-    /// In the network's list of what has an edge.
+    /// True while it is on the network's list of edges.
     pub(super) listed: bool,
 }
 
@@ -58,11 +58,11 @@ pub(super) struct Socket {
 #[derive(Debug)]
 pub struct Client {
     pub(super) sent: Vec<u8>,
-    /// How much of `sent` is under way or there.
+    /// The bytes of `sent` that are in flight or have arrived.
     pub(super) pumped: usize,
     pub(super) received: Vec<u8>,
     pub(super) pace: Pace,
-    /// A slow reader's next read is on the agenda.
+    /// True while a slow reader's next read is on the agenda.
     pub(super) ticking: bool,
     pub(super) finishing: bool,
     pub(super) fin_sent: bool,
@@ -72,7 +72,8 @@ pub struct Client {
     pub(super) has_reset: bool,
     pub(super) refused: bool,
     pub(super) lost: bool,
-    /// When bytes of it arrived at the server, and how many had by then.
+    /// The moments at which its bytes arrived at the server, and their sum by
+    /// then.
     pub(super) arrivals: Vec<(u64, usize)>,
     pub(super) written_to: Option<u64>,
     pub(super) took_at: Option<u64>,
@@ -81,94 +82,96 @@ pub struct Client {
 }
 
 impl Client {
-    /// All that it was told to send, whether or not that was possible.
+    /// All bytes that its script has sent, whether or not the network took
+    /// them.
     #[must_use]
     pub fn sent(&self) -> &[u8] {
         &self.sent
     }
 
-    /// How much of that it has handed to the network.
+    /// The bytes of those that the network has taken.
     #[must_use]
     pub const fn handed_over(&self) -> usize {
         self.pumped
     }
 
-    /// All that it has read.
+    /// All bytes that it has read.
     #[must_use]
     pub fn received(&self) -> &[u8] {
         &self.received
     }
 
-    /// How many of its bytes had arrived at the server by then, read or not.
+    /// The number of its bytes that had arrived at the server by then, read or
+    /// not.
     #[must_use]
     pub fn arrived_by(&self, time: Moment) -> usize {
         let arrived = self.arrivals.partition_point(|(at, _)| *at <= time.as_nanos());
         arrived.checked_sub(1).map_or(0, |last| self.arrivals[last].1)
     }
 
-    /// When the server wrote something to it last.
+    /// The moment at which the server last wrote to it.
     #[must_use]
     pub fn written_to(&self) -> Option<Moment> {
         self.written_to.map(Moment::from_nanos)
     }
 
-    /// When it took some of that last.
+    /// The moment at which it last took some of that.
     #[must_use]
     pub fn took_at(&self) -> Option<Moment> {
         self.took_at.map(Moment::from_nanos)
     }
 
-    /// When it read the server's FIN, behind everything else.
+    /// The moment at which it read the server's FIN, behind everything else.
     #[must_use]
     pub fn saw_fin(&self) -> Option<Moment> {
         self.saw_fin.map(Moment::from_nanos)
     }
 
-    /// When the server's reset reached it.
+    /// The moment at which the server's reset reached it.
     #[must_use]
     pub fn saw_reset(&self) -> Option<Moment> {
         self.saw_reset.map(Moment::from_nanos)
     }
 
-    /// Nobody listened.
+    /// Whether it found no listener.
     #[must_use]
     pub const fn was_refused(&self) -> bool {
         self.refused
     }
 
-    /// The connection was lost before the server had it: aborted in its
-    /// backlog, or the listener closed.
+    /// Whether the connection was lost before the server accepted it: aborted
+    /// in the backlog, or by a close of the listener.
     #[must_use]
     pub const fn was_lost(&self) -> bool {
         self.lost
     }
 
-    /// It has broken the connection itself: it reset, it vanished, or it
-    /// closed while there was something to read or yet to come.
+    /// Whether it has broken the connection itself: by a reset, by vanishing,
+    /// or by a close with input unread or yet to come.
     #[must_use]
     pub const fn has_reset(&self) -> bool {
         self.has_reset || self.vanished
     }
 
-    /// It said that it sends nothing more: it finished or closed.
+    /// Whether it has ended its side: by finishing or closing.
     #[must_use]
     pub const fn has_finished(&self) -> bool {
         self.finishing
     }
 
-    /// It has vanished.
+    /// Whether it has vanished.
     #[must_use]
     pub const fn has_vanished(&self) -> bool {
         self.vanished
     }
 
-    /// How it reads.
+    /// The pace at which it reads.
     #[must_use]
     pub const fn pace(&self) -> Pace {
         self.pace
     }
 
-    /// Nothing more comes or goes.
+    /// Whether its connection has ended in both directions.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         self.refused
@@ -179,7 +182,7 @@ impl Client {
     }
 }
 
-/// See the module.
+/// A simulated connection.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) kind: Kind,
@@ -225,28 +228,28 @@ impl Wire {
         }
     }
 
-    /// It ends before the server has it.
+    /// Ends it before the server has accepted it.
     pub(super) const fn lose(&mut self) {
         self.stage = Stage::Lost;
         self.client.lost = true;
     }
 
-    /// A read would not block.
+    /// Whether a read would not block.
     pub(super) fn is_readable(&self) -> bool {
         self.up.unread() > 0 || self.up.fin() || self.socket.broken
     }
 
-    /// A write would not block.
+    /// Whether a write would not block.
     pub(super) const fn is_writable(&self) -> bool {
         self.down.room() > 0 || self.socket.broken
     }
 
-    /// The end, or an error, is behind what there is to read.
+    /// Whether the end, or an error, follows what has arrived.
     pub(super) const fn is_hung_up(&self) -> bool {
         self.up.fin() || self.socket.broken
     }
 
-    /// The client cannot do anything any more.
+    /// Whether the client can no longer act.
     pub(super) const fn is_client_gone(&self) -> bool {
         self.client.has_reset || self.client.vanished || self.client.saw_reset.is_some()
     }

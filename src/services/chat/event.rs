@@ -29,7 +29,7 @@ pub enum ChatEvent<'a> {
     Renamed {
         /// The member's connection.
         id: ConnId,
-        /// What it was called.
+        /// The old name.
         from: &'a str,
         /// The new name.
         to: &'a str,
@@ -39,7 +39,7 @@ pub enum ChatEvent<'a> {
     Left {
         /// The member's connection.
         id: ConnId,
-        /// What it was called.
+        /// The member's name.
         name: &'a str,
         /// The text of its `/quit`, if it has one.
         text: Option<&'a str>,

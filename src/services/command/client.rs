@@ -1,4 +1,5 @@
-//! What is known of a client.
+//! `Client`: the state of a client: its queued requests, and the one being
+//! answered.
 
 use std::collections::VecDeque;
 
@@ -7,37 +8,37 @@ use bytes::Bytes;
 use crate::Peer;
 use crate::services::http_guard::HttpGuard;
 
-/// Requests that may wait behind the one that is answered.
+/// The most requests that wait behind the one being answered.
 const WAITING: usize = 4;
 
-/// One client, and what it waits for.
+/// A client.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: Peer,
-    /// It has shown the token, or there is none.
+    /// True once the client has sent the token, or if there is none.
     pub(super) is_admitted: bool,
-    /// What its first request looks like.
+    /// The check of its first request.
     pub(super) guard: HttpGuard,
-    /// Requests that wait behind the one that is answered.
+    /// Requests that wait behind the one being answered.
     pub(super) queue: VecDeque<Request>,
     pub(super) doing: Doing,
-    /// No more requests will come.
+    /// True once no further request will come.
     pub(super) ends: bool,
-    /// It does not take its replies as fast as they come.
+    /// True while its output is above the high mark.
     pub(super) is_full: bool,
-    /// It is not read.
+    /// True while it is paused.
     pub(super) is_paused: bool,
 }
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Debug)]
 pub(super) enum Request {
     Line(Bytes),
-    /// More than may be asked for: the last that is answered.
+    /// A request that is too long; the last one that is answered.
     TooLong,
 }
 
-/// What becomes of the request that is answered.
+/// The progress of the request being answered.
 #[derive(Debug, Default)]
 pub(super) enum Doing {
     #[default]
@@ -46,9 +47,10 @@ pub(super) enum Doing {
     Waits(Bytes),
     /// The command of this number runs.
     Runs(u64),
-    /// The rest of the reply, of this number, waits for its time.
+    /// The rest of the reply, with this number, waits for its gap.
     AwaitsGap(u64),
-    /// The rest of the reply, of this number, waits for a word of the client.
+    /// The rest of the reply, with this number, waits for a chunk of the
+    /// client.
     AwaitsAck(u64),
 }
 
@@ -66,17 +68,17 @@ impl Client {
         }
     }
 
-    /// Its next request can be answered.
+    /// True if its next request can be answered.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.doing, Doing::Nothing) && !self.is_full
     }
 
-    /// It waits for nothing.
+    /// True if no request of it is left.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.doing, Doing::Nothing) && self.queue.is_empty()
     }
 
-    /// There is room for another request, or one is needed.
+    /// True if the queue has room for a request, or the reply awaits one.
     pub(super) fn wants_requests(&self) -> bool {
         let awaits = matches!(self.doing, Doing::AwaitsAck(_));
         !self.ends && (awaits || self.queue.len() < WAITING)

@@ -1,4 +1,5 @@
-//! Which commands may be run, and by whom.
+//! `Policy`, the commands that may be run, and the checks of clients: `Token`
+//! and the local machine.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,7 +10,7 @@ use subtle::ConstantTimeEq;
 use crate::process;
 use crate::{Address, Endpoint, Peer};
 
-/// Who may run what.
+/// The commands that may be run.
 #[derive(Clone, Debug)]
 pub(super) enum Policy {
     /// A line whose first word is exactly one of these.
@@ -18,7 +19,7 @@ pub(super) enum Policy {
     Shell,
 }
 
-/// Why a line is not run.
+/// The reason for which a line is not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Denial {
     /// It is not allowed.
@@ -28,10 +29,10 @@ pub(super) enum Denial {
 }
 
 impl Policy {
-    /// The program that a line asks for, if that is allowed.
+    /// The command of a line, if it is allowed.
     pub(super) fn program(&self, line: &[u8]) -> Result<process::Command, Denial> {
         let allowed = match self {
-            // A program gets its arguments as texts that end with a NUL.
+            // Arguments are NUL-terminated strings, so none can hold a NUL.
             _ if line.contains(&0) => return Err(Denial::Failed("there is a NUL in the line".into())),
             Self::Shell => return Ok(process::Command::shell(OsStr::from_bytes(line))),
             Self::Allow(allowed) => allowed,
@@ -50,7 +51,7 @@ impl Policy {
     }
 }
 
-/// The secret that a client's first request has to be.
+/// The secret that a client's first request has to equal.
 #[derive(Clone)]
 pub(super) struct Token(Vec<u8>);
 
@@ -61,19 +62,19 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// `None` if it is empty: everybody would know it.
+    /// Makes a token; `None` if it is empty, as an empty one is no secret.
     pub(super) fn new(token: Vec<u8>) -> Option<Self> {
         (!token.is_empty()).then_some(Self(token))
     }
 
-    /// Takes the same time wherever the two differ; that their lengths do
-    /// shows.
+    /// Compares in a time that does not depend on where the two differ. Only a
+    /// difference of length shows.
     pub(super) fn is(&self, request: &[u8]) -> bool {
         self.0.ct_eq(request).into()
     }
 }
 
-/// Only processes of this machine can be at the other end.
+/// True if only a process of this machine can be the peer.
 pub(super) fn is_local(peer: &Peer) -> bool {
     match &peer.address {
         Address::Inet(address) => address.ip().to_canonical().is_loopback(),
@@ -81,7 +82,7 @@ pub(super) fn is_local(peer: &Peer) -> bool {
     }
 }
 
-/// Only processes of this machine can reach it.
+/// True if only processes of this machine can reach the endpoint.
 pub(super) fn is_local_endpoint(at: &Endpoint) -> bool {
     match at {
         Endpoint::Tcp(address) | Endpoint::Udp(address) => address.ip().to_canonical().is_loopback(),

@@ -1,27 +1,27 @@
-//! What a client is sent of a command.
+//! `Reply`, the form of replies, and `Status`, the outcome of a command.
 
 use bytes::Bytes;
 
 use crate::process::{Exit, ExitCause};
 use std::os::unix::process::ExitStatusExt;
 
-/// What a client is sent of a command's output, and when.
+/// The form in which a client gets a command's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// All of it once it has ended, with its length in front:
+    /// The whole output after the command's end, preceded by its length:
     /// `info|BYTES|STATUS\n` and the bytes. In chunks `info|BYTES`, and then,
-    /// apart, the bytes.
+    /// separately, the bytes.
     #[default]
     Framed,
-    /// All of it once it has ended, and nothing else; `no output!` where there
-    /// was none.
+    /// The whole output after the command's end, and nothing else; `no output!`
+    /// if it is empty.
     Raw,
-    /// As it comes: `out|BYTES\n` or `err|BYTES\n` and the bytes, any number
-    /// of them, then `exit|STATUS\n`.
+    /// The output as it comes: any number of `out|BYTES\n` or `err|BYTES\n` and
+    /// the bytes, then `exit|STATUS\n`.
     Stream,
 }
 
-/// How a command ended, as a client is told.
+/// The outcome of a command, as sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
@@ -29,15 +29,15 @@ pub enum Status {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It was over its time.
+    /// It exceeded its time.
     TimedOut,
-    /// It wrote more than it may, and was ended.
+    /// It exceeded its output limit, and was killed.
     Truncated,
     /// It is not allowed.
     Refused,
     /// Too many requests wait.
     Busy,
-    /// It could not be started, or nobody knows how it ended.
+    /// It could not be started, or its status is lost.
     Failed,
 }
 
@@ -72,7 +72,7 @@ impl Status {
         }
     }
 
-    /// The command did not run to its own end.
+    /// True if the command did not run to its own end.
     const fn was_cut(self) -> bool {
         matches!(self, Self::TimedOut | Self::Truncated)
     }
@@ -84,8 +84,8 @@ pub(super) fn piece(mark: &str, bytes: &[u8]) -> Bytes {
     [header.as_bytes(), bytes].concat().into()
 }
 
-/// The end of a streamed reply. What is said of a command that did not run
-/// comes as its errors would have.
+/// The end of a streamed reply. A message about a command that did not run is
+/// sent as its standard error.
 pub(super) fn end_of_stream(status: Status, said: &[u8]) -> Bytes {
     let said = if said.is_empty() { Bytes::new() } else { piece("err", said) };
     [&said[..], format!("exit|{status}\n").as_bytes()].concat().into()
@@ -102,7 +102,7 @@ pub(super) fn announcement(payload: &[u8]) -> Bytes {
     format!("info|{}", payload.len()).into()
 }
 
-/// A reply without a frame: the output, and what else has to be said as text.
+/// A reply without a frame: the output, followed by any message as text.
 pub(super) fn raw(status: Status, payload: Vec<u8>) -> Bytes {
     match status {
         Status::Refused | Status::Busy | Status::Failed if payload.is_empty() => status.to_string().into(),

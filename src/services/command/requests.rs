@@ -1,4 +1,4 @@
-//! What becomes of requests: they wait, run, and are answered.
+//! Requests of `Command`: queues them, runs their commands, and answers them.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::services::framing::{Framing, TOO_LONG};
 use crate::services::http_guard::HttpGuard;
 use crate::{ChildId, ConnId, Io, Sent};
 
-/// Requests of all clients that may wait for a child.
+/// The most requests of all clients that wait for a child.
 const WAITING: usize = 256;
 
 impl Command {
-    /// Says something to a client, and notes if it has to stop at that.
+    /// Writes to a client, and notes if its output is full.
     pub(super) fn say(&mut self, io: &mut Io<'_>, id: ConnId, what: Bytes) {
         if io.send(id, what) == Sent::Full
             && let Some(client) = self.clients.get_mut(&id)
@@ -33,13 +33,13 @@ impl Command {
         }
     }
 
-    /// Takes what requests there are, and as many of them as may wait.
+    /// Takes requests off the input, as many as may wait.
     pub(super) fn take(&mut self, io: &mut Io<'_>, id: ConnId, input: &mut BytesMut, at_end: bool) {
         loop {
             let Some(client) = self.clients.get_mut(&id).filter(|client| client.wants_requests()) else {
                 return;
             };
-            // A chunk is all that came: its trailing space counts here.
+            // The guard needs the whole chunk, with its trailing space.
             let is_http = self.framing == Framing::Chunk && client.guard.is_http_chunk(input);
             let request = if at_end { self.framing.last(input) } else { self.framing.next(input) };
             match request {
@@ -65,7 +65,7 @@ impl Command {
         }
     }
 
-    /// One request of a client.
+    /// Takes one request of a client.
     pub(super) fn receive(&mut self, io: &mut Io<'_>, id: ConnId, text: Bytes) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if let Doing::AwaitsAck(_) = client.doing {
@@ -81,7 +81,7 @@ impl Command {
                     return io.close(id);
                 }
                 client.is_admitted = true;
-                // Nor may what follows be that.
+                // The request after the token must not look like HTTP either.
                 client.guard = HttpGuard::default();
                 self.greet(io, id);
             }
@@ -90,7 +90,7 @@ impl Command {
         }
     }
 
-    /// Does for a client what can be done next.
+    /// Carries on with a client's next request, as far as possible.
     pub(super) fn advance(&mut self, io: &mut Io<'_>, id: ConnId) {
         while let Some(client) = self.clients.get_mut(&id)
             && client.is_free()
@@ -117,7 +117,7 @@ impl Command {
 
     pub(super) fn begin(&mut self, io: &mut Io<'_>, id: ConnId, line: Bytes) {
         match self.policy.program(&line) {
-            // Whoever waits has waited for longer.
+            // Clients in `waiting` come first.
             Ok(_) if self.jobs.len() < self.max_children && self.waiting.is_empty() => {
                 self.run(io, id, line);
             }
@@ -167,7 +167,7 @@ impl Command {
         }
     }
 
-    /// Answers a request for which nothing was run.
+    /// Answers a request without a command.
     pub(super) fn answer_at_once(
         &mut self,
         io: &mut Io<'_>,
@@ -182,7 +182,7 @@ impl Command {
         self.answer(io, id, status, reason.into());
     }
 
-    /// Sends a client how its command ended, and what is held of its output.
+    /// Sends a client the status of its command, and its buffered output.
     pub(super) fn answer(&mut self, io: &mut Io<'_>, id: ConnId, status: Status, payload: Vec<u8>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.doing = Doing::Nothing;
@@ -198,13 +198,14 @@ impl Command {
         self.say(io, id, reply);
     }
 
-    /// The second part of a reply, which must not arrive with the first.
+    /// Sends the second part of a reply later: it must not arrive with the
+    /// first.
     fn pay_later(&mut self, io: &mut Io<'_>, id: ConnId, mut payload: Vec<u8>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if self.awaits_ack && client.ends {
             return self.let_go(io, id);
         }
-        // What is counted is what is kept.
+        // The buffer keeps no more memory than the limit counts.
         payload.shrink_to_fit();
         let limits = io.limits();
         let ack = [limits.frame, limits.idle].into_iter().flatten().min();
@@ -214,7 +215,7 @@ impl Command {
         let rest = self.rests.put(id, payload.into(), timer.unwrap_or(None));
         client.doing = if self.awaits_ack { Doing::AwaitsAck(rest) } else { Doing::AwaitsGap(rest) };
         if has_no_timer {
-            // It would wait for ever.
+            // Without a timer the payload would wait for ever.
             self.end_wait(io, id);
         }
         while let Some(oldest) = self.rests.too_much(self.max_held) {
@@ -222,8 +223,8 @@ impl Command {
         }
     }
 
-    /// Has a client wait no longer, as others need the room. What it asks for
-    /// next is looked at in the next turn: that may need room in its turn.
+    /// Ends a client's wait, to make room for others. Its next request follows
+    /// in the next turn, for it may need room as well.
     fn make_room(&mut self, io: &mut Io<'_>, id: ConnId) {
         let awaits_gap = |client: &Client| matches!(client.doing, Doing::AwaitsGap(_));
         if !self.clients.get(&id).is_some_and(awaits_gap) {
@@ -248,7 +249,7 @@ impl Command {
         }
     }
 
-    /// The second part of a reply has waited for long enough.
+    /// Ends the wait of the second part of a reply.
     pub(super) fn end_wait(&mut self, io: &mut Io<'_>, id: ConnId) {
         let Some(client) = self.clients.get(&id) else { return };
         if let Doing::AwaitsAck(_) = client.doing {
@@ -260,8 +261,8 @@ impl Command {
         }
     }
 
-    /// Closes a client that has not asked for what it was promised, and does
-    /// nothing more for it.
+    /// Closes a client that has not sent the chunk for its payload, and drops
+    /// its requests.
     pub(super) fn let_go(&mut self, io: &mut Io<'_>, id: ConnId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.ends = true;
@@ -272,8 +273,8 @@ impl Command {
         io.close(id);
     }
 
-    /// A command has ended, or was not started: lets those that wait for
-    /// longest begin. What its own client asks for next comes behind them.
+    /// Ends a command, and starts those that have waited longest. The next
+    /// request of its own client comes behind them.
     pub(super) fn end(&mut self, io: &mut Io<'_>, job: Job, status: Status, payload: Vec<u8>) {
         let Job { client, is_awaited, peer, request, began, bytes, .. } = job;
         let time = io.now().saturating_duration_since(began);
@@ -301,7 +302,7 @@ impl Command {
         }
     }
 
-    /// Output of a command has come.
+    /// Takes output of a command.
     pub(super) fn output_of(&mut self, io: &mut Io<'_>, number: u64, mark: &str, input: &mut BytesMut) {
         let limit = self.output_limit();
         let Some(job) = self.jobs.get_mut(&number) else { return input.clear() };
@@ -325,7 +326,7 @@ impl Command {
         input.clear();
     }
 
-    /// Does something with the pipes of a child that are there.
+    /// Calls `act` with each open output pipe of a child.
     pub(super) fn each_output(io: &mut Io<'_>, child: ChildId, mut act: impl FnMut(&mut Io<'_>, ConnId)) {
         for pipe in [Pipe::Stdout, Pipe::Stderr] {
             if let Some(pipe) = io.pipe(child, pipe) {

@@ -1,5 +1,5 @@
-//! The second parts of replies: they wait for their time, or for a word of
-//! their client.
+//! `Rests`: second parts of replies, which wait for their gap or for their
+//! client's chunk.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use crate::{ConnId, Io, TimerId};
 
-/// All of them.
+/// All waiting second parts.
 #[derive(Debug, Default)]
 pub(super) struct Rests {
-    /// By the order in which they began to wait.
+    /// The parts, by numbers in the order in which they began to wait.
     waiting: BTreeMap<u64, Rest>,
-    /// When each has waited for long enough, if ever.
+    /// The timer of each part that has one.
     timers: BTreeMap<TimerId, u64>,
     next: u64,
     bytes: usize,
@@ -26,7 +26,7 @@ struct Rest {
 }
 
 impl Rests {
-    /// Keeps one until it is taken by the number that this returns.
+    /// Adds a part, and returns its number.
     pub(super) fn put(&mut self, client: ConnId, payload: Bytes, timer: Option<TimerId>) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -38,7 +38,7 @@ impl Rests {
         number
     }
 
-    /// Takes one, if it waits still.
+    /// Takes a part, if it still waits.
     pub(super) fn take(&mut self, io: &mut Io<'_>, number: u64) -> Option<Bytes> {
         let Rest { payload, timer, .. } = self.waiting.remove(&number)?;
         self.bytes -= payload.len();
@@ -49,20 +49,20 @@ impl Rests {
         Some(payload)
     }
 
-    /// Whose time is over with this timer.
+    /// The client whose part this timer ends.
     pub(super) fn of(&self, timer: TimerId) -> Option<ConnId> {
         self.waiting.get(self.timers.get(&timer)?).map(|rest| rest.client)
     }
 
-    /// Who has waited for longest, if all of them together are more than so
-    /// many bytes, and there are others.
+    /// The client that has waited longest, if all parts together exceed
+    /// `bytes`, and more than one waits.
     pub(super) fn too_much(&self, bytes: usize) -> Option<ConnId> {
         let mut some = self.waiting.values().filter(|rest| !rest.payload.is_empty());
         let oldest = some.next().filter(|_| self.bytes > bytes)?;
         some.next().map(|_| oldest.client)
     }
 
-    /// The bytes of all that wait.
+    /// The bytes of all waiting parts.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
