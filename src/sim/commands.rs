@@ -1,4 +1,5 @@
-//! A subject that runs a program for each line, and sends back what it wrote.
+//! `Commands`: a subject that runs a scripted program for each line, and sends
+//! back its output.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,30 +13,32 @@ use crate::driver::sim::{ClientId, Grandchild, Network, Pace, Program, Rng};
 use crate::process::{Command, Exit, ExitCause, Pipe};
 use crate::{BoxError, ChildId, CloseReason, ConnId, Io, Limits, Origin, Sent, StreamHandler};
 
-/// A service that runs a scripted program for each line, one at a time for
-/// each client: the first letter says which one. The reply is what the program
-/// wrote, which is the line itself, and a capital that says how it ended.
+/// A service that runs a scripted program for each line, one at a time for each
+/// client; the first letter of the line selects the program. The reply is the
+/// program's output, which is the line itself, and a capital letter for how it
+/// ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Commands;
 
-/// The program is given the line as its input.
+/// A program that gets the line as its input.
 const CAT: u8 = b'c';
-/// It is given that too, does not read it, and its input is left open.
+/// A program that gets the line, does not read it, and whose input remains
+/// open.
 const DEAF: u8 = b'b';
-/// It is none that there is.
+/// A program that does not exist.
 const MISSING: u8 = b'm';
-/// It leaves something behind that writes such bytes for ever.
+/// A program whose grandchild writes these bytes for ever.
 const NOISY: u8 = b'n';
 const NOISE: u8 = b'~';
-/// It is ended by a signal.
+/// Programs that a signal ends.
 const STAYING: [u8; 5] = [b's', b't', b'u', b'v', b'w'];
-/// It writes to its errors too, and leaves something behind that holds both for
-/// ever.
+/// A program that writes to its standard error too, and whose grandchild holds
+/// both pipes for ever.
 const COMPLAINING: u8 = b'x';
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// Every program, by the letter that is its name.
+/// All programs, by the letter that is their name.
 fn programs() -> [(u8, Program); 16] {
     let echo = || Program::new().write_arguments();
     [
@@ -56,7 +59,7 @@ fn programs() -> [(u8, Program); 16] {
             echo().stay().cleaning_up(MILLISECOND, 1).leaving(Grandchild::for_ever().in_its_own_group()),
         ),
         (STAYING[3], echo().stay().leaving_its_group().leaving(Grandchild::living(2 * MILLISECOND))),
-        // For longer than the end of a reactor waits for it.
+        // Longer than a reactor waits at its end.
         (STAYING[4], echo().stay().ignoring_terminate().slow_to_die(3000 * MILLISECOND)),
         (COMPLAINING, echo().write_error("!".repeat(600)).leaving(Grandchild::for_ever())),
     ]
@@ -79,12 +82,12 @@ impl Subject for Commands {
         }
     }
 
-    /// Lines of small letters, and perhaps one without an end.
+    /// Lines of lower-case letters, and perhaps one without an end.
     fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
         let mut names: Vec<u8> = programs().iter().map(|(letter, _)| *letter).collect();
         names.push(MISSING);
         let mut bytes = Vec::new();
-        // A program costs more than a line.
+        // A program costs more time than a line.
         while bytes.len() < len.min(400) {
             bytes.push(names[rng.size(0, names.len() - 1)]);
             let rest = rng.size(0, 40);
@@ -116,7 +119,7 @@ impl Subject for Commands {
     }
 }
 
-/// Whether this may be the reply to that line.
+/// Checks a reply against its line.
 fn check_reply(line: &[u8], reply: &[u8], how: u8) -> Result<(), String> {
     let shown =
         || format!("{} was answered with {}{}", line.escape_ascii(), reply.escape_ascii(), char::from(how));
@@ -128,9 +131,9 @@ fn check_reply(line: &[u8], reply: &[u8], how: u8) -> Result<(), String> {
     };
     let name = line.first().copied().unwrap_or(0);
     let right = match how {
-        // By itself: all of it.
+        // The program ended by itself: the reply is whole.
         b'E' => own == line && !STAYING.contains(&name) && name != MISSING,
-        // Ended: what it had written until then.
+        // The program was ended: the reply is what it had written until then.
         b'T' => line.starts_with(own),
         b'F' => own.is_empty(),
         _ => false,
@@ -146,9 +149,9 @@ pub struct CommandsHandler {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// The program that runs for it.
+    /// The running program of the client.
     child: Option<ChildId>,
-    /// More than its high mark waits for it.
+    /// True while its output is above the high mark.
     is_full: bool,
 }
 
@@ -164,7 +167,7 @@ pub enum Party {
 }
 
 impl CommandsHandler {
-    /// Sends to a client, and holds the program up that it comes from.
+    /// Sends to a client, and pauses the program's pipe if the client is full.
     fn send(&mut self, io: &mut Io<'_>, to: ConnId, data: Bytes) {
         let Some(client) = self.clients.get_mut(&to) else { return };
         if io.send(to, data) == Sent::Full {
@@ -175,7 +178,7 @@ impl CommandsHandler {
         }
     }
 
-    /// Runs the first line that has come whole, and has the others wait.
+    /// Runs the first complete line; the others wait.
     fn begin(&mut self, io: &mut Io<'_>, id: ConnId, input: &mut BytesMut) {
         while let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_full)
             && let Some(end) = input.iter().position(|byte| *byte == b'\n')
@@ -226,7 +229,7 @@ impl CommandsHandler {
         self.go_on(io, id);
     }
 
-    /// The next line, if there is room for what comes of it.
+    /// Runs the next line, if its reply has room.
     fn go_on(&self, io: &mut Io<'_>, id: ConnId) {
         match self.clients.get(&id) {
             Some(Client { child: Some(child), is_full: false }) => {
@@ -277,7 +280,7 @@ impl StreamHandler for CommandsHandler {
             && let Some(Client { child: Some(child), .. }) = self.clients.remove(&io.id())
         {
             io.terminate(child);
-            // Nobody is left to read it for.
+            // The client is gone, so its output has no reader.
             if let Some(out) = io.pipe(child, Pipe::Stdout) {
                 io.resume(out);
             }

@@ -1,4 +1,5 @@
-//! Running a plan, and making one that fails smaller.
+//! `run`, which runs a plan with all checks, and `shrink`, which makes a
+//! failing plan smaller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +14,7 @@ use crate::Turn;
 use crate::driver::Moment;
 use crate::driver::sim::{ClientId, Faults, Pace};
 
-/// What runs covered.
+/// The coverage of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Runs.
@@ -50,12 +51,12 @@ impl AddAssign for Totals {
     }
 }
 
-/// A run that broke a promise.
+/// A run that broke a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What did not hold.
+    /// The broken check.
     pub violation: Violation,
-    /// What had happened until then, line by line, if it was recorded.
+    /// The events until then, line by line, if they were recorded.
     pub trace: String,
 }
 
@@ -81,7 +82,7 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 ///
-/// What did not hold.
+/// The broken check.
 pub fn run<S: Subject>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
     if plan.short_means_blocked {
         run_in::<S, true>(subject, plan, record)
@@ -181,18 +182,18 @@ fn play<S: Subject, const SHORT: bool>(
     subject.check_all(world.net(), world.lives()).map_err(|what| world.violation(what))
 }
 
-/// How much longer than its deadline a shutdown may take: for those that have
-/// to be killed.
+/// The time beyond its deadline that a shutdown may take, for children that
+/// have to be killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A turn takes no longer than this, and has begun so long before its last
-/// write at most.
+/// The longest turn, and so the longest time from its beginning to its last
+/// write.
 const TURN: Duration = Duration::from_secs(1);
 
 /// A shutdown.
 struct Shutdown {
-    /// Whose connection was open when it was asked for, and how much of what
-    /// each had sent was there.
+    /// The clients with an open connection at its request, and how many of each
+    /// one's bytes had arrived.
     arrived: BTreeMap<ClientId, usize>,
     deadline_at: Instant,
 }
@@ -203,7 +204,7 @@ fn arrived<H: crate::StreamHandler, const SHORT: bool>(world: &World<H, SHORT>) 
     clients.map(|client| (client, world.net().arrived(client))).collect()
 }
 
-/// As many clients as the service had no room for were turned away, at most.
+/// Checks that no more clients were refused than the service had no room for.
 fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
     plan: &Plan,
     world: &mut World<H, SHORT>,
@@ -224,8 +225,8 @@ fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
     Ok(())
 }
 
-/// Whether everything that a client missed is explained, and what it got is
-/// what it should have got.
+/// Checks that every loss of a client is explained, and that it received the
+/// right bytes.
 fn check_client<S: Subject, const SHORT: bool>(
     subject: &S,
     plan: &Plan,
@@ -240,7 +241,7 @@ fn check_client<S: Subject, const SHORT: bool>(
     let broken = left || seen.has_reset() || seen.was_lost() || seen.was_refused();
     let stops = u32::try_from(world.net().faults().stopped).unwrap_or(u32::MAX);
     let cut = match life.map(Life::closed) {
-        // Of those that were turned away there is a count.
+        // A count covers those that were refused.
         None if broken || plan.shutdown.is_some() || plan.max_connections.is_some() => true,
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
@@ -266,12 +267,12 @@ fn check_client<S: Subject, const SHORT: bool>(
         && (!cut || in_order)
         && !broken
     {
-        // It was given its time to end, and has used it up. What was on its
-        // way may be destroyed.
+        // The client has used up its linger time: bytes in flight may be
+        // destroyed.
         let epoch = world.epoch();
         let lingered =
             life.and_then(Life::closed_at).map(|at| at.saturating_duration_since(epoch) + plan.linger);
-        // A shutdown ends even that, but at its deadline only.
+        // A shutdown ends the linger time too, but only at its deadline.
         let dropped = plan.shutdown.map(|(after, deadline)| after + deadline);
         let lingered = lingered.into_iter().chain(dropped).min();
         if lingered.is_none_or(|lingered| Duration::from_nanos(reset.as_nanos()) < lingered) {
@@ -282,7 +283,7 @@ fn check_client<S: Subject, const SHORT: bool>(
     subject.check(world.net(), client, life, whole)
 }
 
-/// Whether a deadline ended a connection sooner than its client deserved.
+/// Checks that no deadline ended a connection early.
 fn check_times<S: Subject, const SHORT: bool>(
     subject: &S,
     plan: &Plan,
@@ -295,13 +296,13 @@ fn check_times<S: Subject, const SHORT: bool>(
     let written_to = world.client(client).written_to();
     let written_at = written_to.map(|at| world.epoch() + Duration::from_nanos(at.as_nanos()));
     let before = |since: Instant, time: Option<Duration>| time.is_none_or(|time| closed_at < since + time);
-    // What the world saw of it happened in the turn, and not when it began.
+    // The recorded moments lie within the turn, not at its beginning.
     let turn = if plan.conditions.stopped.is_never() { TURN } else { TURN + 4 * plan.conditions.stop };
     let long_before = |since: Option<Instant>, time: Option<Duration>| {
         since.is_some_and(|since| time.is_none_or(|time| closed_at + turn < since + time))
     };
     let is_early = match why {
-        // What was queued by then may have been written since, in order.
+        // Output queued by then may have been written since, in order.
         "TimedOut(Idle)" => before(life.heard_at(), limits.idle),
         "TimedOut(FirstFrame)" => before(life.opened_at(), limits.first_frame),
         "TimedOut(Frame)" => long_before(life.frame_since(), limits.frame),
@@ -318,8 +319,8 @@ fn check_times<S: Subject, const SHORT: bool>(
     if is_early {
         return Err(format!("client {client} was closed as {why} too early"));
     }
-    // What had come by then was handed over before; unless calls say that there
-    // is nothing though there is.
+    // Input that had come by then was delivered before, unless calls return a
+    // needless `WouldBlock`.
     let due = match why {
         "TimedOut(FirstFrame)" => limits.first_frame.map(|time| life.opened_at() + time),
         "TimedOut(Frame)" if !life.is_frame_resumed() => {
@@ -337,9 +338,9 @@ fn check_times<S: Subject, const SHORT: bool>(
     Ok(())
 }
 
-/// Whether a shutdown ended a connection before its deadline though it had
-/// something to say meanwhile: then it may not be reset. All that had arrived
-/// must have been read, and nothing of it left.
+/// Checks a connection that sent during a shutdown and ended before its
+/// deadline: it must not be reset, and its handler must have taken all that had
+/// arrived.
 fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     plan: &Plan,
     shutdown: &Shutdown,
@@ -354,7 +355,7 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     if !life.left().is_empty() && !life.saw_eof() {
         return Err(format!("client {client} was not done, and closed by a shutdown"));
     }
-    // Where reads say that there is nothing though there is, nobody knows.
+    // With needless `WouldBlock`s the loop cannot know.
     let arrived = shutdown.arrived.get(&client).copied().unwrap_or(0);
     if plan.conditions.would_block.is_never() && !broken && life.input().len() < arrived {
         let read = life.input().len();
@@ -363,15 +364,15 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     Ok(world.recording().shutting_down_at().is_some_and(|began| life.heard_at() > began))
 }
 
-/// Whether every client reads all the while, and its connection holds enough to
-/// take a good part of what waits for it in a tenth of a second.
+/// Whether every client reads all the time, and its connection can take a good
+/// part of its queue in a tenth of a second.
 fn keeps_up(plan: &Plan) -> bool {
     let reads = |client: &ClientPlan| client.pace == Pace::AtOnce && client.ending != Ending::Vanish;
     plan.conditions.buffer >= 512 && plan.clients.iter().all(reads)
 }
 
-/// Whether a reason to close cuts a connection short; `None` if it should not
-/// have come to that.
+/// Whether a close reason cuts a connection short; `None` if the reason should
+/// not occur.
 fn was_cut<S: Subject>(
     subject: &S,
     plan: &Plan,
@@ -386,13 +387,13 @@ fn was_cut<S: Subject>(
         "Overflow" => {
             (subject.may_overflow() && !(subject.keeps_readers() && keeps_up(plan))).then_some(true)
         }
-        // A slow network makes slow frames of quick clients.
+        // A slow network makes the frames of fast clients slow.
         why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
         why if why.starts_with("TimedOut") || subject.is_time_out(why, stops > 0) => {
-            // Where calls say that there is nothing though there is, a loop that
-            // was stopped cannot know what came meanwhile.
+            // With needless `WouldBlock`s, a loop that was stopped cannot know
+            // what came meanwhile.
             let misled = stops > 0 && !plan.conditions.would_block.is_never();
-            // A connection that its handler has paused is not read, and idle.
+            // A paused connection is not read, and counts as idle.
             let paused = why == "TimedOut(Idle)"
                 && subject
                     .limits()
@@ -405,7 +406,7 @@ fn was_cut<S: Subject>(
     }
 }
 
-/// What kind of failure this is: what did not hold, but for the numbers in it.
+/// The kind of a failure: its text without the numbers.
 ///
 /// ```
 /// use serve_forever::sim::kind_of;
@@ -423,10 +424,10 @@ pub fn kind_of(what: &str) -> String {
     kind
 }
 
-/// Makes a plan that fails smaller, for as long as what is left fails in the
-/// same way, and for at most `runs` runs. `failure` says what does not hold of
-/// a plan, if anything; [in the same way](kind_of) is what does but for its
-/// numbers. A plan that does not fail comes back as it is.
+/// Makes a failing plan smaller, as long as the rest fails in the same way,
+/// with at most `runs` runs. `failure` returns the broken check of a plan, if
+/// any; two failures are the same if their texts differ [in numbers
+/// alone](kind_of). A plan that does not fail is returned unchanged.
 pub fn shrink(plan: &Plan, runs: usize, mut failure: impl FnMut(&Plan) -> Option<String>) -> Plan {
     let mut smallest = plan.clone();
     let Some(kind) = failure(plan).map(|what| kind_of(&what)) else { return smallest };

@@ -1,5 +1,5 @@
-//! What a seed decides of a run: the conditions, the limits, and who comes and
-//! does what.
+//! `Plan`: the conditions, the limits and the clients of a run, drawn from a
+//! seed.
 
 use std::time::Duration;
 
@@ -7,43 +7,43 @@ use super::subject::Subject;
 use crate::driver::sim::{Act, Conditions, Odds, Pace, Rng, Script};
 use crate::{Config, Limits};
 
-/// Turns in a row in which nothing moves, after which a run has no end. The
-/// most that one should need is to look for a descriptor every tenth of a
-/// second for as long as an idle client keeps the last one.
+/// Consecutive turns without any movement after which a run counts as endless.
+/// The longest legitimate case tries for a descriptor every tenth of a second
+/// while an idle client holds the last one.
 pub(super) const STILLNESS: u64 = 200_000;
 
-/// Turns that one byte takes from one client to another, and rather more.
+/// A generous number of turns for one byte from one client to another.
 const TURNS_FOR_A_BYTE: u64 = 10;
 
-/// How a client ends.
+/// The end of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Ends its side, and reads to the end.
     Finish,
-    /// Closes without waiting for what is still to come.
+    /// Closes without waiting for more input.
     Close,
-    /// Breaks the connection.
+    /// Resets the connection.
     Reset,
-    /// Is gone without a word.
+    /// Vanishes without a FIN.
     Vanish,
-    /// Says nothing more, and stays.
+    /// Sends nothing more, and keeps the connection.
     Stay,
 }
 
-/// What one client does.
+/// The behaviour of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPlan {
-    /// Over a Unix socket, rather than TCP.
+    /// True for a Unix socket, false for TCP.
     pub unix: bool,
-    /// When it connects.
+    /// The time of its connect.
     pub start: Duration,
-    /// How it reads.
+    /// The pace at which it reads.
     pub pace: Pace,
-    /// Decides what it sends.
+    /// The seed of the bytes that it sends.
     pub stream: u64,
-    /// How much it sends, each after such a time.
+    /// The pieces that it sends: the time before each, and its size in bytes.
     pub pieces: Vec<(Duration, usize)>,
-    /// How it ends.
+    /// Its end.
     pub ending: Ending,
 }
 
@@ -88,7 +88,7 @@ impl ClientPlan {
         self.pace != Pace::AtOnce || matches!(self.ending, Ending::Stay | Ending::Vanish)
     }
 
-    /// Whether it takes part to the end.
+    /// Whether it sends and reads to the end.
     #[must_use]
     pub fn is_well_behaved(&self) -> bool {
         self.pace != Pace::Never && self.ending == Ending::Finish
@@ -116,18 +116,18 @@ impl ClientPlan {
     }
 }
 
-/// See the module. A plan and a subject decide a run, to the last byte.
+/// The plan of a run. A plan and a subject determine a run, to the last byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The seed of everything, and of the network's own chance.
+    /// The seed of the plan, and of the network's own chance.
     pub seed: u64,
     /// [`Driver::SHORT_MEANS_BLOCKED`](crate::driver::Driver::SHORT_MEANS_BLOCKED).
     pub short_means_blocked: bool,
-    /// How the network behaves.
+    /// The conditions of the network.
     pub conditions: Conditions,
-    /// How many connections the system allows; more wait.
+    /// The connections that the system allows; more wait in the backlog.
     pub descriptors: Option<usize>,
-    /// The limits' deadlines are on.
+    /// Whether the deadlines of the limits are on.
     pub deadlines: bool,
     /// Low, high and hard mark.
     pub marks: (usize, usize, usize),
@@ -141,20 +141,20 @@ pub struct Plan {
     pub linger: Duration,
     /// [`Config::busy_poll`].
     pub busy_poll: Option<Duration>,
-    /// [`Limits::max_connections`], where there are so few.
+    /// [`Limits::max_connections`], if the plan limits it.
     pub max_connections: Option<usize>,
-    /// [`Limits::max_input`], where it is so small.
+    /// [`Limits::max_input`], if the plan limits it.
     pub max_input: Option<usize>,
-    /// After this time a shutdown, with this deadline.
+    /// The time of a shutdown, and its deadline.
     pub shutdown: Option<(Duration, Duration)>,
-    /// For how long the loop is held up just before that.
+    /// The time for which the loop is blocked just before the shutdown.
     pub held_up: Duration,
-    /// Who comes.
+    /// The clients.
     pub clients: Vec<ClientPlan>,
 }
 
 impl Plan {
-    /// What a seed decides.
+    /// Draws a plan from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -164,7 +164,7 @@ impl Plan {
         let read_budget = if rng.below(2) == 0 { rng.size(1, 256) } else { 64 << 10 };
         let high = if rng.below(2) == 0 { rng.size(0, 64) } else { rng.size(64, 4096) };
         let low = rng.size(0, high);
-        // An echo stops reading above its high mark, and has one read more.
+        // An echo stops reading above its high mark, after one more read.
         let marks = (low, high, high + read_buffer.min(read_budget));
         // Small buffers make many events of few bytes.
         let most = conditions.buffer.min(read_buffer).saturating_mul(64).clamp(16, 8 << 10);
@@ -186,11 +186,12 @@ impl Plan {
             read_buffer,
             accepts_per_turn: rng.size(1, 8),
             linger: if rng.below(4) == 0 { Duration::ZERO } else { Duration::from_secs(5) },
-            // Short, as each look may report noise, after which it looks anew.
+            // Short, as each poll may report noise, after which polling begins
+            // anew.
             busy_poll: (rng.below(4) == 0).then(|| Duration::from_micros(rng.between(1, 10))),
             shutdown,
             clients,
-            // Drawn last: what was drawn before them is what it was.
+            // Drawn last, so that the draws before them keep their values.
             max_connections: (rng.below(8) == 0).then(|| rng.size(1, 4)),
             max_input: (rng.below(8) == 0).then(|| rng.size(1, 256)),
             held_up: Duration::from_micros([0, rng.between(0, 50_000)][rng.size(0, 1)]),
@@ -198,7 +199,7 @@ impl Plan {
         }
     }
 
-    /// A service's limits under this plan.
+    /// The limits of a service under this plan.
     #[must_use]
     pub fn limits(&self, proposed: Limits) -> Limits {
         let deadline = |of: Option<Duration>| of.filter(|_| self.deadlines);
@@ -232,28 +233,28 @@ impl Plan {
         }
     }
 
-    /// Whether something will end each of its clients: a deadline, a shutdown,
-    /// or the client itself. Of a plan that was drawn it is true.
+    /// Whether each client will end, by a deadline, a shutdown or itself. True
+    /// for every drawn plan.
     #[must_use]
     pub fn can_rest(&self) -> bool {
         let ends = |client: &ClientPlan| client.pace != Pace::Never && client.ending != Ending::Stay;
         self.deadlines || self.shutdown.is_some() || self.clients.iter().all(ends)
     }
 
-    /// Turns in which it can be run, by far: each byte may take some to come and
-    /// to go, to each client.
+    /// A generous bound of the turns of a run: each byte may take several to
+    /// arrive and to leave, for each client.
     pub(super) fn patience(&self) -> u64 {
         let bytes: usize = self.clients.iter().flat_map(|client| &client.pieces).map(|(_, len)| len).sum();
         STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len()) as u64
     }
 
-    /// The most input that may be left, where the plan decides it.
+    /// The most input that a handler may leave, if the plan limits it.
     pub(super) fn max_input(&self) -> usize {
         self.max_input.unwrap_or(usize::MAX)
     }
 
-    /// Plans that are a little simpler, and [can rest](Self::can_rest): fewer
-    /// clients, fewer faults, less to send. The greatest steps come first.
+    /// Slightly simpler plans that [can rest](Self::can_rest): fewer clients,
+    /// fewer faults, fewer bytes. The largest steps come first.
     #[must_use]
     pub fn simpler(&self) -> Vec<Self> {
         let mut plans = Vec::new();

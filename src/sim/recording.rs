@@ -1,4 +1,5 @@
-//! A handler around another one, which sees that its callbacks come in order.
+//! `Recording`: a handler around another one, which checks the order of its
+//! callbacks and records its connections.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::{
     StreamHandler, TimerId,
 };
 
-/// What one connection went through.
+/// The record of one connection.
 #[derive(Debug)]
 pub struct Life {
     id: ConnId,
@@ -20,20 +21,21 @@ pub struct Life {
     pipe: Option<(ChildId, Pipe)>,
     input: Vec<u8>,
     left: Vec<u8>,
-    /// Its queue has been above the high mark, and not fallen to the low one.
+    /// True from the crossing of the high mark until the low mark.
     above: bool,
-    /// It has fallen there since, and a `drained` is due.
+    /// True while a `drained` is due.
     owes: bool,
     opened_at: Instant,
     heard_at: Instant,
-    /// Since when a frame, behind the first, waits for its end.
+    /// The moment from which an incomplete frame, behind the first, has waited
+    /// for its end.
     frame_since: Option<Instant>,
     /// When the turn ended in which that was: of a long one, its time runs since
     /// then. The same moment until it has ended.
     frame_since_turn: Instant,
-    /// It was handed over anew then: its time runs since its handler resumed.
+    /// True if the frame's time runs from a resume of its handler.
     is_resumed: bool,
-    /// Its handler has taken something.
+    /// True once the handler has taken some input.
     has_taken: bool,
     eof: bool,
     closed: Option<String>,
@@ -53,41 +55,41 @@ impl Life {
         self.client
     }
 
-    /// Which pipe of which child process it is, if it is one.
+    /// The child process and the pipe, if the connection is a pipe.
     #[must_use]
     pub const fn pipe(&self) -> Option<(ChildId, Pipe)> {
         self.pipe
     }
 
-    /// All that was handed over to the handler, each byte once.
+    /// All bytes that were delivered to the handler, each once.
     #[must_use]
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// What the handler has left of it.
+    /// The bytes of those that the handler has left.
     #[must_use]
     pub fn left(&self) -> &[u8] {
         &self.left
     }
 
-    /// When it was opened.
+    /// The moment of `open`.
     #[must_use]
     pub const fn opened_at(&self) -> Instant {
         self.opened_at
     }
 
-    /// When its handler was given something new last; when it was opened, if
-    /// that never was.
+    /// The moment of the last new input; the moment of `open` if there was
+    /// none.
     #[must_use]
     pub const fn heard_at(&self) -> Instant {
         self.heard_at
     }
 
-    /// Since when what its handler has left waits to be made whole: since the
-    /// handler has taken something before it, or since the first of it came; or
-    /// since it was handed over anew, after a pause. `None` if nothing is left,
-    /// or nothing was taken ever.
+    /// The moment from which an incomplete frame has waited for its rest: the
+    /// handler's last taking before it, the arrival of its first byte, or its
+    /// delivery anew after a pause. `None` if the handler has left nothing, or
+    /// has never taken anything.
     #[must_use]
     pub const fn frame_since(&self) -> Option<Instant> {
         self.frame_since
@@ -106,20 +108,21 @@ impl Life {
         self.eof
     }
 
-    /// Why it was closed, as `Debug` shows a [`CloseReason`]; `None` while it is open.
+    /// Its close reason, as `Debug` shows a [`CloseReason`]; `None` while it is
+    /// open.
     #[must_use]
     pub fn closed(&self) -> Option<&str> {
         self.closed.as_deref()
     }
 
-    /// When it was closed.
+    /// The moment of `close`.
     #[must_use]
     pub const fn closed_at(&self) -> Option<Instant> {
         self.closed_at
     }
 }
 
-/// What a handler was told of a child process.
+/// The answer to a handler about a child process.
 #[derive(Debug)]
 pub struct Told {
     child: ChildId,
@@ -135,22 +138,22 @@ impl Told {
         self.child
     }
 
-    /// What the handler called it.
+    /// The tag given to `spawn`.
     #[must_use]
     pub const fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// How it ended, or why it was not started.
+    /// The exit of the child.
     ///
     /// # Errors
     ///
-    /// Why it was not started.
+    /// The kind of the error for which it was not started.
     pub const fn outcome(&self) -> Result<Exit, io::ErrorKind> {
         self.outcome
     }
 
-    /// When it was told.
+    /// The moment of the answer.
     #[must_use]
     pub const fn at(&self) -> Instant {
         self.at
@@ -168,24 +171,24 @@ pub(super) struct Late {
     pub(super) at: Instant,
 }
 
-/// A handler around another one. It passes every callback on, and notes what
-/// breaks the order that [`StreamHandler`] promises: input that is lost,
-/// doubled or out of place, a callback after `close`, a `drained` too soon or a
-/// second one for one crossing; of a child, a second answer, or one before its
-/// pipes are closed. [`World`](super::World) puts one around every handler.
+/// A handler around another one. It passes every callback on, and records each
+/// breach of the order that [`StreamHandler`] promises: input that is lost,
+/// doubled or out of place, a callback after `close`, an early `drained` or a
+/// second one for one crossing, a second answer about a child, or one before
+/// its pipes are closed. [`World`](super::World) wraps every handler in one.
 #[derive(Debug)]
 pub struct Recording<H> {
     handler: H,
     low_mark: usize,
     high_mark: usize,
     frame: Option<Duration>,
-    /// Whether the crossings of the high mark are seen from the queue alone.
+    /// Whether the queue alone shows every crossing of the high mark.
     sees_crossings: bool,
     lives: Vec<Life>,
     open: Vec<usize>,
-    /// Lives that were given input since somebody looked.
+    /// Lives with new input since the last `take_news`.
     news: Vec<usize>,
-    /// Lives that were closed since somebody looked.
+    /// Lives that were closed since the last `take_ended`.
     ended: Vec<usize>,
     /// Lives of which a frame has begun in this turn.
     begun: Vec<usize>,
@@ -197,7 +200,8 @@ pub struct Recording<H> {
     violations: Vec<String>,
 }
 
-/// The session of a [`Recording`]: that of its handler, and whose it is.
+/// The session of a [`Recording`]: its handler's session, and the index of its
+/// life.
 #[derive(Debug)]
 pub struct Recorded<S> {
     session: S,
@@ -205,7 +209,7 @@ pub struct Recorded<S> {
 }
 
 impl<H: StreamHandler> Recording<H> {
-    /// Records what is called of `handler`, whose service has these limits.
+    /// Wraps `handler`, whose service has these limits.
     #[must_use]
     pub fn new(handler: H, limits: &Limits) -> Self {
         Self {
@@ -232,24 +236,24 @@ impl<H: StreamHandler> Recording<H> {
         &mut self.handler
     }
 
-    /// The handler, to look at.
+    /// The handler, to read.
     #[must_use]
     pub const fn inner(&self) -> &H {
         &self.handler
     }
 
-    /// Every connection that was opened, in order.
+    /// All connections so far, in the order of `open`.
     #[must_use]
     pub fn lives(&self) -> &[Life] {
         &self.lives
     }
 
-    /// The places of those that were given input since this was asked last.
+    /// The places of the lives with new input since the last call.
     pub(super) fn take_news(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.news)
     }
 
-    /// The places of those that were closed since this was asked last.
+    /// The places of the lives that were closed since the last call.
     pub(super) fn take_ended(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.ended)
     }
@@ -267,44 +271,45 @@ impl<H: StreamHandler> Recording<H> {
         }
     }
 
-    /// What the handler was told of children, in order.
+    /// The answers about children, in order.
     #[must_use]
     pub fn told(&self) -> &[Told] {
         &self.told
     }
 
-    /// How many callbacks there were.
+    /// The number of callbacks.
     #[must_use]
     pub const fn callbacks(&self) -> u64 {
         self.callbacks
     }
 
-    /// When a shutdown began last.
+    /// The moment of the last `shutting_down`.
     #[must_use]
     pub const fn shutting_down_at(&self) -> Option<Instant> {
         self.shutting_down_at
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     #[must_use]
     pub const fn sessions(&self) -> usize {
         self.open.len()
     }
 
-    /// What was not as promised.
+    /// The first breach of a promise.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
 
-    /// Before a callback: which queues have fallen to the low mark. Only
-    /// callbacks add to them, so in between they were no lower.
+    /// Finds queues that have fallen to the low mark, before a callback. Only
+    /// callbacks add to queues, so in between none was lower.
     fn look(&mut self, io: &Io<'_>) {
         self.callbacks += 1;
         for life in &self.open {
             let life = &mut self.lives[*life];
             if life.above && io.queued(life.id).is_some_and(|queued| queued <= self.low_mark) {
-                // Before it is told it may be above again, and owe another.
+                // The queue may rise above the high mark again before its
+                // `drained`, and then owes another.
                 (life.above, life.owes) = (false, true);
             }
         }
@@ -322,13 +327,12 @@ impl<H: StreamHandler> Recording<H> {
         }
     }
 
-    /// Input must be what was left, and then what is new.
+    /// Checks that input is what was left, followed by new bytes.
     fn take_in(&mut self, io: &Io<'_>, place: usize, input: &[u8], what: &'static str) {
         let life = &mut self.lives[place];
         let id = life.id;
-        // What came too late may still be handed over in the turn that finds
-        // it so, or while the loop catches up; what comes long behind that may
-        // not.
+        // Late input may still be delivered in the turn that finds it late, or
+        // while the loop catches up, but not long afterwards.
         let is_over = |frame| life.heard_at.saturating_duration_since(life.frame_since_turn) >= frame;
         let is_late = life.frame_since.and(self.frame).is_some_and(is_over);
         if is_late && life.pipe.is_none() && life.heard_at < io.now() {
@@ -348,7 +352,7 @@ impl<H: StreamHandler> Recording<H> {
         }
     }
 
-    /// A child is answered once, when its pipes are closed.
+    /// Checks that a child is answered once, after its pipes are closed.
     fn answer(&mut self, io: &Io<'_>, child: ChildId, tag: u64, outcome: Result<Exit, io::ErrorKind>) {
         self.callbacks += 1;
         if self.told.iter().any(|told| told.child == child) {
@@ -362,7 +366,7 @@ impl<H: StreamHandler> Recording<H> {
         self.told.push(Told { child, tag, outcome, at: io.now() });
     }
 
-    /// After a callback: whose queue is above its high mark now.
+    /// Finds queues above their high marks, after a callback.
     fn end(&mut self, io: &Io<'_>) {
         for life in &self.open {
             let life = &mut self.lives[*life];

@@ -1,4 +1,5 @@
-//! What is explored: a handler, and what its clients must get from it.
+//! `Subject`: a service to explore, with the input of its clients and the
+//! output that they must receive.
 
 mod chat;
 
@@ -11,79 +12,82 @@ use super::recording::Life;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::{AfterEof, BoxError, GroupId, Io, Limits, Origin, Sent, StreamHandler, TimerId, services};
 
-/// A service to [explore](super::run): how it is made, what its clients send,
-/// and what they must receive.
+/// A service to [explore](super::run): it makes the handler, the clients'
+/// input, and the checks of their output.
 pub trait Subject {
     /// The handler.
     type Handler: StreamHandler;
 
-    /// A new handler.
+    /// Makes a handler.
     fn handler(&self) -> Self::Handler;
 
-    /// The limits proposed for it; a plan changes marks and deadlines.
+    /// The proposed limits; a plan changes marks and deadlines.
     fn limits(&self) -> Limits;
 
-    /// Makes the network ready before the first client comes: installs the
-    /// programs that the handler runs.
+    /// Prepares the network before the first client: installs the programs that
+    /// the handler runs.
     fn prepare(&self, net: &mut Network) {
         let _ = net;
     }
 
-    /// What the client with this number sends: `len` bytes, or about as many.
-    /// The plan cuts them anywhere.
+    /// The bytes that the client with this number sends: about `len`. The plan
+    /// cuts them anywhere.
     fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8>;
 
-    /// Holds what a client received, up to now or in the end, against what was
-    /// sent. `whole` says that nothing explains a loss: it sent and read to
-    /// the end, and nobody broke the connection.
+    /// Checks what a client has received, up to now or in the end, against what
+    /// was sent. `whole` means that nothing explains a loss: the client sent
+    /// and read to the end, and neither side broke the connection.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// The fault.
     fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String>;
 
-    /// Holds what clients received against what others sent, in the end.
-    /// `lives` are the connections, in the order in which they were opened.
+    /// Checks what clients have received against what others have sent, at the
+    /// end. `lives` are the connections, in the order of `open`.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// The fault.
     fn check_all(&self, net: &Network, lives: &[Life]) -> Result<(), String> {
         let _ = (net, lives);
         Ok(())
     }
 
-    /// Looks at the handler once every connection has ended. `lives` are the
-    /// connections.
+    /// Checks the handler after every connection has ended. `lives` are the
+    /// connections, in the order of `open`.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// The fault.
     fn check_handler(&self, handler: &Self::Handler, lives: &[Life]) -> Result<(), String> {
         let _ = (handler, lives);
         Ok(())
     }
 
-    /// Whether a connection may end with [`CloseReason::Overflow`](crate::CloseReason::Overflow)
-    /// or without its client's doing: where others write to it.
+    /// Whether a connection may end with
+    /// [`CloseReason::Overflow`](crate::CloseReason::Overflow), or without its
+    /// client's doing, because others write to it.
     fn may_overflow(&self) -> bool {
         false
     }
 
-    /// Whether nothing that others write to a client ends its connection as long
-    /// as it reads, and all others do, over a network that keeps up.
+    /// Whether output of others never ends a client's connection, as long as
+    /// all clients read and the network keeps up.
     fn keeps_readers(&self) -> bool {
         false
     }
 
-    /// How far apart high mark and hard mark have to be, for what it promises.
+    /// The distance of high mark and hard mark that its promises need, in
+    /// bytes.
     fn headroom(&self) -> usize {
         0
     }
 
-    /// Whether that is a deadline of the handler's own, which ends as others do
-    /// a client that may miss them. `why` is as in [`Life::closed`]; `stopped`:
-    /// the process was, and may have found it over for long.
+    /// Whether a close reason is a deadline of the handler's own, which may end
+    /// a client like other deadlines. `why` is as in [`Life::closed`];
+    /// `stopped` means that the process was stopped, and may have found the
+    /// deadline long past.
     fn is_time_out(&self, why: &str, stopped: bool) -> bool {
         let _ = (why, stopped);
         false
@@ -102,18 +106,18 @@ pub struct Upper;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Once;
 
-/// Records of eight bytes, each sent on to everybody else: who sent it, and
-/// its number. As a chat does, it crosses connections.
+/// A service that sends each record of eight bytes (its sender and its number)
+/// to all other clients, and so crosses connections as a chat does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hub;
 
-/// [`services::Echo`] with timers, which must be in time and fire as often as
-/// they were set.
+/// [`services::Echo`] with timers, which must fire in time and as often as they
+/// were set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timed;
 
 /// An echo that takes a few bytes at a time, leaves the rest, and pauses until
-/// a timer or `drained` has it go on.
+/// a timer or `drained` resumes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hesitant;
 
@@ -127,7 +131,7 @@ fn noise(rng: &mut Rng, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A transformation of each byte, in order.
+/// Checks a transformation of each byte, in order.
 fn check_mapped(
     net: &Network,
     client: ClientId,
@@ -211,7 +215,7 @@ impl Subject for Once {
     fn stream(&self, rng: &mut Rng, _: usize, len: usize) -> Vec<u8> {
         let mut bytes = noise(rng, len);
         if rng.below(4) == 0 {
-            bytes.retain(|byte| *byte != b'\n'); // answered at its end only
+            bytes.retain(|byte| *byte != b'\n'); // answered at its end alone
         }
         bytes
     }
@@ -241,7 +245,7 @@ impl Subject for Hub {
     }
 
     fn limits(&self) -> Limits {
-        // Shorter than it takes some clients to say a record in pieces.
+        // Shorter than some clients take for a record in pieces.
         Limits { frame: Some(Duration::from_secs(5)), ..Limits::without_frames() }
     }
 
@@ -337,28 +341,29 @@ pub struct TimedHandler(());
 /// The timers of a session of [`Timed`].
 #[derive(Debug)]
 pub struct Alarms {
-    /// One that fires once, and when; `None` once it has.
+    /// A timer that fires once, and its moment; `None` once it has fired.
     once: Option<(TimerId, Instant)>,
-    /// One that was set behind it for the same time.
+    /// A timer that was set after it for the same moment.
     twin: TimerId,
-    /// One that was taken back, and must not fire.
+    /// A cancelled timer, which must not fire.
     cancelled: TimerId,
-    /// One that fires again and again, and when next.
+    /// A periodic timer, and its next moment.
     every: (TimerId, Instant),
-    /// How often it fires before it is taken back.
+    /// The number of firings before it is cancelled.
     left: u32,
     /// The time of the last callback.
     seen: Instant,
-    /// Times in a row that something due had not fired yet.
+    /// Consecutive checks that found a due timer unfired.
     late: u32,
 }
 
-/// So often may something due be seen not to have fired: for as long as waits
-/// are interrupted, or have no room for all that has happened by then.
+/// The most consecutive checks that may find a due timer unfired: while waits
+/// are interrupted, or have no room for all events by then.
 const LATE: u32 = 64;
 
 impl Alarms {
-    /// What was due in an earlier turn has fired in it, or soon after.
+    /// Checks that a timer due in an earlier turn has fired in it, or soon
+    /// after.
     fn look(&mut self, io: &Io<'_>) -> Result<(), BoxError> {
         let earlier = std::mem::replace(&mut self.seen, io.now());
         let once = self.once.is_some_and(|(_, due)| due <= earlier);
@@ -384,8 +389,8 @@ impl StreamHandler for TimedHandler {
     fn data(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, input: &mut BytesMut) -> Result<(), BoxError> {
         alarms.look(io)?;
         io.cancel(alarms.cancelled);
-        // Half of it in two pieces, and half by copy or by reference: still in
-        // order, and counted together.
+        // Half in two pieces, and half by copy or by reference: the order and
+        // the count must hold.
         let half = input.split_to(input.len() / 2);
         let (first, second) = half.split_at(half.len() / 2);
         let _ = io.write(first);
@@ -406,7 +411,7 @@ impl StreamHandler for TimedHandler {
     fn timer(&mut self, io: &mut Io<'_>, alarms: &mut Alarms, timer: TimerId) -> Result<(), BoxError> {
         alarms.look(io)?;
         if timer == alarms.cancelled {
-            // Nothing has come yet that would have taken it back.
+            // No input has come that would have cancelled it.
             if io.cancel(timer) { Err("it fires and is still set".into()) } else { Ok(()) }
         } else if timer == alarms.twin {
             if alarms.once.is_some() { Err("it was set later, and fires sooner".into()) } else { Ok(()) }
@@ -415,7 +420,7 @@ impl StreamHandler for TimedHandler {
                 return Err("a timer that repeats is early, or was taken back".into());
             }
             while alarms.every.1 <= io.now() {
-                alarms.every.1 += PERIOD; // those that were missed are skipped
+                alarms.every.1 += PERIOD; // missed firings are skipped
             }
             alarms.left -= 1;
             if alarms.left == 0 {
@@ -464,7 +469,7 @@ impl StreamHandler for HesitantHandler {
     }
 
     fn data_in_place(&mut self, io: &mut Io<'_>, full: &mut bool, input: &[u8]) -> Result<usize, BoxError> {
-        // Every other part is left to `data`, and so is what lies behind a few.
+        // Every other part is left to `data`, and so are all but a few bytes.
         let few = usize::from(input[0] % 128).saturating_sub(64).min(input.len());
         if few > 0 {
             *full = io.write(&input[..few]) == Sent::Full;
@@ -476,7 +481,8 @@ impl StreamHandler for HesitantHandler {
     }
 
     fn data(&mut self, io: &mut Io<'_>, full: &mut bool, input: &mut BytesMut) -> Result<(), BoxError> {
-        // By their own value, so that it is the same however they are cut.
+        // The number depends on the bytes alone, so that it is the same however
+        // they are cut.
         let few = input.first().map_or(0, |first| 1 + usize::from(first % 64));
         let sent = io.write(&input.split_to(few.min(input.len())));
         *full |= sent == Sent::Full;

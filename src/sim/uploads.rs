@@ -1,4 +1,4 @@
-//! A subject that receives files (feature `upload`).
+//! `Upload`: a subject that receives files (feature `upload`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::{AfterEof, BoxError, CloseReason, Io, Limits, Origin, StreamHandler, 
 
 type Uploader = <services::Upload as StreamHandler>::Session;
 
-/// [`services::Upload`], into a temporary directory of each run: every file in
-/// it is in the end, byte for byte, what was taken of a client, and of those
-/// that were cut nothing is left.
+/// [`services::Upload`], into a temporary directory of each run: at the end
+/// every file in it equals, byte for byte, a file that a client has sent whole,
+/// and nothing is left of files that were cut.
 ///
-/// The directory is a real one, so a run takes longer than others; nothing of
-/// it goes into the trace.
+/// The directory is real, so a run takes longer than others; the trace does not
+/// include it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Upload;
 
@@ -35,7 +35,7 @@ impl Subject for Upload {
 
     /// # Panics
     ///
-    /// If no temporary directory can be made.
+    /// If the system refuses a temporary directory.
     fn handler(&self) -> UploadHandler {
         let directory = tempfile::tempdir().expect("temporary directories can be made");
         let upload = services::Upload::into(directory.path()).expect("it was just made");
@@ -46,8 +46,7 @@ impl Subject for Upload {
         services::Upload::limits()
     }
 
-    /// Files of all sizes. In the end there may be one that is not taken, or
-    /// that does not come whole.
+    /// Files of all sizes. The last one may be refused, or incomplete.
     fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         let post = |rng: &mut Rng, name: &str, size: usize| {
@@ -109,13 +108,13 @@ impl Subject for Upload {
         Ok(())
     }
 
-    /// Its answers are not held up where only they overflow.
+    /// The handler does not wait for its answers, which may overflow.
     fn may_overflow(&self) -> bool {
         true
     }
 
-    /// It has a deadline of its own, which is carried out in the turn in which
-    /// it is due, or in the first one after a stop.
+    /// The handler's own deadline acts in the turn in which it is due, or in
+    /// the first one after a stop.
     fn is_time_out(&self, why: &str, stopped: bool) -> bool {
         let silent = why.strip_prefix("Failed(").and_then(|why| why.split_once("no byte of its file for "));
         let silent = silent.and_then(|(_, time)| time.split_once('s')?.0.parse::<f64>().ok());
@@ -123,7 +122,7 @@ impl Subject for Upload {
     }
 }
 
-/// All that is in a directory.
+/// The files of a directory.
 fn contents(directory: &TempDir) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory.path())? {
@@ -133,7 +132,7 @@ fn contents(directory: &TempDir) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// What comes of a stream.
+/// The expected outcome of a stream.
 #[derive(Debug, Default)]
 struct Taken {
     files: BTreeMap<String, Vec<u8>>,
@@ -141,7 +140,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// `ended`: nothing comes behind it.
+    /// Parses a stream; `ended` means that nothing follows.
     fn of(mut stream: &[u8], ended: bool) -> Self {
         let mut taken = Self::default();
         while !stream.is_empty() {

@@ -1,4 +1,5 @@
-//! A reactor over a simulated network, checked after every turn.
+//! `World`: a handler in a reactor over a simulated network, checked after
+//! every turn.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,22 +10,22 @@ use crate::driver::sim::{Client, ClientId, Conditions, Network, Process, Script,
 use crate::process::{Fate, Pipe, Signal};
 use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
 
-/// So many turns in a row may achieve nothing before that is called spinning.
-/// A few may: a connection that is found to have nothing after all.
+/// The most consecutive turns without an effect before they count as spinning.
+/// A few are legitimate: a connection may turn out to have no input.
 const IDLE_TURNS: u32 = 8;
 
 /// For so long a loop may be busy with what has come in time, while nothing stops
 /// it.
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
-/// What did not hold, and when.
+/// A broken check, and when it broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The turn, counted from 1.
     pub turn: u64,
     /// Simulated time since the start.
     pub at: Duration,
-    /// What did not hold.
+    /// The broken check, as text.
     pub what: String,
 }
 
@@ -39,20 +40,20 @@ impl std::error::Error for Violation {}
 /// A handler in a reactor over a simulated network, with a TCP and a Unix
 /// listener, and checks after every turn:
 ///
-/// - the reactor's own invariants: what is counted is there, no limit is
-///   exceeded, no connection that has work is forgotten or past a deadline, none
-///   is taken for idle of which no event would come;
+/// - the reactor's own invariants: counters are right, no limit is exceeded, no
+///   connection that has work is forgotten or past a deadline, and an event
+///   will come for every connection that is taken for idle;
 /// - the callbacks of each connection come in their order, `close` once and not
 ///   before its FIN;
-/// - what a handler is given is what the client sent, in order, and no turn
-///   takes more than its share, of bytes or of connections;
-/// - each child is answered once, when its pipes are closed; what it wrote is
-///   handed over in order, and whole unless something explains a loss;
-/// - as many bytes are counted as were moved, as many sockets are open as
-///   there are connections, and none closes while others are still read;
-/// - no socket is written to that has said it has no room;
-/// - turns that achieve nothing are followed by a wait, and no wait comes
-///   between a descriptor that is free again and a client it was lacking for.
+/// - a handler gets what its client has sent, in order, and no turn takes more
+///   than its share of bytes or connections;
+/// - each child is answered once, after its pipes are closed; its output is
+///   delivered in order, and whole unless something explains a loss;
+/// - the counted bytes equal the moved ones, the open sockets equal the
+///   connections, and none closes while others are still read;
+/// - the loop writes to no socket that has reported no room;
+/// - a wait follows turns without an effect, and no wait comes between a
+///   descriptor that becomes free and a client that needs it.
 ///
 /// ```
 /// use serve_forever::driver::sim::{Script, Conditions};
@@ -76,22 +77,22 @@ pub struct World<H: StreamHandler, const SHORT: bool = false> {
     turns: u64,
     patience: u64,
     stillness: u64,
-    /// What had moved when something last did, and in which turn that was.
+    /// The counts at the last movement, and its turn.
     moved: ([u64; 6], u64),
     read_budget: usize,
     accepts_per_turn: usize,
-    /// How much of each life's input was compared.
+    /// The number of compared bytes of each life's input.
     compared: Vec<usize>,
-    /// Turns of the reactor and connections accepted, when that was looked at.
+    /// The turns and the accepted connections at the last check of the share.
     shared: (u64, u64),
-    /// How many of the answers about children were looked at.
+    /// The number of checked answers about children.
     answers: usize,
-    /// What had been achieved when something last was, and the turns since.
+    /// The counts at the last effect, and the turns since.
     achieved: ([u64; 9], u32),
 }
 
 impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
-    /// A world with a service, under [`Config::default`].
+    /// Makes a world with a service, under [`Config::default`].
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Self::with_config(seed, conditions, handler, limits, Config::default())
     }
 
-    /// A world with a service.
+    /// Makes a world with a service.
     ///
     /// # Errors
     ///
@@ -120,8 +121,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let unix: Endpoint = "unix:/sim".parse()?;
         reactor.listen(&service, &tcp)?;
         reactor.listen(&service, &unix)?;
-        // Only now: who listens is told of what goes wrong, and tries again
-        // or does not. That is for a test of its own.
+        // Set only now, so that no fault hits the listening itself, which a
+        // separate test covers.
         *reactor.driver_mut().net_mut().conditions_mut() = conditions;
         Ok(Self {
             reactor,
@@ -157,74 +158,74 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.reactor.get_mut(&self.service).handler()
     }
 
-    /// What its callbacks were.
+    /// The record of its callbacks.
     #[must_use]
     pub fn recording(&self) -> &Recording<H> {
         self.reactor.get(&self.service)
     }
 
-    /// The network, to look at.
+    /// The network, to read.
     #[must_use]
     pub const fn net(&self) -> &Network {
         self.reactor.driver().net()
     }
 
-    /// The network, to have its clients do something.
+    /// The network, to let its clients act.
     pub const fn net_mut(&mut self) -> &mut Network {
         self.reactor.driver_mut().net_mut()
     }
 
-    /// Where the service listens for TCP.
+    /// The TCP endpoint of the service.
     #[must_use]
     pub const fn tcp(&self) -> &Endpoint {
         &self.tcp
     }
 
-    /// Where the service listens on a Unix socket.
+    /// The Unix endpoint of the service.
     #[must_use]
     pub const fn unix(&self) -> &Endpoint {
         &self.unix
     }
 
-    /// A TCP client connects and does what the script says.
+    /// Connects a TCP client that follows the script.
     pub fn play(&mut self, script: Script) -> ClientId {
         let at = self.tcp.clone();
         self.net_mut().play(&at, script)
     }
 
-    /// A client on the Unix socket connects and does what the script says.
+    /// Connects a client to the Unix socket that follows the script.
     pub fn play_unix(&mut self, script: Script) -> ClientId {
         let at = self.unix.clone();
         self.net_mut().play(&at, script)
     }
 
-    /// A client, to look at.
+    /// A client, to read.
     #[must_use]
     pub fn client(&self, client: ClientId) -> &Client {
         self.net().client(client)
     }
 
-    /// What was recorded of every connection.
+    /// The records of all connections, in the order of `open`.
     #[must_use]
     pub fn lives(&self) -> &[Life] {
         self.recording().lives()
     }
 
-    /// What was recorded of a client's connection, if it was opened.
+    /// The record of a client's connection, if it was opened.
     #[must_use]
     pub fn life(&self, client: ClientId) -> Option<&Life> {
         self.lives().iter().find(|life| life.client() == Some(client))
     }
 
-    /// After how many turns a run is taken to have no end: ten million, if
-    /// nobody says otherwise.
+    /// Sets the number of turns after which a run counts as endless. Default
+    /// ten million.
     pub const fn set_patience(&mut self, turns: u64) {
         self.patience = turns;
     }
 
-    /// After how many turns in a row in which nothing moves, no byte, no
-    /// connection and no child, a run is taken to have no end: with any number
-    /// of them, if nobody says otherwise.
+    /// Sets the number of consecutive turns without any movement of a byte, a
+    /// connection or a child after which a run counts as endless. Default: no
+    /// limit.
     pub const fn set_stillness(&mut self, turns: u64) {
         self.stillness = turns;
     }
@@ -235,7 +236,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.turns
     }
 
-    /// Where simulated time is counted from, as handlers see it.
+    /// The instant at which simulated time begins, as handlers see it.
     #[must_use]
     pub const fn epoch(&self) -> Instant {
         self.reactor.driver().start()
@@ -247,38 +248,38 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Duration::from_nanos(self.net().now().as_nanos())
     }
 
-    /// One turn of the reactor, and all checks.
+    /// Takes one turn of the reactor, and runs all checks.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The first broken check.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn, Violation> {
         self.turns += 1;
         let turn = self.reactor.turn(max_wait).map_err(|error| self.violation(error.to_string()))?;
         let ended_at = self.epoch() + self.elapsed();
         self.reactor.get_mut(&self.service).end_turn(ended_at);
         if max_wait == Some(Duration::ZERO) {
-            self.achieved.1 = 0; // it was not to wait
+            self.achieved.1 = 0; // the turn was not allowed to wait
         }
         self.check().map_err(|what| self.violation(what))?;
         Ok(turn)
     }
 
-    /// Turns until nothing will happen any more: no client is going to do
-    /// anything, and no timer is set.
+    /// Takes turns until nothing more will happen: no client will act, and no
+    /// timer is set.
     ///
     /// # Errors
     ///
-    /// What does not hold; or that there is [no end of it](Self::set_patience).
+    /// The first broken check, or an [endless run](Self::set_patience).
     pub fn run(&mut self) -> Result<(), Violation> {
         self.run_while(|world| !(world.net().is_quiet() && world.reactor.next_timeout().is_none()))
     }
 
-    /// Turns until so much simulated time has passed.
+    /// Takes turns until this much simulated time has passed.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The first broken check.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
         let until = self.elapsed() + time;
         while self.elapsed() < until {
@@ -287,11 +288,11 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
-    /// Turns while `going` says so.
+    /// Takes turns while `going` returns true.
     ///
     /// # Errors
     ///
-    /// What does not hold; or that there is [no end of it](Self::set_patience).
+    /// The first broken check, or an [endless run](Self::set_patience).
     pub fn run_while(&mut self, mut going: impl FnMut(&mut Self) -> bool) -> Result<(), Violation> {
         let last = self.turns + self.patience;
         while going(self) {
@@ -303,11 +304,12 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
-    /// After the last client has left: everything is as before the first came.
+    /// Checks, after the last client has left, that everything is as before the
+    /// first came.
     ///
     /// # Errors
     ///
-    /// What is still there.
+    /// The state that is left over.
     pub fn check_baseline(&self) -> Result<(), Violation> {
         let (connections, sockets) = (self.reactor.connections(), self.net().open_sockets());
         let sessions = self.recording().sessions();
@@ -327,7 +329,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         )))
     }
 
-    /// Something that did not hold just now.
+    /// Makes a violation of the current turn.
     #[must_use]
     pub fn violation(&self, what: String) -> Violation {
         Violation { turn: self.turns, at: self.elapsed(), what }
@@ -346,7 +348,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.check_motion()
     }
 
-    /// What the reactor counts is what the network counts.
+    /// Checks the reactor's counts against the network's.
     fn check_accounts(&self) -> Result<(), String> {
         let stats = self.reactor.stats();
         let net = self.reactor.driver().net();
@@ -365,7 +367,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         if net.reads_after_a_close() > 0 {
             return Err("a connection was closed before the turn's events were dealt with".into());
         }
-        // What has waited too long is offered once more all the same.
+        // Stalled output is offered once more without an event.
         if net.futile_writes() > stats.stalls_checked {
             return Err("a socket was written to that had said it had no room".into());
         }
@@ -380,7 +382,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         recording.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
     }
 
-    /// No turn accepts more than its share. Returns how many turns there were.
+    /// Checks that no turn accepts more than its share. Returns the number of
+    /// turns.
     fn check_share(&mut self) -> Result<u64, String> {
         let stats = self.reactor.stats();
         let accepted = stats.accepted + stats.refused_full + stats.refused_by_handler;
@@ -388,15 +391,15 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let turns = stats.turns - turns;
         let listeners = self.reactor.driver().net().open_listeners();
         let share = (self.accepts_per_turn * listeners) as u64;
-        // With its listeners, a shutdown takes in all that had connected.
+        // A shutdown accepts the whole backlog as it closes its listeners.
         if listeners > 0 && accepted - before > turns.saturating_mul(share) {
             return Err(format!("{} connections were accepted in {turns} turns", accepted - before));
         }
         Ok(turns)
     }
 
-    /// What handlers were given is what clients sent, in order, and no more at
-    /// once than they may take.
+    /// Checks that handlers get what clients have sent, in order, and no more
+    /// at once than their share.
     fn check_input(&mut self, turns: u64) -> Result<(), String> {
         let share = turns.saturating_mul(self.read_budget as u64);
         let news = self.reactor.get_mut(&self.service).take_news();
@@ -436,7 +439,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
-    /// Of whom `close` was told, our side is over.
+    /// Checks that our side has ended on every connection whose `close` was
+    /// called.
     fn check_ended(&mut self) -> Result<(), String> {
         let ended = self.reactor.get_mut(&self.service).take_ended();
         let lives = self.recording().lives();
@@ -448,7 +452,8 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
-    /// What is told of children is true, and comes when all else was.
+    /// Checks that answers about children are true, and come after their
+    /// output.
     fn check_children(&mut self) -> Result<(), String> {
         let recording = self.reactor.get(&self.service);
         let net = self.reactor.driver().net();
@@ -463,7 +468,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         recording.told()[answers..].iter().try_for_each(|told| check_told(net, recording.lives(), told))
     }
 
-    /// A turn that did nothing is followed by a wait.
+    /// Checks that a wait follows turns without an effect.
     fn check_rest(&mut self) -> Result<(), String> {
         let stats = self.reactor.stats();
         let net = self.reactor.driver().net();
@@ -489,7 +494,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         Ok(())
     }
 
-    /// Something moves, sooner or later.
+    /// Checks that something moves, sooner or later.
     fn check_motion(&mut self) -> Result<(), String> {
         let stats = self.reactor.stats();
         let moved = [
@@ -510,13 +515,13 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     }
 }
 
-/// The process that a child is.
+/// The simulated process of a child.
 fn process_of(net: &Network, child: crate::ChildId) -> Option<&Process> {
     net.processes().iter().rev().find(|process| process.child() == child)
 }
 
-/// One answer: the status is that of the process, and what it wrote was
-/// handed over to its last byte, unless its pipe was ended otherwise.
+/// Checks one answer: its status is the process's, and the output was delivered
+/// to its last byte, unless its pipe was ended otherwise.
 fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> {
     let child = told.child();
     let (exit, process) = match (told.outcome(), process_of(net, child)) {
@@ -526,7 +531,7 @@ fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> 
         (Err(_), Some(_)) => return Err(format!("child {child} was started, and is said not to be")),
     };
     let killed = process.signals().any(|(_, signal)| signal == Signal::Kill);
-    // Whatever it was killed for first, a shutdown has not waited for it.
+    // A shutdown does not wait for it, whatever it was first killed for.
     let was_let_go = process.is_let_go() && killed && exit.status.is_none();
     if process.fate() != Fate::Exited(exit.status) && !was_let_go {
         return Err(format!("child {child} is said to have ended with {exit:?}, not {:?}", process.fate()));

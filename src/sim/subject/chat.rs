@@ -1,5 +1,5 @@
-//! A chat to explore: who is there, and that each line reaches everybody else
-//! who is, once and in order.
+//! `Chat`: a chat to explore, which checks membership and that each line
+//! reaches all other members, once and in order.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,18 +10,18 @@ use crate::driver::sim::{ClientId, Network, Rng};
 use crate::sim::recording::Life;
 use crate::{Limits, services};
 
-/// [`services::Chat`]. Its clients ask who is there, give themselves a name
-/// that is theirs alone, and say numbered lines.
+/// [`services::Chat`]. Its clients ask for the members, take unique names, and
+/// send numbered lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chat {
-    /// What [`services::Chat::lines_per_second`] is told, if anything.
+    /// The argument of [`services::Chat::lines_per_second`], if it is set.
     pub lines_per_second: Option<NonZeroU32>,
 }
 
-/// What the room says in a turn, so that it is often too much.
+/// The bytes of a turn; few, so that they are often exceeded.
 const BYTES_PER_TURN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// That, a line, an answer, and notices of everybody who comes and goes.
+/// Room for one turn, a line, an answer, and notices of joining and leaving.
 const HEADROOM: usize = 2048;
 
 impl Subject for Chat {
@@ -36,7 +36,7 @@ impl Subject for Chat {
     }
 
     fn limits(&self) -> Limits {
-        // There are clients that stay for ever if they may.
+        // Some clients would never leave by themselves.
         Limits { idle: Some(Duration::from_secs(300)), ..services::Chat::limits() }
     }
 
@@ -66,7 +66,7 @@ impl Subject for Chat {
     fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
         let seen = net.client(client);
         if !whole {
-            return Ok(()); // what it got is looked at with everybody's
+            return Ok(()); // its output is checked together with the others'
         }
         if seen.saw_fin().is_none() || seen.received().last() != Some(&b'\n') {
             return Err(format!("client {client} got no FIN behind a whole line"));
@@ -124,19 +124,19 @@ impl Subject for Chat {
     }
 }
 
-/// A line that everybody can tell for the one it is.
+/// A unique line.
 fn line(client: usize, number: usize) -> String {
     format!("{number} {}", "x".repeat((client * 7 + number * 13) % 40))
 }
 
-/// The lines of a stream that a member gets done before it leaves.
+/// The lines of a stream that a member completes before it leaves.
 fn done(stream: &[u8]) -> impl Iterator<Item = &str> {
     let lines = std::str::from_utf8(stream).unwrap_or("").lines();
     let mut quit = false;
     lines.take_while(move |line| !std::mem::replace(&mut quit, line.starts_with("/quit")))
 }
 
-/// What a line of the chat says.
+/// A parsed line of the chat.
 enum Heard<'a> {
     You(&'a str),
     Joined(&'a str),
@@ -172,15 +172,15 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// The room as one member knows it.
+/// The room as one member sees it.
 #[derive(Default)]
 struct View {
     me: usize,
-    /// Who was there before it, once it has been told.
+    /// The members before it, once it has got their names.
     before: Option<Vec<String>>,
-    /// Itself, and who came behind it, in order.
+    /// Itself and the members after it, in order.
     since: Vec<String>,
-    /// The number of each client's next line, if one of it was heard.
+    /// The number of each client's next line, once a line of it was received.
     next: BTreeMap<usize, usize>,
 }
 
@@ -194,8 +194,8 @@ impl View {
         if known { Err("there is one of that name".into()) } else { Ok(()) }
     }
 
-    /// Where somebody is in the order of joining; `None` in `Ok`: before this
-    /// one, which has not been told of those yet.
+    /// The place of a name in the order of joining; `Ok(None)` if it is before
+    /// this member, which has not got those names yet.
     fn find(&mut self, name: &str) -> Result<Option<(&mut Vec<String>, usize)>, String> {
         if let Some(place) = self.since.iter().position(|other| other == name) {
             return Ok(Some((&mut self.since, place)));
@@ -253,8 +253,8 @@ impl View {
         Ok(())
     }
 
-    /// Somebody has left: all that it said has been heard, if it was there to
-    /// be heard.
+    /// Removes a member that has left, and checks that all its lines were
+    /// received.
     fn lose(&mut self, name: &str, said: &BTreeMap<usize, usize>) -> Result<(), String> {
         let saw_it_come = self.find(name)?.is_some() && !self.knows_before(name);
         if let Some((list, place)) = self.find(name)? {
