@@ -262,7 +262,7 @@ fn input(c: &mut Criterion) {
     let mut group = c.benchmark_group("input");
     let mut input = Input::new(64 << 10, 0);
     for size in [64, 4 << 10, 64 << 10] {
-        input.room(size).fill(b'x');
+        input.spare(size).fill(b'x');
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new("shown and taken", size), |b| {
             b.iter(|| {

@@ -181,6 +181,10 @@ pub(crate) struct Core {
     pub(crate) cross_writes: bool,
     /// Something was put on one of the lists below.
     pub(crate) listed: bool,
+    /// An event named something else than an established connection, or there is
+    /// other work of phases 2 and 4: a turn without it passes over both, with one
+    /// comparison.
+    pub(crate) has_rare_work: bool,
     /// Connections that a callback asked for.
     pub(crate) to_connect: Vec<(ConnId, Endpoint)>,
     /// Connections that may have come about, or failed to.
@@ -228,6 +232,7 @@ impl Core {
             partial: 0,
             cross_writes: false,
             listed: false,
+            has_rare_work: true,
             to_connect: Vec::new(),
             to_establish: Vec::new(),
             to_check: Vec::new(),
@@ -275,6 +280,15 @@ impl Core {
             && self.requested == RunState::Running)
     }
 
+    /// True when a list of phase 2, of the beginning of phase 3 or of the beginning
+    /// of phase 4 has something on it.
+    pub(crate) fn lists_rare_work(&self) -> bool {
+        !(self.to_establish.is_empty()
+            && self.to_check.is_empty()
+            && self.datagrams.to_receive.is_empty()
+            && self.children.to_poll.is_empty())
+    }
+
     fn limits(&self, conn: &Conn) -> &Limits {
         &self.services[conn.service as usize].limits
     }
@@ -301,6 +315,7 @@ impl Core {
         if self.conns.get(id.0).is_some_and(is_told) {
             self.to_check.push(id);
             self.listed = true;
+            self.has_rare_work = true;
         }
     }
 
@@ -388,6 +403,7 @@ impl Core {
     pub(crate) fn establish_later(&mut self, id: ConnId) {
         self.to_establish.push(id);
         self.listed = true;
+        self.has_rare_work = true;
     }
 
     /// All connections but the pipes of children.

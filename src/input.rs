@@ -53,12 +53,12 @@ impl Input {
 
     /// The room for a read of at most `budget` bytes.
     #[inline]
-    pub(crate) fn room(&mut self, budget: usize) -> &mut [u8] {
+    pub(crate) fn spare(&mut self, budget: usize) -> &mut [u8] {
         let size = self.read_buffer.len().min(budget);
         &mut self.read_buffer[..size]
     }
 
-    /// The read has left so many bytes in [`room`](Self::room). None of them is
+    /// The read has left so many bytes in [`spare`](Self::spare). None of them is
     /// shown yet.
     #[inline]
     pub(crate) fn filled(&mut self, count: usize) {
@@ -176,14 +176,14 @@ mod tests {
     #[test]
     fn what_is_left_is_kept_and_in_front_of_what_comes() {
         let mut input = Input::new(8, 0);
-        input.room(100)[..3].copy_from_slice(b"abc");
+        input.spare(100)[..3].copy_from_slice(b"abc");
         input.filled(3);
         let _taken = input.show_from(0).split_to(1);
         assert!(!input.is_taken());
         let kept = input.leftover().expect("two bytes were left");
         assert!(input.is_taken());
-        assert_eq!(input.room(2).len(), 2);
-        input.room(2).copy_from_slice(b"de");
+        assert_eq!(input.spare(2).len(), 2);
+        input.spare(2).copy_from_slice(b"de");
         input.filled(2);
         let mut kept = *kept;
         assert_eq!(input.lend(&mut kept), 4);
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_was_taken_as_it_landed_is_not_shown() {
         let mut input = Input::new(8, 0);
-        input.room(100)[..3].copy_from_slice(b"abc");
+        input.spare(100)[..3].copy_from_slice(b"abc");
         input.filled(3);
         assert_eq!((input.unread(), input.is_taken()), (&b"abc"[..], true));
         assert_eq!(&input.show_from(2)[..], b"c");
@@ -270,7 +270,7 @@ mod tests {
     fn taking_everything_leaves_nothing_behind_even_when_it_is_frozen() {
         let mut input = Input::new(8, 0);
         for round in 0..100_u8 {
-            input.room(8).fill(round);
+            input.spare(8).fill(round);
             input.filled(8);
             let taken = input.show_from(0).split().freeze();
             assert!(input.leftover().is_none());

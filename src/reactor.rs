@@ -21,6 +21,7 @@ mod services;
 mod shutdown;
 mod single;
 mod timers;
+mod transfer;
 mod wait;
 
 use std::fmt;
@@ -241,6 +242,7 @@ impl<D: Driver> Reactor<D> {
     /// [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE).
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
+        self.core.has_rare_work = true;
         self.serves_forever = true;
         let outcome = loop {
             match self.pass(None) {
@@ -268,6 +270,7 @@ impl<D: Driver> Reactor<D> {
         // clock has to be read before callbacks use it.
         self.clock = self.driver.now();
         self.had_events = false;
+        self.core.has_rare_work = true;
         let (events, finished) = self.pass(max_wait)?;
         let more = self.has_work() || self.has_events() || self.inbox.is_waiting();
         Ok(Turn { events, more: more || self.core.next_due() <= self.clock, finished })
@@ -278,9 +281,15 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn pass(&mut self, max_wait: Option<Duration>) -> Result<(usize, bool)> {
         let events = self.wait(max_wait)?; // 1
-        self.accept(); // 2
+        if self.core.has_rare_work {
+            self.accept(); // 2
+            self.before_reading();
+        }
         self.read_ready(); // 3
-        self.poll_children();
+        if self.core.has_rare_work {
+            self.poll_children();
+            self.core.has_rare_work = self.listeners.has_ready() || self.core.lists_rare_work();
+        }
         self.fire_timers(); // 4
         self.run_calls(); // 5
         let finished = (self.core.listed || self.state != RunState::Running) && self.carry_out(); // 6, 7

@@ -41,7 +41,9 @@ impl Core {
 
     /// Lists a socket to receive from, in the next turn.
     pub(crate) fn receive_later(&mut self, id: SocketId) {
-        self.listed |= self.datagrams.receive_later(id);
+        let is_listed = self.datagrams.receive_later(id);
+        self.listed |= is_listed;
+        self.has_rare_work |= is_listed;
     }
 
     /// Lists a socket to send from.

@@ -230,6 +230,7 @@ impl<D: Driver> Reactor<D> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.core.children.to_poll.push(id);
                 self.core.listed = true;
+                self.core.has_rare_work = true;
             }
             Err(error) => {
                 // The event is spent, and no other one follows.

@@ -1,14 +1,13 @@
 //! Phase 6: writing what was queued.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use super::Reactor;
-use crate::buffer::{OutQueue, PIECES};
+use super::transfer::{Readiness, push_direct, push_queue};
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::driver::Driver;
 use crate::id::ConnId;
-use crate::shared_output::SharedOutput;
 
 impl<D: Driver> Reactor<D> {
     /// Phase 6. What still waits when a connection has had its one write is
@@ -47,14 +46,12 @@ impl<D: Driver> Reactor<D> {
             return None;
         }
         let socket = self.streams.get_mut(id.0.slot as usize)?.as_mut()?;
-        match self.driver.write(socket, &[IoSlice::new(core.direct.bytes())]) {
-            Ok(written) if written == core.direct.len() => {
-                core.stats.bytes_out += written as u64;
+        match push_direct(&mut self.driver, socket, &mut core.direct, &mut core.stats) {
+            Ok(_) if core.direct.is_empty() => {
                 conn.last_activity = core.moment;
                 let done = conn.is_plain().then_some(conn.has(Flags::READABLE));
-                core.direct.clear();
                 if done.is_none() {
-                    self.after_write(id, false);
+                    self.after_write(id, Readiness::Ready);
                 }
                 done
             }
@@ -77,12 +74,12 @@ impl<D: Driver> Reactor<D> {
         }
         match outcome {
             Ok(0) => self.broken(id, io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                core.stats.bytes_out += written as u64;
+            Ok(_) => {
                 if let Some(conn) = core.conns.get_mut(id.0) {
                     conn.last_activity = core.moment;
                 }
-                self.after_write(id, D::SHORT_MEANS_BLOCKED);
+                let is_blocked = D::SHORT_MEANS_BLOCKED;
+                self.after_write(id, if is_blocked { Readiness::Blocked } else { Readiness::Ready });
             }
             Err(error) => self.not_written(id, error),
         }
@@ -109,30 +106,28 @@ impl<D: Driver> Reactor<D> {
         // Without room, its edge will bring us back.
         let is_written = conn.flags.has(Flags::WRITABLE) && conn.phase != Phase::Dead;
         let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
-        let outcome = write(&mut self.driver, socket, queue, &core.shared);
-        queue.advance(outcome.as_ref().map_or(0, |(written, _)| *written));
+        let outcome = push_queue(&mut self.driver, socket, queue, &core.shared, &mut core.stats);
         queue.detach(&core.shared);
         match outcome {
-            Ok((written, short)) => {
+            Ok(readiness) => {
                 let is_all = queue.len() == 0;
-                core.stats.bytes_out += written as u64;
                 conn.last_activity = core.moment;
                 conn.stalled_since = core.moment;
                 if is_all && conn.is_plain() {
                     conn.release_queue(&mut core.pool);
                     return;
                 }
-                self.after_write(id, short && D::SHORT_MEANS_BLOCKED);
+                self.after_write(id, readiness);
             }
             Err(error) => self.not_written(id, error),
         }
     }
 
     /// After a write: what follows from what is left.
-    fn after_write(&mut self, id: ConnId, blocked: bool) {
+    fn after_write(&mut self, id: ConnId, readiness: Readiness) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
-        if blocked {
+        if readiness == Readiness::Blocked {
             conn.unset(Flags::WRITABLE);
         }
         let left = conn.queued();
@@ -144,7 +139,7 @@ impl<D: Driver> Reactor<D> {
         }
         if left == 0 {
             self.end_output(id);
-        } else if !blocked {
+        } else if readiness == Readiness::Ready {
             core.flush_later(id);
         }
     }
@@ -217,23 +212,4 @@ impl<D: Driver> Reactor<D> {
         }
         true
     }
-}
-
-/// One write of what the queue holds, or of as much as one write takes: how
-/// many bytes the system took, and whether it was offered more.
-#[inline]
-fn write<D: Driver>(
-    driver: &mut D,
-    socket: &mut D::Stream,
-    queue: &OutQueue,
-    shared: &SharedOutput,
-) -> io::Result<(usize, bool)> {
-    let (written, offered) = if let Some(piece) = queue.only_piece(shared) {
-        (driver.write(socket, &[IoSlice::new(piece)])?, piece.len())
-    } else {
-        let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(shared, &mut pieces);
-        (driver.write(socket, &pieces[..count])?, pieces[..count].iter().map(|piece| piece.len()).sum())
-    };
-    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok((written, written < offered)) }
 }

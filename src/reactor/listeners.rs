@@ -148,6 +148,12 @@ impl<L> Listeners<L> {
         self.table.iter().filter_map(|(_, listener)| Some(listener.failed.as_ref()?.next)).min()
     }
 
+    /// True when a listener may have connections to accept, now or once accepting
+    /// goes on.
+    pub(super) const fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// True when phase 2 has a listener to accept from.
     pub(super) fn can_accept(&self) -> bool {
         !self.ready.is_empty() && self.paused.is_none() && self.takes_more()

@@ -1,11 +1,12 @@
 //! Phase 3: reading what is ready, and handing it over.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use bytes::BytesMut;
 
 use super::Reactor;
 use super::dispatch::took;
+use super::transfer::{Readiness, pull, push_direct};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
 use crate::driver::Driver;
@@ -48,10 +49,6 @@ impl<D: Driver> Reactor<D> {
     /// Phase 3. What comes onto the list meanwhile is for the next turn.
     #[inline]
     pub(super) fn read_ready(&mut self) {
-        let core = &self.core;
-        if core.to_establish.len() | core.to_check.len() | core.datagrams.to_receive.len() > 0 {
-            self.before_reading();
-        }
         let listed = self.core.to_read.len();
         for place in 0..listed {
             self.read(self.core.to_read[place]);
@@ -66,7 +63,7 @@ impl<D: Driver> Reactor<D> {
 
     /// What comes first in phase 3, and in few turns.
     #[inline(never)]
-    fn before_reading(&mut self) {
+    pub(super) fn before_reading(&mut self) {
         if !self.core.to_establish.is_empty() {
             self.establish();
         }
@@ -95,18 +92,12 @@ impl<D: Driver> Reactor<D> {
         let (service, session) = (conn.service, conn.session);
         let limits = &core.services[service as usize].limits;
         let Some(Some(socket)) = streams.get_mut(id.0.slot as usize) else { return };
-        let room = input.room(limits.read_budget);
-        let asked = room.len();
-        let count = match driver.read(socket, room) {
-            Ok(count @ 1..) => count,
-            outcome => return self.nothing_read(id, outcome),
-        };
-        let is_short = D::SHORT_MEANS_BLOCKED && count < asked;
-        if is_short {
-            conn.unset(Flags::READABLE);
-        }
-        conn.last_activity = core.moment;
-        core.stats.bytes_in += count as u64;
+        let spare = input.spare(limits.read_budget);
+        let (count, readiness) =
+            match pull::<D, true>(driver, socket, conn, spare, core.moment, &mut core.stats) {
+                Ok(pulled @ (1.., _)) => pulled,
+                outcome => return self.nothing_read(id, outcome.err()),
+            };
         if !core.cross_writes {
             core.direct.grant(limits.high_mark);
         }
@@ -123,14 +114,10 @@ impl<D: Driver> Reactor<D> {
         } else {
             core.direct.revoke();
             if core.direct.is_empty() {
-                !is_short
+                readiness == Readiness::Ready
             } else {
-                match driver.write(socket, &[IoSlice::new(core.direct.bytes())]) {
-                    Ok(written) if written == core.direct.len() => {
-                        core.direct.clear();
-                        core.stats.bytes_out += written as u64;
-                        !is_short
-                    }
+                match push_direct(driver, socket, &mut core.direct, &mut core.stats) {
+                    Ok(_) if core.direct.is_empty() => readiness == Readiness::Ready,
                     outcome => {
                         self.queue_rest(id, outcome);
                         self.flush_or_defer(id)
@@ -175,23 +162,16 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return false };
-        let room = self.input.room(budget);
-        let asked = room.len();
-        let count = match self.driver.read(socket, room) {
-            Ok(count @ 1..) => count,
-            outcome => {
-                self.nothing_read(id, outcome);
-                return false;
-            }
-        };
-        // With a hang-up announced, the end may lie right behind; and of a
-        // terminal, and a pipe of packets, one read takes one line, or one.
-        let is_short = D::SHORT_MEANS_BLOCKED && count < asked;
-        if is_short && !conn.has(Flags::HANGUP.union(Flags::PIPE)) {
-            conn.unset(Flags::READABLE);
-        }
+        let spare = self.input.spare(budget);
+        let count =
+            match pull::<D, false>(&mut self.driver, socket, conn, spare, core.moment, &mut core.stats) {
+                Ok((count @ 1.., _)) => count,
+                outcome => {
+                    self.nothing_read(id, outcome.err());
+                    return false;
+                }
+            };
         *taken += count;
-        core.stats.bytes_in += count as u64;
         if conn.has(Flags::PIPE)
             && let Some(child) = conn.take_backlog(count)
         {
@@ -201,7 +181,6 @@ impl<D: Driver> Reactor<D> {
         if conn.phase != Phase::Live {
             return true; // nobody wants it any more
         }
-        conn.last_activity = core.moment;
         let delivery = Delivery::prepare(conn, count);
         self.deliver(id, delivery)
     }
@@ -279,8 +258,8 @@ impl<D: Driver> Reactor<D> {
 
     /// A read that gave nothing: the end, or an error.
     #[inline(never)]
-    fn nothing_read(&mut self, id: ConnId, outcome: io::Result<usize>) {
-        let Err(error) = outcome else { return self.end_of_input(id) };
+    fn nothing_read(&mut self, id: ConnId, error: Option<io::Error>) {
+        let Some(error) = error else { return self.end_of_input(id) };
         let core = &mut self.core;
         match error.kind() {
             io::ErrorKind::WouldBlock => {

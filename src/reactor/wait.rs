@@ -162,7 +162,8 @@ impl<D: Driver> Reactor<D> {
     /// how one waits here.
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
-        !self.has_work()
+        !self.core.listed
+            && !self.core.has_rare_work
             && self.state == RunState::Running
             && self.core.config.busy_poll.is_none()
             && self.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
@@ -231,6 +232,7 @@ fn note_other<L>(
     readable: bool,
     writable: bool,
 ) {
+    core.has_rare_work = true;
     match target {
         // The hot path has noted it.
         Target::Connection(_) => {}
@@ -250,6 +252,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     };
     if conn.phase == Phase::Connecting {
         core.to_establish.push(id);
+        core.has_rare_work = true;
         return;
     }
     let mut said = Flags::NONE;
@@ -263,6 +266,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
         said = said.union(Flags::READABLE).union(Flags::HANGUP);
         if conn.has(Flags::PAUSED.union(Flags::PEER_DONE)) {
             core.to_check.push(id);
+            core.has_rare_work = true;
         }
     }
     conn.set(said);
