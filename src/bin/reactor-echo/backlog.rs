@@ -1,4 +1,5 @@
-//! Text on its way to a standard stream, which nobody may be reading.
+//! `Backlog`: queues text for a standard stream that may have no reader, and
+//! writes it from a thread.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,15 +7,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How much waits to be read, in bytes; what comes on top is dropped.
+/// The most bytes that wait; further text is dropped.
 const MOST: usize = 1 << 20;
 
-/// How long the end of a program waits for its last words to be read.
+/// The time that the end of the program waits for the rest to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Has a thread write what is written to it, so that who writes never waits;
-/// what there is no room for is counted, and the count told in its place. The
-/// thread begins with the first word: a program that says nothing has none.
+/// A writer that never blocks: a thread writes the text. Text without room is
+/// counted, and the count is written in its place. The first text starts the
+/// thread, so a silent program has none.
 #[derive(Clone)]
 pub(crate) struct Backlog {
     shared: Arc<Shared>,
@@ -22,28 +23,28 @@ pub(crate) struct Backlog {
 
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// Something waits.
+    /// Signalled when text waits.
     more: Condvar,
-    /// Nothing waits any more.
+    /// Signalled when no text waits any more.
     done: Condvar,
-    /// Where it goes to.
+    /// Opens the target.
     open: Box<dyn Fn() -> Box<dyn Write> + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// Each behind how many that were dropped before it.
+    /// Texts, each with the number that was dropped before it.
     texts: VecDeque<(u64, Vec<u8>)>,
     bytes: usize,
-    /// Dropped since the last one.
+    /// The number dropped since the last text.
     dropped: u64,
     has_writer: bool,
-    /// The writer has one in hand.
+    /// True while the thread writes a text.
     is_writing: bool,
 }
 
 impl Backlog {
-    /// One that ends in what `open` gives.
+    /// Makes a backlog that writes to what `open` returns.
     pub(crate) fn new<W: Write + 'static>(open: impl Fn() -> W + Send + Sync + 'static) -> Self {
         let shared = Shared {
             waiting: Mutex::default(),
@@ -73,7 +74,7 @@ impl Backlog {
         waiting.has_writer
     }
 
-    /// Waits for the rest to be written, but not for long.
+    /// Waits up to `LAST_WORDS` for the rest to be written.
     pub(crate) fn end(&self) {
         let waiting = self.shared.lock();
         let has_more =
@@ -84,7 +85,7 @@ impl Backlog {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Whatever panicked with it had changed nothing by halves.
+        // No code under the lock can panic halfway.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +106,7 @@ impl Shared {
             waiting.bytes -= text.len();
             waiting.is_writing = true;
             drop(waiting);
-            // A stream that is gone changes nothing.
+            // An error of a closed stream is ignored.
             if dropped > 0 {
                 let _ = writeln!(sink, "({dropped} lines were dropped here: nobody read them in time)");
             }
@@ -117,7 +118,7 @@ impl Shared {
 }
 
 impl Write for Backlog {
-    /// One message, which is kept or dropped as a whole; never waits.
+    /// Queues or drops one message, as a whole; never blocks.
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.push(text);
         Ok(text.len())

@@ -1,4 +1,4 @@
-//! Latency by percentile as SVG.
+//! Chart of latency by percentile, as SVG.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ const POINTS_PER_HALVING: u32 = 10;
 ///
 /// # Errors
 ///
-/// There is nothing to draw, or the drawing fails.
+/// The histogram is empty, or the drawing fails.
 pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box<dyn Error>> {
     if latency.is_empty() {
         return Err("there is no latency to draw".into());
@@ -49,7 +49,7 @@ pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
-            // So many that they fall on whole steps.
+            // This number puts the labels on whole steps.
             .x_labels(end as usize + 1)
             .x_desc("percentile")
             .y_desc(format!("latency ({unit})"))
@@ -64,14 +64,14 @@ pub(crate) fn svg(latency: &Histogram<u64>, caption: &str) -> Result<String, Box
     Ok(text)
 }
 
-/// Where a quantile stands: 0 at 0 %, 1 at 90 %, 2 at 99 %.
+/// The position of a quantile: 0 at 0 %, 1 at 90 %, 2 at 99 %.
 fn position(quantile: f64) -> f64 {
-    // The last quantile is 1 and stands infinitely far; the caller cuts it.
+    // The last quantile is 1, at infinity; the caller cuts it.
     -(1.0 - quantile).log10()
 }
 
-/// How far the axis goes: beyond the quantile of a single one of `count`
-/// messages there is nothing to know.
+/// The length of the axis: to the quantile of a single one of `count` messages,
+/// beyond which no data exists.
 fn nines(count: u64) -> f64 {
     (count as f64).log10().max(1.0)
 }
@@ -91,13 +91,13 @@ fn unit(max: u64) -> (&'static str, f64) {
     if max < 10_000_000 { ("µs", 1e3) } else { ("ms", 1e6) }
 }
 
-/// The whole decades that these values lie in, with a little air above.
+/// The whole decades around these values, with a margin above.
 fn decades(min: f64, max: f64) -> (f64, f64) {
     let bottom = 10_f64.powf(min.max(1e-3).log10().floor());
     (bottom, (max * 1.1).max(bottom * 10.0))
 }
 
-/// Decimals which a label of the axis needs.
+/// The decimals of a label of the axis.
 fn decimals(value: f64) -> usize {
     match value {
         value if value < 0.01 => 3,

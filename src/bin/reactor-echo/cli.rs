@@ -1,4 +1,4 @@
-//! The command line.
+//! `Cli`: the command line of `reactor-echo`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line, or ends the process with what is wrong with it.
+    /// Reads the command line, or ends the process with its fault.
     pub(crate) fn from_env() -> Self {
         Self::read(std::env::args_os()).unwrap_or_else(|error| streams::leave(&error))
     }

@@ -1,4 +1,4 @@
-//! Where a server listens, as the command line writes it.
+//! `Endpoint`: the address of a server on the command line.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -31,7 +31,8 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// `text` names it whole, and `rest` is what stands behind its scheme.
+    /// Parses `rest`, which follows the scheme; `text` is the whole, for
+    /// errors.
     fn tcp(text: &str, rest: &str) -> Result<Self, InvalidEndpoint> {
         let wrong = |why: &str| Err(InvalidEndpoint::new(text, why));
         if rest.contains(char::is_whitespace) {
@@ -119,7 +120,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a text names no endpoint, and what would.
+/// The error of a text that does not name an endpoint, with the correct form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidEndpoint {
     /// The whole message.

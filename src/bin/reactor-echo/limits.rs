@@ -1,13 +1,13 @@
-//! The limit on open files, which is a limit on connections.
+//! The process's limit on open files: raises it for the connections of a run.
 
 use std::io;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a process has open besides connections: the standard streams, the
-/// poller, the timer, the listener, the control channel, the output; with room
-/// for what it inherited.
+/// Descriptors besides connections: the standard streams, the poller, the
+/// timer, the listener, the control channel, the output; with room for
+/// inherited ones.
 const OTHERS: u64 = 32;
 
 /// Makes sure `sockets` more descriptors fit under the limit, raising the soft
@@ -46,13 +46,13 @@ pub(crate) fn reserve_sockets(sockets: u64) -> io::Result<()> {
     }
 }
 
-/// Whether an error says that no more files can be open.
+/// Whether an error means that no more files can be open.
 pub(crate) fn is_reached(error: &io::Error) -> bool {
     let full = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|code| full.contains(&code))
 }
 
-/// Adds the limit to an error that says only that it was reached.
+/// Adds the limit's value to such an error.
 pub(crate) fn explain(error: io::Error) -> io::Error {
     if !is_reached(&error) {
         return error;

@@ -1,8 +1,8 @@
-//! The load: a client of any echo server, on one thread.
+//! The load: a client of any echo server, on one thread, which checks every
+//! byte.
 //!
-//! It stands on mio and the standard library alone. The reactor this program
-//! measures is not among its means, so a fault in one cannot hide the same
-//! fault in the other.
+//! It uses mio and the standard library alone, without the reactor that this
+//! program measures, so a fault in one cannot hide the same fault in the other.
 //!
 //! A run has three parts: it connects, warms up, and measures. Each of the last
 //! two begins with nothing in flight and ends when every message it began has
@@ -73,7 +73,7 @@ pub(crate) enum Window {
     Messages(u64),
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct LoadReport {
     /// From where the window opens to the last message's return.
@@ -92,27 +92,28 @@ pub(crate) struct LoadReport {
     pub(crate) cpu: Duration,
 }
 
-/// Who watches a run.
+/// An observer of a run.
 ///
 /// Everything is called on the load's thread, the window's two marks exactly
 /// once unless the run fails before it.
 pub(crate) trait Observer {
-    /// So many of the wanted connections stand.
+    /// `established` of the `wanted` connections are open.
     fn connecting(&mut self, established: usize, wanted: usize);
-    /// The warm-up is so far, from 0 to 1.
+    /// The progress of the warm-up, from 0 to 1.
     fn warming_up(&mut self, fraction: f64);
-    /// Nothing is in flight and the measurement begins.
+    /// The measurement begins, with nothing in flight.
     fn window_opens(&mut self);
-    /// The measurement is so far, from 0 to 1, with so many messages back.
+    /// The progress of the measurement, from 0 to 1, and the messages that are
+    /// back.
     fn measuring(&mut self, fraction: f64, messages: u64);
-    /// Nothing is in flight and the measurement is over.
+    /// The measurement is over, with nothing in flight.
     fn window_closed(&mut self);
 }
 
 /// Runs the load on the calling thread.
 ///
-/// What goes wrong on a connection is counted in the report and ends that
-/// connection only.
+/// An error of a connection is counted in the report and ends that connection
+/// only.
 ///
 /// # Errors
 ///
@@ -170,7 +171,7 @@ impl Clock {
     }
 }
 
-/// Nanoseconds; what does not fit, 584 years, counts as that.
+/// A duration in nanoseconds, saturated at 584 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

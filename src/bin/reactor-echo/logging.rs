@@ -7,18 +7,18 @@ use log::LevelFilter;
 
 use super::backlog::Backlog;
 
-/// Whether to colour what goes to stderr: it is a terminal and nobody objects
+/// Whether to colour stderr: it is a terminal and `NO_COLOR` is not set
 /// (<https://no-color.org>).
 pub(crate) fn colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stderr().is_terminal()
 }
 
-/// Starts logging; the program goes on whether anybody reads it or not.
+/// Starts logging, which never blocks on a reader of stderr.
 ///
 /// `-v` and `--quiet` are what the user typed now and win over `RUST_LOG`,
-/// which stands in the environment; without either, warnings are shown.
-/// What is returned is to be [ended](Backlog::end) with the program.
+/// which stands in the environment; without either, warnings are shown. The
+/// program has to [end](Backlog::end) the returned backlog.
 pub(crate) fn init(verbose: u8, quiet: bool) -> Backlog {
     let mut directives = Directives::default();
     if quiet {
@@ -55,15 +55,15 @@ pub(crate) fn init(verbose: u8, quiet: bool) -> Backlog {
     backlog
 }
 
-/// What `RUST_LOG` asks for: the subset of its usual language without regular
+/// The levels of `RUST_LOG`: the subset of its usual language without regular
 /// expressions.
 #[derive(Debug, PartialEq, Eq)]
 struct Directives {
-    /// The level of what no target names.
+    /// The level of other targets.
     level: LevelFilter,
     /// Levels of targets, by prefix.
     targets: Vec<(String, LevelFilter)>,
-    /// What could not be read.
+    /// The parts that could not be parsed.
     unknown: Vec<String>,
 }
 

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     status
 }
 
-/// Runs it; errors go where logs go.
+/// Runs the command; errors go to the log's stream.
 fn run(cli: &Cli, errors: &mut Backlog) -> ExitCode {
     let result = match &cli.command {
         None => run::standalone(cli),
@@ -44,7 +44,7 @@ fn run(cli: &Cli, errors: &mut Backlog) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whether anybody reads it changes nothing.
+            // The program goes on without a reader.
             let _ = errors.write_all(format!("reactor-echo: {error}\n").as_bytes());
             ExitCode::FAILURE
         }

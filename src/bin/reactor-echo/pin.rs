@@ -1,8 +1,8 @@
-//! Which CPU a thread runs on.
+//! CPU affinity: keeps the server and the load on different CPUs.
 //!
-//! A server and a load which wander between CPUs, or share one, make every run
-//! measure the scheduler's mood. Pinning is a help and never a condition: a
-//! container may forbid it, a machine may have one CPU.
+//! A server and a load that move between CPUs, or share one, make every run
+//! measure the scheduler. Pinning is optional: a container may forbid it, a
+//! machine may have one CPU.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! A progress bar on a terminal's stderr, and nothing anywhere else.
+//! `Progress`: a progress bar on stderr, if that is a terminal.
 
 use std::io::{self, IsTerminal};
 
@@ -9,7 +9,7 @@ use crate::logging::colours;
 /// The bar's length in steps.
 const STEPS: u64 = 1000;
 
-/// A bar, or its silence.
+/// A bar, or none.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// None when stderr is no terminal or the user wants quiet.
@@ -46,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// Leaves the line as if it had not been.
+    /// Clears the bar's line.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

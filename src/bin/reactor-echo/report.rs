@@ -1,4 +1,4 @@
-//! The results: for people, as JSON, as CSV.
+//! `Report`: the results of a run, as text, JSON or CSV.
 
 mod text;
 
@@ -53,11 +53,12 @@ or empty in CSV, where a run has no such value:
 /// The results of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report<'a> {
-    /// What was asked.
+    /// The options of the run.
     pub(crate) options: &'a LoadOptions,
-    /// What the load saw.
+    /// The result of the load.
     pub(crate) load: &'a LoadReport,
-    /// What the embedded server used within the window, where there is one.
+    /// The resources that the embedded server used within the window, if there
+    /// is one.
     pub(crate) server: Option<&'a ServerSample>,
 }
 
@@ -128,7 +129,7 @@ impl Report<'_> {
         format!("{}\n{}\n", keys.join(","), values.join(","))
     }
 
-    /// Whatever is not as it should be, in one line; none when all is.
+    /// All faults of the run in one line; `None` without faults.
     pub(crate) fn complaint(&self) -> Option<String> {
         let load = self.load;
         let mut parts = Vec::new();

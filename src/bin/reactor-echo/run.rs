@@ -28,7 +28,7 @@ pub(crate) fn standalone(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let mut watch = Watch::new(cli.talk.quiet, Some(&server));
     let load = load::run(&options, &mut watch);
     let used = watch.finish();
-    // How the server ended explains a load that failed, and goes first.
+    // The server's error explains a failed load, and so comes first.
     server.stop()?;
     report(&options, &load?, used?.as_ref(), &cli.report)
 }
@@ -43,14 +43,14 @@ pub(crate) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Box<dyn Error>>
     report(&options, &load?, None, &args.report)
 }
 
-/// Whether the chart can be written: better known before the run than after.
+/// Checks before the run that the chart can be written.
 fn check_chart(args: &ReportArgs) -> Result<(), String> {
     let Some(path) = &args.svg else { return Ok(()) };
     let opened = fs::OpenOptions::new().append(true).create(true).open(path);
     opened.map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Gives the results; what is wrong with them is the error.
+/// Writes the results; faults of the run are the error.
 fn report(
     options: &LoadOptions,
     load: &LoadReport,
@@ -66,7 +66,8 @@ fn report(
     let written = io::stdout().lock().write_all(text.as_bytes()).and_then(|()| streams::all_is_written());
     written.map_err(|error| format!("standard output: {error}"))?;
 
-    // Said before the chart fails for want of latencies, which it may explain.
+    // Reported before the chart fails for lack of latencies, which this may
+    // explain.
     if let Some(complaint) = report.complaint() {
         return Err(complaint.into());
     }
@@ -77,7 +78,8 @@ fn report(
     Ok(())
 }
 
-/// Some file systems tell only at the end that a file is not there (close(2)).
+/// Writes a file and checks its close, for some file systems report errors only
+/// then (close(2)).
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(text.as_bytes())?;
@@ -104,7 +106,7 @@ impl<'a> Watch<'a> {
         self.samples.extend(self.server.map(Embedded::sample));
     }
 
-    /// What the server used within the window.
+    /// The resources that the server used within the window.
     fn finish(self) -> io::Result<Option<ServerSample>> {
         self.progress.clear();
         let mut samples = self.samples.into_iter();

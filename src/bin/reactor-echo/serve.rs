@@ -10,10 +10,10 @@ use crate::backlog::Backlog;
 use crate::cli::{ServeArgs, Served};
 use crate::standing;
 
-/// What was asked for cannot be done: a bad address, one in use.
+/// The exit status of an impossible request: a bad address, or one in use.
 const USAGE: u8 = 2;
 
-/// Serves until a signal comes, and gives the exit status.
+/// Serves until a signal comes, and returns the exit status.
 pub(crate) fn run(args: &ServeArgs, errors: &mut Backlog) -> ExitCode {
     let served = match args.service {
         Served::Echo => serve(args, "echo", Echo::new()),
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ServeArgs, errors: &mut Backlog) -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(status)) => ExitCode::from(status),
         Err(error) => {
-            // Whether anybody reads it changes nothing.
+            // The program goes on without a reader.
             let _ = errors.write_all(format!("reactor-echo: {error}\n").as_bytes());
             ExitCode::from(USAGE)
         }

@@ -17,7 +17,7 @@ use crate::pin::{self, Cpu};
 /// only a server that hangs takes longer.
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the server had used up when it was asked.
+/// The resources that the server has used so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServerSample {
     /// CPU time of its thread.
@@ -27,7 +27,7 @@ pub(crate) struct ServerSample {
 }
 
 impl ServerSample {
-    /// What was used between `earlier` and this.
+    /// The resources used between `earlier` and this.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let calls = self.calls.iter().map(|&(name, count)| {
             let before = earlier.calls.iter().find(|(other, _)| *other == name);
@@ -42,7 +42,7 @@ impl ServerSample {
 pub(crate) struct Embedded {
     /// Where it listens.
     endpoint: Endpoint,
-    /// The way into it.
+    /// The handle to it.
     handle: Handle<Echo>,
     /// The server's thread.
     thread: JoinHandle<serve_forever::Result<()>>,
@@ -57,9 +57,9 @@ impl Embedded {
             if let Some(cpu) = cpu {
                 pin::current_thread(cpu, "server");
             }
-            // Made here, as it stays on the thread that serves.
+            // Made here, as a reactor is bound to its thread.
             let (mut reactor, handle, address) = echo()?;
-            // Nobody is left to be told when the program has given up.
+            // The program may have given up already.
             let _ = ready.send((handle, address));
             reactor.serve_forever()
         })?;
@@ -76,7 +76,7 @@ impl Embedded {
         &self.endpoint
     }
 
-    /// What it has used up so far. Being asked costs it a wake.
+    /// The resources that it has used so far. A sample costs it a wake.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Embedded {
         let (answer, sample) = mpsc::channel();
         let take = move |_: &mut Echo, io: &mut serve_forever::Io<'_>| {
             let calls = io.stats().system.by_name().to_vec();
-            // Who asked may have lost patience.
+            // The caller may have timed out.
             let _ = answer.send(ServerSample { cpu: thread_cpu_time(), calls });
         };
         self.handle.call(take).map_err(io::Error::other)?;
@@ -98,7 +98,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// What ended it, if that was not this.
+    /// The error that ended it before.
     pub(crate) fn stop(self) -> io::Result<()> {
         self.handle.shutdown(Duration::ZERO);
         ended(self.thread)

@@ -1,4 +1,4 @@
-//! What a program that serves has to say before it does.
+//! Announcement of a server on standard output, before it serves.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::PIPE_BUF;
 
-/// How long somebody who reads standard output may take for it.
+/// The time that a reader of standard output may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Says it on standard output. Who does not read that keeps nobody waiting:
-/// it is read later, or never. Where there is room for it no thread is needed,
-/// and a program of one thread waits for events with fewer instructions (glibc
-/// makes every wait a point of cancellation as soon as there are two).
+/// Writes `text` to standard output, and waits for a slow reader no longer than
+/// `PATIENCE`. If the stream has room, no thread is needed, and a program of
+/// one thread waits for events with fewer instructions (glibc makes every wait
+/// a cancellation point as soon as there are two threads).
 ///
 /// # Errors
 ///
@@ -25,10 +25,10 @@ pub(crate) fn say(text: String) -> io::Result<()> {
         return stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }
     let (tell, told) = mpsc::channel();
-    // It ends with its last word, or with the program.
+    // The thread ends with its write, or with the program.
     thread::Builder::new().name("standing".to_owned()).spawn(move || {
         let mut stdout = io::stdout().lock();
-        // Who asked may have gone on.
+        // The caller may have gone on.
         let _ = tell.send(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
     })?;
     match told.recv_timeout(PATIENCE) {
@@ -41,7 +41,7 @@ pub(crate) fn say(text: String) -> io::Result<()> {
     }
 }
 
-/// Standard output takes as much as a pipe takes at once (pipe(7)).
+/// Whether standard output takes as much as a pipe takes at once (pipe(7)).
 fn has_room() -> bool {
     let stdout = io::stdout();
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

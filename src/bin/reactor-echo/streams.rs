@@ -1,4 +1,4 @@
-//! Standard output to its last byte: what was not written is told.
+//! End of standard output: reports what could not be written.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ pub(crate) fn leave(error: &clap::Error) -> ! {
     let written = error.print().and_then(|()| all_is_written());
     match written {
         Err(why) if !error.use_stderr() => {
-            // Whether anybody reads it changes nothing.
+            // The program goes on without a reader.
             let _ = writeln!(io::stderr(), "standard output: {why}");
             process::exit(1)
         }
@@ -18,13 +18,13 @@ pub(crate) fn leave(error: &clap::Error) -> ! {
     }
 }
 
-/// Whether all that went to standard output has got there: some file systems
-/// tell only at the end (close(2)).
+/// Checks that all of standard output was written: some file systems report
+/// errors only at the close (close(2)).
 pub(crate) fn all_is_written() -> io::Result<()> {
     io::stdout().flush()?;
     match io::stdout().as_fd().try_clone_to_owned() {
         Ok(copy) => Ok(nix::unistd::close(copy)?),
-        // It was closed from the start, and nothing was asked of it.
+        // The stream was closed from the start.
         Err(_) => Ok(()),
     }
 }

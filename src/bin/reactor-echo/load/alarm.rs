@@ -1,4 +1,4 @@
-//! Wakes the poller at a time finer than its own timeout.
+//! `Alarm`: wakes the poller at a time finer than its own timeout.
 
 use std::io;
 
@@ -45,7 +45,7 @@ impl Alarm {
         let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         self.armed = Some(time);
-        // Over poll(2) its last event has used it up.
+        // Over poll(2) its last event ended the watch.
         let _ = self.timer.try_io(|| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         Ok(())
     }

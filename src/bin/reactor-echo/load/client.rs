@@ -1,4 +1,4 @@
-//! The loop which drives all connections.
+//! `Client`: the loop that drives all connections of the load.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ const ALARM: Token = Token(usize::MAX);
 /// Events taken at once.
 const EVENTS: usize = 1024;
 
-/// How often stalls are looked for and progress is shown, at most.
+/// The shortest period of checking for stalls and showing progress.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The connections and what drives them.
@@ -32,10 +32,10 @@ pub(super) struct Client {
     /// Those which carry messages, then the idle ones; none where one has
     /// failed.
     connections: Vec<Option<Connection>>,
-    /// The indices of those which carry messages and stood when the phase
-    /// began: the order of the open loop's schedule.
-    half_pipes: Vec<usize>,
-    /// How many of the half_pipes still stand.
+    /// The indices of the connections that carry messages and were open when
+    /// the phase began: the order of the open loop's schedule.
+    scheduled: Vec<usize>,
+    /// The number of `scheduled` connections that are still open.
     alive: usize,
     /// Connections with work left, for which no event will come.
     queue: VecDeque<usize>,
@@ -47,7 +47,7 @@ pub(super) struct Client {
     carriers: usize,
     /// How long a connection may owe bytes without one moving.
     timeout: u64,
-    /// Between two looks for stalls.
+    /// The period of checking for stalls.
     tick: Duration,
     /// What went wrong.
     failures: Failures,
@@ -69,7 +69,7 @@ impl Client {
             alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             connections,
-            half_pipes: Vec::with_capacity(options.connections),
+            scheduled: Vec::with_capacity(options.connections),
             alive: 0,
             queue: VecDeque::new(),
             wire: Wire::new(options.size, clock),
@@ -139,13 +139,13 @@ impl Client {
     /// Begins a phase with every connection at rest.
     fn enter(&mut self, window: Window) -> Phase {
         let carriers = &self.connections[..self.carriers];
-        self.half_pipes.clear();
-        self.half_pipes.extend((0..carriers.len()).filter(|&index| carriers[index].is_some()));
-        self.alive = self.half_pipes.len();
+        self.scheduled.clear();
+        self.scheduled.extend((0..carriers.len()).filter(|&index| carriers[index].is_some()));
+        self.alive = self.scheduled.len();
 
         let mut phase = Phase::new(self.pace, window, self.wire.clock.now());
-        for half_pipe in 0..self.half_pipes.len() {
-            let index = self.half_pipes[half_pipe];
+        for place in 0..self.scheduled.len() {
+            let index = self.scheduled[place];
             let Some(connection) = &mut self.connections[index] else {
                 continue;
             };
@@ -154,17 +154,17 @@ impl Client {
                     connection.enter_closed();
                     phase.now = self.wire.clock.now();
                     // A count smaller than all the pipelines is shared out.
-                    let share = phase.left().div_ceil((self.half_pipes.len() - half_pipe) as u64);
+                    let share = phase.left().div_ceil((self.scheduled.len() - place) as u64);
                     let count = phase.begin(pipeline.min(share));
                     connection.begin(count, self.wire.size, phase.now);
                 }
                 Pace::Open { .. } => {
-                    connection.enter_open(half_pipe as u64, self.half_pipes.len() as u64);
+                    connection.enter_open(place as u64, self.scheduled.len() as u64);
                 }
             }
             self.turn(index, &mut phase);
         }
-        // What an idle connection has to say it may have said already.
+        // An idle connection may have input already.
         for index in self.carriers..self.connections.len() {
             self.turn(index, &mut phase);
         }
@@ -177,13 +177,14 @@ impl Client {
             return;
         }
         let (first, due) = phase.due();
-        let half_pipes = self.half_pipes.len() as u64;
+        let scheduled = self.scheduled.len() as u64;
         let now = phase.now;
         phase.begin(due);
-        for offset in 0..due.min(half_pipes) {
-            // This half_pipe's own, then every one a whole round later.
-            let count = (due - offset).div_ceil(half_pipes);
-            let index = self.half_pipes[((first + offset) % half_pipes) as usize];
+        for offset in 0..due.min(scheduled) {
+            // The connection's own message, then one for every whole round
+            // later.
+            let count = (due - offset).div_ceil(scheduled);
+            let index = self.scheduled[((first + offset) % scheduled) as usize];
             match &mut self.connections[index] {
                 Some(connection) => {
                     connection.begin(count, self.wire.size, now);

@@ -1,4 +1,5 @@
-//! One connection: what it owes the server, what the server owes it.
+//! `Connection`: one connection of the load, which sends a pattern and checks
+//! what comes back.
 
 use std::collections::VecDeque;
 use std::io;
