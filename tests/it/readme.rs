@@ -40,6 +40,30 @@ fn the_readme_is_read_in_five_minutes() {
 }
 
 #[test]
+fn each_name_in_the_architecture_is_in_the_code() {
+    let folders = ["src", "tests", "examples", "benches"];
+    let code: String = folders
+        .into_iter()
+        .flat_map(sources)
+        .map(|file| fs::read_to_string(file).expect("a file of Rust"))
+        .collect();
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let words: BTreeSet<&str> = code.split(|letter| !is_part(letter)).collect();
+    let text = document("ARCHITECTURE.md");
+    let prose = text.split("```").step_by(2);
+    let spans = prose.flat_map(|part| part.split('`').skip(1).step_by(2));
+    for span in spans.filter(|span| !span.contains(['/', '.', '{', '*', ' ', '#'])) {
+        for name in span.split(|letter| !is_part(letter)).filter(|name| !name.is_empty()) {
+            let is_foreign = ["close_notify", "ECONNRESET"].contains(&name);
+            assert!(
+                is_foreign || words.contains(name),
+                "ARCHITECTURE.md names `{span}`, which is not in the code"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_example_says_what_it_teaches_and_has_its_place_in_the_readme() {
     let readme = document("README.md");
     let table = readme.split_once("| what it teaches |").expect("a table of examples").1;
