@@ -22,6 +22,14 @@ macro_rules! holds {
 }
 
 impl<D: Driver> Reactor<D> {
+    /// True when the queue of a connection is down to its low mark, and no
+    /// `drained` is pending. Whether one has to be is for the caller to know.
+    pub(crate) fn has_forgotten_drained(&self, id: ConnId) -> bool {
+        let Some(conn) = self.core.conns.get(id.0) else { return false };
+        let low_mark = self.core.services[conn.service as usize].limits.low_mark;
+        conn.is_live() && conn.queued() <= low_mark && !conn.has(Flags::DRAINED_PENDING)
+    }
+
     /// Checks the reactor's state against its own invariants: every counter
     /// equals what it counts, flags and work lists agree, no limit is exceeded,
     /// and no connection that has work is forgotten. Call it between turns; it

@@ -258,6 +258,12 @@ impl<H: StreamHandler> Recording<H> {
         std::mem::take(&mut self.ended)
     }
 
+    /// The connections that `drained` is due for once their queue is down.
+    pub(super) fn awaiting_drained(&self) -> impl Iterator<Item = ConnId> {
+        let open = self.open.iter().map(|life| &self.lives[*life]);
+        open.filter(|life| life.above || life.owes).map(|life| life.id)
+    }
+
     /// What came late since this was asked last. Whether it came too late depends
     /// on what the loop was busy with.
     pub(super) fn take_late(&mut self) -> Vec<Late> {

@@ -342,6 +342,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         let turns = self.check_share()?;
         self.check_input(turns)?;
         self.check_late()?;
+        self.check_drained()?;
         self.check_ended()?;
         self.check_children()?;
         self.check_rest()?;
@@ -437,6 +438,16 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that `drained` was called, or is about to be, for every queue that
+    /// has fallen from above its high mark to its low mark.
+    fn check_drained(&self) -> Result<(), String> {
+        let mut waiting = self.recording().awaiting_drained();
+        match waiting.find(|id| self.reactor.has_forgotten_drained(*id)) {
+            Some(id) => Err(format!("connection {id} is down to its low mark, and `drained` was not told")),
+            None => Ok(()),
+        }
     }
 
     /// Checks that our side has ended on every connection whose `close` was

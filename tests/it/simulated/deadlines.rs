@@ -233,6 +233,40 @@ fn a_request_that_came_in_time_is_handled_though_the_process_was_stopped() {
     }
 }
 
+/// In the turn in which half of a line is read the process is stopped for longer
+/// than a line may take. The other half comes half a minute later.
+#[test]
+fn the_time_of_a_frame_runs_from_the_end_of_the_turn_that_it_began_in() {
+    let frame = Duration::from_secs(60);
+    let mut longest = Duration::ZERO;
+    for seed in 0..20 {
+        let limits = Limits { frame: Some(frame), ..patient() };
+        // The warning of a slow callback reads the clock within the turn.
+        let config = Config { slow_callback: None, ..Config::default() };
+        let mut world =
+            World::<_, true>::with_config(seed, Conditions::calm(), Scripted::lines(), limits, config)
+                .expect("good limits");
+        let client = world.play(Script::new().send("one\n").after(Duration::from_secs(1)).send("tw"));
+        world.run_for(Duration::from_millis(500)).expect("the first line is answered");
+        world.net_mut().conditions_mut().stopped = Odds::one_in(1);
+        let given = |world: &World<_, true>| world.life(client).expect("it is open").input().len();
+        let mut turn = Duration::ZERO;
+        while given(&world) < "one\ntw".len() {
+            let before = world.elapsed();
+            world.turn(None).expect("it keeps its promises");
+            turn = world.elapsed() - before;
+        }
+        longest = longest.max(turn);
+        *world.net_mut().conditions_mut() = Conditions::calm();
+        world.net_mut().later(frame / 2, client, Act::Send("o\n".into()));
+        world.net_mut().later(frame, client, Act::Finish);
+        run(&mut world);
+        assert_eq!(why(&world, client), "Finished", "seed {seed}");
+        assert_eq!(world.client(client).received(), b"one\ntwo\n", "seed {seed}");
+    }
+    assert!(longest > 3 * frame, "{longest:?}");
+}
+
 #[test]
 fn who_is_not_busy_any_more_is_idle_from_then_on() {
     let busy = Scripted::new(|io, call| {
