@@ -328,6 +328,10 @@ impl<'a> Io<'a> {
     /// was stopped, counts as its end: a peer is not to blame for that time,
     /// where [`now`](Self::now) as of an earlier callback would make it so.
     /// `None` if the connection is gone.
+    ///
+    /// A timer that ends silent connections has to compare this with the moment
+    /// it was due, not with `now`: after a stop of the process, what has come
+    /// between the two may not be read yet.
     #[must_use]
     pub fn last_activity(&self, id: ConnId) -> Option<Instant> {
         self.core.last_activity(id)

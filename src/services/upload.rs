@@ -7,7 +7,7 @@ mod store;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
@@ -132,10 +132,32 @@ pub struct Uploader {
     peer: Peer,
     /// The incoming file.
     incoming: Option<Incoming>,
-    /// The timer that checks for a stall; it may outlive a file.
-    look: Option<TimerId>,
+    /// The check for a stall; it may outlive a file.
+    look: Option<Look>,
     /// The timer to continue with buffered input.
     go_on: Option<TimerId>,
+}
+
+/// A check for a stall that is to come.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    set_at: Instant,
+    after: Duration,
+}
+
+impl Look {
+    fn set(io: &mut Io<'_>, after: Duration) -> Result<Self, BoxError> {
+        io.after(after)?;
+        Ok(Self { set_at: io.now(), after })
+    }
+
+    /// The time from `last` until the moment it is due.
+    fn since(self, last: Instant) -> Duration {
+        match last.checked_duration_since(self.set_at) {
+            Some(later) => self.after.saturating_sub(later),
+            None => self.after.saturating_add(self.set_at.saturating_duration_since(last)),
+        }
+    }
 }
 
 /// The next step after as much input as possible was taken.
@@ -298,7 +320,7 @@ impl Upload {
         // A shutdown waits for a busy connection.
         io.set_busy(io.id(), client.incoming.is_some());
         if client.incoming.is_some() && client.look.is_none() {
-            client.look = Some(io.after(self.stall)?);
+            client.look = Some(Look::set(io, self.stall)?);
         }
         Ok(())
     }
@@ -372,17 +394,19 @@ impl StreamHandler for Upload {
             io.resume(io.id());
             return Ok(());
         }
-        client.look = None;
-        if client.incoming.is_some() {
-            let silent = io
-                .last_activity(io.id())
-                .map_or(Duration::ZERO, |last| io.now().saturating_duration_since(last));
-            let Some(left) = self.stall.checked_sub(silent).filter(|left| !left.is_zero()) else {
+        if let Some(look) = client.look.take()
+            && client.incoming.is_some()
+        {
+            let last = io.last_activity(io.id()).unwrap_or_else(|| io.now());
+            let silent = io.now().saturating_duration_since(last);
+            // What has happened since the timer was due may not be known yet: the
+            // process may have been stopped.
+            if look.since(last) >= self.stall {
                 let why = format!("no byte of its file for {silent:.1?}");
                 self.give_up(io, client, &why);
                 return Err(why.into());
-            };
-            client.look = Some(io.after(left)?);
+            }
+            client.look = Some(Look::set(io, self.stall.saturating_sub(silent))?);
         }
         Ok(())
     }

@@ -125,6 +125,14 @@ fn a_file_is_there_whole_or_not_at_all() {
     assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
 }
 
+/// The process was stopped for longer than a minute after the loop had looked, and
+/// the client's next bytes came meanwhile.
+#[cfg(feature = "upload")]
+#[test]
+fn a_stop_of_the_process_ends_no_upload() {
+    explore(&serve_forever::sim::uploads::Upload, 8_003_163..8_003_164);
+}
+
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..50 {
