@@ -177,13 +177,13 @@ pub(crate) struct Core {
     /// Bytes that the last `data` took of a frame that is not complete, as it
     /// says.
     pub(crate) partial: u32,
-    /// A message went to another connection than the one in direct, this turn.
+    /// A message went to another connection than the current connection, this turn.
     pub(crate) cross_writes: bool,
     /// Something was put on one of the lists below.
     pub(crate) listed: bool,
-    /// An event named something else than an established connection, or there is
-    /// other work of phases 2 and 4: a turn without it passes over both, with one
-    /// comparison.
+    /// An event named something else than an established connection, there is other
+    /// work of phases 2 and 4, a shutdown is under way, or the loop polls busily: a
+    /// turn without any of these passes over them all with one comparison.
     pub(crate) has_rare_work: bool,
     /// Connections that a callback asked for.
     pub(crate) to_connect: Vec<(ConnId, Endpoint)>,

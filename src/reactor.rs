@@ -288,11 +288,12 @@ impl<D: Driver> Reactor<D> {
         self.read_ready(); // 3
         if self.core.has_rare_work {
             self.poll_children();
-            self.core.has_rare_work = self.listeners.has_ready() || self.core.lists_rare_work();
+            self.core.has_rare_work = self.has_rare_work();
         }
         self.fire_timers(); // 4
         self.run_calls(); // 5
-        let finished = (self.core.listed || self.state != RunState::Running) && self.carry_out(); // 6, 7
+        // A state other than running is rare work, too.
+        let finished = (self.core.listed | self.core.has_rare_work) && self.carry_out(); // 6, 7
         if self.slow_after.is_none() {
             // With `slow_callback`, the last callback has read the clock.
             self.clock = self.driver.now();
@@ -322,6 +323,7 @@ impl<D: Driver> Reactor<D> {
         // may come.
         let has_begun = was_running && self.state != RunState::Running;
         self.core.listed = self.core.has_listed() || has_begun;
+        self.core.has_rare_work |= self.state != RunState::Running;
         finished
     }
 
@@ -348,6 +350,15 @@ impl<D: Driver> Reactor<D> {
             RunState::Running | RunState::Stopping => timer,
         };
         next.after(now)
+    }
+
+    /// True when the next turn has to look at more than the lists of what to read
+    /// and to flush: at phases 2 and 4, at the steps of a shutdown, or at how to wait.
+    fn has_rare_work(&self) -> bool {
+        self.state != RunState::Running
+            || self.core.config.busy_poll.is_some()
+            || self.listeners.has_ready()
+            || self.core.lists_rare_work()
     }
 
     /// Reads the clock: the time that all callbacks see until the next reading.

@@ -162,10 +162,7 @@ impl<D: Driver> Reactor<D> {
     /// how one waits here.
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
-        !self.core.listed
-            && !self.core.has_rare_work
-            && self.state == RunState::Running
-            && self.core.config.busy_poll.is_none()
+        !(self.core.listed | self.core.has_rare_work)
             && self.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
     }
 
