@@ -17,7 +17,7 @@ impl Core {
         if self.direct.take(data) { Sent::Queued } else { self.write_seeing(data) }
     }
 
-    /// Writes all of `data` to the connection of the current connection, and empties it unless it
+    /// Writes all of `data` to the current connection, and empties it unless it
     /// is refused.
     #[inline(always)]
     pub(crate) fn write_all(&mut self, data: &mut BytesMut) -> Sent {
@@ -136,7 +136,7 @@ impl Core {
         }
     }
 
-    /// Puts what is of the current connection, but for the first `written` bytes, into the queue
+    /// Puts direct output, but for the first `written` bytes, into the queue
     /// of its connection.
     pub(crate) fn queue_direct(&mut self, id: ConnId, written: usize) {
         if let Some(conn) = self.conns.get_mut(id.0) {
