@@ -5,7 +5,7 @@
 use std::env;
 
 use bytes::BytesMut;
-use serve_forever::{BoxError, CloseReason, Config, Io, Limits, Origin, Reactor, Sent, StreamHandler};
+use serve_forever::{BoxError, CloseReason, Config, Io, Limits, Origin, Reactor, StreamHandler};
 
 /// What all connections share.
 #[derive(Default)]
@@ -32,17 +32,12 @@ impl StreamHandler for LineCounter {
             self.lines += 1;
             client.lines += 1;
             let head = format!("line {} of yours, line {} of all: ", client.lines, self.lines);
-            let _ = io.write(head.as_bytes());
-            if io.write(&line) == Sent::Full {
-                io.pause(io.id()); // what it sent further stays where it is
-                break;
+            io.reply(head.as_bytes());
+            io.reply(&line);
+            if io.is_paused(io.id()) {
+                break; // it does not read: its further lines wait until it has read
             }
         }
-        Ok(())
-    }
-
-    fn drained(&mut self, io: &mut Io<'_>, _: &mut Client) -> Result<(), BoxError> {
-        io.resume(io.id());
         Ok(())
     }
 

@@ -34,10 +34,6 @@ impl StreamHandler for UserEcho {
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         self.echo.data(io, &mut (), input)
     }
-
-    fn drained(&mut self, io: &mut Io<'_>, (): &mut ()) -> Result<(), BoxError> {
-        self.echo.drained(io, &mut ())
-    }
 }
 
 fn main() -> Result<(), BoxError> {

@@ -145,7 +145,7 @@ pub enum Sent {
     /// Queued; it leaves with the next flush.
     Queued,
     /// Queued, and the queue now holds more than the high mark: stop producing
-    /// until `drained`.
+    /// until `drained`. ([`Io::reply`](crate::Io::reply) does so by itself.)
     Full,
     /// Not queued, for it would have passed the hard mark. Under
     /// [`Overflow::Close`](crate::Overflow::Close) the connection ends; under

@@ -38,7 +38,7 @@ impl Flags {
     /// The system has announced a hang-up: a short read does not prove that all
     /// was read.
     pub(crate) const HANGUP: Self = Self(1 << 2);
-    /// The handler has paused the connection.
+    /// The handler has paused the connection; with `HELD`, the loop has.
     pub(crate) const PAUSED: Self = Self(1 << 3);
     /// What the handler left is delivered again, without new input.
     pub(crate) const RESUMED: Self = Self(1 << 4);
@@ -73,6 +73,9 @@ impl Flags {
     pub(crate) const BUSY: Self = Self(1 << 19);
     /// A hang-up ends the connection even while it is paused.
     pub(crate) const HANGUP_ENDS: Self = Self(1 << 20);
+    /// The loop has paused the connection: an answer passed the high mark, and
+    /// reading goes on at the low mark. Set only together with `PAUSED`.
+    pub(crate) const HELD: Self = Self(1 << 21);
     /// A shutdown neither waits for the connection nor closes it.
     pub(crate) const BACKGROUND: Self = Self(1 << 16);
 

@@ -31,6 +31,8 @@ use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::timers::Timers;
 
+pub(crate) use self::timers::Repeat;
+
 /// No connection: the id of a callback that belongs to none.
 pub(crate) const NO_CONNECTION: ConnId = ConnId(Key::NOWHERE);
 
@@ -300,8 +302,8 @@ impl Core {
             && conn.phase <= Phase::Live
         {
             conn.set(Flags::PAUSED);
-            // A resume of the same callback is taken back.
-            conn.unset(Flags::RESUMED);
+            // A resume of the same callback is taken back, and a hold is taken over.
+            conn.unset(Flags::RESUMED.union(Flags::HELD));
             self.check_hangup_later(id);
         }
     }
@@ -327,7 +329,7 @@ impl Core {
         if !conn.has(Flags::PAUSED) {
             return;
         }
-        conn.unset(Flags::PAUSED);
+        conn.unset(Flags::PAUSED.union(Flags::HELD));
         conn.frame_since = now;
         if conn.is_in_frame() {
             conn.set(Flags::RESUMED);

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::close::{CloseReason, Sent, Tally};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase};
-use crate::core::{Core, Purpose, RunState};
+use crate::core::{Core, Purpose, Repeat, RunState};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
@@ -34,6 +34,7 @@ impl fmt::Debug for Io<'_> {
     }
 }
 
+/// # This callback
 impl<'a> Io<'a> {
     pub(crate) const fn new(core: &'a mut Core, service: u16) -> Self {
         Self { core, service }
@@ -83,21 +84,89 @@ impl<'a> Io<'a> {
             log::warn!("child process {child} (tag {tag}) was not started: {error}{more}");
         }
     }
+}
 
-    /// How many connections this service has, those that are closing included,
-    /// and the pipes of its children not.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.core.services[self.service as usize].connections
+/// # Output
+///
+/// To the connection of this callback: `reply*` where the handler has nothing to
+/// decide, `write*` where it has to know what became of it. To any other: `send`.
+impl Io<'_> {
+    /// Writes a copy of `data` to the connection of this callback: an answer, of
+    /// which the handler has nothing to decide. Above the high mark
+    /// ([`Limits::high_mark`](crate::Limits::high_mark)) the loop holds the
+    /// connection: it stops reading it, and reads it again by itself at the low
+    /// mark, just before [`drained`](crate::StreamHandler::drained). A peer that
+    /// does not read its answers is therefore not asked for more.
+    ///
+    /// A hold is a [pause](Self::pause) by the loop: [`is_paused`](Self::is_paused)
+    /// is true, [`resume`](Self::resume) lifts it, and `pause` makes it the
+    /// handler's own, which the loop does not lift. Input that the handler left is
+    /// handed over again afterwards. So a handler with many requests in one `data`
+    /// breaks off when `is_paused` says so:
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use serve_forever::{BoxError, Io};
+    /// # struct Lines;
+    /// # impl serve_forever::StreamHandler for Lines {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Origin) -> Result<(), BoxError> { Ok(()) }
+    /// fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+    ///     while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+    ///         let line = input.split_to(end + 1);
+    ///         io.reply(&line.repeat(10));
+    ///         if io.is_paused(io.id()) {
+    ///             break; // the rest comes again when these answers have left
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// An answer that would pass [`Limits::hard_mark`](crate::Limits::hard_mark) has
+    /// the consequence that [`Limits::overflow`](crate::Limits::overflow) names, and
+    /// one to a connection that takes no output any more is nothing. A handler that
+    /// writes more than it is asked for, or that has to know what became of it,
+    /// calls [`write`](Self::write).
+    #[inline]
+    pub fn reply(&mut self, data: &[u8]) {
+        self.core.reply(data);
     }
 
-    /// True while the connection is there and takes input and output.
-    #[must_use]
-    pub fn is_open(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Live)
+    /// Answers with all of `data`, as [`reply`](Self::reply) does, without a copy
+    /// where [`write_buf`](Self::write_buf) makes none. `data` is empty afterwards
+    /// in any case.
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use serve_forever::{BoxError, Io};
+    /// # struct Shout;
+    /// # impl serve_forever::StreamHandler for Shout {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Origin) -> Result<(), BoxError> { Ok(()) }
+    /// fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+    ///     input.make_ascii_uppercase();
+    ///     io.reply_buf(input);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    #[inline]
+    pub fn reply_buf(&mut self, data: &mut BytesMut) {
+        self.core.reply_all(data);
     }
 
-    /// Writes a copy of `data` to the connection of this callback.
+    /// Answers with `data`, as [`reply`](Self::reply) does, by reference where
+    /// [`write_bytes`](Self::write_bytes) writes by reference.
+    #[inline]
+    pub fn reply_bytes(&mut self, data: Bytes) {
+        self.core.reply_bytes(&data);
+    }
+
+    /// Writes a copy of `data` to the connection of this callback, and says what
+    /// became of it. For an answer of which there is nothing to decide,
+    /// [`reply`](Self::reply) is the shorter way.
     #[inline]
     pub fn write(&mut self, data: &[u8]) -> Sent {
         self.core.write(data)
@@ -110,21 +179,6 @@ impl<'a> Io<'a> {
     /// nothing waits, and the buffer is about as large as the loop's, the two
     /// are exchanged, and `data` is another one, of another capacity. What is
     /// [`Sent::Dropped`] or [`Sent::Gone`] stays in `data`.
-    ///
-    /// ```
-    /// # use bytes::BytesMut;
-    /// # use serve_forever::{BoxError, Io};
-    /// # struct Shout;
-    /// # impl serve_forever::StreamHandler for Shout {
-    /// #     type Session = ();
-    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Origin) -> Result<(), BoxError> { Ok(()) }
-    /// fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
-    ///     input.make_ascii_uppercase();
-    ///     let _ = io.write_buf(input);
-    ///     Ok(())
-    /// }
-    /// # }
-    /// ```
     #[inline]
     pub fn write_buf(&mut self, data: &mut BytesMut) -> Sent {
         self.core.write_all(data)
@@ -166,6 +220,25 @@ impl<'a> Io<'a> {
         self.core.send_to(on, to, data)
     }
 
+    /// How many bytes wait to be written to a connection; `None` if it is
+    /// gone, closing, or not connected yet.
+    #[must_use]
+    pub fn queued(&self, id: ConnId) -> Option<usize> {
+        self.core.queued(id)
+    }
+
+    /// True while more waits to be written to a connection than it should: from
+    /// the first [`Sent::Full`] or [`Sent::Dropped`] until
+    /// [`drained`](crate::StreamHandler::drained). `false` if it is gone or
+    /// closing.
+    #[must_use]
+    pub fn is_full(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH))
+    }
+}
+
+/// # Groups and broadcast
+impl Io<'_> {
     /// Makes an empty group, which lives until it is dissolved.
     ///
     /// # Errors
@@ -214,7 +287,92 @@ impl<'a> Io<'a> {
     pub fn broadcast(&mut self, group: GroupId, data: &Bytes, except: Option<ConnId>) -> Tally {
         self.core.broadcast(group, data, except)
     }
+}
 
+/// # Input and flow control
+impl Io<'_> {
+    /// Stops reading a connection, until [`resume`](Self::resume). The end of
+    /// its input is not seen meanwhile either; a reset is, and ends it, unless
+    /// the handler has left input untaken. A hold by the loop
+    /// ([`reply`](Self::reply)) becomes the handler's own pause.
+    pub fn pause(&mut self, id: ConnId) {
+        self.core.pause(id);
+    }
+
+    /// Reads a connection again. What its handler had left untaken is handed
+    /// over first, whether or not more has come. It lifts a hold by the loop
+    /// ([`reply`](Self::reply)) as well.
+    pub fn resume(&mut self, id: ConnId) {
+        self.core.resume(id);
+    }
+
+    /// True while a connection is paused, by [`pause`](Self::pause) or held by the
+    /// loop for an answer ([`reply`](Self::reply)); `false` if it is gone or closing.
+    #[must_use]
+    pub fn is_paused(&self, id: ConnId) -> bool {
+        let is_paused = |conn: &Conn| conn.phase <= Phase::Live && conn.has(Flags::PAUSED);
+        self.core.conns.get(id.0).is_some_and(is_paused)
+    }
+
+    /// Says, in [`data`](crate::StreamHandler::data) or
+    /// [`data_in_place`](crate::StreamHandler::data_in_place), that `taken` bytes of
+    /// what was taken, in this call or before, are of a frame that is not
+    /// complete. They count as though they had been left: for its deadlines
+    /// ([`Limits::first_frame`](crate::Limits::first_frame),
+    /// [`frame`](crate::Limits::frame)), for
+    /// [`Limits::max_input`](crate::Limits::max_input), and for a shutdown,
+    /// which waits for the rest. It holds until the next of these, which says it
+    /// again; and after a pause that comes at [`resume`](Self::resume), with
+    /// no new input if there is none.
+    ///
+    /// A handler that leaves what is not complete in `input` needs none of
+    /// this. One that takes a head and remembers what it said does: the loop
+    /// sees input taken, and would have each piece pass for a whole frame.
+    pub fn set_partial(&mut self, taken: usize) {
+        self.core.partial = u32::try_from(taken).unwrap_or(u32::MAX);
+    }
+}
+
+/// # Ending a connection
+impl Io<'_> {
+    /// Ends our side of a connection after what is queued (a half-close); its
+    /// input goes on until the peer ends it too.
+    pub fn finish(&mut self, id: ConnId) {
+        self.core.finish(id);
+    }
+
+    /// Closes a connection without losing what is queued: writes it, sends
+    /// FIN, discards input until the peer's FIN or
+    /// [`Limits::linger`](crate::Limits::linger), and frees it.
+    pub fn close(&mut self, id: ConnId) {
+        self.core.end(id, CloseReason::Closed);
+    }
+
+    /// Ends a connection now and drops what is queued; a TCP peer sees a
+    /// reset (RFC 9293, 3.9.1.5), so that it cannot take what it got for the
+    /// whole.
+    pub fn abort(&mut self, id: ConnId) {
+        self.core.end(id, CloseReason::Aborted);
+    }
+
+    /// Says whether a connection ends, with [`CloseReason::Io`](crate::CloseReason::Io), as
+    /// soon as its peer has closed altogether, though it is paused and there
+    /// may be unread input: for whoever makes replies, which would reach
+    /// nobody, and not for whoever only receives. A Unix socket tells of it; on
+    /// TCP a close looks like a half-close, until something is written.
+    pub fn end_on_hangup(&mut self, id: ConnId, ends: bool) {
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
+        if ends {
+            conn.set(Flags::HANGUP_ENDS);
+            self.core.check_hangup_later(id);
+        } else {
+            conn.unset(Flags::HANGUP_ENDS);
+        }
+    }
+}
+
+/// # Connections and children
+impl Io<'_> {
     /// Connects to a listener elsewhere: TCP or Unix, as a connection of this
     /// service. It is answered once: by
     /// [`open`](crate::StreamHandler::open) with a
@@ -232,6 +390,58 @@ impl<'a> Io<'a> {
     /// is no other answer.
     pub fn connect(&mut self, to: &Endpoint, tag: u64) -> Result<ConnId> {
         self.core.connect(self.service, to.clone(), tag)
+    }
+
+    /// How many connections this service has, those that are closing included,
+    /// and the pipes of its children not.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.core.services[self.service as usize].connections
+    }
+
+    /// True while the connection is there and takes input and output.
+    #[must_use]
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Live)
+    }
+
+    /// When a byte of a connection last moved, in either direction; when it was
+    /// opened, if none has. A turn in which a callback blocked, or the process
+    /// was stopped, counts as its end: a peer is not to blame for that time,
+    /// where [`now`](Self::now) as of an earlier callback would make it so.
+    /// `None` if the connection is gone.
+    ///
+    /// A timer that ends silent connections has to compare this with the moment
+    /// it was due, not with `now`: after a stop of the process, what has come
+    /// between the two may not be read yet.
+    #[must_use]
+    pub fn last_activity(&self, id: ConnId) -> Option<Instant> {
+        self.core.last_activity(id)
+    }
+
+    /// Says whether something is under way for a connection that the reactor
+    /// cannot see: a reply that is being made elsewhere. Until that is taken
+    /// back, a shutdown waits for it, up to its deadline, and
+    /// [`Limits::idle`](crate::Limits::idle) does not end it.
+    pub fn set_busy(&mut self, id: ConnId, busy: bool) {
+        self.core.set_busy(id, busy);
+    }
+
+    /// Sets a connection apart from those that a shutdown is about: it is
+    /// neither waited for nor closed, and is there when the reactor is used
+    /// again; it ends with the reactor at the latest. For what serves the
+    /// program itself, such as a connection that signals arrive on. A pipe of
+    /// a child goes with the child all the same.
+    pub fn set_background(&mut self, id: ConnId, background: bool) {
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
+            self.core.own -= usize::from(conn.is_own());
+            if background {
+                conn.set(Flags::BACKGROUND);
+            } else {
+                conn.unset(Flags::BACKGROUND);
+            }
+            self.core.own += usize::from(conn.is_own());
+        }
     }
 
     /// Runs a program as a child process of this service. It is started when
@@ -298,117 +508,10 @@ impl<'a> Io<'a> {
     pub fn kill(&mut self, child: ChildId) -> bool {
         self.core.kill_child(child, ExitCause::Killed)
     }
+}
 
-    /// Says whether something is under way for a connection that the reactor
-    /// cannot see: a reply that is being made elsewhere. Until that is taken
-    /// back, a shutdown waits for it, up to its deadline, and
-    /// [`Limits::idle`](crate::Limits::idle) does not end it.
-    pub fn set_busy(&mut self, id: ConnId, busy: bool) {
-        self.core.set_busy(id, busy);
-    }
-
-    /// How many bytes wait to be written to a connection; `None` if it is
-    /// gone, closing, or not connected yet.
-    #[must_use]
-    pub fn queued(&self, id: ConnId) -> Option<usize> {
-        self.core.queued(id)
-    }
-
-    /// True while more waits to be written to a connection than it should: from
-    /// the first [`Sent::Full`] or [`Sent::Dropped`] until
-    /// [`drained`](crate::StreamHandler::drained). `false` if it is gone or
-    /// closing.
-    #[must_use]
-    pub fn is_full(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH))
-    }
-
-    /// When a byte of a connection last moved, in either direction; when it was
-    /// opened, if none has. A turn in which a callback blocked, or the process
-    /// was stopped, counts as its end: a peer is not to blame for that time,
-    /// where [`now`](Self::now) as of an earlier callback would make it so.
-    /// `None` if the connection is gone.
-    ///
-    /// A timer that ends silent connections has to compare this with the moment
-    /// it was due, not with `now`: after a stop of the process, what has come
-    /// between the two may not be read yet.
-    #[must_use]
-    pub fn last_activity(&self, id: ConnId) -> Option<Instant> {
-        self.core.last_activity(id)
-    }
-
-    /// Stops reading a connection, until [`resume`](Self::resume). The end of
-    /// its input is not seen meanwhile either; a reset is, and ends it, unless
-    /// the handler has left input untaken.
-    pub fn pause(&mut self, id: ConnId) {
-        self.core.pause(id);
-    }
-
-    /// Reads a connection again. What its handler had left untaken is handed
-    /// over first, whether or not more has come.
-    pub fn resume(&mut self, id: ConnId) {
-        self.core.resume(id);
-    }
-
-    /// True while a connection is paused; `false` if it is gone or closing.
-    #[must_use]
-    pub fn is_paused(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::PAUSED))
-    }
-
-    /// Says, in [`data`](crate::StreamHandler::data) or
-    /// [`data_in_place`](crate::StreamHandler::data_in_place), that `taken` bytes of
-    /// what was taken, in this call or before, are of a frame that is not
-    /// complete. They count as though they had been left: for its deadlines
-    /// ([`Limits::first_frame`](crate::Limits::first_frame),
-    /// [`frame`](crate::Limits::frame)), for
-    /// [`Limits::max_input`](crate::Limits::max_input), and for a shutdown,
-    /// which waits for the rest. It holds until the next of these, which says it
-    /// again; and after a pause that comes at [`resume`](Self::resume), with
-    /// no new input if there is none.
-    ///
-    /// A handler that leaves what is not complete in `input` needs none of
-    /// this. One that takes a head and remembers what it said does: the loop
-    /// sees input taken, and would have each piece pass for a whole frame.
-    pub fn set_partial(&mut self, taken: usize) {
-        self.core.partial = u32::try_from(taken).unwrap_or(u32::MAX);
-    }
-
-    /// Says whether a connection ends, with [`CloseReason::Io`](crate::CloseReason::Io), as
-    /// soon as its peer has closed altogether, though it is paused and there
-    /// may be unread input: for whoever makes replies, which would reach
-    /// nobody, and not for whoever only receives. A Unix socket tells of it; on
-    /// TCP a close looks like a half-close, until something is written.
-    pub fn end_on_hangup(&mut self, id: ConnId, ends: bool) {
-        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
-        if ends {
-            conn.set(Flags::HANGUP_ENDS);
-            self.core.check_hangup_later(id);
-        } else {
-            conn.unset(Flags::HANGUP_ENDS);
-        }
-    }
-
-    /// Ends our side of a connection after what is queued (a half-close); its
-    /// input goes on until the peer ends it too.
-    pub fn finish(&mut self, id: ConnId) {
-        self.core.finish(id);
-    }
-
-    /// Closes a connection without losing what is queued: writes it, sends
-    /// FIN, discards input until the peer's FIN or
-    /// [`Limits::linger`](crate::Limits::linger), and frees it.
-    pub fn close(&mut self, id: ConnId) {
-        self.core.end(id, CloseReason::Closed);
-    }
-
-    /// Ends a connection now and drops what is queued; a TCP peer sees a
-    /// reset (RFC 9293, 3.9.1.5), so that it cannot take what it got for the
-    /// whole.
-    pub fn abort(&mut self, id: ConnId) {
-        self.core.end(id, CloseReason::Aborted);
-    }
-
+/// # Timers and deadlines
+impl Io<'_> {
     /// Sets a timer: for the connection of this callback, which it ends with;
     /// or for the service where there is none, or none any more (in `close`
     /// and `connect_failed`). Zero is the next turn; `Duration::MAX` is never.
@@ -418,7 +521,7 @@ impl<'a> Io<'a> {
     ///
     /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
     pub fn after(&mut self, period: Duration) -> Result<TimerId> {
-        self.core.set_timer(self.purpose(), period, false)
+        self.core.set_timer(self.purpose(), period, Repeat::Once)
     }
 
     /// Sets a timer that repeats, like [`after`](Self::after): due every whole
@@ -429,7 +532,7 @@ impl<'a> Io<'a> {
     ///
     /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
     pub fn every(&mut self, period: Duration) -> Result<TimerId> {
-        self.core.set_timer(self.purpose(), period, true)
+        self.core.set_timer(self.purpose(), period, Repeat::Every)
     }
 
     /// [`after`](Self::after), for the service whichever callback this is.
@@ -438,7 +541,7 @@ impl<'a> Io<'a> {
     ///
     /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
     pub fn tick_after(&mut self, period: Duration) -> Result<TimerId> {
-        self.core.set_timer(Purpose::Service(self.service), period, false)
+        self.core.set_timer(Purpose::Service(self.service), period, Repeat::Once)
     }
 
     /// [`every`](Self::every), for the service whichever callback this is.
@@ -447,7 +550,7 @@ impl<'a> Io<'a> {
     ///
     /// [`Error::Full`](crate::Error::Full) at [`Config::max_timers`](crate::Config::max_timers).
     pub fn tick_every(&mut self, period: Duration) -> Result<TimerId> {
-        self.core.set_timer(Purpose::Service(self.service), period, true)
+        self.core.set_timer(Purpose::Service(self.service), period, Repeat::Every)
     }
 
     /// Takes a timer back. It will not fire, even if it was due already.
@@ -461,23 +564,20 @@ impl<'a> Io<'a> {
         self.core.set_idle(id, idle);
     }
 
-    /// Sets a connection apart from those that a shutdown is about: it is
-    /// neither waited for nor closed, and is there when the reactor is used
-    /// again; it ends with the reactor at the latest. For what serves the
-    /// program itself, such as a connection that signals arrive on. A pipe of
-    /// a child goes with the child all the same.
-    pub fn set_background(&mut self, id: ConnId, background: bool) {
-        if let Some(conn) = self.core.conns.get_mut(id.0) {
-            self.core.own -= usize::from(conn.is_own());
-            if background {
-                conn.set(Flags::BACKGROUND);
-            } else {
-                conn.unset(Flags::BACKGROUND);
-            }
-            self.core.own += usize::from(conn.is_own());
+    fn purpose(&self) -> Purpose {
+        let current = self.core.current;
+        // In `open` there is no session yet, in `close` there is none any more.
+        let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.phase == Phase::Live;
+        if self.core.conns.get(current.0).is_some_and(takes_part) {
+            Purpose::Session(current)
+        } else {
+            Purpose::Service(self.service)
         }
     }
+}
 
+/// # Shutdown
+impl Io<'_> {
     /// Begins a shutdown: listeners close, what is under way is finished
     /// within `deadline`, and the loop ends. Of several, the soonest counts.
     pub fn shutdown(&mut self, deadline: Duration) {
@@ -496,16 +596,5 @@ impl<'a> Io<'a> {
     /// [background](Self::set_background).
     pub fn stop(&mut self) {
         self.core.request(RunState::Stopping);
-    }
-
-    fn purpose(&self) -> Purpose {
-        let current = self.core.current;
-        // In `open` there is no session yet, in `close` there is none any more.
-        let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.phase == Phase::Live;
-        if self.core.conns.get(current.0).is_some_and(takes_part) {
-            Purpose::Session(current)
-        } else {
-            Purpose::Service(self.service)
-        }
     }
 }

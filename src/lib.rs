@@ -30,9 +30,7 @@
 //!         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
 //!             let _line = input.split_to(end + 1);
 //!             self.lines += 1;
-//!             if !io.write(format!("{}\n", self.lines).as_bytes()).is_queued() {
-//!                 break;
-//!             }
+//!             io.reply(format!("{}\n", self.lines).as_bytes());
 //!         }
 //!         Ok(()) // an incomplete line stays, in front of what comes next
 //!     }

@@ -140,10 +140,13 @@ struct Outcome {
 
 impl Client {
     /// Sends to the server, as one request.
-    fn request(&self, io: &mut Io<'_>, text: &[u8]) {
+    fn request(&mut self, io: &mut Io<'_>, text: &[u8]) {
         let end: &[u8] = if self.framing == Framing::Lines { b"\n" } else { b"" };
-        if let Some(server) = self.server {
-            let _ = io.send(server, [text, end].concat());
+        if let Some(server) = self.server
+            && io.send(server, [text, end].concat()) == Sent::Dropped
+        {
+            let most = io.limits().hard_mark;
+            self.fail(io, format!("a command of {} bytes is too long to send: at most {most}", text.len()));
         }
     }
 

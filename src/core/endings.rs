@@ -36,7 +36,7 @@ impl Core {
         conn.last_activity = self.moment;
         conn.why = Some(Box::new(why));
         conn.forget_input();
-        conn.unset(Flags::PAUSED.union(Flags::RESUMED));
+        conn.unset(Flags::PAUSED.union(Flags::HELD).union(Flags::RESUMED));
         let unread = conn.has(Flags::READABLE) && !conn.has(Flags::PEER_DONE);
         self.mark_dirty(id);
         if unread {

@@ -54,6 +54,67 @@ impl Core {
         }
     }
 
+    /// Writes to the current connection, and holds it if that passes its high mark.
+    #[inline(always)]
+    pub(crate) fn reply(&mut self, data: &[u8]) {
+        if !self.direct.take(data) {
+            self.reply_seeing(data);
+        }
+    }
+
+    #[inline(never)]
+    fn reply_seeing(&mut self, data: &[u8]) {
+        let sent = self.write_seeing(data);
+        self.hold_if_full(sent);
+    }
+
+    /// The same of all of `data`, which is empty afterwards.
+    #[inline(always)]
+    pub(crate) fn reply_all(&mut self, data: &mut BytesMut) {
+        if !self.direct.take_all(data) {
+            self.reply_seeing(data);
+            data.clear();
+        }
+    }
+
+    /// The same of shared bytes.
+    #[inline]
+    pub(crate) fn reply_bytes(&mut self, data: &Bytes) {
+        if data.len() < self.refer_from {
+            self.reply(data);
+        } else {
+            let sent = self.send(self.current, data);
+            self.hold_if_full(sent);
+        }
+    }
+
+    /// Stops reading the current connection after an answer that passed its high
+    /// mark; [`release`](Self::release) reads it again.
+    fn hold_if_full(&mut self, sent: Sent) {
+        if !matches!(sent, Sent::Full | Sent::Dropped) {
+            return;
+        }
+        let id = self.current;
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        // A dropped answer may have ended the connection. With nothing queued it
+        // clears ABOVE_HIGH, and no write follows that could release the hold.
+        // PAUSED without HELD is the handler's own pause, and stays that.
+        if conn.is_live() && conn.has(Flags::ABOVE_HIGH) && !conn.has(Flags::PAUSED) {
+            conn.set(Flags::PAUSED.union(Flags::HELD));
+            conn.unset(Flags::RESUMED);
+            self.check_hangup_later(id);
+        }
+    }
+
+    /// Reads a held connection again, unless it is above its high mark once more:
+    /// then the next crossing of the low mark does.
+    pub(crate) fn release(&mut self, id: ConnId) {
+        let is_due = |conn: &Conn| conn.has(Flags::HELD) && !conn.has(Flags::ABOVE_HIGH);
+        if self.conns.get(id.0).is_some_and(is_due) {
+            self.resume(id);
+        }
+    }
+
     /// Writes shared bytes to the current connection.
     #[inline]
     pub(crate) fn write_bytes(&mut self, data: &Bytes) -> Sent {

@@ -6,13 +6,20 @@ use super::{Alarm, Core, Period, Purpose};
 use crate::error::{Error, Result};
 use crate::id::TimerId;
 
+/// How often a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    Once,
+    Every,
+}
+
 impl Core {
-    pub(crate) fn set_timer(&mut self, purpose: Purpose, after: Duration, every: bool) -> Result<TimerId> {
+    pub(crate) fn set_timer(&mut self, purpose: Purpose, after: Duration, repeat: Repeat) -> Result<TimerId> {
         let limit = self.config.max_timers;
         if self.handler_timers >= limit {
             return Err(Error::Full { what: "timers", limit });
         }
-        let every = every.then(|| Period::new(after));
+        let every = (repeat == Repeat::Every).then(|| Period::new(after));
         // Always later than now: a timer of zero waits for the next turn, so
         // that a callback that sets one each time it fires does not hold up
         // this turn.

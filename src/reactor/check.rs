@@ -202,6 +202,10 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
     );
     let full = has(Flags::ABOVE_HIGH) && conn.is_live() && conn.out.is_none();
     holds!(!full || has(Flags::DRAINED_PENDING), "connection {id} waits for a drained that is forgotten");
+    let held = has(Flags::HELD) && conn.is_live();
+    holds!(!held || has(Flags::PAUSED), "connection {id} is held and read");
+    let released = has(Flags::ABOVE_HIGH.union(Flags::DRAINED_PENDING));
+    holds!(!held || released, "connection {id} is held and its release is forgotten");
     let ended = conn.phase == Phase::Dead || conn.phase == Phase::Lingering && conn.session != NO_SESSION;
     holds!(!ended || has(Flags::IN_REAP_LIST), "connection {id} has ended and is forgotten");
     holds!(!conn.is_live() || conn.session != NO_SESSION, "connection {id} lives without a session");

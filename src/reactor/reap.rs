@@ -51,6 +51,7 @@ impl<D: Driver> Reactor<D> {
             if let Some(conn) = self.core.conns.get_mut(id.0) {
                 conn.unset(Flags::DRAINED_PENDING);
                 if conn.is_live() {
+                    self.core.release(id);
                     self.with_session(id, "drained", |handler, io, session| handler.drained(io, session));
                 }
             }

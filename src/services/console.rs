@@ -231,7 +231,7 @@ impl Console {
 
     fn too_long(&mut self, io: &mut Io<'_>, number: u64) {
         self.leave(io, number);
-        let _ = io.write(TOO_LONG);
+        io.reply(TOO_LONG);
         io.close(io.id());
     }
 

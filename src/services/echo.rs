@@ -2,13 +2,14 @@
 
 use bytes::BytesMut;
 
-use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId, StreamHandler};
+use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, SocketId, StreamHandler};
 
 /// Sends every byte back (RFC 862). After the client's half-close the rest
 /// goes out, then our FIN.
 ///
-/// The service pauses a client that does not read: above the high mark it stops
-/// reading its connection, until the queue has fallen to the low mark.
+/// A client that does not read is not read from either: [`Io::reply`] stops
+/// reading its connection above the high mark, until the queue has fallen to the
+/// low mark.
 ///
 /// Each datagram goes back to its sender, of any size, also an empty one. A
 /// datagram for which the queue has no room is lost, and counted.
@@ -38,23 +39,12 @@ impl StreamHandler for Echo {
     }
 
     fn data_in_place(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
-        if io.write(input) == Sent::Full {
-            io.pause(io.id());
-        }
+        io.reply(input);
         Ok(input.len())
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
-        let sent = io.write_buf(input);
-        input.clear();
-        if sent == Sent::Full {
-            io.pause(io.id());
-        }
-        Ok(())
-    }
-
-    fn drained(&mut self, io: &mut Io<'_>, (): &mut ()) -> Result<(), BoxError> {
-        io.resume(io.id());
+        io.reply_buf(input);
         Ok(())
     }
 }

@@ -45,8 +45,7 @@ impl Once {
             Ok(Some(_)) => self.answer.clone(),
             Err(LineTooLong) => Bytes::from_static(TOO_LONG),
         };
-        // A connection whose output has ended needs no answer.
-        let _ = io.write_bytes(answer);
+        io.reply_bytes(answer);
         io.close(io.id());
     }
 }

@@ -299,7 +299,7 @@ impl Upload {
         }
         client.incoming = None;
         // A client whose output has ended needs no reason.
-        let _ = io.write(format!("err|{refusal}{}", self.framing.end()).as_bytes());
+        io.reply(format!("err|{refusal}{}", self.framing.end()).as_bytes());
         io.close(io.id());
     }
 

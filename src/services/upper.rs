@@ -2,10 +2,10 @@
 
 use bytes::BytesMut;
 
-use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, Sent, SocketId, StreamHandler};
+use crate::{BoxError, DatagramHandler, Io, Limits, Origin, Peer, SocketId, StreamHandler};
 
 /// Sends every byte back with `a`–`z` made `A`–`Z`, and all other bytes as
-/// they are. Ends, pauses and serves datagrams as [`Echo`](super::Echo) does.
+/// they are. Ends, holds and serves datagrams as [`Echo`](super::Echo) does.
 #[derive(Clone, Debug, Default)]
 pub struct Upper {
     /// The buffer in which the answer to a datagram is made.
@@ -35,16 +35,7 @@ impl StreamHandler for Upper {
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         input.make_ascii_uppercase();
-        let sent = io.write_buf(input);
-        input.clear();
-        if sent == Sent::Full {
-            io.pause(io.id());
-        }
-        Ok(())
-    }
-
-    fn drained(&mut self, io: &mut Io<'_>, (): &mut ()) -> Result<(), BoxError> {
-        io.resume(io.id());
+        io.reply_buf(input);
         Ok(())
     }
 }

@@ -59,7 +59,7 @@
 //!
 //!     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
 //!         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
-//!             let _ = io.write(&input.split_to(end + 1).to_ascii_uppercase());
+//!             io.reply(&input.split_to(end + 1).to_ascii_uppercase());
 //!         }
 //!         input.clear(); // the bug: the rest of the frame is forgotten
 //!         Ok(())

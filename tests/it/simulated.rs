@@ -11,5 +11,6 @@ mod deadlines;
 mod endings;
 mod flow;
 mod handlers;
+mod replies;
 mod services;
 mod timers;
