@@ -34,7 +34,7 @@ fn measure(c: &mut Criterion, server: &str, address: SocketAddr) {
 fn servers(c: &mut Criterion) {
     measure(c, "posix_spawn, read, wait", common::floor(floor::command::serve));
     let at = common::ours(|| {
-        let command = Command::shell().greeting("");
+        let command = Command::shell();
         let limits = command.limits();
         (command, limits)
     });

@@ -70,8 +70,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Command")]
     pub(crate) token_file: Option<PathBuf>,
     /// What a client is greeted with; empty: nothing
-    #[arg(long, value_name = "TEXT", help_heading = "Command")]
-    pub(crate) greeting: Option<String>,
+    #[arg(long, value_name = "TEXT", default_value = "欢迎登录", help_heading = "Command")]
+    pub(crate) greeting: String,
     /// What is sent of the output: framed with its length, raw, or as it comes
     #[arg(long, value_name = "framed|raw|stream", default_value = "framed", value_parser = reply, help_heading = "Command")]
     pub(crate) reply: Reply,

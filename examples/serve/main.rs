@@ -158,10 +158,8 @@ fn command(arguments: &Arguments) -> Result<Command, BoxError> {
         .reply(arguments.reply)
         .timeout(arguments.command_timeout)
         .gap(Duration::from_millis(arguments.gap))
-        .await_ack(arguments.ack);
-    if let Some(greeting) = &arguments.greeting {
-        command = command.greeting(greeting.as_str());
-    }
+        .await_ack(arguments.ack)
+        .greeting(arguments.greeting.as_str());
     if let Some(bytes) = arguments.command_output {
         command = command.output(bytes);
     }

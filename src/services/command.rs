@@ -24,9 +24,6 @@ use crate::{
     StreamHandler, TimerId,
 };
 
-/// The default greeting of a client.
-const GREETING: &str = "欢迎登录";
-
 /// The text that follows the output of a command whose status is lost.
 const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or something else waits for it";
 
@@ -179,7 +176,7 @@ impl Command {
             token: None,
             framing: Framing::default(),
             reply: Reply::default(),
-            greeting: GREETING.into(),
+            greeting: String::new(),
             timeout: Duration::from_secs(30),
             output: None,
             gap: Duration::from_millis(10),
@@ -206,8 +203,12 @@ impl Command {
     ///
     /// `InvalidInput` if the token is empty.
     pub fn token(mut self, token: impl Into<Vec<u8>>) -> io::Result<Self> {
-        let empty =
-            || io::Error::new(io::ErrorKind::InvalidInput, "the token is empty: anybody could know it");
+        let empty = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the token is empty, and anybody could know it; give one of a byte or more",
+            )
+        };
         self.token = Some(Token::new(token.into()).ok_or_else(empty)?);
         Ok(self)
     }
@@ -226,8 +227,8 @@ impl Command {
         self
     }
 
-    /// What is said to a client when it has come in. Default: `欢迎登录`; an
-    /// empty one is not sent.
+    /// What is said to a client when it has come in, behind its token if there is
+    /// one. An empty greeting is not sent. Default: empty.
     #[must_use]
     pub fn greeting(mut self, greeting: impl Into<String>) -> Self {
         self.greeting = greeting.into();

@@ -10,14 +10,13 @@ use serve_forever::{Config, Endpoint, Limits, Peer, StreamHandler};
 
 use crate::util::{Client, PATIENCE, SOON, Server, eventually, have, listen_anywhere, noise};
 
-const GREETING: &str = "欢迎登录\n";
-
-/// A server without a greeting.
-fn quiet(command: Command) -> Server<Command> {
-    greeting(command.greeting(""))
-}
+const GREETING: &str = "欢迎登录";
 
 fn greeting(command: Command) -> Server<Command> {
+    start(command.greeting(GREETING))
+}
+
+fn start(command: Command) -> Server<Command> {
     let limits = command.limits();
     Server::start(command, limits)
 }
@@ -25,7 +24,7 @@ fn greeting(command: Command) -> Server<Command> {
 fn on_unix(command: Command, directory: &Path) -> Server<Command> {
     let limits = command.limits();
     let at = [listen_anywhere(), Endpoint::Unix(directory.join("socket"))];
-    Server::start_with(Config::default(), command.greeting(""), limits, &at)
+    Server::start_with(Config::default(), command, limits, &at)
 }
 
 /// The payload and status of the next framed reply.
@@ -65,7 +64,7 @@ fn line_of(path: &Path) -> String {
 fn greets_runs_a_command_and_tells_its_length_and_status() {
     let server = greeting(Command::allow(["echo", "false"]));
     let client = server.connect();
-    client.expect(GREETING);
+    client.expect(GREETING.to_owned() + "\n");
     client.send("echo hello 'a  b'\n");
     client.expect("info|11|0\nhello a  b\n");
     client.send("false\r\n");
@@ -75,11 +74,11 @@ fn greets_runs_a_command_and_tells_its_length_and_status() {
 }
 
 #[test]
-fn the_greeting_may_be_another_or_none() {
-    let server = greeting(Command::shell().greeting("welcome"));
+fn the_greeting_is_none_unless_it_is_set() {
+    let server = start(Command::shell().greeting("welcome"));
     let client = server.connect();
     client.expect("welcome\n");
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("echo 1\n");
     client.expect("info|2|0\n1\n");
@@ -87,7 +86,7 @@ fn the_greeting_may_be_another_or_none() {
 
 #[test]
 fn output_and_errors_come_as_they_came_through_one_pipe() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("echo 1; echo 2 >&2; printf '3\\000\\377'; exit 7\n");
     let (payload, status) = reply(&client);
@@ -97,7 +96,7 @@ fn output_and_errors_come_as_they_came_through_one_pipe() {
 #[test]
 fn any_output_limit_has_its_limits() {
     for reply in [Reply::Framed, Reply::Raw, Reply::Stream] {
-        let server = quiet(Command::shell().output(usize::MAX).reply(reply));
+        let server = start(Command::shell().output(usize::MAX).reply(reply));
         let client = server.connect();
         client.send("echo 1\n");
         client.finish();
@@ -108,7 +107,7 @@ fn any_output_limit_has_its_limits() {
 // docs/guarantees.md, 35.
 #[test]
 fn each_end_has_its_status() {
-    let server = quiet(Command::shell().timeout(SOON).output(10));
+    let server = start(Command::shell().timeout(SOON).output(10));
     let client = server.connect();
     client.send("exit 126\nkill -9 $$\nno-such-program 2>/dev/null\nsleep 1000\nprintf 0123456789\n");
     for status in ["126", "signal:9", "127", "timeout"] {
@@ -118,7 +117,7 @@ fn each_end_has_its_status() {
     client.send("yes\n");
     expect_reply(&client, "y\ny\ny\ny\ny\n", "truncated");
 
-    let server = quiet(Command::allow(["no-such-program", "true"]));
+    let server = start(Command::allow(["no-such-program", "true"]));
     let client = server.connect();
     client.send("no-such-program\ntrue 'x\nrm -rf /\n\"\"\ntrue\n");
     let (payload, status) = reply(&client);
@@ -133,7 +132,7 @@ fn each_end_has_its_status() {
 // docs/guarantees.md, 34.
 #[test]
 fn a_command_has_no_input() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("cat; wc -c\n");
     expect_reply(&client, "0\n", "0");
@@ -141,7 +140,7 @@ fn a_command_has_no_input() {
 
 #[test]
 fn many_requests_at_once_are_answered_in_order_and_empty_ones_ignored() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     let requests: Vec<String> = (0..30).map(|number| format!("echo {number}\n\n")).collect();
     client.send(requests.concat());
@@ -158,7 +157,7 @@ fn many_requests_at_once_are_answered_in_order_and_empty_ones_ignored() {
 fn four_requests_wait_behind_the_one_that_runs_and_then_it_is_not_read_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let gate = directory.path().join("gate");
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send(format!("while [ ! -e {} ]; do sleep 0.01; done\n", gate.display()));
     let big = format!("echo {} | wc -c\n", "x".repeat(60_000));
@@ -199,7 +198,7 @@ fn the_command_of_a_client_that_is_gone_is_ended_with_its_group() {
 // The client is there, and has only said all that it has to say.
 #[test]
 fn an_end_of_file_ends_the_requests_and_no_command() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("sleep 0.2; echo done");
     client.finish();
@@ -210,7 +209,7 @@ fn an_end_of_file_ends_the_requests_and_no_command() {
 // docs/guarantees.md, 31.
 #[test]
 fn too_much_output_is_cut_off_and_its_writer_killed() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("trap '' TERM PIPE; yes\n");
     let (payload, status) = reply(&client);
@@ -223,7 +222,7 @@ fn too_much_output_is_cut_off_and_its_writer_killed() {
 fn a_grandchild_that_keeps_the_output_open_holds_up_no_reply() {
     let directory = tempfile::tempdir().expect("a directory");
     let note = directory.path().join("note");
-    let server = quiet(Command::shell().timeout(PATIENCE));
+    let server = start(Command::shell().timeout(PATIENCE));
     let client = server.connect();
     client.send(format!("sleep 1000 & echo $! > {}; echo hello\n", note.display()));
     expect_reply(&client, "hello\n", "0");
@@ -234,7 +233,7 @@ fn a_grandchild_that_keeps_the_output_open_holds_up_no_reply() {
 // docs/guarantees.md, 39.
 #[test]
 fn a_hundred_commands_at_once_wait_for_their_turn() {
-    let server = quiet(Command::shell().max_children(3));
+    let server = start(Command::shell().max_children(3));
     let clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     for (number, client) in clients.iter().enumerate() {
         client.send(format!("echo {number}; exit {}\n", number % 50));
@@ -249,7 +248,7 @@ fn a_hundred_commands_at_once_wait_for_their_turn() {
 fn too_many_that_wait_are_told_so() {
     let directory = tempfile::tempdir().expect("a directory");
     let gate = directory.path().join("gate");
-    let server = quiet(Command::shell().max_children(1));
+    let server = start(Command::shell().max_children(1));
     let line = format!("while [ ! -e {} ]; do sleep 0.01; done\n", gate.display());
     let running = server.connect();
     running.send(&line);
@@ -273,7 +272,7 @@ fn too_many_that_wait_are_told_so() {
 
 #[test]
 fn a_line_that_is_too_long_is_told_after_what_was_asked_before() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send("echo 1\n");
     client.send("x".repeat(Framing::MAX_LINE + 2));
@@ -285,7 +284,7 @@ fn a_line_that_is_too_long_is_told_after_what_was_asked_before() {
 fn a_streamed_reply_comes_as_it_is_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let gate = directory.path().join("gate");
-    let server = quiet(Command::shell().reply(Reply::Stream));
+    let server = start(Command::shell().reply(Reply::Stream));
     let client = server.connect();
     let line =
         format!("echo 1; while [ ! -e {} ]; do sleep 0.01; done; echo 22 >&2; exit 3\n", gate.display());
@@ -296,7 +295,7 @@ fn a_streamed_reply_comes_as_it_is_written() {
     client.send("true\nkill -9 $$\n");
     client.expect("exit|0\nexit|signal:9\n");
 
-    let server = quiet(Command::allow(["true"]).reply(Reply::Stream));
+    let server = start(Command::allow(["true"]).reply(Reply::Stream));
     let client = server.connect();
     client.send("rm\n");
     client.expect("err|19\n`rm` is not allowedexit|refused\n");
@@ -325,7 +324,7 @@ fn a_slow_client_slows_the_command_and_loses_no_byte() {
     let path = directory.path().join("data");
     let data = noise(8_000_000);
     fs::write(&path, &data).expect("there is room");
-    let server = quiet(Command::shell().reply(Reply::Stream));
+    let server = start(Command::shell().reply(Reply::Stream));
     let client = server.connect();
     client.send(format!("cat {0} & cat {0} >&2; wait\n", path.display()));
     // Nothing is read yet: all stops, with no more than the marks in memory.
@@ -345,7 +344,7 @@ fn a_slow_client_slows_the_command_and_loses_no_byte() {
 
 #[test]
 fn a_streamed_reply_is_cut_off_at_its_limit_if_it_has_one() {
-    let server = quiet(Command::shell().reply(Reply::Stream).output(100_000));
+    let server = start(Command::shell().reply(Reply::Stream).output(100_000));
     let client = server.connect();
     client.send("head -c 100000 /dev/zero\n");
     let (out, _, status) = stream(&client);
@@ -357,11 +356,11 @@ fn a_streamed_reply_is_cut_off_at_its_limit_if_it_has_one() {
 
 #[test]
 fn a_raw_reply_is_the_output_alone() {
-    let server = quiet(Command::allow(["echo", "true"]).reply(Reply::Raw));
+    let server = start(Command::allow(["echo", "true"]).reply(Reply::Raw));
     let client = server.connect();
     client.send("echo 1\ntrue\nrm x\n");
     client.expect("1\nno output!refused: `rm` is not allowed");
-    let server = quiet(Command::shell().reply(Reply::Raw).timeout(SOON));
+    let server = start(Command::shell().reply(Reply::Raw).timeout(SOON));
     let client = server.connect();
     client.send("echo 1; sleep 1000\n");
     client.expect("1\ntimeout");
@@ -372,7 +371,7 @@ fn in_chunks_the_payload_comes_apart_from_its_length() {
     let gap = 4 * SOON;
     let server = greeting(Command::shell().framing(Framing::Chunk).gap(gap));
     let client = server.connect();
-    client.expect("欢迎登录");
+    client.expect(GREETING);
     client.send("echo hello; echo 2\n");
     let began = std::time::Instant::now();
     client.expect("info|8");
@@ -389,7 +388,7 @@ fn in_chunks_the_payload_comes_apart_from_its_length() {
 
 #[test]
 fn in_chunks_a_client_may_have_to_ask_for_the_payload() {
-    let server = quiet(Command::shell().framing(Framing::Chunk).await_ack(true));
+    let server = start(Command::shell().framing(Framing::Chunk).await_ack(true));
     let client = server.connect();
     client.send("echo hello");
     client.expect("info|6");
@@ -430,7 +429,7 @@ fn without_the_token_nobody_gets_a_word() {
     assert_eq!(client.rest(), b"");
     let client = server.connect();
     client.send("let me in\necho 1\n");
-    client.expect(GREETING);
+    client.expect(GREETING.to_owned() + "\n");
     expect_reply(&client, "1\n", "0");
     assert!(Command::shell().token("").is_err());
     let long = server.connect();
@@ -461,7 +460,7 @@ fn what_a_web_page_makes_a_browser_send_runs_nothing() {
     let owned = directory.path().join("owned");
     let body = format!("\r\nHost: x\r\n\r\ntouch {}\r\n", owned.display());
     let request = |line: &str| format!("{line}{body}");
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let lines =
         ["POST / HTTP/1.1", "GET /a HTTP/1.0", "touch /x HTTP/1.1", "\r\n\nput * HTTP/7", "PRI * HTTP/2.0"];
     for line in lines {
@@ -469,12 +468,12 @@ fn what_a_web_page_makes_a_browser_send_runs_nothing() {
     }
     expect_nothing_is_run(&server, &["POST / HT", &request("TP/1.1")]);
     expect_nothing_is_run(&server, &["\x16\x03\x01", "x\r\n", &body]);
-    let chunks = quiet(Command::shell().framing(Framing::Chunk));
+    let chunks = start(Command::shell().framing(Framing::Chunk));
     for line in lines {
         expect_nothing_is_run(&chunks, &[&request(line)]);
     }
     // Behind the token too; and as the token it is none.
-    let server = quiet(Command::shell().token("secret").expect("it is not empty"));
+    let server = start(Command::shell().token("secret").expect("it is not empty"));
     expect_nothing_is_run(&server, &[&request("POST / HTTP/1.1")]);
     expect_nothing_is_run(&server, &[&request("secret\n\nPOST / HTTP/1.1")]);
     assert!(!owned.exists());
@@ -486,7 +485,7 @@ fn what_a_web_page_makes_a_browser_send_runs_nothing() {
 fn a_first_line_of_http_that_comes_in_several_chunks_is_noticed() {
     let directory = tempfile::tempdir().expect("a directory");
     let owned = directory.path().join("owned");
-    let server = quiet(Command::shell().framing(Framing::Chunk).reply(Reply::Raw));
+    let server = start(Command::shell().framing(Framing::Chunk).reply(Reply::Raw));
     let client = server.connect();
     client.send("false /a ");
     client.expect("no output!");
@@ -497,7 +496,7 @@ fn a_first_line_of_http_that_comes_in_several_chunks_is_noticed() {
 
 #[test]
 fn http_is_a_text_like_any_other_behind_the_first_request() {
-    let server = quiet(Command::allow(["echo"]));
+    let server = start(Command::allow(["echo"]));
     let client = server.connect();
     client.send("\necho GET / HTTP/1.1\necho / HTTP/1.1\n");
     expect_reply(&client, "GET / HTTP/1.1\n", "0");
@@ -542,7 +541,7 @@ fn every_request_is_audited() {
         let (status, bytes) = (audit.status.to_string(), audit.bytes);
         tell.send((audit.peer.to_string(), request, status, bytes)).expect("the test waits for it");
     });
-    let server = quiet(command);
+    let server = start(command);
     let client = server.connect();
     client.send("echo hello\nrm x\n");
     let first = told.recv_timeout(PATIENCE).expect("it was run");
@@ -556,7 +555,7 @@ fn every_request_is_audited() {
 fn a_shutdown_waits_for_the_reply() {
     let directory = tempfile::tempdir().expect("a directory");
     let gate = directory.path().join("gate");
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let client = server.connect();
     client.send(format!("while [ ! -e {} ]; do sleep 0.01; done; echo done\necho 2\n", gate.display()));
     let idle = server.connect();
@@ -573,7 +572,7 @@ fn a_shutdown_waits_for_the_reply() {
 
 #[test]
 fn replies_larger_than_the_marks_are_answered_one_after_the_other() {
-    let server = quiet(Command::shell().output(3_000_000));
+    let server = start(Command::shell().output(3_000_000));
     let client = server.connect();
     client.send("head -c 3000000 /dev/zero\n".repeat(4));
     for _ in 0..4 {
@@ -584,7 +583,7 @@ fn replies_larger_than_the_marks_are_answered_one_after_the_other() {
 
 #[test]
 fn a_command_beside_others_holds_up_nobody() {
-    let server = quiet(Command::shell());
+    let server = start(Command::shell());
     let busy: Vec<Client> = (0..8).map(|_| server.connect()).collect();
     busy.iter().for_each(|client| client.send("yes >/dev/null\n"));
     let client = server.connect();

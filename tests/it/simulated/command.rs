@@ -32,7 +32,7 @@ fn install_in<H: StreamHandler, const SHORT: bool>(world: &mut World<H, SHORT>) 
 }
 
 fn allowing() -> Command {
-    Command::allow(PROGRAMS).greeting("")
+    Command::allow(PROGRAMS)
 }
 
 fn with(command: Command, change: impl FnOnce(Limits) -> Limits) -> Commands {

@@ -177,7 +177,7 @@ mod commands {
 
     #[test]
     fn a_command_that_does_not_end_is_ended_after_thirty_seconds() {
-        let command = Command::allow(["stay"]).greeting("");
+        let command = Command::allow(["stay"]);
         let limits = command.limits();
         let mut world = calm(command, limits);
         let stay = Program::new().write("so far").stay().ignoring_terminate();
@@ -196,7 +196,7 @@ mod commands {
 
     #[test]
     fn the_command_of_a_client_that_is_gone_is_terminated_and_killed_a_second_later() {
-        let command = Command::allow(["stay"]).greeting("");
+        let command = Command::allow(["stay"]);
         let limits = command.limits();
         let mut world = calm(command, limits);
         let stay = Program::new().stay().ignoring_terminate();
@@ -208,7 +208,7 @@ mod commands {
 
     #[test]
     fn in_chunks_a_payload_comes_ten_milliseconds_after_its_length() {
-        let mut world = with_echo(Command::allow(["echo"]).greeting("").framing(Framing::Chunk));
+        let mut world = with_echo(Command::allow(["echo"]).framing(Framing::Chunk));
         let client = world.play_unix(Script::new().send("echo hello").after(SECOND).finish());
         let mut when = Vec::new();
         for written in [0, b"info|5".len() as u64] {
@@ -223,7 +223,7 @@ mod commands {
     // docs/guarantees.md, 35: in a system without a shell.
     #[test]
     fn a_missing_shell_is_told_and_the_service_goes_on() {
-        let mut world = with_echo(Command::shell().greeting(""));
+        let mut world = with_echo(Command::shell());
         let client = world.play_unix(Script::new().send("true\n\ntrue\n").finish());
         run(&mut world);
         let says = "it cannot be started: No such file or directory (os error 2)";
@@ -238,7 +238,7 @@ mod commands {
 
         for errno in [Errno::AGAIN, Errno::MFILE, Errno::NOMEM, Errno::TOOBIG, Errno::ACCESS] {
             for reply in [Reply::Framed, Reply::Raw, Reply::Stream] {
-                let mut world = with_echo(Command::allow(["broken", "echo"]).greeting("").reply(reply));
+                let mut world = with_echo(Command::allow(["broken", "echo"]).reply(reply));
                 let broken = Program::that_fails(errno);
                 world.net_mut().install("broken", broken);
                 let client = world.play_unix(Script::new().send("broken\necho 1\n").finish());

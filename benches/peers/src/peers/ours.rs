@@ -32,7 +32,7 @@ pub(super) fn upload(into: &Path) -> Result<()> {
 
 /// Everything on but the greeting, which the floor does not have.
 pub(super) fn command() -> Result<()> {
-    let command = Command::shell().greeting("");
+    let command = Command::shell();
     let limits = command.limits();
     serve(Config::default(), command, limits)
 }
