@@ -62,11 +62,11 @@ pub enum CloseReason {
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect => "the connection did not come about in time",
-            Self::Idle => "nothing was sent or received for too long",
-            Self::FirstFrame => "the first request did not come in time",
-            Self::Frame => "a request was not completed in time",
-            Self::WriteStall => "the peer took no output for too long",
+            Self::Connect => "the connection was not established within Limits::connect",
+            Self::Idle => "no byte was sent or received within Limits::idle",
+            Self::FirstFrame => "the first frame was not complete within Limits::first_frame",
+            Self::Frame => "a frame was not complete within Limits::frame",
+            Self::WriteStall => "the peer took no output within Limits::write_stall",
         })
     }
 }
@@ -91,12 +91,12 @@ impl fmt::Display for CloseReason {
             Self::Closed => f.write_str("closed by the handler"),
             Self::Aborted => f.write_str("aborted by the handler"),
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
-            Self::Overflow => f.write_str("too much output waiting for a slow reader"),
-            Self::InputTooLong => f.write_str("a request is too long"),
+            Self::Overflow => f.write_str("more output than Limits::hard_mark waits for a slow reader"),
+            Self::InputTooLong => f.write_str("more input than Limits::max_input is left untaken"),
             Self::Failed(error) => fmt_failed(f, error),
             Self::Panicked(message) => write!(f, "panicked: {}", Printable(message)),
             Self::Io(error) => write!(f, "broken: {}", Printable(error)),
-            Self::Shutdown => f.write_str("the server shut down"),
+            Self::Shutdown => f.write_str("the reactor shut down"),
         }
     }
 }

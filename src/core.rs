@@ -420,9 +420,17 @@ impl Core {
             Err(Error::Over)
         } else if self.connections() >= self.max_connections {
             // What the program has for itself is none that its user has counted.
-            Err(Error::Full { what: "connections", limit: self.max_connections.saturating_sub(self.own) })
+            Err(Error::Full {
+                what: "connections",
+                field: Some("Config::max_connections"),
+                limit: self.max_connections.saturating_sub(self.own),
+            })
         } else if state.connections >= state.limits.max_connections {
-            Err(Error::Full { what: "connections of the service", limit: state.limits.max_connections })
+            Err(Error::Full {
+                what: "connections of the service",
+                field: Some("Limits::max_connections"),
+                limit: state.limits.max_connections,
+            })
         } else {
             Ok(())
         }

@@ -52,6 +52,9 @@ pub enum Error {
     Full {
         /// The contents of the table: `"timers"`, `"groups"`, …
         what: &'static str,
+        /// The field that sets the limit: `"Config::max_timers"`, …; `None` if no
+        /// field does.
+        field: Option<&'static str>,
         /// The limit, as configured. The limit of connections does not count
         /// those that the program has for itself (in the background, or adopted
         /// to read or to write alone).
@@ -90,9 +93,17 @@ impl fmt::Display for Error {
                 write!(f, "cannot bind {endpoint}: {source}{}", remedy(endpoint, source))
             }
             Self::Limits { reason } => write!(f, "bad limits: {reason}"),
-            Self::Full { what, limit } => write!(f, "too many {what}: the limit is {limit}"),
-            Self::Over => f.write_str("the reactor is at its end, and begins nothing new"),
-            Self::ForeignService => f.write_str("the service belongs to another reactor"),
+            Self::Full { what, field: Some(field), limit } => {
+                write!(f, "too many {what}: {field} is {limit}")
+            }
+            Self::Full { what, field: None, limit } => write!(f, "too many {what}: {limit} is the most"),
+            Self::Over => f.write_str(
+                "the reactor is at the end of its shutdown, and begins nothing new; \
+                 begin it when the reactor runs again",
+            ),
+            Self::ForeignService => {
+                f.write_str("the service belongs to another reactor; give one that this reactor added")
+            }
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -143,8 +154,8 @@ mod tests {
         };
         assert_eq!(error.to_string(), "cannot listen on tcp://127.0.0.1:80: permission denied");
         assert!(error.source().is_some());
-        let error = Error::Full { what: "timers", limit: 7 };
-        assert_eq!(error.to_string(), "too many timers: the limit is 7");
+        let error = Error::Full { what: "timers", field: Some("Config::max_timers"), limit: 7 };
+        assert_eq!(error.to_string(), "too many timers: Config::max_timers is 7");
         assert!(error.source().is_none());
         let in_use = io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error());
         let error = Error::Bind { endpoint: "udp://127.0.0.1:7".into(), source: in_use };

@@ -151,22 +151,32 @@ impl Limits {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        require(self.max_connections > 0, "max_connections is 0; nothing could connect")?;
-        require(self.read_budget > 0, "read_budget is 0; nothing could be read")?;
-        require(self.max_input > 0, "max_input is 0; no frame could wait for its end")?;
-        require(
-            self.low_mark <= self.high_mark && self.high_mark <= self.hard_mark,
-            "the marks must rise: low_mark <= high_mark <= hard_mark",
-        )?;
-        require(self.hard_mark > 0, "hard_mark is 0; nothing could be written")?;
-        require(self.datagrams_per_turn > 0, "datagrams_per_turn is 0; none could be received")?;
-        require(self.max_datagrams > 0, "max_datagrams is 0; none could be sent")?;
-        at_most("max_datagram", self.max_datagram, MOST_BYTES)?;
-        require(
-            ![self.connect, self.idle, self.first_frame, self.frame, self.write_stall]
-                .contains(&Some(Duration::ZERO)),
-            "a deadline is 0; nobody could meet it, and None switches it off",
-        )
+        at_least_1("Limits::max_connections", self.max_connections, "nothing could connect")?;
+        at_least_1("Limits::read_budget", self.read_budget, "nothing could be read")?;
+        at_least_1("Limits::max_input", self.max_input, "no frame could wait for its end")?;
+        at_least_1("Limits::hard_mark", self.hard_mark, "nothing could be written")?;
+        let Self { low_mark, high_mark, hard_mark, .. } = self;
+        require(low_mark <= high_mark && high_mark <= hard_mark, || {
+            format!(
+                "Limits::low_mark is {low_mark}, high_mark {high_mark} and hard_mark {hard_mark}; \
+                 they must rise: low_mark <= high_mark <= hard_mark"
+            )
+        })?;
+        at_least_1("Limits::datagrams_per_turn", self.datagrams_per_turn, "none could be received")?;
+        at_least_1("Limits::max_datagrams", self.max_datagrams, "none could be sent")?;
+        at_most("Limits::max_datagram", self.max_datagram, MOST_BYTES)?;
+        let deadlines = [
+            ("connect", self.connect),
+            ("idle", self.idle),
+            ("first_frame", self.first_frame),
+            ("frame", self.frame),
+            ("write_stall", self.write_stall),
+        ];
+        deadlines.into_iter().try_for_each(|(field, deadline)| {
+            require(deadline != Some(Duration::ZERO), || {
+                format!("Limits::{field} is 0, which nobody could meet; give more, or None for no deadline")
+            })
+        })
     }
 
     /// The shortest of the periods that run repeatedly, which is the period
@@ -305,27 +315,33 @@ impl Default for Config {
 
 impl Config {
     pub(crate) fn check(&self) -> Result<()> {
-        require(self.max_connections != Some(0), "max_connections is 0; nothing could connect")?;
-        require(self.accepts_per_turn > 0, "accepts_per_turn is 0; nothing could connect")?;
-        require(
-            !self.accept_retry.is_zero(),
-            "accept_retry is 0; a system without descriptors would be asked all the time",
-        )?;
-        require(self.events_per_turn > 0, "events_per_turn is 0; nothing would be noticed")?;
-        require(self.read_buffer > 0, "read_buffer is 0; nothing could be read")?;
-        require(self.spawns_per_turn > 0, "spawns_per_turn is 0; no program would ever start")?;
-        require(self.max_calls > 0, "max_calls is 0; every call would be refused")?;
-        at_most("events_per_turn", self.events_per_turn, MOST_EVENTS)?;
-        at_most("read_buffer", self.read_buffer, MOST_BYTES)
+        let connections = self.max_connections.unwrap_or(1);
+        at_least_1("Config::max_connections", connections, "nothing could connect")?;
+        at_least_1("Config::accepts_per_turn", self.accepts_per_turn, "nothing could connect")?;
+        require(!self.accept_retry.is_zero(), || {
+            "Config::accept_retry is 0, and a system without descriptors would be asked all the time; \
+             give 1 ms or more"
+                .into()
+        })?;
+        at_least_1("Config::events_per_turn", self.events_per_turn, "nothing would be noticed")?;
+        at_least_1("Config::read_buffer", self.read_buffer, "nothing could be read")?;
+        at_least_1("Config::spawns_per_turn", self.spawns_per_turn, "no program would ever start")?;
+        at_least_1("Config::max_calls", self.max_calls, "every call would be refused")?;
+        at_most("Config::events_per_turn", self.events_per_turn, MOST_EVENTS)?;
+        at_most("Config::read_buffer", self.read_buffer, MOST_BYTES)
     }
 }
 
-fn at_most(field: &str, value: usize, most: usize) -> Result<()> {
-    require(value <= most, &format!("{field} is {value}; {most} is the most"))
+fn at_least_1(field: &str, value: usize, otherwise: &str) -> Result<()> {
+    require(value > 0, || format!("{field} is 0, and {otherwise}; give 1 or more"))
 }
 
-fn require(holds: bool, reason: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Limits { reason: reason.into() }) }
+fn at_most(field: &str, value: usize, most: usize) -> Result<()> {
+    require(value <= most, || format!("{field} is {value}; give {most} or less"))
+}
+
+fn require(holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Limits { reason: reason() }) }
 }
 
 #[cfg(test)]
@@ -343,7 +359,17 @@ mod tests {
     fn contradictions_are_refused_with_what_would_be_right() {
         let limits = Limits { low_mark: 2, high_mark: 1, ..Limits::default() };
         let text = limits.check().expect_err("falling marks").to_string();
-        assert!(text.contains("low_mark <= high_mark"), "{text}");
+        assert_eq!(
+            text,
+            "bad limits: Limits::low_mark is 2, high_mark 1 and hard_mark 1048576; \
+             they must rise: low_mark <= high_mark <= hard_mark"
+        );
+        let limits = Limits { frame: Some(Duration::ZERO), ..Limits::default() };
+        let text = limits.check().expect_err("nobody could meet it").to_string();
+        assert!(text.contains("Limits::frame is 0") && text.contains("None"), "{text}");
+        let config = Config { read_buffer: MOST_BYTES + 1, ..Config::default() };
+        let text = config.check().expect_err("too large").to_string();
+        assert_eq!(text, "bad limits: Config::read_buffer is 268435457; give 268435456 or less");
         assert!(Limits { read_budget: 0, ..Limits::default() }.check().is_err());
         assert!(Config { max_connections: Some(0), ..Config::default() }.check().is_err());
     }

@@ -18,7 +18,7 @@ impl Core {
         }
         let limit = self.config.max_children;
         if self.children.under_way() >= limit {
-            return Err(Error::Full { what: "child processes", limit });
+            return Err(Error::Full { what: "child processes", field: Some("Config::max_children"), limit });
         }
         let mut pipes = [None; 3];
         for pipe in command.pipes() {

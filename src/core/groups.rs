@@ -15,7 +15,7 @@ impl Core {
     pub(crate) fn create_group(&mut self) -> Result<GroupId> {
         let limit = self.config.max_groups;
         if self.groups.len() >= limit {
-            return Err(Error::Full { what: "groups", limit });
+            return Err(Error::Full { what: "groups", field: Some("Config::max_groups"), limit });
         }
         Ok(self.groups.create())
     }
@@ -31,7 +31,11 @@ impl Core {
             return Ok(true);
         }
         if memberships.len() >= limit {
-            return Err(Error::Full { what: "groups of one connection", limit });
+            return Err(Error::Full {
+                what: "groups of one connection",
+                field: Some("Config::max_groups_per_connection"),
+                limit,
+            });
         }
         memberships.extend(self.groups.join(group, id));
         Ok(true)

@@ -17,7 +17,7 @@ impl Core {
     pub(crate) fn set_timer(&mut self, purpose: Purpose, after: Duration, repeat: Repeat) -> Result<TimerId> {
         let limit = self.config.max_timers;
         if self.handler_timers >= limit {
-            return Err(Error::Full { what: "timers", limit });
+            return Err(Error::Full { what: "timers", field: Some("Config::max_timers"), limit });
         }
         let every = (repeat == Repeat::Every).then(|| Period::new(after));
         // Always later than now: a timer of zero waits for the next turn, so

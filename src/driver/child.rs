@@ -227,7 +227,7 @@ fn start(command: &Command) -> io::Result<(std::process::Child, Option<OwnedFd>)
 fn spawn(system: &mut std::process::Command) -> io::Result<std::process::Child> {
     caught(|| system.spawn()).unwrap_or_else(|payload| {
         log::debug!("the standard library panicked: {}", message(payload));
-        Err(io::Error::other("it could not be started, and the reason is lost: is SIGCHLD ignored?"))
+        Err(io::Error::other("the program was not started, and the reason is lost; do not ignore SIGCHLD"))
     })
 }
 

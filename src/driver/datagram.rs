@@ -64,7 +64,7 @@ impl MioSocket {
             Endpoint::Udp(address) => Self::bind_udp(*address, options),
             Endpoint::UnixDatagram(path) => Self::bind_unix(path, options),
             Endpoint::Tcp(_) | Endpoint::Unix(_) => {
-                let message = "this endpoint is for streams: listen on it, or bind udp:// or unixgram:";
+                let message = "the endpoint is for streams; listen on it, or bind udp:// or unixgram:";
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }
@@ -187,7 +187,10 @@ fn directory(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn directory(_: &Path) -> io::Result<(OwnedFd, PathBuf)> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "send_in is there on Linux alone; leave it None"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "BindOptions::send_in is set, which Linux alone has; leave it None",
+    ))
 }
 
 /// A descriptor of a socket that lies in this directory itself. Links are not

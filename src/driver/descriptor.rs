@@ -33,10 +33,10 @@ pub(super) fn take(descriptor: OwnedFd, side: Side) -> io::Result<Handed> {
         FileType::Socket => {
             let socket = Socket::from(descriptor);
             if socket.r#type()? != Type::STREAM {
-                return Err(unfit("it is a socket for messages; Reactor::bind is for datagrams"));
+                return Err(unfit("the descriptor is a socket for datagrams; Reactor::bind makes these"));
             }
             if socket.is_listener()? {
-                return Err(unfit("it is a socket that listens; adopt_listener takes it"));
+                return Err(unfit("the descriptor is a socket that listens; adopt_listener takes it"));
             }
             socket.set_nonblocking(true)?;
             Ok(Handed::Socket(socket))
@@ -63,21 +63,23 @@ pub(super) fn take(descriptor: OwnedFd, side: Side) -> io::Result<Handed> {
 fn check_way(flags: OFlags, side: Side, is_pipe: bool) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if flags.contains(OFlags::PATH) {
-        return Err(unfit("it was opened with O_PATH, and can be neither read nor written (open(2))"));
+        return Err(unfit(
+            "the descriptor was opened with O_PATH, and can be neither read nor written (open(2)); open it for reading or writing",
+        ));
     }
     let mode = flags.intersection(OFlags::RWMODE);
     Err(unfit(match (side, is_pipe) {
         (Side::Input, true) if mode == OFlags::WRONLY => {
-            "it is the end of a pipe that is written to; its other end can be read, and adopt_output takes this one"
+            "the descriptor is the end of a pipe that is written to; its other end can be read, and adopt_output takes this one"
         }
         (Side::Input, false) if mode == OFlags::WRONLY => {
-            "it was opened for writing alone; open it for reading, or give it to adopt_output"
+            "the descriptor was opened for writing alone; open it for reading, or give it to adopt_output"
         }
         (Side::Output, true) if mode == OFlags::RDONLY => {
-            "it is the end of a pipe that is read from; its other end can be written to, and adopt_input takes this one"
+            "the descriptor is the end of a pipe that is read from; its other end can be written to, and adopt_input takes this one"
         }
         (Side::Output, false) if mode == OFlags::RDONLY => {
-            "it was opened for reading alone; open it for writing, or give it to adopt_input"
+            "the descriptor was opened for reading alone; open it for writing, or give it to adopt_input"
         }
         _ => return Ok(()),
     }))

@@ -45,7 +45,7 @@ impl MioListener {
             Endpoint::Tcp(address) => Self::listen_tcp(*address, options),
             Endpoint::Unix(path) => Self::listen_unix(path, options),
             Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {
-                let message = "this endpoint is for datagrams: bind it, or listen on tcp:// or unix:";
+                let message = "the endpoint is for datagrams; bind it, or listen on tcp:// or unix:";
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }
@@ -102,7 +102,10 @@ impl MioListener {
     pub(super) fn adopt(socket: OwnedFd) -> io::Result<(Self, Endpoint)> {
         let socket = Socket::from(socket);
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no stream socket that listens"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is no stream socket that listens; adopt takes a connected one",
+            ));
         }
         let local = socket.local_addr()?;
         socket.set_nonblocking(true)?;
@@ -118,7 +121,10 @@ impl MioListener {
             let listener = UnixListener { path: None, socket, send_buffer: None };
             Ok((Self(Listening::Unix(listener)), Endpoint::Unix(path)))
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is for neither TCP nor Unix sockets"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket is of neither TCP nor Unix; give one of these",
+            ))
         }
     }
 

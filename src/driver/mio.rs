@@ -81,7 +81,7 @@ impl MioDriver {
     /// for 0 events, or for more than 1,048,576.
     pub fn new(events_per_wait: usize) -> io::Result<Self> {
         if !(1..=MOST_EVENTS).contains(&events_per_wait) {
-            let message = format!("a wait for {events_per_wait} events; from 1 to {MOST_EVENTS} can be");
+            let message = format!("events_per_wait is {events_per_wait}; give 1 to {MOST_EVENTS}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         Ok(Self {

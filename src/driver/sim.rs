@@ -280,7 +280,7 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.calls.connect += 1;
         self.net.call()?;
         if to.is_datagram() {
-            let message = "a stream connects to tcp:// or unix:";
+            let message = format!("{to} is for datagrams; connect to tcp:// or unix:");
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
         if self.net.descriptors.is_some_and(|limit| self.net.open >= limit) {

@@ -75,7 +75,10 @@ impl MioStream {
     pub(super) fn adopt(socket: OwnedFd) -> io::Result<(Self, Peer)> {
         let socket = Socket::from(socket);
         if socket.r#type()? != Type::STREAM {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no stream socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is no stream socket; adopt_input and adopt_output take pipes, terminals and files",
+            ));
         }
         let address = socket.peer_addr()?;
         socket.set_nonblocking(true)?;
@@ -122,7 +125,7 @@ impl MioStream {
                 Ok(Self::unix(socket))
             }
             Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {
-                let message = "a stream connects to tcp:// or unix:";
+                let message = format!("{to} is for datagrams; connect to tcp:// or unix:");
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }

@@ -29,7 +29,7 @@ pub(super) fn make_free(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !metadata.file_type().is_socket() {
-        let message = "something that is no socket is there; remove it or choose another path";
+        let message = "a file that is no socket is there; remove it, or choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
     // A blocking probe of a live socket with a full backlog would hang; this

@@ -31,7 +31,7 @@ impl Callbacks {
         limits: Limits,
     ) -> Result<u16> {
         let limit = usize::from(u16::MAX);
-        let full = Error::Full { what: "services", limit };
+        let full = Error::Full { what: "services", field: None, limit };
         let index = u16::try_from(self.services.len()).ok().filter(|index| *index < u16::MAX).ok_or(full)?;
         self.services.push(service);
         let check_period = limits.check_period();

@@ -47,7 +47,7 @@ impl<T> DatagramSockets<T> {
         options: &BindOptions,
     ) -> Result<SocketId> {
         if sockets.table.len() >= limit {
-            return Err(Error::Full { what: "datagram sockets", limit });
+            return Err(Error::Full { what: "datagram sockets", field: Some("Config::max_sockets"), limit });
         }
         let id = SocketId(sockets.table.insert(Socket::new(service)));
         match driver.bind(at, options, Token::socket(id)) {

@@ -86,7 +86,7 @@ impl<L> Listeners<L> {
         make: impl FnOnce(Token) -> io::Result<(L, Endpoint)>,
     ) -> Result<ListenerId> {
         if self.table.len() >= limit {
-            return Err(Error::Full { what: "listeners", limit });
+            return Err(Error::Full { what: "listeners", field: Some("Config::max_listeners"), limit });
         }
         let key = self.table.insert(Listener {
             socket: None,

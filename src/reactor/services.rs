@@ -162,7 +162,7 @@ impl<D: Driver> Reactor<D> {
         if self.callbacks.takes_connections(service) {
             return Ok(());
         }
-        let message = "the service was added for datagrams alone; Reactor::add is for both";
+        let message = "the service was added by add_datagram, for datagrams alone; add it by Reactor::add";
         Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }
 

@@ -414,12 +414,12 @@ fn timers_and_groups_are_limited() {
         let never = Duration::MAX;
         let timer = io.after(never).expect("room for two");
         io.every(never).expect("room for two");
-        assert!(matches!(io.after(never), Err(Error::Full { what: "timers", limit: 2 })));
+        assert!(matches!(io.after(never), Err(Error::Full { what: "timers", limit: 2, .. })));
         assert!(io.cancel(timer));
         io.after(never).expect("room again");
 
         let (first, second) = (io.group().expect("room for two"), io.group().expect("room for two"));
-        assert!(matches!(io.group(), Err(Error::Full { what: "groups", limit: 2 })));
+        assert!(matches!(io.group(), Err(Error::Full { what: "groups", limit: 2, .. })));
         assert!(io.join(first, id).expect("room for one"));
         assert!(matches!(io.join(second, id), Err(Error::Full { limit: 1, .. })));
         io.dissolve(first);

@@ -373,7 +373,7 @@ fn listeners_are_limited() {
     let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
     let only = reactor.listen(&echo, &listen_anywhere()).expect("a free port");
     let second = reactor.listen(&echo, &listen_anywhere());
-    assert!(matches!(second, Err(Error::Full { what: "listeners", limit: 1 })), "{second:?}");
+    assert!(matches!(second, Err(Error::Full { what: "listeners", limit: 1, .. })), "{second:?}");
     reactor.close_listener(only);
     reactor.listen(&echo, &listen_anywhere()).expect("there is room again");
 }

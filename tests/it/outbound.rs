@@ -227,7 +227,7 @@ fn outbound_connections_count_among_the_others() {
         io.connect(&to, 1).expect("there is room for one");
         io.connect(&to, 2)
     });
-    assert!(matches!(second, Err(Error::Full { what: "connections", limit: 1 })), "{second:?}");
+    assert!(matches!(second, Err(Error::Full { what: "connections", limit: 1, .. })), "{second:?}");
     assert!(matches!(next(&told), Told::Open(_, 1, _)));
 }
 

@@ -95,7 +95,7 @@ impl Network {
             }
             Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => at.clone(),
             Endpoint::Tcp(_) | Endpoint::Unix(_) => {
-                let message = "this is for datagrams; use udp:// or unixgram:";
+                let message = "the endpoint is for streams; listen on it, or bind udp:// or unixgram:";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, message));
             }
         };

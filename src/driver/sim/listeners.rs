@@ -30,7 +30,7 @@ impl Network {
             }
             Endpoint::Tcp(_) | Endpoint::Unix(_) => at.clone(),
             Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {
-                let message = "this is a service for streams; use tcp:// or unix:";
+                let message = "the endpoint is for datagrams; bind it, or listen on tcp:// or unix:";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, message));
             }
         };

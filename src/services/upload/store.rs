@@ -55,7 +55,13 @@ impl Store {
             false => Err(io::ErrorKind::NotADirectory.into()),
         });
         let directory = found.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot upload into {}: {error}", directory.display()))
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "cannot upload into {}: {error}; give a directory that is there",
+                    directory.display()
+                ),
+            )
         })?;
         Ok(Self { directory, max: 1 << 30, overwrite: false, sync: false })
     }

@@ -51,8 +51,8 @@ fn max_connections_counts_the_whole_process_and_nothing_of_its_own() {
     serve.program.signal(Signal::TERM);
     let ended = serve.program.wait();
     assert_eq!(ended.status, 0);
-    let told = ended.stderr.matches("too many connections: the limit is ").count();
-    assert!(told > 0 && ended.stderr.matches("the limit is 3\n").count() == told, "{}", ended.stderr);
+    let told = ended.stderr.matches("too many connections: Config::max_connections is ").count();
+    assert!(told > 0 && ended.stderr.matches("max_connections is 3\n").count() == told, "{}", ended.stderr);
 }
 
 // The pipes of the commands are no clients.

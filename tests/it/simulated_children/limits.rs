@@ -103,7 +103,7 @@ fn children_are_limited_until_they_are_reaped() {
     assert_eq!([held(0), held(1), held(2)], [true, true, false]);
     shop.run_for(2 * SECOND).expect("it keeps its promises");
     let refusal = try_spawn(&mut shop, Command::new("job"), 3).expect_err("both are still read from");
-    assert_eq!(refusal.to_string(), "too many child processes: the limit is 2");
+    assert_eq!(refusal.to_string(), "too many child processes: Config::max_children is 2");
     settle(&mut shop);
     assert!(try_spawn(&mut shop, Command::new("job"), 4).is_ok());
     settle(&mut shop);
