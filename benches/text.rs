@@ -40,7 +40,7 @@ mod services {
     pub(crate) use super::text;
 
     pub(crate) mod framing {
-        pub(crate) use serve_forever::services::Framing;
+        pub(crate) use serve_forever::services::{Framing, LineTooLong};
     }
 }
 
@@ -103,7 +103,7 @@ fn requests(c: &mut Criterion) {
         b.iter(|| {
             input.clear();
             input.extend_from_slice(black_box(b"post|1073741824|holiday.jpg\n"));
-            header::Header::take(Framing::Lines, &mut input, false)
+            header::Header::next(Framing::Lines, &mut input)
         });
     });
     for text in ["127.0.0.1:7007", "unix:/run/app.sock"] {

@@ -23,7 +23,7 @@ use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::Upload;
-use serve_forever::sim::{Failure, Plan, Subject, Totals, Violation, run, shrink};
+use serve_forever::sim::{Failure, Plan, Record, Subject, Totals, Violation, run, shrink};
 
 /// Lines of a trace that are printed.
 const SHOWN: usize = 300;
@@ -76,7 +76,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 /// How a plan fails, if it does. A panic is a failure like any other.
-fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: Record) -> Result<Totals, Failure> {
     catch_unwind(AssertUnwindSafe(|| run(subject, plan, record))).unwrap_or_else(|_| {
         let violation = Violation { turn: 0, at: Duration::ZERO, what: "it panicked".into() };
         Err(Failure { violation, trace: String::new() })
@@ -99,7 +99,7 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
                     if seed >= options.seeds.end {
                         break;
                     }
-                    match failure(subject, &Plan::new(seed), false) {
+                    match failure(subject, &Plan::new(seed), Record::Nothing) {
                         Ok(run) => totals += run,
                         Err(failure) => failed.push((seed, failure.to_string())),
                     }
@@ -121,10 +121,10 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
     let Some((seed, _)) = failed.first() else { return ExitCode::SUCCESS };
     println!("{} seeds failed; the first of them, made smaller:", failed.len());
     let smallest = shrink(&Plan::new(*seed), options.shrink, |plan| {
-        failure(subject, plan, false).err().map(|failure| failure.violation.what)
+        failure(subject, plan, Record::Nothing).err().map(|failure| failure.violation.what)
     });
     println!("{smallest:#?}");
-    if let Err(failure) = failure(subject, &smallest, true) {
+    if let Err(failure) = failure(subject, &smallest, Record::Trace) {
         let trace = &failure.trace;
         let skipped = trace.lines().count().saturating_sub(SHOWN);
         println!("the end of its trace, after {skipped} lines:");

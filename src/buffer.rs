@@ -412,7 +412,10 @@ mod properties {
         Share(usize),
         /// To many; and whether there is something before it that is not for
         /// this queue.
-        Refer(usize, bool),
+        Refer {
+            size: usize,
+            gap: bool,
+        },
         /// The end of a flush.
         Settle,
         /// A write that takes this part of what it is offered, in 255ths.
@@ -425,7 +428,7 @@ mod properties {
         prop_oneof![
             size.clone().prop_map(Step::Copy),
             size.prop_map(Step::Share),
-            (1..64_usize, any::<bool>()).prop_map(|(size, gap)| Step::Refer(size, gap)),
+            (1..64_usize, any::<bool>()).prop_map(|(size, gap)| Step::Refer { size, gap }),
             Just(Step::Settle),
             any::<u8>().prop_map(Step::Write),
         ]
@@ -449,7 +452,7 @@ mod properties {
                         queue.push_copy(&data);
                         model.extend(data);
                     }
-                    Step::Refer(size, gap) => {
+                    Step::Refer { size, gap } => {
                         if gap {
                             shared.add(b"not for this one");
                         }

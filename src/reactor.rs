@@ -47,6 +47,22 @@ use crate::input::Input;
 use crate::limits::Config;
 use crate::stats::Stats;
 
+/// The result of one pass of the loop.
+struct Pass {
+    /// The number of events.
+    events: usize,
+    /// A shutdown is complete.
+    finished: bool,
+}
+
+/// What remains when everything is dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spared {
+    /// Connections in the background, which outlive a shutdown.
+    Background,
+    Nothing,
+}
+
 /// The result of one turn of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -246,8 +262,8 @@ impl<D: Driver> Reactor<D> {
         self.serves_forever = true;
         let outcome = loop {
             match self.pass(None) {
-                Ok((_, false)) => {}
-                Ok((_, true)) => break Ok(()),
+                Ok(pass) if pass.finished => break Ok(()),
+                Ok(_) => {}
                 Err(error) => break Err(error),
             }
         };
@@ -271,7 +287,7 @@ impl<D: Driver> Reactor<D> {
         self.clock = self.driver.now();
         self.had_events = false;
         self.core.has_rare_work = true;
-        let (events, finished) = self.pass(max_wait)?;
+        let Pass { events, finished } = self.pass(max_wait)?;
         let more = self.has_work() || self.has_events() || self.inbox.is_waiting();
         Ok(Turn { events, more: more || self.core.next_due() <= self.clock, finished })
     }
@@ -279,7 +295,7 @@ impl<D: Driver> Reactor<D> {
     /// Takes a turn right after another one, or after the clock was read.
     /// Returns the number of events, and whether a shutdown is complete.
     #[inline]
-    fn pass(&mut self, max_wait: Option<Duration>) -> Result<(usize, bool)> {
+    fn pass(&mut self, max_wait: Option<Duration>) -> Result<Pass> {
         let events = self.wait(max_wait)?; // 1
         if self.core.has_rare_work {
             self.accept(); // 2
@@ -298,7 +314,7 @@ impl<D: Driver> Reactor<D> {
             // With `slow_callback`, the last callback has read the clock.
             self.clock = self.driver.now();
         }
-        Ok((events, finished))
+        Ok(Pass { events, finished })
     }
 
     /// Runs phases 6 and 7, in a turn that has put something on a work list.
@@ -398,7 +414,7 @@ impl<D: Driver> Drop for Reactor<D> {
         }
         let told = caught(|| {
             self.read_clock();
-            self.drop_everything(false);
+            self.drop_everything(Spared::Nothing);
             self.end_children();
         });
         if let Err(payload) = told {

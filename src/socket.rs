@@ -153,17 +153,16 @@ impl Sockets {
         self.table.get_mut(id.0)
     }
 
-    /// Queues a datagram. The flag beside the answer is true if this listed the
-    /// socket to send from, which it does unless the socket's own callback
-    /// runs.
-    pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8], limits: &Limits) -> (Sent, bool) {
-        let Some(socket) = self.table.get_mut(on.0) else { return (Sent::Gone, false) };
+    /// Queues a datagram, and lists its socket to send from unless the socket's
+    /// own callback runs.
+    pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8], limits: &Limits) -> Sent {
+        let Some(socket) = self.table.get_mut(on.0) else { return Sent::Gone };
         if matches!(to.address, Address::Unnamed | Address::Pipe) {
-            return (Sent::Gone, false);
+            return Sent::Gone;
         }
         let sent = socket.room_for(data.len(), limits);
         if sent == Sent::Dropped {
-            return (sent, false);
+            return sent;
         }
         let outgoing = match self.spare.pop() {
             Some(mut outgoing) => {
@@ -176,7 +175,10 @@ impl Sockets {
         };
         socket.bytes += data.len();
         socket.waiting.push_back(outgoing);
-        (sent, on != self.current && self.send_later(on))
+        if on != self.current {
+            self.send_later(on);
+        }
+        sent
     }
 
     /// Takes the first datagram out of the queue.
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_by_bytes_and_says_when_it_is_low_once() {
         let (mut sockets, id, peer) = sockets();
-        let mut send = |len| sockets.send_to(id, &peer, &vec![b'x'; len], &limits()).0;
+        let mut send = |len| sockets.send_to(id, &peer, &vec![b'x'; len], &limits());
         let answers = [send(20), send(1), send(10), send(9), send(1)];
         assert_eq!(answers, [Sent::Queued, Sent::Full, Sent::Dropped, Sent::Full, Sent::Dropped]);
         assert!(!sockets.check_low_mark(id, &limits()), "30 bytes wait");
@@ -293,7 +295,7 @@ mod tests {
     #[test]
     fn empty_datagrams_are_bounded_by_their_number() {
         let (mut sockets, id, peer) = sockets();
-        let answers: Vec<_> = (0..9).map(|_| sockets.send_to(id, &peer, b"", &limits()).0).collect();
+        let answers: Vec<_> = (0..9).map(|_| sockets.send_to(id, &peer, b"", &limits())).collect();
         assert_eq!(answers[..4], [Sent::Queued; 4]);
         assert_eq!(answers[4..8], [Sent::Full; 4]);
         assert_eq!(answers[8], Sent::Dropped);
@@ -320,10 +322,10 @@ mod tests {
     #[test]
     fn who_has_no_name_and_what_is_no_socket_take_nothing() {
         let (mut sockets, id, peer) = sockets();
-        assert_eq!(sockets.send_to(id, &Peer::unix(None, None), b"x", &limits()), (Sent::Gone, false));
-        assert_eq!(sockets.send_to(NO_SOCKET, &peer, b"x", &limits()), (Sent::Gone, false));
+        assert_eq!(sockets.send_to(id, &Peer::unix(None, None), b"x", &limits()), Sent::Gone);
+        assert_eq!(sockets.send_to(NO_SOCKET, &peer, b"x", &limits()), Sent::Gone);
         assert!(!sockets.has_listed());
-        assert_eq!(sockets.send_to(id, &peer, b"x", &limits()), (Sent::Queued, true));
+        assert_eq!(sockets.send_to(id, &peer, b"x", &limits()), Sent::Queued);
         assert_eq!(sockets.to_send, [id]);
     }
 }

@@ -31,8 +31,8 @@ impl Core {
     pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8]) -> Sent {
         let Some(socket) = self.datagrams.table.get(on.0) else { return Sent::Gone };
         let limits = &self.services[socket.service as usize].limits;
-        let (sent, listed) = self.datagrams.send_to(on, to, data, limits);
-        self.listed |= listed;
+        let sent = self.datagrams.send_to(on, to, data, limits);
+        self.listed |= !self.datagrams.to_send.is_empty();
         if sent == Sent::Dropped {
             self.stats.dropped += 1;
         }

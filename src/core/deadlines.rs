@@ -67,8 +67,8 @@ impl Core {
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
         let (mut at, which) = self.first_deadline(conn);
-        if let (Some(period), true) =
-            (self.services[conn.service as usize].check_period, conn.phase != Phase::Lingering)
+        if conn.phase != Phase::Lingering
+            && let Some(period) = self.services[conn.service as usize].check_period
         {
             at = at.min(self.moment.plus(period));
         }

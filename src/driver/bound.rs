@@ -26,11 +26,18 @@ pub(super) enum Name {
     },
 }
 
+/// A UDP socket's address; `only_v6` as in [`Name::Udp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Udp {
+    at: SocketAddr,
+    only_v6: bool,
+}
+
 /// The names of all bound sockets.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     /// UDP sockets, in the order of their ports.
-    udp: Vec<(SocketAddr, bool)>,
+    udp: Vec<Udp>,
     unix: Vec<(PathBuf, (u64, u64))>,
 }
 
@@ -38,8 +45,8 @@ impl Bound {
     pub(super) fn add(&mut self, name: &Name) {
         match name {
             Name::Udp { at, only_v6 } => {
-                let place = self.udp.partition_point(|(bound, _)| bound.port() < at.port());
-                self.udp.insert(place, (*at, *only_v6));
+                let place = self.udp.partition_point(|bound| bound.at.port() < at.port());
+                self.udp.insert(place, Udp { at: *at, only_v6: *only_v6 });
             }
             Name::Unix { path, file } => self.unix.push((path.clone(), *file)),
         }
@@ -49,7 +56,9 @@ impl Bound {
         match name {
             Name::Udp { at, only_v6 } => {
                 // Other sockets may share the port and the address.
-                if let Some(place) = self.udp.iter().position(|bound| *bound == (*at, *only_v6)) {
+                if let Some(place) =
+                    self.udp.iter().position(|bound| *bound == Udp { at: *at, only_v6: *only_v6 })
+                {
                     self.udp.remove(place);
                 }
             }
@@ -63,8 +72,8 @@ impl Bound {
     pub(super) fn has(&self, peer: &Peer, asked: &mut u64) -> bool {
         match &peer.address {
             Address::Inet(address) => {
-                let from = self.udp.partition_point(|(bound, _)| bound.port() < address.port());
-                let mut same = self.udp[from..].iter().take_while(|(at, _)| at.port() == address.port());
+                let from = self.udp.partition_point(|bound| bound.at.port() < address.port());
+                let mut same = self.udp[from..].iter().take_while(|bound| bound.at.port() == address.port());
                 same.any(|bound| arrives_at(*bound, *address, peer.asked, asked))
             }
             Address::Unix(path) => !self.unix.is_empty() && self.leads_to_one(path, asked),
@@ -87,8 +96,8 @@ impl Bound {
 }
 
 #[cold]
-fn arrives_at(bound: (SocketAddr, bool), to: SocketAddr, ours: Option<SocketAddr>, asked: &mut u64) -> bool {
-    let (at, only_v6) = bound;
+fn arrives_at(bound: Udp, to: SocketAddr, ours: Option<SocketAddr>, asked: &mut u64) -> bool {
+    let Udp { at, only_v6 } = bound;
     let ip = to.ip().to_canonical();
     if at.ip().to_canonical() == ip {
         return scope(at) == 0 || scope(to) == 0 || scope(at) == scope(to);
@@ -122,10 +131,10 @@ mod tests {
 
     use super::*;
 
-    fn bound(at: &[(&str, bool)]) -> Bound {
+    fn bound(at: &[&str]) -> Bound {
         let mut bound = Bound::default();
-        for (at, only_v6) in at {
-            bound.add(&Name::Udp { at: at.parse().expect("an address"), only_v6: *only_v6 });
+        for at in at {
+            bound.add(&Name::Udp { at: at.parse().expect("an address"), only_v6: true });
         }
         bound
     }
@@ -137,23 +146,24 @@ mod tests {
 
     #[test]
     fn an_address_is_that_of_a_socket_by_its_port_and_by_where_it_leads() {
-        let one = bound(&[("127.0.0.1:7", true), ("[::1]:9", true), ("192.0.2.1:5", true)]);
+        let one = bound(&["127.0.0.1:7", "[::1]:9", "192.0.2.1:5"]);
         assert!(has(&one, "127.0.0.1:7") && has(&one, "[::ffff:127.0.0.1]:7") && has(&one, "[::1]:9"));
         assert!(has(&one, "192.0.2.1:5"));
         for other in ["127.0.0.2:7", "127.0.0.1:8", "127.0.0.1:9", "[::1]:7", "192.0.2.2:5"] {
             assert!(!has(&one, other), "{other}");
         }
-        let any = bound(&[("0.0.0.0:7", true)]);
+        let any = bound(&["0.0.0.0:7"]);
         assert!(has(&any, "127.0.0.1:7") && has(&any, "127.3.4.5:7") && has(&any, "[::ffff:127.0.0.1]:7"));
         assert!(!has(&any, "127.0.0.1:8") && !has(&any, "192.0.2.1:7") && !has(&any, "[::1]:7"));
-        let both = bound(&[("[::]:7", false)]);
+        let mut both = Bound::default();
+        both.add(&Name::Udp { at: "[::]:7".parse().expect("an address"), only_v6: false });
         assert!(has(&both, "127.0.0.1:7") && has(&both, "[::1]:7") && !has(&both, "[2001:db8::1]:7"));
-        assert!(!has(&bound(&[("[::]:7", true)]), "127.0.0.1:7"));
+        assert!(!has(&bound(&["[::]:7"]), "127.0.0.1:7"));
     }
 
     #[test]
     fn who_sends_from_the_address_that_was_asked_is_here() {
-        let any = bound(&[("0.0.0.0:7", true)]);
+        let any = bound(&["0.0.0.0:7"]);
         let mut peer = Peer::inet(([192, 0, 2, 1], 7).into());
         peer.asked = Some(([192, 0, 2, 1], 7).into());
         assert!(any.has(&peer, &mut 0));
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_system_is_asked_only_where_the_port_is_the_same() {
-        let any = bound(&[("0.0.0.0:7", true)]);
+        let any = bound(&["0.0.0.0:7"]);
         let mut asked = 0;
         assert!(!any.has(&Peer::inet(([192, 0, 2, 1], 8).into()), &mut asked));
         assert!(any.has(&Peer::inet(([127, 0, 0, 1], 7).into()), &mut asked));
@@ -170,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_shares_an_address_stays_when_another_goes() {
-        let mut two = bound(&[("127.0.0.1:7", true), ("127.0.0.1:7", true), ("127.0.0.1:6", true)]);
+        let mut two = bound(&["127.0.0.1:7", "127.0.0.1:7", "127.0.0.1:6"]);
         let name = Name::Udp { at: ([127, 0, 0, 1], 7).into(), only_v6: true };
         two.remove(&name);
         assert!(has(&two, "127.0.0.1:7"));

@@ -139,8 +139,9 @@ impl MioSocket {
     pub(super) fn receive(&mut self, into: &mut [u8], from: &mut Peer) -> io::Result<usize> {
         let room = into.len();
         if let Some(info) = &mut self.info {
-            let (len, cut_off) = self.socket.input(|socket| info.receive(socket, into, from))?;
-            return Ok(if cut_off { len.max(room + 1) } else { len });
+            let received = self.socket.input(|socket| info.receive(socket, into, from))?;
+            let len = received.len;
+            return Ok(if received.is_cut_off { len.max(room + 1) } else { len });
         }
         let pieces = &mut [io::IoSliceMut::new(into)];
         // The system closes descriptors that a peer passes.

@@ -9,6 +9,14 @@
 
 pub(super) use self::system::PacketInfo;
 
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    /// Its length, which may be more than there was room for.
+    pub(super) len: usize,
+    pub(super) is_cut_off: bool,
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
     use std::io::{self, IoSlice, IoSliceMut};
@@ -22,6 +30,7 @@ mod system {
         setsockopt, sockopt,
     };
 
+    use super::Received;
     use crate::origin::Peer;
 
     /// The buffers of such a socket's calls.
@@ -80,7 +89,7 @@ mod system {
             socket: &OwnedFd,
             into: &mut [u8],
             from: &mut Peer,
-        ) -> io::Result<(usize, bool)> {
+        ) -> io::Result<Received> {
             let pieces = &mut [IoSliceMut::new(into)];
             let message = recvmsg::<SockaddrStorage>(
                 socket.as_raw_fd(),
@@ -95,7 +104,7 @@ mod system {
                 *from = Peer::inet(sender);
             }
             from.asked = asked(message.cmsgs()?, self.port);
-            Ok((message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC)))
+            Ok(Received { len: message.bytes, is_cut_off: message.flags.contains(MsgFlags::MSG_TRUNC) })
         }
 
         /// True if the socket can send from this address.
@@ -177,6 +186,7 @@ mod system {
     use std::net::SocketAddr;
     use std::os::fd::{AsFd, OwnedFd};
 
+    use super::Received;
     use crate::origin::Peer;
 
     /// The system offers no control message here: it chooses the source
@@ -193,12 +203,7 @@ mod system {
             match *self {}
         }
 
-        pub(crate) fn receive(
-            &mut self,
-            _: &OwnedFd,
-            _: &mut [u8],
-            _: &mut Peer,
-        ) -> io::Result<(usize, bool)> {
+        pub(crate) fn receive(&mut self, _: &OwnedFd, _: &mut [u8], _: &mut Peer) -> io::Result<Received> {
             match *self {}
         }
 

@@ -172,10 +172,22 @@ impl<const SHORT: bool> SimDriver<SHORT> {
     /// Whether an event will report a connection's input, and its room, without
     /// any further call.
     #[must_use]
-    pub fn will_tell(&self, stream: &SimStream) -> (bool, bool) {
+    pub fn will_tell(&self, stream: &SimStream) -> WillTell {
         let socket = &self.net.wires[stream.0].socket;
-        (socket.read_armed || socket.read_edge, socket.write_armed || socket.write_edge)
+        WillTell {
+            input: socket.read_armed || socket.read_edge,
+            room: socket.write_armed || socket.write_edge,
+        }
     }
+}
+
+/// Of what an event will come of a connection without any further call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WillTell {
+    /// When there is input.
+    pub input: bool,
+    /// When there is room.
+    pub room: bool,
 }
 
 impl<const SHORT: bool> Driver for SimDriver<SHORT> {

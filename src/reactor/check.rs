@@ -8,6 +8,7 @@ use crate::children::{Child, ChildState};
 use crate::conn::{Conn, Flags, NO_SESSION, Phase, UNSCHEDULED};
 use crate::core::{Core, NO_CONNECTION, Purpose};
 use crate::driver::Driver;
+use crate::driver::sim::WillTell;
 use crate::id::{ChildId, ConnId, SocketId};
 use crate::moment::Moment;
 use crate::socket::Socket;
@@ -104,13 +105,13 @@ impl<D: Driver> Reactor<D> {
     ///
     /// The first broken invariant, as text.
     #[doc(hidden)]
-    pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> (bool, bool)) -> Result<(), String> {
+    pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> WillTell) -> Result<(), String> {
         for (key, conn) in self.core.conns.iter() {
             let Some(Some(socket)) = self.streams.get(key.slot as usize) else { continue };
             if matches!(conn.phase, Phase::Connecting | Phase::Dead) {
                 continue;
             }
-            let (input, room) = will_tell(socket);
+            let WillTell { input, room } = will_tell(socket);
             let reads = conn.has(Flags::READABLE.union(Flags::PEER_DONE));
             holds!(reads || input, "connection {key} is taken for read to its end, and is not");
             holds!(conn.has(Flags::WRITABLE) || room, "connection {key} is taken for full, and is not");

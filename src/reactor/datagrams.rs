@@ -15,7 +15,7 @@ use crate::id::SocketId;
 use crate::io::Io;
 use crate::limits::Limits;
 use crate::service::{Datagrams, ErasedHandler, ServeDatagrams, Taken, via};
-use crate::socket::NO_SOCKET;
+use crate::socket::{NO_SOCKET, Socket};
 
 /// The number of consecutive failures from which the socket itself counts as
 /// failing: a socket holds one pending error of an earlier send, not many.
@@ -381,16 +381,20 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Closes the sockets that are empty and have nothing to send; all sockets,
-    /// if `at_once`.
-    pub(super) fn close_sockets(&mut self, at_once: bool) {
-        let sockets = &self.core.datagrams.table;
-        let quiet: Vec<SocketId> = sockets
-            .iter()
-            .filter(|(_, socket)| at_once || !socket.readable && !socket.has_waiting())
-            .map(|(key, _)| SocketId(key))
-            .collect();
-        for id in quiet {
+    /// Closes the sockets that are empty and have nothing to send.
+    pub(super) fn close_quiet_sockets(&mut self) {
+        self.close_sockets(|socket| !socket.readable && !socket.has_waiting());
+    }
+
+    /// Closes every socket, whatever it has still to do.
+    pub(super) fn close_all_sockets(&mut self) {
+        self.close_sockets(|_| true);
+    }
+
+    fn close_sockets(&mut self, closes: impl Fn(&Socket) -> bool) {
+        let sockets = self.core.datagrams.table.iter().filter(|(_, socket)| closes(socket));
+        let ids: Vec<SocketId> = sockets.map(|(key, _)| SocketId(key)).collect();
+        for id in ids {
             self.close_socket(id);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Reactor;
+use super::{Reactor, Spared};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
 use crate::core::RunState;
@@ -32,17 +32,17 @@ impl<D: Driver> Reactor<D> {
             RunState::Running => return false,
             RunState::ShuttingDown(_) if was_running => self.begin_shutdown(),
             RunState::ShuttingDown(deadline) => {
-                self.close_sockets(false);
+                self.close_quiet_sockets();
                 if self.core.observed_until >= deadline || self.only_background() {
                     // From here the loop waits for what is left (a killed child
                     // may take its time to die), without spinning.
                     self.state = RunState::Stopping;
-                    self.drop_everything(true);
+                    self.drop_everything(Spared::Background);
                 } else {
                     self.close_the_quiet();
                 }
             }
-            RunState::Stopping => self.drop_everything(true),
+            RunState::Stopping => self.drop_everything(Spared::Background),
         }
         let core = &self.core;
         let finished = core.conns.iter().all(|(_, conn)| outlives_shutdown(conn))
@@ -108,15 +108,16 @@ impl<D: Driver> Reactor<D> {
             .filter(|(_, conn)| concerned(conn) && !conn.is_heard())
             .flat_map(|(_, conn)| conn.groups())
             .collect();
-        let quiet: Vec<(ConnId, bool)> = core
+        let quiet: Vec<ConnId> = core
             .conns
             .iter()
             .filter(|(_, conn)| concerned(conn) && conn.is_quiet())
             .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
-            .map(|(key, conn)| (ConnId(key), conn.last_activity > self.shutdown_since))
+            .map(|(key, _)| ConnId(key))
             .collect();
-        for (id, was_busy) in quiet {
-            if was_busy {
+        for id in quiet {
+            let was_busy = |conn: &Conn| conn.last_activity > self.shutdown_since;
+            if core.conns.get(id.0).is_some_and(was_busy) {
                 core.end(id, CloseReason::Shutdown);
             } else {
                 core.fail(id, CloseReason::Shutdown);
@@ -126,17 +127,19 @@ impl<D: Driver> Reactor<D> {
 
     /// Closes everything at once, except background connections if `spares`,
     /// and calls `close` for every session.
-    pub(super) fn drop_everything(&mut self, spares: bool) {
+    pub(super) fn drop_everything(&mut self, spared: Spared) {
         self.core.is_over = true;
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }
         self.watch_failed();
-        self.close_sockets(true);
+        self.close_all_sockets();
         self.resume_accepting();
         self.kill_children();
         for key in self.core.conns.keys() {
-            if !spares || !self.core.conns.get(key).is_some_and(outlives_shutdown) {
+            let is_spared =
+                spared == Spared::Background && self.core.conns.get(key).is_some_and(outlives_shutdown);
+            if !is_spared {
                 self.core.fail(ConnId(key), CloseReason::Shutdown);
             }
         }

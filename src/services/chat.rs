@@ -359,11 +359,18 @@ impl Chat {
 
     /// The time before the member's next line, if it has to wait, and whether
     /// to send it `! slow down`.
-    fn is_too_soon(&self, io: &Io<'_>, session: &mut ChatSession) -> Option<(Duration, bool)> {
+    fn is_too_soon(&self, io: &Io<'_>, session: &mut ChatSession) -> Option<TooSoon> {
         let limit = self.lines_per_second.filter(|_| !self.shutting_down)?;
         let wait = session.pace.too_soon(io.now(), limit)?;
-        Some((wait, session.pace.is_news()))
+        Some(TooSoon { wait, is_news: session.pace.is_news() })
     }
+}
+
+/// A line that came before its time.
+struct TooSoon {
+    wait: Duration,
+    /// The member is not told yet.
+    is_news: bool,
 }
 
 impl ChatSession {
@@ -420,14 +427,14 @@ impl StreamHandler for Chat {
             }
             // A member waits only if it has one more line.
             let has_line = || input.contains(&b'\n') || input.len() > Framing::MAX_LINE;
-            if let Some((wait, tell)) = has_line().then(|| self.is_too_soon(io, session)).flatten() {
+            if let Some(too_soon) = has_line().then(|| self.is_too_soon(io, session)).flatten() {
                 if let Some(place) = session.place.take() {
                     self.floor.take(place);
                 }
-                if tell {
+                if too_soon.is_news {
                     session.full |= self.answer(io, io.id(), "! slow down\n");
                 }
-                io.after(wait)?;
+                io.after(too_soon.wait)?;
                 session.waits = true;
                 io.pause(io.id());
                 return Ok(());

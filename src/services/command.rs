@@ -17,7 +17,7 @@ use self::client::{Client, Doing};
 use self::policy::{Policy, Token};
 pub use self::reply::{Reply, Status};
 use self::rest::Rests;
-use super::framing::Framing;
+use super::framing::{Framing, Stream};
 use crate::process::{Exit, Pipe};
 use crate::{
     AfterEof, BoxError, ChildId, CloseReason, ConnId, Endpoint, Io, Limits, LogRate, Origin, Peer,
@@ -369,7 +369,7 @@ impl StreamHandler for Command {
                 // A command that is answered at once makes room for another.
                 while self.clients.get(&id).is_some_and(Client::wants_requests) {
                     let before = input.len();
-                    self.take(io, id, input, false);
+                    self.take(io, id, input, Stream::Open);
                     self.advance(io, id);
                     if input.len() == before {
                         break;
@@ -394,7 +394,7 @@ impl StreamHandler for Command {
             self.let_go(io, id);
             return Ok(AfterEof::Stay);
         }
-        self.take(io, id, rest, true);
+        self.take(io, id, rest, Stream::Ended);
         if let Some(client) = self.clients.get_mut(&id) {
             client.ends = true;
             self.advance(io, id);
@@ -445,7 +445,7 @@ impl StreamHandler for Command {
 
     fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, tag: u64, exit: &Exit) {
         if let Some(mut job) = self.jobs.remove(&tag) {
-            let status = Status::of(exit, job.truncated);
+            let status = if job.truncated { Status::Truncated } else { Status::of(exit) };
             let mut held = std::mem::take(&mut job.held);
             if status == Status::Failed {
                 if !held.is_empty() && !held.ends_with(b"\n") {

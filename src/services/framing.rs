@@ -100,6 +100,14 @@ impl Framing {
         Ok(Some(request))
     }
 
+    /// Takes the next request, or the last one if the stream has ended.
+    pub(super) fn take(self, input: &mut BytesMut, stream: Stream) -> Result<Option<BytesMut>, LineTooLong> {
+        match stream {
+            Stream::Open => self.next(input),
+            Stream::Ended => self.last(input),
+        }
+    }
+
     /// The end of a reply: a line feed, or nothing.
     #[must_use]
     pub const fn end(self) -> &'static str {
@@ -108,6 +116,14 @@ impl Framing {
             Self::Chunk => "",
         }
     }
+}
+
+/// Whether more can follow the input that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Open,
+    /// The client has ended its side.
+    Ended,
 }
 
 /// A line without the carriage return that belongs to its end.

@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use self::header::Header;
 use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
-use super::framing::Framing;
+use super::framing::{Framing, Stream};
 use super::http_guard::HttpGuard;
 use crate::{
     AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
@@ -246,18 +246,21 @@ impl Upload {
     }
 
     /// Takes input: data of the incoming file, and the header of the next.
-    /// `is_last` means that no input follows.
     fn take(
         &mut self,
         io: &mut Io<'_>,
         client: &mut Uploader,
         input: &mut BytesMut,
-        is_last: bool,
+        stream: Stream,
     ) -> Result<Then, Refusal> {
+        let header = match stream {
+            Stream::Open => Header::next,
+            Stream::Ended => Header::last,
+        };
         for _ in 0..AT_ONCE {
             let incoming = match &mut client.incoming {
                 Some(incoming) => incoming,
-                None => match Header::take(self.framing, input, is_last)? {
+                None => match header(self.framing, input)? {
                     Some(header) => client.incoming.insert(self.store.begin(header)?),
                     None => return Ok(Then::Wait),
                 },
@@ -336,7 +339,7 @@ impl StreamHandler for Upload {
 
     fn data(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &mut BytesMut) -> Result<(), BoxError> {
         let is_http = client.incoming.is_none() && HttpGuard::default().is_http_chunk(input);
-        match self.take(io, client, input, false) {
+        match self.take(io, client, input, Stream::Open) {
             Ok(Then::Wait) => {}
             Ok(Then::Drain) => io.pause(io.id()),
             Ok(Then::GoOn) => {
@@ -376,7 +379,7 @@ impl StreamHandler for Upload {
         client: &mut Uploader,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
-        if let Err(refusal) = self.take(io, client, rest, true) {
+        if let Err(refusal) = self.take(io, client, rest, Stream::Ended) {
             self.refuse(io, client, &refusal);
         }
         self.give_up(io, client, &"the client ended its side");

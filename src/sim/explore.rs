@@ -68,14 +68,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What of a run is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Its totals.
+    Nothing,
+    /// The trace too, line by line.
+    Trace,
+}
+
 /// Runs a plan to its end, with all of [`World`]'s checks after every turn and
-/// the subject's own at the end. `record` keeps the trace for a failure.
+/// the subject's own at the end. `record` says whether a failure
+/// has its trace.
 ///
 /// ```
-/// use serve_forever::sim::{Plan, run, subject::Echo};
+/// use serve_forever::sim::{Plan, Record, run, subject::Echo};
 ///
-/// let once = run(&Echo, &Plan::new(42), false)?;
-/// let again = run(&Echo, &Plan::new(42), false)?;
+/// let once = run(&Echo, &Plan::new(42), Record::Nothing)?;
+/// let again = run(&Echo, &Plan::new(42), Record::Nothing)?;
 /// assert_eq!(once.hash, again.hash, "the same seed, the same run");
 /// # Ok::<(), serve_forever::sim::Failure>(())
 /// ```
@@ -83,7 +93,7 @@ impl std::error::Error for Failure {}
 /// # Errors
 ///
 /// The broken check.
-pub fn run<S: Subject>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+pub fn run<S: Subject>(subject: &S, plan: &Plan, record: Record) -> Result<Totals, Failure> {
     if plan.short_means_blocked {
         run_in::<S, true>(subject, plan, record)
     } else {
@@ -91,7 +101,11 @@ pub fn run<S: Subject>(subject: &S, plan: &Plan, record: bool) -> Result<Totals,
     }
 }
 
-fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool) -> Result<Totals, Failure> {
+fn run_in<S: Subject, const SHORT: bool>(
+    subject: &S,
+    plan: &Plan,
+    record: Record,
+) -> Result<Totals, Failure> {
     let mut limits = plan.limits(subject.limits());
     limits.hard_mark = limits.hard_mark.max(limits.high_mark + subject.headroom());
     let world = World::<_, SHORT>::with_config(
@@ -107,7 +121,7 @@ fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan, record: bool)
     })?;
     world.set_patience(plan.patience());
     world.set_stillness(STILLNESS);
-    if record {
+    if record == Record::Trace {
         world.net_mut().trace_mut().record();
     }
     subject.prepare(world.net_mut());
@@ -246,8 +260,11 @@ fn check_client<S: Subject, const SHORT: bool>(
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
         Some(Some("InputTooLong")) if life.is_some_and(|life| life.left().len() > plan.max_input()) => true,
-        Some(Some(why)) => was_cut(subject, plan, planned, why, broken, stops)
-            .ok_or_else(|| format!("client {client} was closed as {why}, and nothing explains it"))?,
+        Some(Some(why)) => {
+            let output = output_after(subject, plan, planned, why, broken, stops);
+            let unexplained = || format!("client {client} was closed as {why}, and nothing explains it");
+            output.ok_or_else(unexplained)? == Output::Cut
+        }
     };
     if let Some(life) = life {
         check_times(subject, plan, world, client, life)?;
@@ -371,24 +388,31 @@ fn keeps_up(plan: &Plan) -> bool {
     plan.conditions.buffer >= 512 && plan.clients.iter().all(reads)
 }
 
-/// Whether a close reason cuts a connection short; `None` if the reason should
-/// not occur.
-fn was_cut<S: Subject>(
+/// The output that a client gets of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Whole,
+    Cut,
+}
+
+/// The output that a client gets after this close reason; `None` if the reason
+/// should not occur.
+fn output_after<S: Subject>(
     subject: &S,
     plan: &Plan,
     planned: &ClientPlan,
     why: &str,
     broken: bool,
     stops: u32,
-) -> Option<bool> {
+) -> Option<Output> {
     match why {
-        "Finished" | "Closed" => Some(false),
-        "Shutdown" => plan.shutdown.map(|_| true),
+        "Finished" | "Closed" => Some(Output::Whole),
+        "Shutdown" => plan.shutdown.map(|_| Output::Cut),
         "Overflow" => {
-            (subject.may_overflow() && !(subject.keeps_readers() && keeps_up(plan))).then_some(true)
+            (subject.may_overflow() && !(subject.keeps_readers() && keeps_up(plan))).then_some(Output::Cut)
         }
         // A slow network makes the frames of fast clients slow.
-        why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(true),
+        why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(Output::Cut),
         why if why.starts_with("TimedOut") || subject.is_time_out(why, stops > 0) => {
             // With needless `WouldBlock`s, a loop that was stopped cannot know
             // what came meanwhile.
@@ -399,9 +423,9 @@ fn was_cut<S: Subject>(
                     .limits()
                     .idle
                     .is_some_and(|idle| plan.conditions.stop.saturating_mul(stops) >= idle);
-            (misled || paused || planned.may_time_out()).then_some(true)
+            (misled || paused || planned.may_time_out()).then_some(Output::Cut)
         }
-        why if why.starts_with("Io") => broken.then_some(true),
+        why if why.starts_with("Io") => broken.then_some(Output::Cut),
         _ => None,
     }
 }

@@ -146,13 +146,13 @@
 //! smaller, until its trace can be read in a minute.
 //!
 //! ```
-//! use serve_forever::sim::{Plan, run, shrink, subject::Upper};
+//! use serve_forever::sim::{Plan, Record, run, shrink, subject::Upper};
 //!
 //! for seed in 0..20 {
 //!     let plan = Plan::new(seed);
-//!     if let Err(failure) = run(&Upper, &plan, false) {
-//!         let smaller = shrink(&plan, 1000, |plan| Some(run(&Upper, plan, false).err()?.violation.what));
-//!         let trace = run(&Upper, &smaller, true).expect_err("it still fails").trace;
+//!     if let Err(failure) = run(&Upper, &plan, Record::Nothing) {
+//!         let smaller = shrink(&plan, 1000, |plan| Some(run(&Upper, plan, Record::Nothing).err()?.violation.what));
+//!         let trace = run(&Upper, &smaller, Record::Trace).expect_err("it still fails").trace;
 //!         panic!("seed {seed}: {failure}\n{smaller:#?}\n{trace}");
 //!     }
 //! }
@@ -176,7 +176,7 @@ pub mod subject;
 pub mod uploads;
 mod world;
 
-pub use self::explore::{Failure, Totals, kind_of, run, shrink};
+pub use self::explore::{Failure, Record, Totals, kind_of, run, shrink};
 pub use self::plan::{ClientPlan, Ending, Plan};
 pub use self::recording::{Life, Recorded, Recording, Told};
 pub use self::subject::Subject;

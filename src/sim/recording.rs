@@ -316,7 +316,8 @@ impl<H: StreamHandler> Recording<H> {
             if life.above && io.queued(life.id).is_some_and(|queued| queued <= self.low_mark) {
                 // The queue may rise above the high mark again before its
                 // `drained`, and then owes another.
-                (life.above, life.owes) = (false, true);
+                life.above = false;
+                life.owes = true;
             }
         }
     }

@@ -78,7 +78,7 @@ impl Subject for Upload {
 
     fn check(&self, net: &Network, client: ClientId, _: Option<&Life>, whole: bool) -> Result<(), String> {
         let seen = net.client(client);
-        let expected = Taken::of(seen.sent(), true).replies;
+        let expected = Taken::of(seen.sent(), Stream::Ended).replies;
         let received = String::from_utf8_lossy(seen.received());
         if !expected.starts_with(&*received) || whole && expected != *received {
             return Err(format!("client {client} was answered {received:?}, not {expected:?}"));
@@ -90,8 +90,9 @@ impl Subject for Upload {
         let mut expected = BTreeMap::new();
         for life in lives {
             let left = if life.saw_eof() { 0 } else { life.left().len() };
+            let stream = if life.saw_eof() { Stream::Ended } else { Stream::Open };
             let taken = &life.input()[..life.input().len() - left];
-            expected.extend(Taken::of(taken, life.saw_eof()).files);
+            expected.extend(Taken::of(taken, stream).files);
         }
         let found = contents(&handler.directory).map_err(|error| error.to_string())?;
         for name in found.keys().chain(expected.keys()) {
@@ -132,6 +133,13 @@ fn contents(directory: &TempDir) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
+/// Whether more can follow the bytes that have come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
 /// The expected outcome of a stream.
 #[derive(Debug, Default)]
 struct Taken {
@@ -140,22 +148,22 @@ struct Taken {
 }
 
 impl Taken {
-    /// Parses a stream; `ended` means that nothing follows.
-    fn of(mut stream: &[u8], ended: bool) -> Self {
+    /// Parses the bytes of a stream.
+    fn of(mut bytes: &[u8], stream: Stream) -> Self {
         let mut taken = Self::default();
-        while !stream.is_empty() {
-            let end = stream.iter().position(|byte| *byte == b'\n');
+        while !bytes.is_empty() {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
             let header = match end {
-                Some(end) => &stream[..end],
-                None if ended => stream,
+                Some(end) => &bytes[..end],
+                None if stream == Stream::Ended => bytes,
                 None => break,
             };
-            stream = &stream[header.len() + usize::from(end.is_some())..];
+            bytes = &bytes[header.len() + usize::from(end.is_some())..];
             match taken.begin(&String::from_utf8_lossy(header)) {
-                Ok((name, size)) if size <= stream.len() => {
+                Ok((name, size)) if size <= bytes.len() => {
                     taken.replies += &format!("ok|{size}|{name}\n");
-                    taken.files.insert(name, stream[..size].to_vec());
-                    stream = &stream[size..];
+                    taken.files.insert(name, bytes[..size].to_vec());
+                    bytes = &bytes[size..];
                 }
                 Ok(_) => break,
                 Err(reason) => {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
-use serve_forever::sim::{Ending, Plan, Subject, Totals, run, shrink};
+use serve_forever::sim::{Ending, Plan, Record, Subject, Totals, run, shrink};
 
 /// Failures after which a test has seen enough: a run that never comes to
 /// rest takes its time.
@@ -18,7 +18,7 @@ fn explore<S: Subject>(subject: &S, seeds: std::ops::Range<u64>) -> Totals {
     let mut totals = Totals::default();
     let mut failed = Vec::new();
     for seed in seeds {
-        match run(subject, &Plan::new(seed), false) {
+        match run(subject, &Plan::new(seed), Record::Nothing) {
             Ok(run) => totals += run,
             Err(failure) => failed.push(format!("seed {seed}: {failure}")),
         }
@@ -136,12 +136,12 @@ fn a_stop_of_the_process_ends_no_upload() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..50 {
-        let once = run(&Echo, &Plan::new(seed), false).expect("it keeps its promises");
-        let again = run(&Echo, &Plan::new(seed), true).expect("it keeps its promises");
+        let once = run(&Echo, &Plan::new(seed), Record::Nothing).expect("it keeps its promises");
+        let again = run(&Echo, &Plan::new(seed), Record::Trace).expect("it keeps its promises");
         assert_eq!(once, again, "seed {seed}");
     }
-    let other = run(&Echo, &Plan::new(50), false).expect("it keeps its promises");
-    assert_ne!(run(&Echo, &Plan::new(51), false).expect("it keeps its promises").hash, other.hash);
+    let other = run(&Echo, &Plan::new(50), Record::Nothing).expect("it keeps its promises");
+    assert_ne!(run(&Echo, &Plan::new(51), Record::Nothing).expect("it keeps its promises").hash, other.hash);
 }
 
 /// Some seeds of plans with a client that nothing but a deadline ends, or a
@@ -160,7 +160,7 @@ fn a_plan_is_only_made_smaller_into_one_that_something_ends() {
         let smallest = shrink(&plan, 100_000, |plan| {
             seen += 1;
             assert!(plan.can_rest(), "{plan:?}");
-            run(&Echo, plan, false).expect("it keeps its promises");
+            run(&Echo, plan, Record::Nothing).expect("it keeps its promises");
             let fails = plan.clients.iter().any(|client| client.ending == Ending::Stay);
             fails.then(|| "somebody stays".into())
         });

@@ -32,7 +32,7 @@ impl Network {
         if wire.is_client_gone() {
             return; // a reset is in flight already, or the client is gone
         }
-        let (count, _) = wire.down.arrive(now);
+        let count = wire.down.arrive(now).bytes;
         if wire.client.closed && count > 0 {
             wire.client.has_reset = true;
             self.send_reset(place, Way::Up);

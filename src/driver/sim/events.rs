@@ -47,7 +47,7 @@ impl Network {
             return 0;
         }
         if !net.processes.is_empty() && net.rng.chance(Odds::one_in(4)) {
-            return net.report_noise_of_children((spurious, stale), report);
+            return net.report_noise_of_children(Noise { spurious, stale }, report);
         }
         let place = net.rng.size(0, net.wires.len() - 1);
         let bits = net.rng.between(1, 7);
@@ -72,21 +72,23 @@ impl Network {
     }
 }
 
+/// Which kinds of events without news chance has chosen.
+struct Noise {
+    spurious: bool,
+    stale: bool,
+}
+
 impl Network {
     /// Reports spurious and stale events of children.
-    fn report_noise_of_children(
-        &mut self,
-        (spurious, stale): (bool, bool),
-        report: &mut impl FnMut(Event),
-    ) -> u64 {
+    fn report_noise_of_children(&mut self, noise: Noise, report: &mut impl FnMut(Event)) -> u64 {
         let place = self.rng.size(0, self.processes.len() - 1);
         let process = &self.processes[place];
         if process.silent {
             return 0;
         }
-        if process.reaped && stale {
+        if process.reaped && noise.stale {
             self.faults.stale += 1;
-        } else if !process.reaped && spurious {
+        } else if !process.reaped && noise.spurious {
             self.faults.spurious += 1;
         } else {
             return 0;

@@ -9,6 +9,13 @@ enum Item {
     Fin,
 }
 
+/// The items that have arrived since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Arrival {
+    pub(super) bytes: usize,
+    pub(super) fin: bool,
+}
+
 /// Invariant: `held` counts the bytes of `flight` and of `arrived`, and is no
 /// greater than `capacity`; what is in flight arrives in order.
 #[derive(Debug)]
@@ -69,22 +76,21 @@ impl HalfPipe {
         self.flight.push_back((at, Item::Fin));
     }
 
-    /// Moves arrived items out of flight; returns the number of bytes, and
-    /// whether the FIN has arrived.
-    pub(super) fn arrive(&mut self, now: u64) -> (usize, bool) {
-        let (mut count, mut fin) = (0, false);
+    /// Moves arrived items out of flight; returns what they held.
+    pub(super) fn arrive(&mut self, now: u64) -> Arrival {
+        let mut arrival = Arrival::default();
         while self.flight.front().is_some_and(|(at, _)| *at <= now) {
             match self.flight.pop_front() {
                 Some((_, Item::Bytes(bytes))) => {
-                    count += bytes.len();
+                    arrival.bytes += bytes.len();
                     self.arrived.extend(bytes);
                 }
-                Some((_, Item::Fin)) => fin = true,
+                Some((_, Item::Fin)) => arrival.fin = true,
                 None => {}
             }
         }
-        self.fin |= fin;
-        (count, fin)
+        self.fin |= arrival.fin;
+        arrival
     }
 
     /// Fills `into`, which must not be longer than what has arrived.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::half_pipe::Arrival;
 use super::network::{Due, Listening, Network, Source, Way};
 use super::rng::Odds;
 use super::script::ClientId;
@@ -76,19 +77,16 @@ impl Network {
     pub(super) fn arrive_at_listener(&mut self, place: usize) {
         let listener = self.listener_now(self.wires[place].listener);
         self.wires[place].listener = listener;
-        let room = self.listeners.get(listener).filter(|listener| listener.token.is_some());
-        let room = room.map(|listener| listener.waiting.len() < listener.backlog.max(1));
-        match room {
-            Some(true) => {
+        let open = self.listeners.get(listener).filter(|listener| listener.token.is_some());
+        match open {
+            Some(open) if open.waiting.len() < open.backlog.max(1) => {
                 self.note(place, What::Backlog, listener as u64);
                 self.wires[place].stage = Stage::Backlog;
                 self.listeners[listener].waiting.push_back(place);
                 self.change_of_listener(listener);
                 self.pump(place);
             }
-            Some(false) if self.wires[place].kind == Kind::Tcp => {
-                self.after(CONNECT_RETRY, Due::Connect(place))
-            }
+            Some(_) if self.wires[place].kind == Kind::Tcp => self.after(CONNECT_RETRY, Due::Connect(place)),
             _ => {
                 self.note(place, What::Refused, 0);
                 self.wires[place].stage = Stage::Refused;
@@ -160,7 +158,7 @@ impl Network {
         if wire.client.vanished || wire.client.saw_reset.is_some() || wire.socket.broken {
             return;
         }
-        let (count, fin) = wire.up.arrive(now);
+        let Arrival { bytes: count, fin } = wire.up.arrive(now);
         if count > 0 {
             let before = wire.client.arrivals.last().map_or(0, |(_, bytes)| *bytes);
             wire.client.arrivals.push((now, before + count));

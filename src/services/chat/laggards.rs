@@ -37,15 +37,17 @@ struct Laggard {
 }
 
 impl Laggard {
-    const fn new(now: Instant, queued: usize, is_awaited: bool) -> Self {
-        Self { queued, looks: 0, seen: now, is_awaited }
+    const fn awaited(now: Instant, queued: usize) -> Self {
+        Self { queued, looks: 0, seen: now, is_awaited: true }
     }
 
     /// Checks again, with the bytes that wait now, or `None` if the member is
     /// gone. False if it does not read.
     fn look(&mut self, now: Instant, queued: Option<usize>) -> bool {
         match queued {
-            Some(queued) if self.reads(queued) => *self = Self::new(now, queued, self.is_awaited),
+            Some(queued) if self.reads(queued) => {
+                *self = Self { is_awaited: self.is_awaited, ..Self::awaited(now, queued) };
+            }
             _ => (self.looks, self.seen) = (self.looks + 1, now),
         }
         queued.is_some() && self.looks < LOOKS
@@ -86,7 +88,7 @@ impl Laggards {
         for id in members {
             if io.is_full(id) && !self.known.contains_key(&id) {
                 let queued = io.queued(id).unwrap_or(0);
-                self.known.insert(id, Laggard::new(io.now(), queued, is_awaited));
+                self.known.insert(id, Laggard { is_awaited, ..Laggard::awaited(io.now(), queued) });
                 self.awaited += usize::from(is_awaited);
             }
         }
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn to_read_is_to_take_16_kib_or_a_16th_of_what_waits() {
-        let reads = |before, now| Laggard::new(Instant::now(), before, true).reads(now);
+        let reads = |before, now| Laggard::awaited(Instant::now(), before).reads(now);
         assert!(reads(1 << 20, (1 << 20) - STEP) && !reads(1 << 20, (1 << 20) - STEP + 1));
         assert!(reads(1600, 1500) && !reads(1600, 1501));
         assert!(reads(1, 0) && !reads(1, 1));
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn patience_is_counted_in_looks() {
         let start = Instant::now();
-        let mut laggard = Laggard::new(start, 1600, true);
+        let mut laggard = Laggard::awaited(start, 1600);
         assert!(laggard.look(start + 90 * LOOK, Some(1600)), "stopped meanwhile");
         assert!(laggard.look(start + 91 * LOOK, Some(1600)) && laggard.look(start + 92 * LOOK, Some(1501)));
         assert!(laggard.look(start + 93 * LOOK, Some(1500)), "it has read");
@@ -145,6 +147,6 @@ mod tests {
             assert!(laggard.look(start + (93 + u32::from(number)) * LOOK, Some(1500)));
         }
         assert!(!laggard.look(start + 97 * LOOK, Some(1500)));
-        assert!(!Laggard::new(start, 1600, true).look(start + LOOK, None), "gone");
+        assert!(!Laggard::awaited(start, 1600).look(start + LOOK, None), "gone");
     }
 }

@@ -57,10 +57,7 @@ impl std::fmt::Display for Status {
 }
 
 impl Status {
-    pub(super) fn of(exit: &Exit, truncated: bool) -> Self {
-        if truncated {
-            return Self::Truncated;
-        }
+    pub(super) fn of(exit: &Exit) -> Self {
         if exit.cause == ExitCause::TimedOut {
             return Self::TimedOut;
         }
@@ -124,12 +121,12 @@ mod tests {
     #[test]
     fn a_status_is_told_in_one_word() {
         let exit = |raw, cause| Exit { status: Some(ExitStatus::from_raw(raw)), cause };
-        assert_eq!(Status::of(&exit(3 << 8, ExitCause::Itself), false).to_string(), "3");
-        assert_eq!(Status::of(&exit(9, ExitCause::Itself), false).to_string(), "signal:9");
-        assert_eq!(Status::of(&exit(15, ExitCause::TimedOut), false).to_string(), "timeout");
-        assert_eq!(Status::of(&exit(9, ExitCause::Killed), true).to_string(), "truncated");
+        assert_eq!(Status::of(&exit(3 << 8, ExitCause::Itself)).to_string(), "3");
+        assert_eq!(Status::of(&exit(9, ExitCause::Itself)).to_string(), "signal:9");
+        assert_eq!(Status::of(&exit(15, ExitCause::TimedOut)).to_string(), "timeout");
+        assert_eq!(Status::Truncated.to_string(), "truncated");
         let lost = Exit { status: None, cause: ExitCause::Itself };
-        assert_eq!(Status::of(&lost, false).to_string(), "failed");
+        assert_eq!(Status::of(&lost).to_string(), "failed");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::policy::Denial;
 use super::reply::{self, Reply, Status};
 use super::{Audit, Command, Job};
 use crate::process::Pipe;
-use crate::services::framing::{Framing, TOO_LONG};
+use crate::services::framing::{Framing, Stream, TOO_LONG};
 use crate::services::http_guard::HttpGuard;
 use crate::{ChildId, ConnId, Io, Sent};
 
@@ -34,15 +34,14 @@ impl Command {
     }
 
     /// Takes requests off the input, as many as may wait.
-    pub(super) fn take(&mut self, io: &mut Io<'_>, id: ConnId, input: &mut BytesMut, at_end: bool) {
+    pub(super) fn take(&mut self, io: &mut Io<'_>, id: ConnId, input: &mut BytesMut, stream: Stream) {
         loop {
             let Some(client) = self.clients.get_mut(&id).filter(|client| client.wants_requests()) else {
                 return;
             };
             // The guard needs the whole chunk, with its trailing space.
             let is_http = self.framing == Framing::Chunk && client.guard.is_http_chunk(input);
-            let request = if at_end { self.framing.last(input) } else { self.framing.next(input) };
-            match request {
+            match self.framing.take(input, stream) {
                 Ok(None) => return,
                 Ok(Some(text)) => {
                     if is_http || (self.framing == Framing::Lines && client.guard.is_http_line(&text)) {

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::refusal::Refusal;
-use crate::services::framing::Framing;
+use crate::services::framing::{Framing, LineTooLong};
 
 /// The longest header, in bytes, with its line end.
 pub(super) const MAX_HEADER: usize = 1024;
@@ -19,12 +19,20 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Takes the next header off `input`; `None` if it is incomplete. `is_last`
-    /// means that no input follows.
-    pub(super) fn take(
+    /// Takes the next header off `input`; `None` if it is incomplete.
+    pub(super) fn next(framing: Framing, input: &mut BytesMut) -> Result<Option<Self>, Refusal> {
+        Self::take(framing, input, Framing::next)
+    }
+
+    /// Takes the last header off `input`, behind which nothing follows.
+    pub(super) fn last(framing: Framing, input: &mut BytesMut) -> Result<Option<Self>, Refusal> {
+        Self::take(framing, input, Framing::last)
+    }
+
+    fn take(
         framing: Framing,
         input: &mut BytesMut,
-        is_last: bool,
+        text: impl FnOnce(Framing, &mut BytesMut) -> Result<Option<BytesMut>, LineTooLong>,
     ) -> Result<Option<Self>, Refusal> {
         let too_long = match framing {
             Framing::Lines => {
@@ -36,8 +44,7 @@ impl Header {
         if too_long {
             return Err(Refusal::BadHeader);
         }
-        let text = if is_last { framing.last(input) } else { framing.next(input) };
-        match text {
+        match text(framing, input) {
             Ok(Some(text)) => Self::parse(&text).map(Some),
             Ok(None) => Ok(None),
             Err(_) => Err(Refusal::BadHeader),
@@ -141,13 +148,13 @@ mod tests {
     #[test]
     fn a_header_is_taken_when_it_is_whole_and_the_data_stays() {
         let mut input = BytesMut::from("post|3|a");
-        assert_eq!(Header::take(Framing::Lines, &mut input, false).expect("nothing wrong"), None);
+        assert_eq!(Header::next(Framing::Lines, &mut input).expect("nothing wrong"), None);
         input.extend_from_slice(b"\r\nabc");
-        let header = Header::take(Framing::Lines, &mut input, false).expect("nothing wrong");
+        let header = Header::next(Framing::Lines, &mut input).expect("nothing wrong");
         assert_eq!((header.expect("it is whole").size, &input[..]), (3, &b"abc"[..]));
-        let header = Header::take(Framing::Lines, &mut BytesMut::from("post|0|z"), true);
+        let header = Header::last(Framing::Lines, &mut BytesMut::from("post|0|z"));
         assert_eq!(header.expect("nothing wrong").expect("nothing more will come").name, "z");
-        let header = Header::take(Framing::Chunk, &mut BytesMut::from("post|3|a \r\n"), false);
+        let header = Header::next(Framing::Chunk, &mut BytesMut::from("post|3|a \r\n"));
         assert_eq!(header.expect("nothing wrong").expect("it is whole").name, "a");
     }
 
@@ -158,11 +165,11 @@ mod tests {
             BytesMut::from(&*format!("post|{zeros}1|a{end}"))
         };
         for (framing, end) in [(Framing::Lines, "\n"), (Framing::Lines, "\r\n"), (Framing::Chunk, "")] {
-            let whole = Header::take(framing, &mut padded(MAX_HEADER, end), false);
+            let whole = Header::next(framing, &mut padded(MAX_HEADER, end));
             assert_eq!(whole.expect("not too long").expect("whole").size, 1);
-            assert!(Header::take(framing, &mut padded(MAX_HEADER + 1, end), false).is_err());
+            assert!(Header::next(framing, &mut padded(MAX_HEADER + 1, end)).is_err());
         }
         let endless = &mut padded(MAX_HEADER, "");
-        assert!(Header::take(Framing::Lines, endless, false).is_err(), "its end would be one too many");
+        assert!(Header::next(Framing::Lines, endless).is_err(), "its end would be one too many");
     }
 }
