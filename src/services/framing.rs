@@ -101,6 +101,7 @@ impl Framing {
     }
 
     /// Takes the next request, or the last one if the stream has ended.
+    #[cfg(feature = "command")]
     pub(super) fn take(self, input: &mut BytesMut, stream: Stream) -> Result<Option<BytesMut>, LineTooLong> {
         match stream {
             Stream::Open => self.next(input),
@@ -119,6 +120,7 @@ impl Framing {
 }
 
 /// Whether more can follow the input that has come.
+#[cfg(any(feature = "command", feature = "upload"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
     Open,

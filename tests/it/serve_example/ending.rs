@@ -159,7 +159,7 @@ fn what_is_under_way_is_finished_and_nobody_new_comes_in() {
     drop((idle, command));
     let ended = serve.program.wait();
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
-    assert!(pids.iter().all(|pid| is_gone(*pid)));
+    wait_until("they are gone", || pids.iter().all(|pid| is_gone(*pid)));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn signals_that_come_together_are_one() {
         drop(command);
         let ended = serve.program.wait();
         assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
-        assert!(pids.iter().all(|pid| is_gone(*pid)));
+        wait_until("they are gone", || pids.iter().all(|pid| is_gone(*pid)));
     }
 }
 
