@@ -58,7 +58,6 @@ impl Heap {
     }
 
     /// The moment at a position.
-    #[cfg(feature = "sim")]
     pub(crate) fn at(&self, position: u32) -> Moment {
         self.entries[position as usize].at
     }

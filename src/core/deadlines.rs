@@ -79,6 +79,19 @@ impl Core {
         self.schedule_check(id, Some(at).filter(|at| *at != Moment::NEVER));
     }
 
+    /// The same from a callback, which puts off no check that is set. While the
+    /// connection's own input is with its handler, nothing tells whether it is in
+    /// a frame.
+    fn watch_deadlines_too(&mut self, id: ConnId) {
+        let place = self.conns.get(id.0).map(|conn| conn.check_place);
+        let set = place.filter(|place| *place != UNSCHEDULED).map(|place| self.deadline_checks.at(place));
+        self.watch_deadlines(id);
+        let Some((set, conn)) = set.zip(self.conns.get(id.0)) else { return };
+        if conn.check_place == UNSCHEDULED || set < self.deadline_checks.at(conn.check_place) {
+            self.schedule_check(id, Some(set));
+        }
+    }
+
     /// Sets, moves or removes the check of a connection's deadlines.
     pub(super) fn schedule_check(&mut self, id: ConnId, at: Option<Moment>) {
         let Self { deadline_checks, conns, .. } = self;
@@ -201,7 +214,7 @@ impl Core {
             conn.unset(Flags::BUSY);
             // The busy time does not count as idle.
             conn.last_activity = now;
-            self.watch_deadlines(id);
+            self.watch_deadlines_too(id);
         }
     }
 
@@ -211,6 +224,6 @@ impl Core {
         // queues.
         let idle = idle.map(|idle| Moment::ZERO.plus(idle.max(Duration::from_nanos(1))));
         conn.extras().idle = Some(idle.unwrap_or(Moment::NEVER));
-        self.watch_deadlines(id);
+        self.watch_deadlines_too(id);
     }
 }

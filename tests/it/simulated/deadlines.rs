@@ -43,6 +43,35 @@ fn a_slow_loris_is_closed_at_its_deadline_and_not_in_the_evening() {
     assert_eq!(world.client(later_frame).received(), b"polite\n");
 }
 
+/// Sets the idle deadline with whatever comes, and takes whole lines.
+struct Restless;
+
+impl StreamHandler for Restless {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        io.set_idle(io.id(), Some(HOUR));
+        while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+            drop(input.split_to(end + 1));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_that_sets_the_idle_deadline_puts_off_no_other() {
+    let mut world = calm(Restless, Limits::default());
+    let drip = |script: Script, _| script.send("x").after(Duration::from_secs(5));
+    let client = world.play((0..720).fold(Script::new().send("polite\n"), drip));
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(Frame)");
+    assert!(fin(&world, client) < Duration::from_secs(61));
+}
+
 #[test]
 fn an_idle_day_ends_after_a_day() {
     let limits = Limits { idle: Some(24 * HOUR), ..patient() };
