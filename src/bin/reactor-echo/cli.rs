@@ -229,7 +229,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_time)]
     pub(crate) idle: Option<Duration>,
     /// After a signal, how long connections have to finish
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_time)]
+    #[arg(alias = "drain", long, value_name = "SECONDS", default_value = "10", value_parser = parse_time)]
     pub(crate) grace: Duration,
 }
 
