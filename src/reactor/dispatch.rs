@@ -1,5 +1,5 @@
-//! What follows a callback: its connection is flushed or ended, and a slow one
-//! is named.
+//! The steps around a callback: flushes or ends its connection, and names a slow
+//! callback in a warning.
 
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ impl<D: Driver> Reactor<D> {
         self.after_callback(service, NO_CONNECTION, what);
     }
 
-    /// Sends what a callback wrote to its own connection: at once, or with
-    /// everybody's at the end of the turn once messages cross. True if there
+    /// Flushes what a callback wrote to its own connection: at once, or in phase 6 if
+    /// a message has gone from one connection to another in this turn. True if there
     /// may be more to read.
     #[inline(never)]
     pub(super) fn flush_or_defer(&mut self, id: ConnId) -> bool {
@@ -75,7 +75,7 @@ impl<D: Driver> Reactor<D> {
         conn.has(Flags::READABLE)
     }
 
-    /// Names a callback that kept everybody waiting.
+    /// Warns of the callback that has just returned if it was slow.
     #[inline]
     pub(super) fn after_callback(&mut self, service: u16, current: ConnId, what: &'static str) {
         let took = took(&self.driver, &mut self.clock, self.slow_after);
@@ -93,7 +93,8 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     fn warn_of_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: Duration) {
         self.core.stats.slow += 1;
-        // What others do from now on in this turn is not as old as the turn.
+        // Activity of other connections in the rest of this turn is stamped with the
+        // time at which the slow callback returned.
         self.core.moment = self.clock;
         let core = &mut self.core;
         let Some(more) = core.rates.slow.allows(core.now()) else { return };

@@ -1,4 +1,4 @@
-//! Phase 6: writing what was queued.
+//! Phase 6: writes the queued output, and ends our side of a connection behind it.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use crate::driver::Driver;
 use crate::id::ConnId;
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 6. What still waits when a connection has had its one write is
-    /// written in the next turn.
+    /// Phase 6. Each listed connection has one write; the rest of its queue is for
+    /// the next turn.
     pub(super) fn flush_queued(&mut self) {
         if !self.core.datagrams.to_send.is_empty() {
             self.send_queued();
@@ -31,9 +31,9 @@ impl<D: Driver> Reactor<D> {
         self.core.shared.clear();
     }
 
-    /// Writes what the callback in hand left for its own connection, which has
-    /// nothing queued. What the system does not take is queued. `Some` when
-    /// nothing else follows from it: whether there may be more to read.
+    /// Writes the direct output of a callback, whose connection has nothing queued.
+    /// The part that the system does not take is queued. `Some` if nothing else
+    /// follows: whether there may be more to read.
     #[inline]
     pub(super) fn write_direct(&mut self, id: ConnId) -> Option<bool> {
         let core = &mut self.core;
@@ -62,13 +62,13 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// After a write that did not take all that was in hand.
+    /// Queues the part of the direct output that a write did not take.
     #[cold]
     #[inline(never)]
     pub(super) fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
         let core = &mut self.core;
         core.queue_direct(id, *outcome.as_ref().unwrap_or(&0));
-        // Its edge, or the next turn, brings us back.
+        // The next writable event, or the next turn, flushes the rest.
         if let Some(conn) = core.conns.get_mut(id.0) {
             conn.unset(Flags::DIRTY);
         }
@@ -85,7 +85,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Writes what has waited for too long, though no event has told of room.
+    /// Offers output once more at the write-stall deadline, though no event has
+    /// reported room for it.
     #[cold]
     pub(super) fn offer_again(&mut self, id: ConnId) {
         let core = &mut self.core;
@@ -95,15 +96,15 @@ impl<D: Driver> Reactor<D> {
         self.flush(id);
     }
 
-    /// Writes once what is queued, as much as the system takes, and ends our
-    /// side if that was the last of it.
+    /// Writes the queue of a connection once, as much as the system takes, and ends
+    /// our side if that was the last of it.
     pub(super) fn flush(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::DIRTY);
         let Some(queue) = &mut conn.out else { return self.end_output(id) };
         let socket = self.streams.get_mut(id.0.slot as usize).and_then(Option::as_mut);
-        // Without room, its edge will bring us back.
+        // Without room, the next writable event flushes it.
         let is_written = conn.flags.has(Flags::WRITABLE) && conn.phase != Phase::Dead;
         let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
         let outcome = push_queue(&mut self.driver, socket, queue, &core.shared, &mut core.stats);
@@ -123,7 +124,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// After a write: what follows from what is left.
+    /// Draws the conclusions from a write: the low mark, the end of our side, or
+    /// another flush.
     fn after_write(&mut self, id: ConnId, readiness: Readiness) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
@@ -158,8 +160,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// With everything written: our FIN, if it was asked for, and what follows
-    /// from it.
+    /// Ends our side of a connection whose output is all written, if the handler or
+    /// a close asked for that: our FIN, then lingering.
     fn end_output(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
@@ -186,7 +188,7 @@ impl<D: Driver> Reactor<D> {
                 conn.phase = Phase::Lingering;
                 conn.stalled_since = core.moment;
                 core.watch_deadlines(id);
-                // To tell that it is closed; it is freed when the peer leaves.
+                // Listed to call `close`; the id is freed when the peer leaves.
                 core.reap_later(id);
             }
             Phase::Connecting | Phase::Lingering | Phase::Dead => {}

@@ -1,4 +1,4 @@
-//! Phase 3: reading what is ready, and handing it over.
+//! Phase 3: reads the ready connections, and delivers their input to the handlers.
 
 use std::io;
 
@@ -17,9 +17,9 @@ use crate::id::ConnId;
 struct Delivery {
     service: u16,
     session: u32,
-    /// What the handler had left.
+    /// Input that the handler left untaken in an earlier call.
     leftover: Option<Box<BytesMut>>,
-    /// How many bytes before those it took of a frame that is not complete.
+    /// How many bytes of the incomplete frame the handler took before those.
     partial: u32,
     /// How many bytes the read buffer holds behind that.
     count: usize,
@@ -28,8 +28,9 @@ struct Delivery {
 }
 
 impl Delivery {
-    /// Takes from the connection what goes into the delivery, as if all of it
-    /// will be taken; what is left goes back by [`Core::keep`](crate::core::Core::keep).
+    /// Moves the leftover and the account of the frame out of the connection, as if
+    /// the handler will take everything. [`Core::keep`](crate::core::Core::keep) puts
+    /// back what it leaves.
     #[inline]
     fn prepare(conn: &mut Conn, count: usize) -> Self {
         let is_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
@@ -46,7 +47,7 @@ impl Delivery {
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 3. What comes onto the list meanwhile is for the next turn.
+    /// Phase 3. Connections that are listed meanwhile are read in the next turn.
     #[inline]
     pub(super) fn read_ready(&mut self) {
         let listed = self.core.to_read.len();
@@ -61,7 +62,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// What comes first in phase 3, and in few turns.
+    /// The beginning of phase 3, in the few turns that have rare work: outbound
+    /// connections, hang-ups, datagrams.
     #[inline(never)]
     pub(super) fn before_reading(&mut self) {
         if !self.core.to_establish.is_empty() {
@@ -75,16 +77,18 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Reads a connection, hands over what came, and sends what its handler
-    /// wrote. Here it is done for one that is calm, which most are, with one look
-    /// at it, one at its socket, and no other step between; the first thing that
-    /// is out of the ordinary leads elsewhere.
+    /// Reads a connection, delivers what came, and sends what its handler wrote.
+    ///
+    /// This is the fast path, for a connection with nothing pending
+    /// ([`Conn::can_fast_path`]): one check of its flags, one read, one callback, one
+    /// write. The first deviation leaves for the slow path: `read_on` before a read,
+    /// `nothing_read`, `failed`, `delivered` and `queue_rest` behind it.
     #[inline(always)]
     fn read(&mut self, id: ConnId) {
         let Self { driver, core, callbacks, streams, input, .. } = self;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
-        // Once, and not before each read: what puts it on the list meanwhile
-        // would be forgotten, and put it there a second time.
+        // Unset once, and not before each read: a callback that lists the connection
+        // again would otherwise be forgotten, or list it twice.
         conn.unset(Flags::IN_READ_LIST);
         if !conn.can_fast_path() {
             return self.read_on(id, 0);
@@ -130,7 +134,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// A handler that was shown the read buffer, and failed.
+    /// Ends a connection whose handler returned an error or panicked in the fast path.
     #[cold]
     fn failed(&mut self, service: u16, id: ConnId, count: usize, why: CloseReason) {
         self.after_callback(service, id, "data");
@@ -140,15 +144,15 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Reads one that is not calm, or that has been read, when `taken` bytes of
-    /// its share of this turn are used up.
+    /// Reads a connection in the slow path, when `taken` bytes of its read budget for
+    /// this turn are used up.
     #[inline(never)]
     fn read_on(&mut self, id: ConnId, mut taken: usize) {
         while self.read_once(id, &mut taken) {}
     }
 
-    /// Reads once, if the connection wants it, and hands over what came. True
-    /// if it may be read again: there may be more.
+    /// Reads once, if the connection wants input, and delivers what came. True if
+    /// there may be more to read.
     fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
@@ -179,15 +183,14 @@ impl<D: Driver> Reactor<D> {
             core.listed = true;
         }
         if conn.phase != Phase::Live {
-            return true; // nobody wants it any more
+            return true; // a closing connection discards its input
         }
         let delivery = Delivery::prepare(conn, count);
         self.deliver(id, delivery)
     }
 
-    /// Of a connection that is not to be read now: hands over what the
-    /// handler had left when it paused, if it has resumed since. True if it
-    /// may be read then.
+    /// Delivers the leftover of a connection again if its handler has resumed it.
+    /// True if the connection may be read behind that.
     #[cold]
     fn redeliver(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.get_mut(id.0) else { return false };
@@ -203,8 +206,8 @@ impl<D: Driver> Reactor<D> {
         true
     }
 
-    /// Hands over input, keeps what the handler leaves, and flushes what it
-    /// wrote. True if there may be more to read.
+    /// Delivers input, keeps what the handler leaves, and flushes what it wrote. True
+    /// if there may be more to read.
     #[inline(never)]
     fn deliver(&mut self, id: ConnId, delivery: Delivery) -> bool {
         if delivery.leftover.is_some() {
@@ -223,7 +226,7 @@ impl<D: Driver> Reactor<D> {
         self.delivered(id, count, partial, is_first_frame)
     }
 
-    /// What follows when the handler was shown the read buffer.
+    /// Keeps what the handler left in the read buffer, and flushes what it wrote.
     #[inline(never)]
     fn delivered(&mut self, id: ConnId, count: usize, partial: u32, is_first_frame: bool) -> bool {
         if !self.input.is_taken() || self.core.partial > 0 {
@@ -233,7 +236,7 @@ impl<D: Driver> Reactor<D> {
         self.flush_or_defer(id)
     }
 
-    /// The same, behind what the handler had left.
+    /// Delivers input behind the leftover of an earlier call.
     #[inline(never)]
     fn deliver_appended(&mut self, id: ConnId, delivery: Delivery) -> bool {
         let Delivery { service, session, leftover, partial, count, is_first_frame } = delivery;
@@ -256,7 +259,7 @@ impl<D: Driver> Reactor<D> {
         self.flush_or_defer(id)
     }
 
-    /// A read that gave nothing: the end, or an error.
+    /// Deals with a read that gave no bytes: the peer's FIN, or an error.
     #[inline(never)]
     fn nothing_read(&mut self, id: ConnId, error: Option<io::Error>) {
         let Some(error) = error else { return self.end_of_input(id) };
@@ -272,7 +275,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The peer's FIN: the last call with input, if it is still wanted.
+    /// Deals with the peer's FIN: the handler's `eof`, if the connection is live.
     #[inline(never)]
     pub(super) fn end_of_input(&mut self, id: ConnId) {
         let core = &mut self.core;
@@ -282,7 +285,7 @@ impl<D: Driver> Reactor<D> {
         match conn.phase {
             Phase::Live => {}
             Phase::Lingering => return core.mark_dead(id),
-            // Once all is written it is over.
+            // The connection ends once its output is written.
             Phase::Connecting | Phase::Closing | Phase::Dead => return,
         }
         conn.unset(Flags::AWAITS_FIRST_FRAME);
@@ -299,10 +302,11 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Phase 3, first: ends the connections that are not read, and whose peer
-    /// is gone. One that is read finds out by that, after all that came before.
-    /// One that is paused may have more to say: what its handler has left, and
-    /// unless a reset has destroyed it, what is unread; unless nobody wants it.
+    /// Beginning of phase 3: ends connections that are not read and whose peer is
+    /// gone. A connection that is read finds out by its read, behind all input that
+    /// came before. A paused one keeps its leftover and, unless a reset has destroyed
+    /// it, its unread input, except where [`Io::end_on_hangup`](crate::Io::end_on_hangup)
+    /// gives both up.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
         for id in std::mem::take(&mut self.core.to_check) {
@@ -333,7 +337,8 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn broken(&mut self, id: ConnId, error: io::Error) {
         let core = &mut self.core;
         match core.conns.get(id.0).map(|conn| conn.phase) {
-            // Everything was written and told; how the peer leaves is its own affair.
+            // All output is written and `close` was called: how the peer leaves is its
+            // own affair.
             Some(Phase::Lingering) => core.mark_dead(id),
             Some(_) => core.fail(id, CloseReason::Io(error)),
             None => {}

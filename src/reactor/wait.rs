@@ -1,6 +1,7 @@
-//! Phase 1: waiting for events, asleep or not, and noting what is ready; and
-//! up to when everything that has happened is noted, which is what deadlines
-//! and timers are judged by.
+//! Phase 1: waits for events and notes which connections are ready.
+//!
+//! It also keeps `Core::observed_until`, the moment up to which everything that has
+//! happened is noted. Deadlines and timers are judged by that moment.
 
 use std::io;
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl<D: Driver> Reactor<D> {
         core.stats.events += events as u64;
     }
 
-    /// The same where something may be due soon, or nothing happens.
+    /// Waits where something may be due soon, or the last wait had no event.
     #[inline(never)]
     fn wait_in_time(&mut self, max_wait: Option<Duration>) -> Result<usize> {
         let outcome = self.poll_in_time(max_wait);
@@ -94,8 +95,8 @@ impl<D: Driver> Reactor<D> {
         if self.is_due { self.observe_due(began, events) } else { Ok(events) }
     }
 
-    /// A wait that has failed. A signal may have come before it has looked, so
-    /// nothing is judged in this turn.
+    /// Deals with a wait that has failed. A signal may have ended it before it had
+    /// polled, so nothing is judged in this turn.
     #[cold]
     fn not_waited(&mut self, source: io::Error) -> Result<usize> {
         if source.kind() != io::ErrorKind::Interrupted {
@@ -134,10 +135,10 @@ impl<D: Driver> Reactor<D> {
         Ok(events + more)
     }
 
-    /// A wait that began at `began` has reported `events`, and perhaps not all.
-    /// Then what had happened by its beginning is reported by the following
-    /// ones, and before anything else: at the latest when they have reported as
-    /// many events as there are sockets.
+    /// Notes that a wait which began at `began` has reported `events`. If it had no
+    /// room for all, the following waits report the rest first: at the latest when
+    /// they have reported as many events as there are sockets, everything that had
+    /// happened by `began` is noted.
     fn note_observed(&mut self, began: Moment, events: usize) {
         let is_all = self.driver.reported_all();
         let (until, left) = self.unobserved.unwrap_or_else(|| (began, self.sources()));
@@ -149,7 +150,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// How many sockets can have an event, the waker's among them.
+    /// How many sources can have an event, the waker among them.
     fn sources(&self) -> usize {
         let core = &self.core;
         1 + core.conns.len()
@@ -158,8 +159,7 @@ impl<D: Driver> Reactor<D> {
             + core.children.table.len()
     }
 
-    /// Nothing is to be done, or due, within [`WHILE_BUSY`], and sleeping is
-    /// how one waits here.
+    /// True when nothing is listed, rare or due within [`WHILE_BUSY`].
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
         !(self.core.listed | self.core.has_rare_work)
@@ -183,8 +183,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Asks the driver once for what is ready, and notes it. The hot one is
-    /// code of its own, and so in line.
+    /// Polls the driver once, and notes what is ready. `HOT` makes the busy wait an
+    /// instance of its own, which is inlined.
     #[inline(always)]
     fn poll<const HOT: bool>(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let Self { driver, core, listeners, .. } = self;
@@ -196,9 +196,9 @@ impl<D: Driver> Reactor<D> {
         })
     }
 
-    /// Asks again and again for as long as `busy`, and sleeps only then. What
-    /// was due by the time-out is not a look later, and a call that is left
-    /// meanwhile needs no wake.
+    /// Polls again and again for `busy`, and sleeps only then
+    /// ([`Config::busy_poll`](crate::Config::busy_poll)). Nothing that is due by the
+    /// time-out is later by a poll, and a waiting call ends it without a wake.
     #[inline(never)]
     fn poll_busily(&mut self, busy: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let mut now = self.clock;
@@ -220,7 +220,7 @@ impl<D: Driver> Reactor<D> {
     }
 }
 
-/// Notes what an event says of what is no connection.
+/// Notes an event of a listener, a datagram socket or a child.
 #[inline(never)]
 fn note_other<L>(
     core: &mut Core,
@@ -240,7 +240,7 @@ fn note_other<L>(
     }
 }
 
-/// Notes what an event says of a connection.
+/// Notes an event of a connection: its readiness, and the lists it belongs to.
 #[inline(always)]
 fn note(core: &mut Core, id: ConnId, event: Event) {
     let Some(conn) = core.conns.get_mut(id.0) else {
