@@ -1,5 +1,5 @@
-//! What handlers and the loop share: every connection's state, and the lists
-//! of what is to be done about it. It has no socket and reads no clock.
+//! The state that handlers and the loop share: every connection, and the lists of
+//! the work that is pending for it. It has no socket and reads no clock.
 
 mod children;
 mod datagrams;

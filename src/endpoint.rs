@@ -1,4 +1,4 @@
-//! Where to listen or to connect, as people write it.
+//! Endpoints: the addresses to listen at or to connect to, parsed and displayed.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};

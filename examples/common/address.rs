@@ -1,4 +1,4 @@
-//! Where a client connects to, as its user writes it.
+//! The address argument of a client: how its user writes it, and what it resolves to.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! What a program inherits of signals, and its children are not to.
+//! Inherited signal state: undoes what a program inherits and its children must not.
 
 use std::fs;
 use std::io;

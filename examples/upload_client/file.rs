@@ -1,4 +1,4 @@
-//! What is sent: files, read piece by piece.
+//! The file to send, read piece by piece.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek};

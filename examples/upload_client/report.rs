@@ -1,4 +1,4 @@
-//! What becomes of each file, and how far all of it is.
+//! The report of an upload: the outcome of each file, and the progress of all.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 

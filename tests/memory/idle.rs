@@ -1,4 +1,4 @@
-//! What an idle connection costs in memory.
+//! The memory of idle connections.
 
 use std::env;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! What they do at a terminal.
+//! The clients at a terminal.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! How it ends: in order at the first signal, at once at the second.
+//! The end of `serve`: in order at the first signal, at once at the second.
 
 use std::fs;
 use std::io::Write;

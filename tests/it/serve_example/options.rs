@@ -1,4 +1,4 @@
-//! What each of its options does.
+//! The options of `serve`, each with its effect.
 
 use std::fs;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! What it does not begin: exit status 2, and nothing left behind.
+//! Arguments that `serve` refuses: exit status 2, and nothing left behind.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};

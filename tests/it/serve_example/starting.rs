@@ -1,4 +1,4 @@
-//! What it says once it is up, and what it is then.
+//! The start of `serve`: the lines it prints, and its state behind them.
 
 use std::fs;
 use std::io::Write;

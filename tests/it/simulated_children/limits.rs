@@ -1,4 +1,4 @@
-//! What cannot be started, and how many can.
+//! Limits of simulated children: those that cannot be started, and how many can.
 
 use std::io::ErrorKind;
 

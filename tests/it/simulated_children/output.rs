@@ -1,4 +1,4 @@
-//! What goes through the pipes.
+//! The pipes of simulated children, and the bytes in them.
 
 use std::time::Duration;
 

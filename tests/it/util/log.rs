@@ -1,4 +1,4 @@
-//! What the library says in its log.
+//! The library's log, captured for a test.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 

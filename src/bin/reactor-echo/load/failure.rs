@@ -1,4 +1,4 @@
-//! What goes wrong with connections, by kind.
+//! Failures of the load's connections, counted by kind.
 
 use std::fmt;
 use std::io;

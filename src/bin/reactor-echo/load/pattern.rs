@@ -1,4 +1,4 @@
-//! What the messages hold, and whether it came back.
+//! The byte pattern of the messages, and the check that it came back.
 
 /// The pattern repeats after this many bytes.
 ///
