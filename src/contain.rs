@@ -1,10 +1,10 @@
-//! User code that runs outside of a callback: what it panics with ends nothing.
+//! Containment of panics in user code that runs outside of a callback.
 //!
-//! A handler leaves values with the loop that have code of their own: an error
-//! (`Display`, `Drop`), the owner of shared bytes, a call of a handle, sessions
-//! and handlers at the end. The loop prints and drops them wherever it happens
-//! to be, so each such type contains that by itself, and no place has to
-//! remember it.
+//! Values that a handler leaves with the loop run code of their own: an error
+//! (`Display`, `Drop`), the owner of shared bytes, a call of a handle, sessions and
+//! handlers at the end. The loop prints and drops them in many places. Each such
+//! value has a type of this crate whose `Drop` or `Display` catches the panic, so no
+//! place of the loop has to remember it.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,22 +12,24 @@ use std::thread;
 
 use crate::printable::Printable;
 
-/// Runs user code; a panic comes back as its payload.
+/// Runs user code and returns the payload of a panic as the error.
 #[inline(always)]
 pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> thread::Result<R> {
     catch_unwind(AssertUnwindSafe(run))
 }
 
-/// Drops a value of the user's. A panic of that is logged, as one of `what`.
+/// Drops a value of the user's, and logs a panic of its `Drop` with `what` as the
+/// value's name.
 pub(crate) fn discard<T>(what: &str, value: T) {
     if let Err(payload) = caught(|| drop(value)) {
-        // Also if nobody logs: the payload may panic in its turn.
+        // Made outside of `log::error!`, whose arguments are not evaluated below the
+        // log level: the payload must be dropped in any case, and may panic again.
         let said = message(payload);
         log::error!("dropping {what} panicked: {}", Printable(said));
     }
 }
 
-/// What a panic said, without its payload, which may panic as it drops.
+/// The text of a panic. Its payload is dropped here, since that may panic as well.
 #[cold]
 pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
     let text = payload
@@ -35,7 +37,7 @@ pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned());
     if let Err(again) = caught(|| drop(payload)) {
-        // There is no end to those that panic as they drop.
+        // A payload that panics as it drops may do so without end, so it is leaked.
         std::mem::forget(again);
     }
     text.unwrap_or_else(|| "of no text".into())

@@ -1,20 +1,20 @@
-//! The rate of log lines that strangers can cause.
+//! Rate limits of log lines that strangers can cause.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How many lines of one kind may come at once.
+/// The number of lines of one kind that may come at once.
 const AT_ONCE: u32 = 10;
 
-/// After that, one in each of these.
+/// The time after which one more line may come.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// A limit for log lines of one kind that strangers can cause, such as refused
-/// logins: ten at once, then one in each second. With more, whoever connects
-/// could fill the disk, or hide what matters. It is told the time, as
-/// [`Io::now`](crate::Io::now) has it, and reads no clock.
+/// logins: ten at once, then one in each second. Without it a stranger could fill
+/// the disk, or hide a line that matters. The caller passes the time, usually
+/// [`Io::now`](crate::Io::now); a `LogRate` reads no clock.
 ///
-/// The library's own warnings and errors keep to it, each kind by itself, for
+/// Each kind of the library's own warnings and errors has a `LogRate` of its own in
 /// each reactor or service.
 ///
 /// ```
@@ -32,25 +32,24 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct LogRate {
     left: u32,
-    /// Since when periods are counted; `None` before the first line.
+    /// The beginning of the current period; `None` before the first line.
     since: Option<Instant>,
     held_back: u64,
 }
 
-/// How many lines of the kind were not written since the last one that was:
-/// displays as ` (and 90 more like this before)`, or as nothing.
+/// The number of lines held back since the last one that was written: displays as ` (and 90 more like this before)`, or as nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct More(u64);
 
 impl LogRate {
-    /// A limit of which nothing is used up.
+    /// A limit with all of its lines left.
     #[must_use]
     pub const fn new() -> Self {
         Self { left: AT_ONCE, since: None, held_back: 0 }
     }
 
-    /// Whether one more line is to be written at this time, and what to say at
-    /// its end of those that were not.
+    /// `Some` if one more line may be written at this time. The caller writes the
+    /// [`More`] at the end of that line.
     #[must_use]
     pub fn allows(&mut self, now: Instant) -> Option<More> {
         let since = *self.since.get_or_insert(now);
@@ -87,7 +86,7 @@ impl fmt::Display for More {
     }
 }
 
-/// The kinds of lines of a reactor's own.
+/// The limits of a reactor's own kinds of lines.
 #[derive(Debug, Default)]
 pub(crate) struct LogRates {
     pub(crate) accepts: LogRate,

@@ -1,20 +1,20 @@
-//! Time as a number.
+//! Points in time as numbers of nanoseconds.
 
 use std::time::Duration;
 
-/// A moment, in nanoseconds since its driver's epoch: half the size of an
-/// `Instant`, and cheap to compare. It saturates (after 584 years), so that
-/// `Duration::MAX` from now is simply [`NEVER`](Self::NEVER).
+/// A point in time, in nanoseconds since its driver's epoch. It is half the size of
+/// an `Instant` and cheap to compare. Its arithmetic saturates (after 584 years), so
+/// `Duration::MAX` from now is [`NEVER`](Self::NEVER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub(crate) u64);
 
 impl Moment {
-    /// The epoch itself.
+    /// The driver's epoch.
     pub const ZERO: Self = Self(0);
     /// Later than every other moment.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment so many nanoseconds after the epoch.
+    /// The moment `nanos` nanoseconds after the epoch.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -26,19 +26,19 @@ impl Moment {
         self.0
     }
 
-    /// The moment a period later.
+    /// The moment `period` later, at most [`NEVER`](Self::NEVER).
     #[must_use]
     pub fn plus(self, period: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero if it was not.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// How long from `earlier` until this; `None` for never.
+    /// The time from `earlier` to this moment; `None` for [`NEVER`](Self::NEVER).
     pub(crate) const fn after(self, earlier: Self) -> Option<Duration> {
         if self.0 == u64::MAX { None } else { Some(self.since(earlier)) }
     }

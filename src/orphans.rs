@@ -1,4 +1,4 @@
-//! What children leave behind, where it becomes this process's (feature
+//! Reaping of orphaned processes that the system gives to this one (feature
 //! `signals`).
 
 use std::collections::BTreeSet;
@@ -13,22 +13,25 @@ use signal_hook::consts::SIGCHLD;
 
 use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
-/// Reaps what children leave behind: for **a program all of whose children are
-/// one reactor's** ([`Io::spawn`]). Any other child that has exited is taken for
-/// an orphan, and its status is lost to whoever would have waited for it.
+/// A reaper of orphaned processes, for **a program all of whose children belong
+/// to one reactor** ([`Io::spawn`]). `Orphans` takes any other child that has
+/// exited for an orphan and reaps it; code that waits for such a child gets
+/// `ECHILD`.
 ///
-/// A process whose parent has gone is given to the first process of its PID
-/// namespace, as which a server in a container often runs, or to a subreaper
-/// (prctl(2), `PR_SET_CHILD_SUBREAPER`), and stays a zombie unless that waits
-/// for it. So does what a shell had started before it became this process
-/// (`exec`). Where it is neither, nothing is looked for. Processes are looked
-/// for in `/proc`, a second after the first exit at the latest.
+/// Linux gives a process whose parent has exited to the first process of its PID
+/// namespace, or to a subreaper (prctl(2), `PR_SET_CHILD_SUBREAPER`). A server in a
+/// container is often that first process. The orphan stays a zombie after its exit
+/// unless its new parent waits for it. The same holds for a process that a shell
+/// had started before the shell became this process (`exec`). A process that is
+/// neither first nor a subreaper, and that began without children, gets no
+/// orphans, and `Orphans` then does nothing. It searches `/proc`, at the latest
+/// one second after an exit.
 ///
-/// It hears of exits by SIGCHLD, as a connection in the one loop that there is.
-/// So that signal is ignored no longer if it was when the process was started
-/// (`trap '' CHLD`): the system would keep no status of any child then
-/// (waitid(2), `ECHILD`), and every [`Exit`](crate::process::Exit) would be
-/// without one. What the program starts has it at its default again.
+/// SIGCHLD tells `Orphans` of exits, through a connection of the reactor. The
+/// signal is therefore no longer ignored if the process was started with it
+/// ignored (`trap '' CHLD`): the system keeps no status of any child in that case
+/// (waitid(2), `ECHILD`), and every [`Exit`](crate::process::Exit) would be without
+/// one. Programs that this process starts have SIGCHLD at its default.
 ///
 /// ```no_run
 /// use serve_forever::{Config, Limits, Orphans, Reactor, services::Echo};
@@ -40,30 +43,30 @@ use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, Strea
 #[derive(Debug)]
 pub struct Orphans {
     registered: Option<SigId>,
-    /// It has had children before it had a reactor.
+    /// Whether the process had children before `watch`.
     inherits: bool,
-    /// When it looks next.
+    /// The timer of the next search.
     looks: Option<TimerId>,
     reaped: u64,
 }
 
-/// How long after an exit it looks: that takes longer the more processes there
-/// are, and exits come together.
+/// The time from an exit to the search. A search costs a read for each process of
+/// the system, and exits come in groups.
 const LATER: Duration = Duration::from_secs(1);
 
 impl Orphans {
-    /// How many connections it has, which count under
+    /// The number of its connections, which count under
     /// [`Config::max_connections`](crate::Config::max_connections).
     pub const CONNECTIONS: usize = 1;
 
-    /// Watches from now on.
+    /// Adds an `Orphans` to a reactor and begins to watch.
     ///
     /// # Errors
     ///
-    /// [`Error::System`] without descriptors for it; [`Error::Full`] at
+    /// [`Error::System`] if no descriptors are left; [`Error::Full`] at
     /// `max_connections`.
     pub fn watch(reactor: &mut Reactor) -> Result<Service<Self>> {
-        // It may be silent for as long as nothing ends.
+        // Its connection is silent for as long as no child exits.
         let orphans = Self { registered: None, inherits: !children().is_empty(), looks: None, reaped: 0 };
         let limits = Limits { idle: None, ..Limits::without_frames() };
         let service = reactor.add(orphans, limits)?;
@@ -76,13 +79,13 @@ impl Orphans {
         Ok(service)
     }
 
-    /// How many orphans it has reaped so far.
+    /// The number of orphans reaped so far.
     #[must_use]
     pub const fn reaped(&self) -> u64 {
         self.reaped
     }
 
-    /// Something has exited.
+    /// Sets the timer of the next search after an exit.
     fn look_later(&mut self, io: &mut Io<'_>) {
         if self.looks.is_none() && (self.inherits || is_given_orphans()) {
             match io.tick_after(LATER) {
@@ -92,7 +95,7 @@ impl Orphans {
         }
     }
 
-    /// Reaps all that have exited and are no children of the reactor.
+    /// Reaps each process that has exited and is no child of the reactor.
     fn reap(&mut self, io: &Io<'_>) {
         let ours: BTreeSet<u32> = io.child_pids().collect();
         for pid in
@@ -101,7 +104,7 @@ impl Orphans {
             let options = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
             if let Ok(Some(_)) = rustix::process::waitid(WaitId::Pid(pid), options) {
                 self.reaped += 1;
-                log::debug!("process {pid} is reaped: it was left behind", pid = pid.as_raw_nonzero());
+                log::debug!("reaped the orphaned process {pid}", pid = pid.as_raw_nonzero());
             }
         }
     }
@@ -119,7 +122,7 @@ fn watching(source: io::Error) -> Error {
     Error::System { what: "watching for SIGCHLD", source }
 }
 
-/// Processes whose parent has gone are given to this one.
+/// Whether the system gives orphaned processes to this one.
 fn is_given_orphans() -> bool {
     rustix::process::getpid().is_init() || is_subreaper()
 }
@@ -134,9 +137,10 @@ const fn is_subreaper() -> bool {
     false
 }
 
-/// The children of this process (proc(5)). waitid(2) for any child will not do:
-/// it goes on naming the first that has exited, and that may be the reactor's,
-/// which it keeps for as long as its group may be owed a signal.
+/// The children of this process (proc(5)). waitid(2) for any child (`P_ALL`) cannot
+/// replace the search: it returns the first child that has exited again and again,
+/// and that may be one of the reactor's. The reactor leaves a child unreaped for as
+/// long as it may still signal its group.
 fn children() -> Vec<Pid> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -144,8 +148,8 @@ fn children() -> Vec<Pid> {
     numbers.filter(|pid| parent(*pid) == Some(own)).filter_map(Pid::from_raw).collect()
 }
 
-/// The parent of a process. Its name stands in brackets before, and may be
-/// anything.
+/// The parent of a process (proc_pid_stat(5)). The command name before it stands in
+/// brackets and may hold any character, brackets and spaces included.
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,21 +1,21 @@
-//! Text of strangers as a log or a terminal can show it.
+//! Escaping of strangers' text for logs and terminals.
 
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Displays what it holds on one line and without anything that a terminal
-/// obeys: for logs and for people.
+/// A value displayed on one line and without control sequences, for logs and
+/// terminals.
 ///
 /// Characters that do not print are escaped as in Rust's source, `\n` or
 /// `\u{1b}`: controls (C0, DEL and C1), line and paragraph separators, spaces
-/// but the ordinary one, and what is invisible or turns the direction of text
-/// (`Cf` of Unicode). All else, the backslash too, stays as it is; so what is
-/// shown cannot be taken apart again without doubt.
+/// but the ordinary one, and characters that are invisible or change the direction
+/// of text (Unicode's category `Cf`). All others stay as they are. That includes the
+/// backslash, so the original text cannot always be recovered.
 ///
 /// [`Endpoint`](crate::Endpoint), [`Address`](crate::Address) and
-/// [`Peer`](crate::Peer) are displayed this way by themselves: a client may
-/// give the path of its Unix socket any bytes but NUL.
+/// [`Peer`](crate::Peer) display themselves this way: a client may give the path of
+/// its Unix socket any byte but NUL.
 ///
 /// ```
 /// use serve_forever::Printable;
@@ -25,7 +25,7 @@ use std::path::Path;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<T>(
-    /// What is displayed.
+    /// The value to display.
     pub T,
 );
 
@@ -35,7 +35,7 @@ impl<T: fmt::Display> fmt::Display for Printable<T> {
     }
 }
 
-/// Writes a path; bytes that are no UTF-8 as `\xff`.
+/// Writes a path, with bytes that are not UTF-8 as `\xff`.
 pub(crate) fn write_path(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         Escaping(f).write_str(chunk.valid())?;
@@ -64,7 +64,8 @@ fn prints(letter: char) -> bool {
     if letter.is_ascii() {
         return !letter.is_ascii_control();
     }
-    // A mark that combines is escaped where it stands first, or alone.
+    // `escape_debug` escapes a combining mark that stands first, so a letter goes
+    // before it.
     let mut pair = [b'a', 0, 0, 0, 0];
     let len = 1 + letter.encode_utf8(&mut pair[1..]).len();
     str::from_utf8(&pair[..len]).is_ok_and(|pair| pair.escape_debug().count() == 2)

@@ -1,4 +1,4 @@
-//! The shortest way to a server.
+//! `serve`: a server in one call.
 
 use crate::error::Result;
 use crate::handler::StreamHandler;
@@ -8,9 +8,9 @@ use crate::reactor::Reactor;
 /// Serves one handler on one endpoint, as [`Endpoint`](crate::Endpoint) reads
 /// it, until the handler asks for a shutdown ([`Io::shutdown`](crate::Io::shutdown)).
 ///
-/// The frame deadlines are off ([`Limits::without_frames`]), so that a client
-/// may be silent for as long as [`Limits::idle`] allows. For everything else
-/// there is [`Reactor`].
+/// The frame deadlines are off ([`Limits::without_frames`]), so a client may be
+/// silent for as long as [`Limits::idle`] allows. A [`Reactor`] has all other
+/// settings.
 ///
 /// ```no_run
 /// serve_forever::serve("127.0.0.1:7007", serve_forever::services::Echo::new())?;

@@ -1,4 +1,4 @@
-//! A handler with its sessions, behind one type for the loop.
+//! Type erasure of a handler with its sessions, for the loop.
 
 mod datagrams;
 
@@ -20,9 +20,9 @@ use crate::process::Exit;
 
 pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
 
-/// A service as the loop sees it: its sessions are numbers.
+/// A service without its types: numbers stand for its sessions.
 pub(crate) trait ErasedHandler {
-    /// False for a service of datagrams alone.
+    /// False for a service that takes datagrams alone.
     fn takes_connections(&self) -> bool {
         true
     }
@@ -39,16 +39,16 @@ pub(crate) trait ErasedHandler {
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId);
     fn shutting_down(&mut self, io: &mut Io<'_>);
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error);
-    /// The handler itself.
+    /// The handler, for a downcast.
     fn handler(&mut self) -> &mut dyn Any;
-    /// The same, to look at.
+    /// The handler by shared reference, for a downcast.
     fn handler_ref(&self) -> &dyn Any;
-    /// Its type's name, for logs.
+    /// The name of the handler's type, for logs.
     fn name(&self) -> &'static str;
 }
 
-/// A handler of one type, and all of its sessions in one slab: no allocation
-/// for each.
+/// A handler of connections with its sessions. All sessions lie in one slab, so
+/// none is an allocation of its own.
 pub(crate) struct Streams<S: StreamHandler> {
     handler: S,
     sessions: Slab<S::Session>,

@@ -13,24 +13,26 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
-/// Has SIGINT, SIGTERM and SIGHUP end a reactor: the first of them begins a
-/// shutdown ([`Io::shutdown`]), a second one ends it at once ([`Io::stop`]). What
-/// comes within a second of the first is the first one doubled: timeout(1) and
-/// many supervisors signal a process and its group. They arrive as connections
-/// in the one loop that there is, which a shutdown neither waits for nor
-/// closes: a reactor that is used again hears them again.
+/// A service that turns SIGINT, SIGTERM and SIGHUP into a shutdown of its reactor.
 ///
-/// Once [`serve_forever`](Reactor::serve_forever) has returned,
-/// [`forced`](Self::forced) tells of a second one, for the exit status. What
-/// the signals did before, by default end the process, they do no more, not
-/// even when the reactor is gone.
+/// The first signal begins a shutdown ([`Io::shutdown`]). A second one ends the
+/// reactor at once ([`Io::stop`]). A signal within one second of the first counts
+/// as the first one sent twice: timeout(1) and many supervisors signal a process and
+/// its group. Signals arrive through connections of the reactor. A shutdown neither
+/// waits for these connections nor closes them, so a reactor that is used again
+/// still receives signals.
 ///
-/// Beside these it takes SIGXFSZ, which by default ends the process when a file
-/// is to grow beyond RLIMIT_FSIZE (setrlimit(2)): the write fails instead, with
-/// `EFBIG`, so that an upload is refused and everybody else is served. Programs
-/// that are started get the default back, as execve(2) does it. Of the other
-/// signals that a write can raise, SIGPIPE is ignored by Rust's own start-up,
-/// and SIGTTOU only stops a process in the background.
+/// [`forced`](Self::forced) returns the second signal after
+/// [`serve_forever`](Reactor::serve_forever) has returned, for the exit status. The
+/// signals lose their earlier effect, which by default is the end of the process,
+/// also after the reactor has been dropped.
+///
+/// `Signals` also handles SIGXFSZ. By default that signal ends a process that lets a
+/// file grow beyond RLIMIT_FSIZE (setrlimit(2)). With a handler the write fails with
+/// `EFBIG` instead, so an upload is refused and all other clients are served.
+/// Programs that this process starts have the default again (execve(2)). A write can
+/// raise two more signals: Rust's start-up code ignores SIGPIPE, and SIGTTOU only
+/// stops a process in the background.
 ///
 /// ```no_run
 /// use serve_forever::{Config, SHUTDOWN_DEADLINE, Limits, Reactor, Signals, services::Echo};
@@ -48,7 +50,7 @@ use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, Strea
 #[derive(Debug)]
 pub struct Signals {
     deadline: Duration,
-    /// Whose connection is being opened.
+    /// The signal whose connection `open` is called for.
     watched: i32,
     registered: Vec<SigId>,
     first: Option<First>,
@@ -59,40 +61,41 @@ pub struct Signals {
 #[derive(Debug)]
 struct First {
     at: Instant,
-    /// Until it fires, whatever comes may have come together with the first:
-    /// a loop that was held up sees both only afterwards.
+    /// The timer that ends the second in which another signal counts as the first.
+    /// A loop that was blocked sees both signals late, and sees them before the timer.
     doubled: Option<TimerId>,
-    /// Its shutdown has still to begin.
+    /// Whether `shutting_down` is still to be called for it.
     is_new: bool,
 }
 
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Who ignores these means that they are none of ours: nohup(1) does, and
-/// shells do for what they start in the background.
+/// Signals that stay ignored if the process was started with them ignored, as by
+/// nohup(1), or by a shell that starts a command in the background.
 const LEFT_IGNORED: [i32; 2] = [SIGINT, SIGHUP];
 
-/// How long what comes is the first one doubled.
+/// The time in which another signal counts as the first one sent twice.
 const DOUBLED: Duration = Duration::from_secs(1);
 
 impl Signals {
-    /// How many connections it has at most, which count under
+    /// The largest number of its connections, which count under
     /// [`Config::max_connections`](crate::Config::max_connections).
     pub const CONNECTIONS: usize = SIGNALS.len();
 
-    /// Watches for the signals from now on; a shutdown may take `shutdown`.
+    /// Adds a `Signals` to a reactor and begins to watch. A shutdown by a signal
+    /// takes at most `deadline`.
     ///
-    /// What the process was started with is respected as far as it makes
-    /// sense: a SIGINT or SIGHUP that is ignored stays so (where proc(5)
-    /// tells, which is on Linux), a SIGTERM that is ignored is watched for. If
-    /// this thread blocks them (pthread_sigmask(3)), it blocks them no longer.
+    /// A SIGINT or SIGHUP that the process was started with ignored stays ignored
+    /// (on Linux, where proc(5) lists ignored signals). SIGTERM is watched for in any
+    /// case. `watch` unblocks the three signals in the calling thread
+    /// (pthread_sigmask(3)).
     ///
     /// # Errors
     ///
-    /// [`Error::System`] without descriptors for it; [`Error::Full`] at
+    /// [`Error::System`] if no descriptors are left; [`Error::Full`] at
     /// `max_connections`.
     pub fn watch(reactor: &mut Reactor, deadline: Duration) -> Result<Service<Self>> {
-        // They may stay away for as long as they like.
+        // Its connections are silent for as long as no signal comes.
         let limits = Limits { idle: None, ..Limits::without_frames() };
         let signals = Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None };
         let service = reactor.add(signals, limits)?;
@@ -116,8 +119,7 @@ impl Signals {
         Ok(service)
     }
 
-    /// The number of the second signal, if one came and cut the last shutdown
-    /// short.
+    /// The number of the second signal, if one ended the last shutdown early.
     #[must_use]
     pub const fn forced(&self) -> Option<i32> {
         self.forced
@@ -138,7 +140,7 @@ impl Signals {
             }
             _ => {
                 log::info!("signal {signal}: finishing what is under way");
-                // Without a timer the time alone has to tell.
+                // `first.at` alone decides if there is no room for a timer.
                 let doubled = io.tick_after(DOUBLED).ok();
                 self.first = Some(First { at: now, doubled, is_new: !io.is_shutting_down() });
                 self.forced = None;
@@ -164,20 +166,21 @@ const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Which signals this process ignores (proc(5)); none where that is not told.
+/// The mask of signals that this process ignores (proc(5)); zero without procfs.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// A handler that does nothing, rather than ignoring it: what is ignored stays
-/// so in programs that are started, what is handled does not (signal(7)).
+/// Installs a handler of SIGXFSZ that does nothing. An ignored signal would stay
+/// ignored in programs that this process starts, a handled one does not (signal(7)).
 fn survive_full_files() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Who asked for them to be blocked did not think of us: it is inherited.
+/// Unblocks the three signals. A mask that blocks them is inherited from a parent that
+/// meant its own signals.
 fn unblock() -> io::Result<()> {
     let ours: SigSet = SIGNALS.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect();
     Ok(ours.thread_unblock()?)
@@ -210,7 +213,7 @@ impl StreamHandler for Signals {
         if let Some(first) = &mut self.first
             && !std::mem::take(&mut first.is_new)
         {
-            // It was of an earlier shutdown, and somebody else has begun this.
+            // `first` belongs to an earlier shutdown; other code has begun this one.
             self.first = None;
         }
     }

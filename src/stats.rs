@@ -1,36 +1,38 @@
-//! Counters: what the reactor did, and what it asked of the system.
+//! Counters of a reactor's work, and of its calls into the operating system.
 
 /// Counts since the reactor was made. None of them is ever reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Passes of the loop.
+    /// Turns of the loop.
     pub turns: u64,
     /// Events that the system reported.
     pub events: u64,
-    /// Events of a connection that had ended before they were looked at.
+    /// Events of connections that had ended before the loop looked at the event.
     pub stale_events: u64,
-    /// Connections taken in: accepted and within every limit.
+    /// Connections that were accepted and are within every limit.
     pub accepted: u64,
-    /// Outbound connections that came about.
+    /// Outbound connections that were established.
     pub connected: u64,
-    /// Outbound connections that did not.
+    /// Outbound connections that failed.
     pub connect_failures: u64,
-    /// Connections closed at once for a `max_connections`.
+    /// Connections closed at once because `max_connections` of the reactor or of the
+    /// service was reached.
     pub refused_full: u64,
     /// Connections that `verify` refused.
     pub refused_by_handler: u64,
     /// Times that accepting paused for want of file descriptors or memory.
     pub accept_pauses: u64,
-    /// Connections that failed between the kernel's accepting and ours.
+    /// Connections that failed after the kernel had accepted them and before
+    /// `accept` returned them.
     pub accept_errors: u64,
     /// Sessions whose `close` was called.
     pub closed: u64,
-    /// Of those: by a deadline ([`CloseReason::TimedOut`](crate::CloseReason::TimedOut)).
+    /// Those among `closed` that a deadline ended ([`CloseReason::TimedOut`](crate::CloseReason::TimedOut)).
     pub timed_out: u64,
-    /// Of those: by an error of the system ([`CloseReason::Io`](crate::CloseReason::Io)).
+    /// Those among `closed` that an error of the system ended ([`CloseReason::Io`](crate::CloseReason::Io)).
     pub broken: u64,
-    /// Of those: by a full output queue ([`CloseReason::Overflow`](crate::CloseReason::Overflow)).
+    /// Those among `closed` whose output queue was full ([`CloseReason::Overflow`](crate::CloseReason::Overflow)).
     pub overflowed: u64,
     /// Callbacks that returned an error.
     pub failed: u64,
@@ -38,42 +40,42 @@ pub struct Stats {
     pub panicked: u64,
     /// Callbacks that took longer than `Config::slow_callback`.
     pub slow: u64,
-    /// Bytes read and handed over, or read and discarded while closing.
+    /// Bytes read: delivered to a handler, or discarded while a connection closes.
     pub bytes_in: u64,
-    /// Bytes written.
+    /// Bytes written to connections, and sent in datagrams.
     pub bytes_out: u64,
     /// Messages dropped at a hard mark, datagrams included
     /// ([`Sent::Dropped`](crate::Sent::Dropped)).
     pub dropped: u64,
     /// Datagrams received whole; their bytes are in `bytes_in`.
     pub datagrams_in: u64,
-    /// Of those: refused by `verify`.
+    /// Those among `datagrams_in` that `verify` refused.
     pub datagrams_refused: u64,
-    /// Datagrams that were longer than `Limits::max_datagram`, and are lost.
+    /// Datagrams longer than `Limits::max_datagram`, which the loop dropped.
     pub datagrams_too_long: u64,
     /// Datagrams that came, or claimed to come, from a datagram socket of this
     /// reactor, and were dropped ([`BindOptions::from_own`](crate::BindOptions::from_own)).
     pub datagrams_from_own: u64,
     /// Datagrams sent; their bytes are in `bytes_out`.
     pub datagrams_out: u64,
-    /// Datagrams that were queued, and that the system then refused.
+    /// Datagrams that the loop queued and the system then refused.
     pub datagrams_unsent: u64,
-    /// Errors that receiving from a datagram socket reported.
+    /// Errors reported by receiving from a datagram socket.
     pub receive_errors: u64,
-    /// Times that output was offered again when its write stall was over,
-    /// though no event had told of room.
+    /// Times that the loop offered output once more at the end of
+    /// `Limits::write_stall`, without an event for it.
     pub stalls_checked: u64,
     /// Timers of handlers that fired.
     pub timers_fired: u64,
     /// Child processes that were started.
     pub children_started: u64,
-    /// Child processes that could not be.
+    /// Child processes that could not be started.
     pub children_failed: u64,
-    /// Child processes that have exited, and whose handler was told.
+    /// Child processes that exited, each counted when `child_exited` was called.
     pub children_exited: u64,
-    /// Calls from handles that ran.
+    /// Calls of [`Handle`](crate::Handle)s that ran.
     pub calls: u64,
-    /// What was asked of the operating system.
+    /// Calls into the operating system.
     pub system: SystemCalls,
 }
 
@@ -83,28 +85,28 @@ pub struct Stats {
 pub struct SystemCalls {
     /// Waits for events (`epoll_wait`).
     pub wait: u64,
-    /// Reads, receives of a datagram, and looks at who sent it where that takes
-    /// a call: the path of each sender on a Unix socket, and who sends from the
-    /// port of a wildcard.
+    /// Reads, receives of a datagram, and the calls that find a datagram's sender:
+    /// one for the path of each sender on a Unix socket, one for a sender from the
+    /// port of a wildcard socket.
     pub read: u64,
     /// Writes, each of one or more pieces, and sends of a datagram.
     pub write: u64,
-    /// Accepts, those that found nobody waiting included.
+    /// Accepts, including those that found no connection waiting.
     pub accept: u64,
-    /// Beginnings of outbound connections, and looks at what became of them.
+    /// Starts of outbound connections, and checks of their result.
     pub connect: u64,
-    /// Registrations (`epoll_ctl`): none but one for each socket.
+    /// Registrations (`epoll_ctl`), one for each socket.
     pub register: u64,
     /// Half-closes (`shutdown`).
     pub shutdown: u64,
     /// Closes.
     pub close: u64,
-    /// All about child processes: starting them, looking at them, signals.
+    /// Calls for child processes: starting, waiting, signalling.
     pub child: u64,
 }
 
 impl SystemCalls {
-    /// All of them together.
+    /// The sum of all counts.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.wait

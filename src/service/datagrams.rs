@@ -1,4 +1,4 @@
-//! A handler of datagrams, its type erased.
+//! Type erasure of a handler of datagrams, for the loop.
 
 use std::any::{Any, type_name};
 use std::io;
@@ -17,16 +17,16 @@ use crate::io::Io;
 use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 
-/// What became of a datagram at its handler.
+/// The fate of a datagram at its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     HandedOver,
     Refused,
 }
 
-/// The way to the `DatagramHandler` in a service, whichever trait that was
-/// added for. Binding a socket knows the handler's type and leaves this with
-/// the socket, so that a service needs not be told beforehand what it is for.
+/// A cast from a service to its `DatagramHandler`. `Reactor::bind` knows the
+/// handler's type and stores this cast with the socket. So a service for connections
+/// and one for datagrams are added alike.
 pub(crate) trait ServeDatagrams {
     fn datagram(
         &self,
@@ -42,7 +42,7 @@ pub(crate) trait ServeDatagrams {
 
 struct Via<S>(PhantomData<fn(&mut S)>);
 
-/// The way to a handler of this type.
+/// The cast to a handler of type `S`.
 pub(crate) const fn via<S: DatagramHandler>() -> &'static dyn ServeDatagrams {
     &Via::<S>(PhantomData)
 }
@@ -78,7 +78,7 @@ impl<S: DatagramHandler> ServeDatagrams for Via<S> {
     }
 }
 
-/// A handler of datagrams alone, as a service: it has no connection.
+/// A service that takes datagrams alone and has no connection.
 pub(crate) struct Datagrams<S>(S);
 
 impl<S: DatagramHandler> Datagrams<S> {
@@ -100,7 +100,7 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
         Err("the service takes datagrams alone".into())
     }
 
-    // What follows is for sessions, of which `open` makes none.
+    // The next methods take a session, and `open` makes none.
 
     fn data(&mut self, _: &mut Io<'_>, _: u32, _: &mut Input) -> Result<(), BoxError> {
         Ok(())

@@ -1,4 +1,4 @@
-//! Connects, one batch after another.
+//! Opening of a run's connections, in batches.
 
 use std::io;
 use std::time::Duration;
@@ -10,62 +10,63 @@ use super::stream::{Address, Stream};
 use super::{Clock, LoadOptions, Observer, nanos};
 use crate::limits;
 
-/// Connections made at once: half the shortest backlog in common use, 128, as
-/// what does not fit one is dropped and tried again a second later.
+/// Connections opened at once: half of 128, the shortest backlog in common use. A
+/// SYN that finds a full backlog is dropped, and TCP sends it again a second later.
 const BATCH: usize = 64;
 
-/// How long to rest after a batch. The system takes connections into the
-/// backlog on its own; a server that shares the client's CPU gets to accept
-/// them only while the client waits.
+/// The rest after a batch. The kernel puts connections into the backlog by itself;
+/// a server that shares the client's CPU can accept them only while the client
+/// waits.
 const REST: Duration = Duration::from_millis(1);
 
-/// How long to wait for room in the backlog of a Unix socket, which says that
-/// it is full and nothing when it no longer is.
+/// The time between two tries at a Unix socket whose backlog is full: no event tells
+/// when there is room again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(1);
 
-/// How long to wait for events otherwise, before timeouts are looked at.
+/// The longest wait for events otherwise: timeouts are checked in between.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The connections of a run while they come to be.
+/// The connections of a run while they are established.
 #[derive(Debug)]
 pub(super) struct Connector<'a> {
-    /// What they are registered with.
+    /// The poll that they are registered with.
     poll: &'a mut Poll,
-    /// The addresses the endpoint stands for.
+    /// The addresses that the endpoint resolves to.
     addresses: Vec<Address>,
-    /// The address in use: the next one is tried while nothing stands.
+    /// The index of the address in use. The next address is tried only while no
+    /// connection is established.
     chosen: usize,
-    /// What those before it said.
+    /// The error of each address before it.
     refusals: Vec<String>,
     /// One for each connection that was tried.
     slots: Vec<Slot>,
-    /// Connections on their way.
+    /// Connections that are being established.
     pending: usize,
-    /// Connections of this batch, in whatever state.
+    /// Connections of this batch, in any state.
     batch: usize,
-    /// Connections which stand.
+    /// Connections that are established.
     established: usize,
-    /// Since when a full backlog has refused the next one.
+    /// The time since which a full backlog has refused the next connection.
     blocked: Option<u64>,
-    /// The connections which failed.
+    /// The failures of connections.
     failures: &'a mut Failures,
 }
 
-/// One connection while it comes to be.
+/// One connection of a `Connector`.
 #[derive(Debug)]
 enum Slot {
-    /// On its way.
+    /// It is being established.
     Pending {
         /// The socket.
         stream: Stream,
         /// The index of its address.
         address: usize,
-        /// When it set out.
+        /// The time of its `connect`.
         since: u64,
     },
-    /// It stands.
+    /// It is established.
     Established(Stream),
-    /// It does not, and will not.
+    /// It failed for good.
     Failed,
 }
 
@@ -89,7 +90,7 @@ impl<'a> Connector<'a> {
         })
     }
 
-    /// Makes all connections, or finds out which cannot be.
+    /// Opens all connections; `None` stands for each that failed.
     pub(super) fn run(
         mut self,
         options: &LoadOptions,
@@ -130,24 +131,24 @@ impl<'a> Connector<'a> {
             };
             super::client::wait(self.poll, &mut events, wait)?;
             for event in &events {
-                self.settle(event.token().0, clock.now())?;
+                self.check(event.token().0, clock.now())?;
             }
             if self.pending == 0 && self.batch == BATCH {
                 std::thread::sleep(REST);
                 self.batch = 0;
             }
-            // Not after every wait, as it looks at every connection.
+            // Once in a tick, since it walks over every connection.
             if now >= next_tick {
                 self.expire(now, options.timeout)?;
                 observer.connecting(self.established, wanted);
                 next_tick = now + nanos(TICK.min(options.timeout));
             }
         }
-        log::info!("{} of {wanted} connections stand", self.established);
+        log::info!("{} of {wanted} connections are established", self.established);
         Ok(self.slots.into_iter().map(Slot::into_stream).collect())
     }
 
-    /// Sets out; nothing when the backlog of a Unix socket has no room.
+    /// Begins to connect; `None` if the backlog of a Unix socket is full.
     fn open(&mut self, index: usize, now: u64) -> io::Result<Option<Slot>> {
         loop {
             let address = self.chosen;
@@ -160,7 +161,7 @@ impl<'a> Connector<'a> {
                 Err(error) if limits::is_reached(&error) => return Err(limits::explain(error)),
                 Err(error) => {
                     if !self.other_address(address, &error) {
-                        let failure = self.after_all(error).into();
+                        let failure = self.all_errors(error).into();
                         self.failures.add(index, failure);
                         return Ok(Some(Slot::Failed));
                     }
@@ -169,8 +170,8 @@ impl<'a> Connector<'a> {
         }
     }
 
-    /// Looks at how a connection on its way went.
-    fn settle(&mut self, index: usize, now: u64) -> io::Result<()> {
+    /// Checks whether a pending connection was established or failed.
+    fn check(&mut self, index: usize, now: u64) -> io::Result<()> {
         let Some(slot) = self.slots.get_mut(index) else {
             return Ok(());
         };
@@ -189,14 +190,14 @@ impl<'a> Connector<'a> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if self.other_address(address, &error) => self.open_again(index, now)?,
             Err(error) => {
-                let failure = self.after_all(error).into();
+                let failure = self.all_errors(error).into();
                 self.fail(index, failure);
             }
         }
         Ok(())
     }
 
-    /// One that was on its way sets out once more.
+    /// Begins a pending connection anew, at the address in use.
     fn open_again(&mut self, index: usize, now: u64) -> io::Result<()> {
         let again = self.open(index, now)?;
         self.pending -= usize::from(!matches!(again, Some(Slot::Pending { .. })));
@@ -204,14 +205,14 @@ impl<'a> Connector<'a> {
         Ok(())
     }
 
-    /// What is wrong with the last address, behind what was with each before.
-    fn after_all(&self, error: io::Error) -> io::Error {
+    /// An error that lists the error of every address tried, `error` as the last.
+    fn all_errors(&self, error: io::Error) -> io::Error {
         let last = format!("{}: {error}", self.addresses[self.chosen]);
         let each: Vec<&str> = self.refusals.iter().map(String::as_str).chain([last.as_str()]).collect();
         io::Error::new(error.kind(), each.join("; "))
     }
 
-    /// After a failure at `address`: whether there is another to try.
+    /// Whether another address can be tried after `error` at `address`; chooses it.
     fn other_address(&mut self, address: usize, error: &io::Error) -> bool {
         if address < self.chosen {
             return true;
@@ -226,8 +227,8 @@ impl<'a> Connector<'a> {
         another
     }
 
-    /// Gives up on those that have been on their way for too long, or tries
-    /// another address.
+    /// Fails each connection that has been pending for `timeout`, or tries another
+    /// address.
     fn expire(&mut self, now: u64, timeout: Duration) -> io::Result<()> {
         if self.pending == 0 {
             return Ok(());
@@ -241,7 +242,7 @@ impl<'a> Connector<'a> {
                 if self.other_address(address, &error) {
                     self.open_again(index, now)?;
                 } else {
-                    let failure = self.after_all(error).into();
+                    let failure = self.all_errors(error).into();
                     self.fail(index, failure);
                 }
             }

@@ -1,5 +1,5 @@
-//! One phase of a run, the warm-up or the window: which messages may begin,
-//! when they were meant to, and what became of them.
+//! A phase of a run, the warm-up or the window: the schedule of its messages, and
+//! the counts and latencies of those that came back.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use hdrhistogram::Histogram;
 
 use super::{Pace, Window, nanos};
 
-/// The longest latency told apart, an hour; a longer one counts as that.
+/// The highest latency of the histogram, one hour; a longer one counts as one hour.
 const MAX_LATENCY: u64 = 3_600_000_000_000;
 
 /// A phase and its counters; times are nanoseconds of the run's clock.
 #[derive(Debug)]
 pub(super) struct Phase {
-    /// Now, as of the last look at the clock: after each wait and each read.
+    /// The current time, read after each wait and each read.
     pub(super) now: u64,
-    /// When it began.
+    /// The time at which it began.
     origin: u64,
-    /// No message begins from here on.
+    /// The time from which no message begins.
     until: u64,
-    /// Messages which may yet begin.
+    /// Messages that may still begin.
     left: u64,
-    /// Messages which began.
+    /// Messages that began.
     begun: u64,
-    /// Messages which came back.
+    /// Messages that came back.
     completed: u64,
-    /// Messages which ended with their connection.
+    /// Messages lost with their connection.
     lost: u64,
-    /// When the last message came back, or when the schedule ends.
+    /// The time at which the last message came back, or the schedule ends.
     end: u64,
     /// The time between two messages, in the open loop.
     interval: f64,
@@ -36,7 +36,7 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    /// A phase which begins at `now`.
+    /// A phase that begins at `now`.
     pub(super) fn new(pace: Pace, window: Window, now: u64) -> Self {
         let (left, until, end, interval) = match (pace, window) {
             (Pace::Closed { .. }, Window::Messages(count)) => (count, u64::MAX, now, 0.0),
@@ -44,10 +44,10 @@ impl Phase {
                 (u64::MAX, now.saturating_add(nanos(time)), now, 0.0)
             }
             (Pace::Open { rate }, window) => {
-                // A time is a number of messages here, so that the schedule is
-                // all there is to follow. The schedule includes the interval
-                // after its last message: without it, a rate of one a second
-                // for two seconds would be reported as two in one second.
+                // The open loop turns a time into a number of messages, so that the
+                // schedule alone decides. The schedule includes the interval after
+                // its last message. Without it, one message a second for two
+                // seconds would be reported as two messages in one second.
                 let count = match window {
                     Window::Messages(count) => count,
                     Window::Time(time) => ((time.as_secs_f64() * rate).round() as u64).max(1),
@@ -72,7 +72,7 @@ impl Phase {
         }
     }
 
-    /// Begins up to `wanted` messages now; returns how many may.
+    /// Begins up to `wanted` messages now and returns how many.
     pub(super) fn begin(&mut self, wanted: u64) -> u64 {
         if self.now >= self.until {
             return 0;
@@ -83,7 +83,7 @@ impl Phase {
         granted
     }
 
-    /// Counts `count` messages which began at `start` and came back now.
+    /// Counts `count` messages that began at `start` and came back now.
     pub(super) fn complete(&mut self, start: u64, count: u64) {
         self.completed += count;
         self.end = self.end.max(self.now);
@@ -91,12 +91,12 @@ impl Phase {
         self.latency.saturating_record_n(latency, count);
     }
 
-    /// Counts messages which will not come back.
+    /// Counts messages that were lost with their connection.
     pub(super) fn lose(&mut self, count: u64) {
         self.lost += count;
     }
 
-    /// When the open loop means the message with this number to go.
+    /// The time at which the open loop schedules message `number`.
     pub(super) fn scheduled(&self, number: u64) -> u64 {
         // Exact to the nanosecond for a hundred days.
         self.origin + (number as f64 * self.interval) as u64
@@ -109,27 +109,28 @@ impl Phase {
             return (self.begun, 0);
         }
         let past = (self.now - self.origin) as f64 / self.interval;
-        // At least the one that was just looked at, whatever the rounding.
+        // At least the message just found due, also if rounding says none.
         let due = (past as u64 + 1).saturating_sub(self.begun).max(1);
         (self.begun, due.min(self.left))
     }
 
-    /// In the open loop, the time to wait for when nothing is due: the next
-    /// message, or else the end of the schedule.
+    /// In the open loop, the time of the next message, or the end of the schedule
+    /// after the last one.
     pub(super) fn next_time(&self) -> u64 {
         if self.left > 0 { self.scheduled(self.begun) } else { self.end }
     }
 
-    /// Whether nothing is in flight and nothing more begins.
+    /// Whether no message is in flight and none may begin.
     pub(super) fn is_over(&self) -> bool {
         let begins = self.left > 0 && self.now < self.until;
         !begins && self.now >= self.end && self.begun == self.completed + self.lost
     }
 
-    /// Gives up what has not begun, for want of connections.
+    /// Ends the phase because no connection is left. Messages that have not begun
+    /// count as lost if their number was given.
     pub(super) fn abandon(&mut self) {
-        // A count and a schedule meant these messages to go; a closed loop over
-        // a time meant no number of them.
+        // A count and a schedule have a number of messages; a closed loop over a time
+        // has none.
         if self.until == u64::MAX {
             self.lost += self.left;
             self.begun += self.left;
@@ -138,7 +139,7 @@ impl Phase {
         self.end = self.end.min(self.now);
     }
 
-    /// How much of it is done, from 0 to 1.
+    /// The part of the phase that is done, from 0 to 1.
     pub(super) fn fraction(&self) -> f64 {
         let fraction = if self.until == u64::MAX {
             let total = self.begun.saturating_add(self.left);
@@ -150,27 +151,27 @@ impl Phase {
         fraction.min(1.0)
     }
 
-    /// How long it took, without the wait for messages which never came.
+    /// Its length, without the wait for messages that never came back.
     pub(super) fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.end.saturating_sub(self.origin))
     }
 
-    /// Messages which may yet begin.
+    /// Messages that may still begin.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// Messages which came back.
+    /// Messages that came back.
     pub(super) fn completed(&self) -> u64 {
         self.completed
     }
 
-    /// Messages which never came back.
+    /// Messages that never came back.
     pub(super) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// The latencies.
+    /// The latencies, in nanoseconds.
     pub(super) fn into_latency(self) -> Histogram<u64> {
         self.latency
     }

@@ -1,4 +1,4 @@
-//! TCP and Unix streams as one type.
+//! Nonblocking client streams over TCP and Unix sockets, as one type.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,15 +14,15 @@ use socket2::{Domain, Socket, Type};
 
 use crate::endpoint::Endpoint;
 
-/// Connections from one loopback address.
+/// The number of connections from one loopback address.
 ///
-/// Linux looks for a free local port among the even ones of its range first,
-/// 14,116 by default, and one after the other: once those are taken every
-/// further connection to the same server walks past all of them, and the last
-/// few thousand take longer than all before.
+/// Linux searches for a free local port among the even ports of its range first
+/// (14,116 ports by default), one after the other. Once those are taken, each further
+/// connection to the same server walks past all of them, and the last few thousand
+/// take longer than all before.
 const PER_SOURCE: usize = 10_000;
 
-/// Where to connect, after names are resolved.
+/// An address to connect to, with names resolved.
 #[derive(Debug, Clone)]
 pub(super) enum Address {
     /// An address and a port.
@@ -32,7 +32,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Every address an endpoint stands for, at least one.
+    /// All addresses of an endpoint, at least one.
     pub(super) fn resolve(endpoint: &Endpoint) -> io::Result<Vec<Self>> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
@@ -63,7 +63,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A connection of either family, or one on its way.
+/// A connection of either family, established or pending.
 #[derive(Debug)]
 pub(super) enum Stream {
     /// Over TCP.
@@ -73,8 +73,8 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Starts to connect, as the connection with this index; when it is
-    /// writable, [`Stream::finish`] says how it went.
+    /// Begins connection number `index`. Once it is writable, [`Stream::finish`]
+    /// returns the result.
     pub(super) fn start(address: &Address, index: usize) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => match source(address, index) {
@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// Whether it is connected: `WouldBlock` is not yet.
+    /// The result of connecting; `WouldBlock` while it is pending.
     pub(super) fn finish(&self) -> io::Result<()> {
         let error = match self {
             Self::Tcp(stream) => stream.take_error()?,
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// Sends small messages at once; a Unix socket always does.
+    /// Turns Nagle's algorithm off (tcp(7), `TCP_NODELAY`); Unix sockets have none.
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
@@ -124,7 +124,7 @@ impl Stream {
         }
     }
 
-    /// Watches it, for good, in both directions.
+    /// Registers it for both directions, until it is dropped.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let source: &mut dyn Source = match self {
             Self::Tcp(stream) => stream,
@@ -134,7 +134,7 @@ impl Stream {
     }
 }
 
-/// Whether there is anybody at the other end.
+/// `WouldBlock` if a socket is not connected yet (getpeername(2), `ENOTCONN`).
 fn connected<A>(peer: io::Result<A>) -> io::Result<()> {
     match peer {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
@@ -142,7 +142,7 @@ fn connected<A>(peer: io::Result<A>) -> io::Result<()> {
     }
 }
 
-/// The loopback address to connect from, where the usual one will not do.
+/// The loopback address to connect from; `None` for the system's choice.
 fn source(address: &SocketAddr, index: usize) -> Option<Ipv4Addr> {
     let SocketAddr::V4(address) = address else {
         return None;
@@ -154,7 +154,7 @@ fn source(address: &SocketAddr, index: usize) -> Option<Ipv4Addr> {
 fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // Where the loopback is narrower than usual, the usual address does too.
+    // A loopback interface may have fewer addresses; the system's choice works then.
     if let Err(error) = socket.bind(&SocketAddr::from((source, 0)).into()) {
         log::debug!("cannot connect from {source}: {error}");
     }
