@@ -1,8 +1,8 @@
-//! What one loop for everything means for the smallest of it: the round trip
-//! of an echo with one message of 64 bytes at a time, alone, and beside a chat
-//! of many who talk at a steady rate, a large file that is uploaded, commands
-//! that run, and all of these. One process serves them all on one thread: the
-//! example `serve`, compiled into this program, which runs itself as its child.
+//! The cost of one loop for all services, seen by the smallest round trip: an echo with
+//! one message of 64 bytes at a time, alone, and beside a chat of many members at a
+//! steady rate, a large upload, running commands, and all of these. One process serves
+//! them all on one thread: the example `serve`, compiled into this program, which runs
+//! itself as its child.
 //!
 //! ```text
 //! TMPDIR=/dev/shm cargo bench --features cli --bench together

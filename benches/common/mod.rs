@@ -1,6 +1,5 @@
-//! What the benches that talk to servers share: how servers are started, and
-//! how they are measured. A server runs on a thread of its own until the
-//! program ends, and costs nothing while nobody talks to it.
+//! Starting and measuring of servers, for the benches that talk to one. A server runs on
+//! a thread of its own until the program ends, and costs nothing while it is idle.
 #![allow(dead_code, reason = "not every bench needs all of it")]
 
 pub(crate) mod room;

@@ -1,4 +1,4 @@
-//! What the loops on mio begin with: a poll, a listener, a slab.
+//! The common beginning of the bare loops on mio: a poll, a listener, a slab.
 
 use std::io;
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! What a system says of children when it is in trouble, said by a driver to
-//! order: everything but that is the simulated one's.
+//! Errors of the system about child processes, returned on demand by a driver that
+//! otherwise passes every call to the simulated one.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};

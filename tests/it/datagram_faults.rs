@@ -1,5 +1,5 @@
-//! What a system says of datagrams when it is in trouble (docs/guarantees.md, 50), said
-//! by a driver to order: everything but that is the real one's.
+//! Errors of the system about datagrams (docs/guarantees.md, 50), returned on demand
+//! by a driver that otherwise passes every call to the real one.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -1,6 +1,5 @@
-//! What a stranger can write into a log: nothing but the end of a line that
-//! says so (a client chooses the path of its Unix socket, and most of the texts
-//! that errors are made of).
+//! Log lines with text of strangers in them. A client chooses the path of its Unix
+//! socket, and most of the text of errors; none of it may look like a line of its own.
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;

@@ -1,5 +1,5 @@
-//! What a server must survive, each case as a script over the simulated
-//! network: days pass in milliseconds, and every turn is checked.
+//! The guarantees (docs/guarantees.md) as scripts over the simulated network: days
+//! pass in milliseconds, and every turn is checked.
 
 mod accepting;
 mod bursts;

@@ -1,5 +1,5 @@
-//! What a message costs in system calls: one read and one write. Over poll(2)
-//! it is more, as a short read does not say that nothing is left.
+//! System calls for each message: one read and one write. Over poll(2) there are more,
+//! since a short read does not say there that nothing is left.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

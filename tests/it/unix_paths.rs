@@ -1,4 +1,5 @@
-//! What is at the path of a Unix socket, before and after (docs/guarantees.md, 57).
+//! The file at the path of a Unix socket, before and after a server
+//! (docs/guarantees.md, 57).
 
 use std::fs;
 use std::io;

@@ -1,6 +1,5 @@
-//! What a callback writes to its own connection, with something else in
-//! between that changes what may follow: on a connection that is calm, which
-//! is where the loop takes its shortest way.
+//! Writes of a callback to its own connection on the fast path, with another request
+//! in between that changes what may follow.
 
 use std::sync::mpsc::channel;
 

@@ -1,5 +1,5 @@
-//! What waits takes the memory that is counted for it, and not that of the
-//! reads which it is a part of.
+//! Memory of waiting input and output: as much as is counted for it, and not the whole
+//! read buffer that it is a slice of.
 
 #[path = "../../examples/proxy.rs"]
 #[allow(dead_code, reason = "its main is for those who run it")]

@@ -1,4 +1,4 @@
-//! What a row came to: medians, and ratios of what was run in the same round.
+//! The result of a row: medians, and ratios of figures from the same round.
 
 use serde::{Serialize, Serializer};
 

@@ -1,4 +1,4 @@
-//! What is measured: every row of the comparison.
+//! The rows of the comparison.
 
 use clap::ValueEnum;
 use serde::Serialize;

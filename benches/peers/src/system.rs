@@ -1,5 +1,4 @@
-//! What the system is asked: which CPUs there are, what a process uses, how
-//! many files may be open.
+//! Facts of the system: its CPUs, the use of a process, the limit of open files.
 
 pub(crate) mod cpus;
 pub(crate) mod machine;

@@ -1,5 +1,4 @@
-//! What they do with whatever is at their standard streams, and with endpoints
-//! that make no sense.
+//! Standard streams of the clients in every state, and endpoints that are malformed.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! How framed connections end: by the codec, by the handler, by the peer.
+//! Ends of framed connections, by the codec, by the handler and by the peer.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! How connections end, whoever ends them.
+//! Ends of connections, by every side that can end them.
 
 use std::cell::RefCell;
 use std::rc::Rc;

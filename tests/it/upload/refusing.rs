@@ -1,4 +1,5 @@
-//! What is refused, before its data, and not lost on a client that sends on.
+//! Refusals of uploads before their data, and their delivery to a client that goes on
+//! sending.
 
 use std::fs;
 

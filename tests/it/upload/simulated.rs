@@ -1,5 +1,5 @@
-//! What must hold however the bytes come, over the simulated network; the
-//! directory is a real one.
+//! Uploads over the simulated network into a real directory, with their bytes cut in
+//! many ways.
 
 use std::fs;
 use std::path::Path;

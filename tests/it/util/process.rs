@@ -1,5 +1,5 @@
-//! What belongs to the whole process, and processes of one's own for tests
-//! that change or count it.
+//! State of the whole process, and child processes for tests that change or count
+//! it.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! How long one message takes, there and back: one connection, one message at
-//! a time, and no poll on this side, only reads until it is there.
+//! The latency of one message: one connection, one message at a time, and on this side
+//! no poll, only reads until the answer is there.
 
 use std::io::{Read, Write};
 use std::time::Instant;

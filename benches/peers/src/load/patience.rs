@@ -1,4 +1,4 @@
-//! How long a server may do nothing.
+//! The time after which a silent server counts as hung.
 
 use std::time::{Duration, Instant};
 

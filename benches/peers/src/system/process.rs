@@ -1,4 +1,4 @@
-//! What a process uses, from /proc (proc(5)).
+//! The resources that a process uses, from /proc (proc(5)).
 
 use std::time::Duration;
 use std::{fs, io};

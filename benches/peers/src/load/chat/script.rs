@@ -1,4 +1,4 @@
-//! What is said: every line is different, and tells its sender.
+//! The lines of a chat: each is different and names its sender.
 
 use std::io::Write;
 
