@@ -1,6 +1,7 @@
 //! The state that handlers and the loop share: every connection, and the lists of
 //! the work that is pending for it. It has no socket and reads no clock.
 
+mod calls;
 mod children;
 mod datagrams;
 mod deadlines;
@@ -9,6 +10,7 @@ mod groups;
 mod output;
 mod timers;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -31,6 +33,7 @@ use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::timers::Timers;
 
+pub(crate) use self::calls::{LocalCall, LocalCalls};
 pub(crate) use self::timers::Repeat;
 
 /// No connection: the id of a callback that belongs to none.
@@ -138,6 +141,8 @@ pub(crate) struct ServiceState {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// The identity of the reactor, which its services share.
+    pub(crate) identity: Arc<()>,
     pub(crate) config: Config,
     pub(crate) stats: Stats,
     /// What may be logged.
@@ -187,6 +192,8 @@ pub(crate) struct Core {
     /// work of phases 2 and 4, a shutdown is under way, or the loop polls busily: a
     /// turn without any of these passes over them all with one comparison.
     pub(crate) has_rare_work: bool,
+    /// Calls that callbacks have queued for services of this reactor.
+    pub(crate) calls: LocalCalls,
     /// Connections that a callback asked for.
     pub(crate) to_connect: Vec<(ConnId, Endpoint)>,
     /// Connections that may have come about, or failed to.
@@ -213,6 +220,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config, max_connections: usize, epoch: Instant, now: Moment) -> Self {
         Self {
+            identity: Arc::new(()),
             stats: Stats::default(),
             epoch,
             moment: now,
@@ -235,6 +243,7 @@ impl Core {
             cross_writes: false,
             listed: false,
             has_rare_work: true,
+            calls: LocalCalls::default(),
             to_connect: Vec::new(),
             to_establish: Vec::new(),
             to_check: Vec::new(),
@@ -270,7 +279,8 @@ impl Core {
 
     /// True when something is on a list.
     pub(crate) fn has_listed(&self) -> bool {
-        !(self.to_connect.is_empty()
+        !(self.calls.is_empty()
+            && self.to_connect.is_empty()
             && self.to_establish.is_empty()
             && self.to_check.is_empty()
             && self.to_read.is_empty()

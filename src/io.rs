@@ -40,6 +40,11 @@ impl<'a> Io<'a> {
         Self { core, service }
     }
 
+    /// The state that the callback notes its requests in, for methods in other files.
+    pub(crate) const fn core(&mut self) -> &mut Core {
+        self.core
+    }
+
     /// The time of this turn. It stands still while callbacks run.
     #[must_use]
     pub fn now(&self) -> Instant {

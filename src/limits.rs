@@ -249,8 +249,8 @@ pub struct Config {
     /// needs the same buffers again with the next one. Default 16 MiB, which is
     /// a thousand buffers of the largest size that small messages fill.
     pub spare_output: usize,
-    /// Calls from [`Handle`](crate::Handle)s that may wait for the loop.
-    /// Default 1,024.
+    /// Calls from [`Handle`](crate::Handle)s that may wait for the loop, and as many
+    /// calls between services ([`Io::call`](crate::Io::call)). Default 1,024.
     pub max_calls: usize,
     /// Timers that handlers may have pending, of all services. Default 1,048,576.
     pub max_timers: usize,

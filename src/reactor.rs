@@ -4,6 +4,7 @@
 mod accept;
 mod adopt;
 mod callbacks;
+mod calls;
 #[cfg(feature = "sim")]
 mod check;
 mod children;
@@ -317,10 +318,14 @@ impl<D: Driver> Reactor<D> {
         Ok(Pass { events, finished })
     }
 
-    /// Runs phases 6 and 7, in a turn that has put something on a work list.
+    /// Runs the calls of phase 5 between services, and phases 6 and 7, in a turn that has
+    /// put something on a work list.
     /// True when a shutdown is complete.
     #[inline(never)]
     fn carry_out(&mut self) -> bool {
+        if !self.core.calls.is_empty() {
+            self.run_local_calls(); // 5
+        }
         if !self.core.to_connect.is_empty() {
             self.begin_connecting();
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::Reactor;
+use crate::core::Core;
 use crate::driver::{Driver, ListenOptions};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::handle::{Handle, Inbox};
+use crate::handle::Handle;
 use crate::handler::StreamHandler;
 use crate::id::{Bound, ListenerId};
 use crate::limits::Limits;
@@ -19,13 +20,21 @@ use crate::service::{ErasedHandler, Streams};
 /// alone.
 pub struct Service<S> {
     index: u16,
-    home: Arc<Inbox>,
+    /// The identity of its reactor: [`Core::identity`](crate::core::Core).
+    home: Arc<()>,
     handler: PhantomData<fn(&mut S)>,
 }
 
 impl<S> Clone for Service<S> {
     fn clone(&self) -> Self {
         Self { index: self.index, home: Arc::clone(&self.home), handler: PhantomData }
+    }
+}
+
+impl<S> Service<S> {
+    /// The index of the service in this core.
+    pub(super) fn index_in(&self, core: &Core) -> Result<u16> {
+        if Arc::ptr_eq(&self.home, &core.identity) { Ok(self.index) } else { Err(Error::ForeignService) }
     }
 }
 
@@ -55,7 +64,7 @@ impl<D: Driver> Reactor<D> {
     ) -> Result<Service<S>> {
         limits.check()?;
         let index = self.callbacks.add(&mut self.core, service, limits)?;
-        Ok(Service { index, home: Arc::clone(&self.inbox), handler: PhantomData })
+        Ok(Service { index, home: Arc::clone(&self.core.identity), handler: PhantomData })
     }
 
     /// Listens on an endpoint for a service, with [`ListenOptions::default`].
@@ -167,6 +176,6 @@ impl<D: Driver> Reactor<D> {
     }
 
     pub(super) fn index_of<S>(&self, service: &Service<S>) -> Result<u16> {
-        if Arc::ptr_eq(&service.home, &self.inbox) { Ok(service.index) } else { Err(Error::ForeignService) }
+        service.index_in(&self.core)
     }
 }

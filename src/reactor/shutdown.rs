@@ -86,7 +86,8 @@ impl<D: Driver> Reactor<D> {
 
     fn only_background(&self) -> bool {
         let core = &self.core;
-        core.datagrams.table.is_empty()
+        core.calls.is_empty()
+            && core.datagrams.table.is_empty()
             && core.children.table.is_empty()
             && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
     }
@@ -99,6 +100,10 @@ impl<D: Driver> Reactor<D> {
     /// closing at once would send a reset and could destroy the reply.
     fn close_the_quiet(&mut self) {
         let core = &mut self.core;
+        if !core.calls.is_empty() {
+            // A call may write to any connection.
+            return;
+        }
         // The pipes of a child end with it.
         let concerned =
             |conn: &Conn| conn.is_live() && conn.child().is_none() && !conn.has(Flags::BACKGROUND);
@@ -129,6 +134,7 @@ impl<D: Driver> Reactor<D> {
     /// and calls `close` for every session.
     pub(super) fn drop_everything(&mut self, spared: Spared) {
         self.core.is_over = true;
+        self.core.calls.clear();
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }

@@ -1,4 +1,4 @@
-//! Phases 4 and 5: fires due timers and deadlines, and runs calls from handles.
+//! Phase 4: fires due timers and deadlines.
 
 use super::Reactor;
 use crate::core::Purpose;
@@ -106,27 +106,5 @@ impl<D: Driver> Reactor<D> {
         if self.is_live(id) {
             self.with_session(id, "timer", |handler, io, session| handler.timer(io, session, timer));
         }
-    }
-
-    /// Runs phase 5. A call that a call queues waits for the next turn.
-    #[inline]
-    pub(super) fn run_calls(&mut self) {
-        if self.inbox.is_waiting() {
-            self.run_waiting_calls();
-        }
-    }
-
-    #[inline(never)]
-    fn run_waiting_calls(&mut self) {
-        self.core.stats.system = self.driver.calls();
-        let mut calls = std::mem::take(&mut self.calls);
-        if let Some(deadline) = self.inbox.take(&mut calls) {
-            self.shutdown(deadline);
-        }
-        for (service, call) in calls.drain(..) {
-            self.core.stats.calls += 1;
-            self.with_service(service, "a call from a handle", |handler, io| call.run(handler.handler(), io));
-        }
-        self.calls = calls;
     }
 }

@@ -44,6 +44,8 @@ mod interop;
 mod layering;
 mod limits;
 mod listeners;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod local_calls;
 mod log_rate;
 mod logs;
 mod once;

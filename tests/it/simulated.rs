@@ -1,5 +1,5 @@
-//! The guarantees (docs/guarantees.md) as scripts over the simulated network: days
-//! pass in milliseconds, and every turn is checked.
+//! Scripts over the simulated network, one for each case that a server must survive:
+//! days pass in milliseconds, and every turn is checked.
 
 mod accepting;
 mod bursts;
