@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use crate::id::{ChildId, ConnId, Key, Table};
 use crate::moment::Moment;
 use crate::process::{Command, ExitCause, Pipe, Signal};
+use crate::work_list::{RareList, WorkList};
 
 /// The phase of a child's life; it only moves down this list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,12 +115,12 @@ pub(crate) struct Children {
     /// The number of children that are reported and wait for the last signal to
     /// their process group.
     pub(crate) told: usize,
-    pub(crate) to_start: Vec<ChildId>,
-    pub(crate) to_signal: Vec<(ChildId, Signal)>,
+    pub(crate) to_start: WorkList<ChildId>,
+    pub(crate) to_signal: WorkList<(ChildId, Signal)>,
     /// Children that may have exited.
-    pub(crate) to_poll: Vec<ChildId>,
+    pub(crate) to_poll: RareList<ChildId>,
     /// Children whose exit may have to be reported.
-    pub(crate) to_tell: Vec<ChildId>,
+    pub(crate) to_tell: WorkList<ChildId>,
 }
 
 impl Children {
@@ -127,10 +128,10 @@ impl Children {
         Self {
             table: Table::new(),
             told: 0,
-            to_start: Vec::new(),
-            to_signal: Vec::new(),
-            to_poll: Vec::new(),
-            to_tell: Vec::new(),
+            to_start: WorkList::new(),
+            to_signal: WorkList::new(),
+            to_poll: RareList::new(),
+            to_tell: WorkList::new(),
         }
     }
 

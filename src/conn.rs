@@ -4,11 +4,13 @@ use bytes::BytesMut;
 
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
+use crate::endpoint::Endpoint;
 use crate::groups::Membership;
 use crate::id::{ChildId, GroupId, Key};
 use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::origin::Side;
+use crate::work_list::Mark;
 
 /// The phase of a connection's life; it only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +92,21 @@ impl Flags {
     }
 }
 
+/// A flag that says whether a connection is on a list.
+pub(crate) struct FlagMark<'a> {
+    flags: &'a mut Flags,
+    flag: Flags,
+}
+
+impl Mark for FlagMark<'_> {
+    #[inline(always)]
+    fn enter(self) -> bool {
+        let is_new = !self.flags.has(self.flag);
+        *self.flags = self.flags.union(self.flag);
+        is_new
+    }
+}
+
 /// The `check_place` of a connection without a scheduled deadline check.
 pub(crate) const UNSCHEDULED: u32 = u32::MAX;
 
@@ -105,6 +122,8 @@ pub(crate) struct Extras {
     pub(crate) idle: Option<Moment>,
     /// The tag given to `connect`.
     pub(crate) tag: u64,
+    /// Where to connect to, until the system has begun to.
+    pub(crate) to: Option<Box<Endpoint>>,
     /// The child whose pipe this is.
     pub(crate) child: Option<ChildId>,
     /// Unread bytes among those that the pipe held when its child exited.
@@ -160,11 +179,13 @@ impl Conn {
     }
 
     /// Makes a connection to be connected to a peer.
-    pub(crate) fn outbound(service: u16, now: Moment, tag: u64) -> Self {
+    pub(crate) fn outbound(service: u16, now: Moment, to: Endpoint, tag: u64) -> Self {
         let mut conn = Self::new(service, now);
         conn.phase = Phase::Connecting;
         conn.flags = Flags::AWAITS_FIRST_FRAME.union(Flags::CONNECT_PENDING);
-        conn.extras().tag = tag;
+        let extras = conn.extras();
+        extras.tag = tag;
+        extras.to = Some(Box::new(to));
         conn
     }
 
@@ -221,6 +242,12 @@ impl Conn {
     #[inline]
     pub(crate) const fn unset(&mut self, flags: Flags) {
         self.flags.0 &= !flags.0;
+    }
+
+    /// The mark of a list, to be set when the connection is put on it.
+    #[inline(always)]
+    pub(crate) const fn mark(&mut self, flag: Flags) -> FlagMark<'_> {
+        FlagMark { flags: &mut self.flags, flag }
     }
 
     /// True when a read may find input, and is allowed.

@@ -32,6 +32,7 @@ use crate::shared_output::SharedOutput;
 use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::timers::Timers;
+use crate::work_list::{Pending, RareList, WorkList};
 
 pub(crate) use self::calls::{LocalCall, LocalCalls};
 pub(crate) use self::timers::Repeat;
@@ -130,6 +131,15 @@ impl RunState {
     }
 }
 
+/// The lists that a connection is on at most once, as a flag of it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    Read,
+    Flush,
+    Drained,
+    Reap,
+}
+
 /// A service as the core knows it.
 #[derive(Debug)]
 pub(crate) struct ServiceState {
@@ -186,24 +196,22 @@ pub(crate) struct Core {
     pub(crate) partial: u32,
     /// A message went to another connection than the current connection, this turn.
     pub(crate) cross_writes: bool,
-    /// Something was put on one of the lists below.
-    pub(crate) listed: bool,
-    /// An event named something else than an established connection, there is other
-    /// work of phases 2 and 4, a shutdown is under way, or the loop polls busily: a
-    /// turn without any of these passes over them all with one comparison.
-    pub(crate) has_rare_work: bool,
+    /// Whether something is on a list, and whether the turn has rare work: an event
+    /// named something else than an established connection, there is other work of
+    /// phases 2 and 4, a shutdown is under way, or the loop polls busily.
+    pub(crate) pending: Pending,
     /// Calls that callbacks have queued for services of this reactor.
     pub(crate) calls: LocalCalls,
     /// Connections that a callback asked for.
-    pub(crate) to_connect: Vec<(ConnId, Endpoint)>,
+    pub(crate) to_connect: WorkList<ConnId>,
     /// Connections that may have come about, or failed to.
-    pub(crate) to_establish: Vec<ConnId>,
+    pub(crate) to_establish: RareList<ConnId>,
     /// Connections that are not read, of which a hang-up was told.
-    pub(crate) to_check: Vec<ConnId>,
-    pub(crate) to_read: Vec<ConnId>,
-    pub(crate) to_flush: Vec<ConnId>,
-    pub(crate) to_drain: Vec<ConnId>,
-    pub(crate) to_reap: Vec<ConnId>,
+    pub(crate) to_check: RareList<ConnId>,
+    pub(crate) to_read: WorkList<ConnId>,
+    pub(crate) to_flush: WorkList<ConnId>,
+    pub(crate) to_drain: WorkList<ConnId>,
+    pub(crate) to_reap: WorkList<ConnId>,
     /// The datagram sockets, with lists of their own.
     pub(crate) datagrams: Sockets,
     /// The child processes, the same.
@@ -241,16 +249,15 @@ impl Core {
             refer_from: SHARE_FROM.max(config.read_buffer / 4),
             partial: 0,
             cross_writes: false,
-            listed: false,
-            has_rare_work: true,
+            pending: Pending::new(),
             calls: LocalCalls::default(),
-            to_connect: Vec::new(),
-            to_establish: Vec::new(),
-            to_check: Vec::new(),
-            to_read: Vec::new(),
-            to_flush: Vec::new(),
-            to_drain: Vec::new(),
-            to_reap: Vec::new(),
+            to_connect: WorkList::new(),
+            to_establish: RareList::new(),
+            to_check: RareList::new(),
+            to_read: WorkList::new(),
+            to_flush: WorkList::new(),
+            to_drain: WorkList::new(),
+            to_reap: WorkList::new(),
             datagrams: Sockets::new(),
             children: Children::new(),
             rates: LogRates::default(),
@@ -274,7 +281,21 @@ impl Core {
     /// Asks for an end of the loop.
     pub(crate) fn request(&mut self, state: RunState) {
         self.requested.hasten(state);
-        self.listed = true;
+        self.pending.raise();
+    }
+
+    /// Puts a connection on a list, unless it is there. A paused one is not listed
+    /// to be read.
+    pub(crate) fn list(&mut self, id: ConnId, on: List) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        let (list, mark) = match on {
+            List::Read if conn.has(Flags::PAUSED) => return,
+            List::Read => (&mut self.to_read, Flags::IN_READ_LIST),
+            List::Flush => (&mut self.to_flush, Flags::IN_FLUSH_LIST),
+            List::Drained => (&mut self.to_drain, Flags::DRAINED_PENDING),
+            List::Reap => (&mut self.to_reap, Flags::IN_REAP_LIST),
+        };
+        list.push_once(id, conn.mark(mark), &mut self.pending);
     }
 
     /// True when something is on a list.
@@ -314,20 +335,18 @@ impl Core {
             conn.set(Flags::PAUSED);
             // A resume of the same callback is taken back, and a hold is taken over.
             conn.unset(Flags::RESUMED.union(Flags::HELD));
-            self.check_hangup_later(id);
+            self.check_hangup(id);
         }
     }
 
-    /// Looks whether the peer of a connection that is not read is gone, if a
-    /// hang-up was told of it: no other event would tell.
-    pub(crate) fn check_hangup_later(&mut self, id: ConnId) {
+    /// Lists a connection that is not read, and of which a hang-up was told, so that
+    /// the loop looks whether its peer is gone: no other event would tell.
+    pub(crate) fn check_hangup(&mut self, id: ConnId) {
         let is_told = |conn: &Conn| {
             conn.is_live() && conn.has(Flags::HANGUP) && conn.has(Flags::PAUSED.union(Flags::PEER_DONE))
         };
         if self.conns.get(id.0).is_some_and(is_told) {
-            self.to_check.push(id);
-            self.listed = true;
-            self.has_rare_work = true;
+            self.to_check.push(id, &mut self.pending);
         }
     }
 
@@ -347,7 +366,7 @@ impl Core {
         let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
         let child = conn.child();
         if conn.is_in_frame() || conn.has(Flags::READABLE) {
-            self.read_later(id);
+            self.list(id, List::Read);
         }
         if awaits_first_frame {
             // It runs only now, and no later look is certain to be in time.
@@ -355,7 +374,7 @@ impl Core {
         }
         if let Some(child) = child {
             // It may have been all that the child's end waited for.
-            self.tell_later(child);
+            self.children.to_tell.push(child, &mut self.pending);
         }
     }
 
@@ -389,33 +408,15 @@ impl Core {
         }
     }
 
-    /// Puts a connection on the list to read, for the next turn.
-    pub(crate) fn read_later(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.has(Flags::PAUSED.union(Flags::IN_READ_LIST)) {
-            conn.set(Flags::IN_READ_LIST);
-            self.to_read.push(id);
-            self.listed = true;
-        }
-    }
-
     // Outbound connections
 
     /// Asks for a connection; the loop makes it after the callback.
     pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
         self.room_for(service)?;
-        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)));
+        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, to, tag)));
         self.services[service as usize].connections += 1;
-        self.to_connect.push((id, to));
-        self.listed = true;
+        self.to_connect.push(id, &mut self.pending);
         Ok(id)
-    }
-
-    /// Looks at a connection that is being made again, in the next turn.
-    pub(crate) fn establish_later(&mut self, id: ConnId) {
-        self.to_establish.push(id);
-        self.listed = true;
-        self.has_rare_work = true;
     }
 
     /// All connections but the pipes of children.

@@ -369,7 +369,7 @@ impl Io<'_> {
         let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         if ends {
             conn.set(Flags::HANGUP_ENDS);
-            self.core.check_hangup_later(id);
+            self.core.check_hangup(id);
         } else {
             conn.unset(Flags::HANGUP_ENDS);
         }

@@ -107,6 +107,7 @@ mod socket;
 mod stats;
 mod sync;
 mod timers;
+mod work_list;
 
 /// The crate of the buffers that callbacks are given.
 pub use bytes;

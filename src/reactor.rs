@@ -43,7 +43,6 @@ use crate::core::{Core, RunState};
 use crate::driver::{Driver, MioDriver, Moment};
 use crate::error::{Error, Result};
 use crate::handle::{Calls, Inbox};
-use crate::id::ConnId;
 use crate::input::Input;
 use crate::limits::Config;
 use crate::stats::Stats;
@@ -131,8 +130,6 @@ pub struct Reactor<D: Driver = MioDriver> {
     input: Input,
     inbox: Arc<Inbox>,
     calls: Calls,
-    /// The work list that a phase drains while the core fills the next one.
-    batch: Vec<ConnId>,
     /// `Config::slow_callback` in nanoseconds.
     slow_after: Option<u64>,
     state: RunState,
@@ -197,7 +194,6 @@ impl<D: Driver> Reactor<D> {
             input: Input::new(config.read_buffer, core.direct.address()),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
             calls: Calls::new(),
-            batch: Vec::new(),
             slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
             state: RunState::Running,
             shutdown_since: now,
@@ -259,7 +255,7 @@ impl<D: Driver> Reactor<D> {
     /// [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE).
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
-        self.core.has_rare_work = true;
+        self.core.pending.raise_rare();
         self.serves_forever = true;
         let outcome = loop {
             match self.pass(None) {
@@ -287,7 +283,7 @@ impl<D: Driver> Reactor<D> {
         // clock has to be read before callbacks use it.
         self.clock = self.driver.now();
         self.had_events = false;
-        self.core.has_rare_work = true;
+        self.core.pending.raise_rare();
         let Pass { events, finished } = self.pass(max_wait)?;
         let more = self.has_work() || self.has_events() || self.inbox.is_waiting();
         Ok(Turn { events, more: more || self.core.next_due() <= self.clock, finished })
@@ -298,19 +294,21 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn pass(&mut self, max_wait: Option<Duration>) -> Result<Pass> {
         let events = self.wait(max_wait)?; // 1
-        if self.core.has_rare_work {
+        if self.core.pending.is_rare() {
             self.accept(); // 2
             self.before_reading();
         }
         self.read_ready(); // 3
-        if self.core.has_rare_work {
+        if self.core.pending.is_rare() {
             self.poll_children();
-            self.core.has_rare_work = self.has_rare_work();
+            if !self.has_rare_work() {
+                self.core.pending.clear_rare();
+            }
         }
         self.fire_timers(); // 4
         self.run_calls(); // 5
         // A state other than running is rare work, too.
-        let finished = (self.core.listed | self.core.has_rare_work) && self.carry_out(); // 6, 7
+        let finished = self.core.pending.is_any() && self.carry_out(); // 6, 7
         if self.slow_after.is_none() {
             // With `slow_callback`, the last callback has read the clock.
             self.clock = self.driver.now();
@@ -343,8 +341,14 @@ impl<D: Driver> Reactor<D> {
         // The second step of a shutdown must not wait for an event, for none
         // may come.
         let has_begun = was_running && self.state != RunState::Running;
-        self.core.listed = self.core.has_listed() || has_begun;
-        self.core.has_rare_work |= self.state != RunState::Running;
+        if self.core.has_listed() || has_begun {
+            self.core.pending.raise();
+        } else {
+            self.core.pending.clear();
+        }
+        if self.state != RunState::Running {
+            self.core.pending.raise_rare();
+        }
         finished
     }
 
@@ -399,7 +403,7 @@ impl<D: Driver> Reactor<D> {
     /// True when the next turn has work without any new event.
     #[inline]
     fn has_work(&self) -> bool {
-        self.core.listed || self.listeners.can_accept()
+        self.core.pending.is_listed() || self.listeners.can_accept()
     }
 }
 

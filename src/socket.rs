@@ -7,6 +7,7 @@ use crate::close::Sent;
 use crate::id::{Key, SocketId, Table};
 use crate::limits::Limits;
 use crate::origin::{Address, Peer};
+use crate::work_list::{Pending, RareList, WorkList};
 
 /// The value of `Sockets::current` while no socket's callback runs.
 pub(crate) const NO_SOCKET: SocketId = SocketId(Key::NOWHERE);
@@ -29,9 +30,9 @@ pub(crate) struct Socket {
     pub(crate) readable: bool,
     /// True until a send returns `WouldBlock`.
     pub(crate) writable: bool,
-    in_receive_list: bool,
-    in_send_list: bool,
-    in_drain_list: bool,
+    pub(crate) in_receive_list: bool,
+    pub(crate) in_send_list: bool,
+    pub(crate) in_drain_list: bool,
     /// The queue passed its high mark and has not fallen to its low mark.
     above_high: bool,
     waiting: VecDeque<Outgoing>,
@@ -119,11 +120,11 @@ pub(crate) struct Sockets {
     pub(crate) table: Table<Socket>,
     /// The socket whose `datagram` callback runs.
     pub(crate) current: SocketId,
-    pub(crate) to_receive: Vec<SocketId>,
+    pub(crate) to_receive: RareList<SocketId>,
     /// True while receiving is held by `handle_request`.
     pub(crate) held: bool,
-    pub(crate) to_send: Vec<SocketId>,
-    pub(crate) to_drain: Vec<SocketId>,
+    pub(crate) to_send: WorkList<SocketId>,
+    pub(crate) to_drain: WorkList<SocketId>,
     /// Empty datagrams, kept for the reuse of their buffers.
     spare: Vec<Outgoing>,
     /// The capacity of the buffers of `spare`.
@@ -135,10 +136,10 @@ impl Sockets {
         Self {
             table: Table::new(),
             current: NO_SOCKET,
-            to_receive: Vec::new(),
+            to_receive: RareList::new(),
             held: false,
-            to_send: Vec::new(),
-            to_drain: Vec::new(),
+            to_send: WorkList::new(),
+            to_drain: WorkList::new(),
             spare: Vec::new(),
             room: 0,
         }
@@ -155,7 +156,14 @@ impl Sockets {
 
     /// Queues a datagram, and lists its socket to send from unless the socket's
     /// own callback runs.
-    pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8], limits: &Limits) -> Sent {
+    pub(crate) fn send_to(
+        &mut self,
+        on: SocketId,
+        to: &Peer,
+        data: &[u8],
+        limits: &Limits,
+        pending: &mut Pending,
+    ) -> Sent {
         let Some(socket) = self.table.get_mut(on.0) else { return Sent::Gone };
         if matches!(to.address, Address::Unnamed | Address::Pipe) {
             return Sent::Gone;
@@ -176,7 +184,7 @@ impl Sockets {
         socket.bytes += data.len();
         socket.waiting.push_back(outgoing);
         if on != self.current {
-            self.send_later(on);
+            self.to_send.push_once(on, &mut socket.in_send_list, pending);
         }
         sent
     }
@@ -199,59 +207,34 @@ impl Sockets {
         }
     }
 
-    /// Lists a `drained` if the queue has fallen to its low mark; true if it
-    /// did.
-    pub(crate) fn check_low_mark(&mut self, id: SocketId, limits: &Limits) -> bool {
-        let Some(socket) = self.table.get_mut(id.0) else { return false };
-        if !socket.above_high || !socket.is_low(limits) {
-            return false;
+    /// Lists a `drained` if the queue was above its high mark and has fallen to its
+    /// low mark.
+    pub(crate) fn check_low_mark(&mut self, id: SocketId, limits: &Limits, pending: &mut Pending) {
+        let Some(socket) = self.table.get_mut(id.0) else { return };
+        if socket.above_high && socket.is_low(limits) {
+            socket.above_high = false;
+            self.to_drain.push_once(id, &mut socket.in_drain_list, pending);
         }
-        socket.above_high = false;
-        if !socket.in_drain_list {
-            socket.in_drain_list = true;
-            self.to_drain.push(id);
-        }
-        true
     }
 
-    /// Lists a socket to receive from; true if the socket exists.
-    pub(crate) fn receive_later(&mut self, id: SocketId) -> bool {
-        let Some(socket) = self.table.get_mut(id.0) else { return false };
-        if !socket.in_receive_list {
-            socket.in_receive_list = true;
-            self.to_receive.push(id);
-        }
-        true
-    }
-
-    /// Lists a socket to send from; true if the socket exists.
-    pub(crate) fn send_later(&mut self, id: SocketId) -> bool {
-        let Some(socket) = self.table.get_mut(id.0) else { return false };
-        if !socket.in_send_list {
-            socket.in_send_list = true;
-            self.to_send.push(id);
-        }
-        true
-    }
-
-    /// Notes that a socket was taken off the list to receive from.
-    pub(crate) fn receives_now(&mut self, id: SocketId) {
+    /// Lists a socket to receive from, in the next turn.
+    pub(crate) fn list_to_receive(&mut self, id: SocketId, pending: &mut Pending) {
         if let Some(socket) = self.table.get_mut(id.0) {
-            socket.in_receive_list = false;
+            self.to_receive.push_once(id, &mut socket.in_receive_list, pending);
         }
     }
 
-    /// Notes that a socket was taken off the list to send from.
-    pub(crate) fn sends_now(&mut self, id: SocketId) {
+    /// The same in phase 1: this turn receives.
+    pub(crate) fn note_to_receive(&mut self, id: SocketId, pending: &mut Pending) {
         if let Some(socket) = self.table.get_mut(id.0) {
-            socket.in_send_list = false;
+            self.to_receive.note_once(id, &mut socket.in_receive_list, pending);
         }
     }
 
-    /// Notes that a socket was taken off the list of pending `drained` calls.
-    pub(crate) fn drained_now(&mut self, id: SocketId) {
+    /// Lists a socket to send from.
+    pub(crate) fn list_to_send(&mut self, id: SocketId, pending: &mut Pending) {
         if let Some(socket) = self.table.get_mut(id.0) {
-            socket.in_drain_list = false;
+            self.to_send.push_once(id, &mut socket.in_send_list, pending);
         }
     }
 }
@@ -272,6 +255,17 @@ mod tests {
         (sockets, id, Peer::inet(SocketAddr::from(([127, 0, 0, 1], 7))))
     }
 
+    fn send(sockets: &mut Sockets, id: SocketId, to: &Peer, data: &[u8]) -> Sent {
+        sockets.send_to(id, to, data, &limits(), &mut Pending::new())
+    }
+
+    /// Whether it lists a `drained`.
+    fn is_told_low(sockets: &mut Sockets, id: SocketId) -> bool {
+        let mut pending = Pending::new();
+        sockets.check_low_mark(id, &limits(), &mut pending);
+        pending.is_listed()
+    }
+
     fn take(sockets: &mut Sockets, id: SocketId) -> Option<Vec<u8>> {
         let outgoing = sockets.take_first(id)?;
         let data = outgoing.data.clone();
@@ -282,26 +276,26 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_by_bytes_and_says_when_it_is_low_once() {
         let (mut sockets, id, peer) = sockets();
-        let mut send = |len| sockets.send_to(id, &peer, &vec![b'x'; len], &limits());
-        let answers = [send(20), send(1), send(10), send(9), send(1)];
+        let mut send_some = |len| send(&mut sockets, id, &peer, &vec![b'x'; len]);
+        let answers = [20, 1, 10, 9, 1].map(&mut send_some);
         assert_eq!(answers, [Sent::Queued, Sent::Full, Sent::Dropped, Sent::Full, Sent::Dropped]);
-        assert!(!sockets.check_low_mark(id, &limits()), "30 bytes wait");
+        assert!(!is_told_low(&mut sockets, id), "30 bytes wait");
         assert_eq!(take(&mut sockets, id).map(|data| data.len()), Some(20));
-        assert!(sockets.check_low_mark(id, &limits()));
-        assert!(!sockets.check_low_mark(id, &limits()), "it was told");
-        assert_eq!(sockets.to_drain, [id]);
+        assert!(is_told_low(&mut sockets, id));
+        assert!(!is_told_low(&mut sockets, id), "it was told");
+        assert_eq!(sockets.to_drain.iter().collect::<Vec<_>>(), [id]);
     }
 
     #[test]
     fn empty_datagrams_are_bounded_by_their_number() {
         let (mut sockets, id, peer) = sockets();
-        let answers: Vec<_> = (0..9).map(|_| sockets.send_to(id, &peer, b"", &limits())).collect();
+        let answers: Vec<_> = (0..9).map(|_| send(&mut sockets, id, &peer, b"")).collect();
         assert_eq!(answers[..4], [Sent::Queued; 4]);
         assert_eq!(answers[4..8], [Sent::Full; 4]);
         assert_eq!(answers[8], Sent::Dropped);
         for left in (0..8).rev() {
             assert_eq!(take(&mut sockets, id), Some(Vec::new()));
-            assert_eq!(sockets.check_low_mark(id, &limits()), left == 2);
+            assert_eq!(is_told_low(&mut sockets, id), left == 2);
         }
         assert_eq!(take(&mut sockets, id), None);
     }
@@ -310,11 +304,11 @@ mod tests {
     fn a_buffer_is_used_again_and_holds_nothing_of_what_it_held() {
         let (mut sockets, id, peer) = sockets();
         let other = Peer::unix(Some("/run/other".into()), None);
-        let _ = sockets.send_to(id, &peer, b"first datagram", &limits());
+        let _ = send(&mut sockets, id, &peer, b"first datagram");
         let outgoing = sockets.take_first(id).expect("it waits");
         let buffer = outgoing.data.as_ptr();
         sockets.reuse(outgoing);
-        let _ = sockets.send_to(id, &other, b"2", &limits());
+        let _ = send(&mut sockets, id, &other, b"2");
         let outgoing = sockets.take_first(id).expect("it waits");
         assert_eq!((&outgoing.data[..], outgoing.data.as_ptr(), &outgoing.to), (&b"2"[..], buffer, &other));
     }
@@ -322,10 +316,10 @@ mod tests {
     #[test]
     fn who_has_no_name_and_what_is_no_socket_take_nothing() {
         let (mut sockets, id, peer) = sockets();
-        assert_eq!(sockets.send_to(id, &Peer::unix(None, None), b"x", &limits()), Sent::Gone);
-        assert_eq!(sockets.send_to(NO_SOCKET, &peer, b"x", &limits()), Sent::Gone);
+        assert_eq!(send(&mut sockets, id, &Peer::unix(None, None), b"x"), Sent::Gone);
+        assert_eq!(send(&mut sockets, NO_SOCKET, &peer, b"x"), Sent::Gone);
         assert!(!sockets.has_listed());
-        assert_eq!(sockets.send_to(id, &peer, b"x", &limits()), Sent::Queued);
-        assert_eq!(sockets.to_send, [id]);
+        assert_eq!(send(&mut sockets, id, &peer, b"x"), Sent::Queued);
+        assert_eq!(sockets.to_send.iter().collect::<Vec<_>>(), [id]);
     }
 }

@@ -54,7 +54,7 @@ impl Core {
             Err(Error::Full { what: "calls", field: Some("Config::max_calls"), limit })
         } else {
             self.calls.push_back((service, call));
-            self.listed = true;
+            self.pending.raise();
             Ok(())
         }
     }

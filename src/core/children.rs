@@ -32,8 +32,7 @@ impl Core {
                 conn.extras().child = Some(id);
             }
         }
-        self.children.to_start.push(id);
-        self.listed = true;
+        self.children.to_start.push(id, &mut self.pending);
         Ok(id)
     }
 
@@ -58,8 +57,7 @@ impl Core {
                     return true;
                 }
                 child.kill_at = now.plus(child.times.kill_after);
-                self.children.to_signal.push((id, Signal::Terminate));
-                self.listed = true;
+                self.children.to_signal.push((id, Signal::Terminate), &mut self.pending);
                 self.watch_child(id);
             }
         }
@@ -77,8 +75,7 @@ impl Core {
             ChildState::Cancelled => {}
             ChildState::Running | ChildState::Exited(_) | ChildState::Told if !child.killed => {
                 child.killed = true;
-                self.children.to_signal.push((id, Signal::Kill));
-                self.listed = true;
+                self.children.to_signal.push((id, Signal::Kill), &mut self.pending);
             }
             ChildState::Running | ChildState::Exited(_) | ChildState::Told => {}
         }
@@ -102,13 +99,6 @@ impl Core {
         if let Some(timer) = child.timer {
             self.timers.remove(timer);
         }
-    }
-
-    /// Lists a child for phase 7, which reports its exit if the exit is
-    /// complete.
-    pub(crate) fn tell_later(&mut self, id: ChildId) {
-        self.children.to_tell.push(id);
-        self.listed = true;
     }
 }
 

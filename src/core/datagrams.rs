@@ -17,12 +17,10 @@ impl Core {
         socket.readable |= readable;
         socket.writable |= writable;
         if writable && socket.has_waiting() {
-            self.send_later(id);
+            self.datagrams.list_to_send(id, &mut self.pending);
         }
         if readable {
-            // Phase 3 of this turn follows, so `Core::listed`, which keeps the
-            // next wait from blocking, is not set.
-            self.datagrams.receive_later(id);
+            self.datagrams.note_to_receive(id, &mut self.pending);
         }
     }
 
@@ -31,24 +29,11 @@ impl Core {
     pub(crate) fn send_to(&mut self, on: SocketId, to: &Peer, data: &[u8]) -> Sent {
         let Some(socket) = self.datagrams.table.get(on.0) else { return Sent::Gone };
         let limits = &self.services[socket.service as usize].limits;
-        let sent = self.datagrams.send_to(on, to, data, limits);
-        self.listed |= !self.datagrams.to_send.is_empty();
+        let sent = self.datagrams.send_to(on, to, data, limits, &mut self.pending);
         if sent == Sent::Dropped {
             self.stats.dropped += 1;
         }
         sent
-    }
-
-    /// Lists a socket to receive from, in the next turn.
-    pub(crate) fn receive_later(&mut self, id: SocketId) {
-        let is_listed = self.datagrams.receive_later(id);
-        self.listed |= is_listed;
-        self.has_rare_work |= is_listed;
-    }
-
-    /// Lists a socket to send from.
-    pub(crate) fn send_later(&mut self, id: SocketId) {
-        self.listed |= self.datagrams.send_later(id);
     }
 
     /// Updates a socket after datagrams have left its queue: stops the
@@ -62,7 +47,7 @@ impl Core {
         {
             self.timers.remove(timer);
         }
-        self.listed |= self.datagrams.check_low_mark(id, limits);
+        self.datagrams.check_low_mark(id, limits, &mut self.pending);
     }
 
     /// Restarts the write-stall timer: the system took a datagram.

@@ -1,7 +1,7 @@
 //! Ends of connections: half-close, an end in order, an end at once, and
 //! freeing the id.
 
-use super::Core;
+use super::{Core, List};
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
 use crate::id::ConnId;
@@ -40,7 +40,7 @@ impl Core {
         let unread = conn.has(Flags::READABLE) && !conn.has(Flags::PEER_DONE);
         self.mark_dirty(id);
         if unread {
-            self.read_later(id);
+            self.list(id, List::Read);
         }
     }
 
@@ -60,7 +60,7 @@ impl Core {
         conn.phase = Phase::Dead;
         conn.forget_input();
         conn.why = Some(Box::new(why));
-        self.reap_later(id);
+        self.list(id, List::Reap);
     }
 
     /// Marks a connection dead that has ended in order: both FINs are through,
@@ -69,16 +69,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         self.direct.revoke();
         conn.phase = Phase::Dead;
-        self.reap_later(id);
-    }
-
-    pub(crate) fn reap_later(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.has(Flags::IN_REAP_LIST) {
-            conn.set(Flags::IN_REAP_LIST);
-            self.to_reap.push(id);
-            self.listed = true;
-        }
+        self.list(id, List::Reap);
     }
 
     /// Frees a connection's id, with its queue, timers and memberships. Its

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::Core;
+use super::{Core, List};
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
 use crate::conn::{Conn, Flags, Phase};
@@ -102,7 +102,7 @@ impl Core {
         if conn.is_live() && conn.has(Flags::ABOVE_HIGH) && !conn.has(Flags::PAUSED) {
             conn.set(Flags::PAUSED.union(Flags::HELD));
             conn.unset(Flags::RESUMED);
-            self.check_hangup_later(id);
+            self.check_hangup(id);
         }
     }
 
@@ -193,7 +193,7 @@ impl Core {
         conn.set(Flags::DIRTY);
         if to != self.current {
             self.cross_writes = true;
-            self.flush_later(to);
+            self.list(to, List::Flush);
         }
     }
 
@@ -231,16 +231,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         conn.set(Flags::DIRTY);
         if id != self.current {
-            self.flush_later(id);
-        }
-    }
-
-    pub(crate) fn flush_later(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.has(Flags::IN_FLUSH_LIST) {
-            conn.set(Flags::IN_FLUSH_LIST);
-            self.to_flush.push(id);
-            self.listed = true;
+            self.list(id, List::Flush);
         }
     }
 
@@ -249,11 +240,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if conn.queued() <= self.services[conn.service as usize].limits.low_mark {
             conn.unset(Flags::ABOVE_HIGH);
-            if !conn.has(Flags::DRAINED_PENDING) {
-                conn.set(Flags::DRAINED_PENDING);
-                self.to_drain.push(id);
-                self.listed = true;
-            }
+            self.list(id, List::Drained);
         }
     }
 

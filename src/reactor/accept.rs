@@ -75,18 +75,15 @@ impl<D: Driver> Reactor<D> {
     #[inline(never)]
     fn accept_ready(&mut self) {
         let share = self.core.config.accepts_per_turn;
-        let mut ready = std::mem::take(&mut self.listeners.ready);
-        for id in &ready {
-            self.accept_from(*id, share);
+        let mut batch = self.listeners.ready.batch();
+        while let Some(id) = self.listeners.ready.take(&mut batch) {
+            self.accept_from(id, share);
+            if self.listeners.table.get(id.0).is_some_and(|listener| listener.ready) {
+                self.listeners.ready.keep(&mut batch);
+            }
         }
-        ready.retain(|id| self.listeners.table.get(id.0).is_some_and(|listener| listener.ready));
-        // Rotation makes each listener first in its turn, so that none starves
-        // when there is room for a few connections only.
-        if ready.len() > 1 {
-            ready.rotate_left(1);
-        }
-        // No callback can open a listener, so the list is still empty.
-        self.listeners.ready = ready;
+        // So none starves when there is room for a few connections only.
+        self.listeners.ready.rotate();
     }
 
     /// Accepts up to `share` connections of one listener.

@@ -48,7 +48,10 @@ impl<D: Driver> Reactor<D> {
         );
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
         holds!(core.shared.is_empty() || !core.to_flush.is_empty(), "a shared is kept for nobody");
-        holds!(!core.has_listed() || core.listed, "something is listed and the next turn would wait");
+        holds!(
+            !core.has_listed() || core.pending.is_listed(),
+            "something is listed and the next turn would wait"
+        );
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
         let own = core.conns.iter().filter(|(_, conn)| conn.is_own()).count();
         holds!(core.own == own, "{own} connections are the program's own, and {} are counted", core.own);
@@ -58,9 +61,9 @@ impl<D: Driver> Reactor<D> {
             check_work(ConnId(key), conn)?;
             let socket = self.streams.get(key.slot as usize).is_some_and(Option::is_some);
             let is_to_be_pipe = conn.has(Flags::PIPE) && conn.phase == Phase::Connecting;
-            let begun = !is_to_be_pipe && !core.to_connect.iter().any(|(id, _)| id.0 == key);
+            let begun = !is_to_be_pipe && !core.to_connect.contains(&ConnId(key));
             let failed = conn.has(Flags::CONNECT_PENDING.union(Flags::PIPE)) && conn.phase == Phase::Dead;
-            let waits = self.connect_queue.waiting.iter().any(|(id, _)| id.0 == key);
+            let waits = self.connect_queue.waiting.contains(&ConnId(key));
             holds!(socket == (begun && !waits) || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
@@ -142,7 +145,7 @@ fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         ("reap", &core.to_reap, Flags::IN_REAP_LIST),
     ];
     for (name, list, flag) in lists {
-        let times = list.iter().filter(|listed| **listed == id).count();
+        let times = list.iter().filter(|listed| *listed == id).count();
         holds!(
             times == usize::from(conn.has(flag)),
             "connection {id} is {times} times in the list to {name}"
@@ -278,11 +281,11 @@ fn check_pipe(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 /// it is on a work list, or its handler holds it up.
 fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let children = &core.children;
-    let starts = children.to_start.iter().filter(|listed| **listed == id).count();
+    let starts = children.to_start.iter().filter(|listed| *listed == id).count();
     let is_new = matches!(child.state, ChildState::Asked(_) | ChildState::Cancelled);
     holds!(starts == usize::from(is_new), "child {id} is {starts} times in the list to start");
     let is_told_soon = children.to_tell.contains(&id);
-    let is_signalled_soon = children.to_signal.iter().any(|(child, _)| *child == id);
+    let is_signalled_soon = children.to_signal.iter().any(|(child, _)| child == id);
     holds!(!is_new || child.timer.is_none(), "child {id} is timed before it began");
     let look = child.timer.and_then(|timer| core.timers.moment(timer));
     // A child whose poll a signal interrupted is polled in the next turn.
@@ -331,7 +334,7 @@ fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String
     let (waiting, bytes) = (socket.waiting(), socket.bytes());
     holds!(waiting <= limits.max_datagrams, "{waiting} datagrams wait on socket {id}");
     holds!(bytes <= limits.hard_mark, "{bytes} bytes wait on socket {id}");
-    let listed = core.datagrams.to_send.iter().filter(|listed| **listed == id).count();
+    let listed = core.datagrams.to_send.iter().filter(|listed| *listed == id).count();
     holds!(listed == usize::from(socket.sends_later()), "socket {id} is {listed} times in the list to send");
     let stalled = socket.stalled.and_then(|timer| core.timers.moment(timer));
     holds!(stalled.is_none() || waiting > 0, "socket {id} is stalled with nothing to send");

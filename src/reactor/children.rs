@@ -9,7 +9,7 @@ use super::Reactor;
 use crate::children::ChildState;
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
-use crate::core::NO_CONNECTION;
+use crate::core::{List, NO_CONNECTION};
 use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
 use crate::moment::Moment;
@@ -24,21 +24,20 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     pub(super) fn serve_children(&mut self) {
         let mut share = self.core.config.spawns_per_turn;
-        let mut later = Vec::new();
-        for id in std::mem::take(&mut self.core.children.to_start) {
+        let mut batch = self.core.children.to_start.batch();
+        while let Some(id) = self.core.children.to_start.take(&mut batch) {
             let child = self.core.children.table.get(id.0);
             // A cancelled child takes no time, and so no share of the turn.
             let starts = child.is_some_and(|child| matches!(child.state, ChildState::Asked(_)));
             if starts && share == 0 {
-                later.push(id);
+                self.core.children.to_start.keep(&mut batch);
             } else {
                 share -= usize::from(starts);
                 self.start_child(id);
             }
         }
-        later.append(&mut self.core.children.to_start);
-        self.core.children.to_start = later;
-        for (id, signal) in std::mem::take(&mut self.core.children.to_signal) {
+        let mut batch = self.core.children.to_signal.batch();
+        while let Some((id, signal)) = self.core.children.to_signal.take(&mut batch) {
             self.signal_child(id, signal);
         }
     }
@@ -48,7 +47,7 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = core.children.table.get(id.0) else { return };
         if child.state == ChildState::Told {
             // The signal may be all that the child was kept for.
-            core.tell_later(id);
+            core.children.to_tell.push(id, &mut core.pending);
         }
         let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
         let sent = loop {
@@ -194,8 +193,8 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.open(id, origin);
-        self.core.flush_later(id);
-        self.core.read_later(id);
+        self.core.list(id, List::Flush);
+        self.core.list(id, List::Read);
         self.core.check_empty_queue(id);
     }
 
@@ -203,10 +202,9 @@ impl<D: Driver> Reactor<D> {
     /// exited.
     #[inline]
     pub(super) fn poll_children(&mut self) {
-        if !self.core.children.to_poll.is_empty() {
-            for id in std::mem::take(&mut self.core.children.to_poll) {
-                self.poll_child(id);
-            }
+        let mut batch = self.core.children.to_poll.batch();
+        while let Some(id) = self.core.children.to_poll.take(&mut batch) {
+            self.poll_child(id);
         }
     }
 
@@ -228,9 +226,7 @@ impl<D: Driver> Reactor<D> {
                 self.child_exited(id, status);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.core.children.to_poll.push(id);
-                self.core.listed = true;
-                self.core.has_rare_work = true;
+                self.core.children.to_poll.push(id, &mut self.core.pending);
             }
             Err(error) => {
                 // The event is spent, and no other one follows.
@@ -262,7 +258,7 @@ impl<D: Driver> Reactor<D> {
         child.pipes_until = now.plus(child.times.pipe_grace);
         let (stdin, outputs) = (child.pipe(Pipe::Stdin), child.outputs());
         core.watch_child(id);
-        core.tell_later(id);
+        core.children.to_tell.push(id, &mut core.pending);
         // The reader of stdin is gone; a grandchild may still hold it, unknown
         // to the loop.
         if let Some(stdin) = stdin
@@ -293,7 +289,7 @@ impl<D: Driver> Reactor<D> {
         if let Some(conn) = self.core.conns.get_mut(pipe.0).filter(|_| unread > 0) {
             conn.extras().backlog = unread;
             conn.set(Flags::READABLE.union(Flags::HANGUP));
-            self.core.read_later(pipe);
+            self.core.list(pipe, List::Read);
         }
     }
 
@@ -362,7 +358,8 @@ impl<D: Driver> Reactor<D> {
     /// Runs phase 7 for children: reports those that have exited and whose
     /// output has ended.
     pub(super) fn tell_exits(&mut self) {
-        for id in std::mem::take(&mut self.core.children.to_tell) {
+        let mut batch = self.core.children.to_tell.batch();
+        while let Some(id) = self.core.children.to_tell.take(&mut batch) {
             self.tell_exit(id);
         }
     }
@@ -396,7 +393,7 @@ impl<D: Driver> Reactor<D> {
         }
         let Some(child) = core.children.table.get(id.0) else { return };
         let awaits_signal =
-            child.kill_at != Moment::NEVER || core.children.to_signal.iter().any(|(child, _)| *child == id);
+            child.kill_at != Moment::NEVER || core.children.to_signal.iter().any(|(child, _)| child == id);
         if child.state == ChildState::Told && !awaits_signal {
             self.reap_child(id);
         } else {
@@ -427,7 +424,7 @@ impl<D: Driver> Reactor<D> {
         for key in self.core.children.table.keys() {
             let core = &mut self.core;
             core.kill_child(ChildId(key), ExitCause::Shutdown);
-            core.tell_later(ChildId(key));
+            core.children.to_tell.push(ChildId(key), &mut core.pending);
         }
         self.serve_children();
         // `reap_within` counts from now, however long the turn has lasted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Reactor, Service};
 use crate::close::{CloseReason, Deadline};
 use crate::conn::{Flags, Phase};
-use crate::core::{Alarm, Purpose};
+use crate::core::{Alarm, List, Purpose};
 use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -37,11 +37,14 @@ impl<D: Driver> Reactor<D> {
     /// Begins the connections that callbacks have asked for.
     #[cold]
     pub(super) fn begin_connecting(&mut self) {
-        for (id, to) in std::mem::take(&mut self.core.to_connect) {
+        let mut batch = self.core.to_connect.batch();
+        while let Some(id) = self.core.to_connect.take(&mut batch) {
             if self.phase_of(id) != Some(Phase::Connecting) {
                 continue;
             }
-            let service = self.core.conns.get(id.0).map_or(0, |conn| conn.service);
+            let Some(conn) = self.core.conns.get_mut(id.0) else { continue };
+            let Some(to) = conn.extras().to.take() else { continue };
+            let service = conn.service;
             if let Err(error) = self.takes_connections(service) {
                 self.core.fail(id, CloseReason::Io(error));
                 continue;
@@ -58,7 +61,10 @@ impl<D: Driver> Reactor<D> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A queued connection has the same deadline as any other.
                     self.core.watch_deadlines(id);
-                    self.connect_queue.waiting.push((id, to));
+                    if let Some(conn) = self.core.conns.get_mut(id.0) {
+                        conn.extras().to = Some(to);
+                    }
+                    self.connect_queue.waiting.push(id);
                 }
                 Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
@@ -85,15 +91,17 @@ impl<D: Driver> Reactor<D> {
         if let Some(timer) = self.connect_queue.timer.take() {
             core.timers.remove(timer);
         }
-        core.to_connect.append(&mut self.connect_queue.waiting);
-        core.listed = true;
+        for id in self.connect_queue.waiting.drain(..) {
+            core.to_connect.push(id, &mut core.pending);
+        }
     }
 
     /// Runs phase 2 for outbound connections: establishes or fails each that an
     /// event has named.
     #[cold]
     pub(super) fn establish(&mut self) {
-        for id in std::mem::take(&mut self.core.to_establish) {
+        let mut batch = self.core.to_establish.batch();
+        while let Some(id) = self.core.to_establish.take(&mut batch) {
             if self.phase_of(id) != Some(Phase::Connecting) {
                 continue;
             }
@@ -115,12 +123,14 @@ impl<D: Driver> Reactor<D> {
                     core.stats.connected += 1;
                     self.open(id, &Origin::Connected { tag, peer });
                     // Output and a FIN queued before can leave now.
-                    self.core.flush_later(id);
-                    self.core.read_later(id);
+                    self.core.list(id, List::Flush);
+                    self.core.list(id, List::Read);
                     self.core.check_empty_queue(id);
                 }
                 // The next turn asks again.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.core.establish_later(id),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.core.to_establish.push(id, &mut self.core.pending);
+                }
                 Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Key};
 
 /// The wait before the first repeated attempt.
@@ -18,7 +17,7 @@ const SELDOM: Duration = Duration::from_millis(100);
 /// The connections that wait for room in a backlog.
 #[derive(Debug, Default)]
 pub(super) struct ConnectQueue {
-    pub(super) waiting: Vec<(ConnId, Endpoint)>,
+    pub(super) waiting: Vec<ConnId>,
     /// The timer to try again; set while a connection waits.
     pub(super) timer: Option<Key>,
     /// The wait before the last attempt; zero if no connection waited.

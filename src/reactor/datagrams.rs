@@ -112,19 +112,16 @@ impl<D: Driver> Reactor<D> {
     /// Runs phase 3 for datagrams. Sockets that come onto the list meanwhile
     /// wait for the next turn.
     pub(super) fn receive_ready(&mut self) {
-        let listed = self.core.datagrams.to_receive.len();
-        for place in 0..listed {
+        let mut batch = self.core.datagrams.to_receive.batch();
+        loop {
             // `handle_request` takes one request alone.
             if !self.listeners.takes_more() {
                 self.core.datagrams.held = true;
-                self.core.datagrams.to_receive.drain(..place);
-                return;
+                return self.core.datagrams.to_receive.stop(&mut batch);
             }
-            let id = self.core.datagrams.to_receive[place];
-            self.core.datagrams.receives_now(id);
+            let Some(id) = self.core.datagrams.to_receive.take(&mut batch) else { return };
             self.receive_share(id);
         }
-        self.core.datagrams.to_receive.drain(..listed);
     }
 
     /// Resumes the receiving that [`handle_request`](Self::handle_request) has
@@ -132,14 +129,20 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn release_sockets(&mut self) {
         let core = &mut self.core;
         core.datagrams.held = false;
-        core.listed |= core.datagrams.has_listed();
+        if core.datagrams.has_listed() {
+            core.pending.raise();
+        }
     }
 
     /// Receives from one socket until it is empty, or its share of the turn is
     /// spent.
     fn receive_share(&mut self, id: SocketId) {
         let core = &mut self.core;
-        let Some(socket) = core.datagrams.get_mut(id).filter(|socket| socket.readable) else { return };
+        let Some(socket) = core.datagrams.get_mut(id) else { return };
+        socket.in_receive_list = false;
+        if !socket.readable {
+            return;
+        }
         let share = core.services[socket.service as usize].limits.datagrams_per_turn;
         let mut failures = 0;
         for _ in 0..share {
@@ -164,7 +167,7 @@ impl<D: Driver> Reactor<D> {
                 break;
             }
         }
-        self.core.receive_later(id);
+        self.core.datagrams.list_to_receive(id, &mut self.core.pending);
     }
 
     /// Receives one datagram and delivers it.
@@ -230,7 +233,7 @@ impl<D: Driver> Reactor<D> {
                 Received::Nothing
             }
             io::ErrorKind::Interrupted => {
-                self.core.receive_later(id);
+                self.core.datagrams.list_to_receive(id, &mut self.core.pending);
                 Received::Nothing
             }
             _ => {
@@ -243,13 +246,13 @@ impl<D: Driver> Reactor<D> {
 
     /// Runs phase 6 for datagrams.
     pub(super) fn send_queued(&mut self) {
-        let listed = self.core.datagrams.to_send.len();
-        for place in 0..listed {
-            let id = self.core.datagrams.to_send[place];
-            self.core.datagrams.sends_now(id);
-            self.send_waiting(id);
+        let mut batch = self.core.datagrams.to_send.batch();
+        while let Some(id) = self.core.datagrams.to_send.take(&mut batch) {
+            if let Some(socket) = self.core.datagrams.get_mut(id) {
+                socket.in_send_list = false;
+                self.send_waiting(id);
+            }
         }
-        self.core.datagrams.to_send.drain(..listed);
     }
 
     /// Sends the queue of one socket, as far as the system takes it and the
@@ -267,7 +270,7 @@ impl<D: Driver> Reactor<D> {
             }
             let share = core.services[socket.service as usize].limits.datagrams_per_turn;
             if !socket.may_send(core.stats.turns, share) {
-                return core.send_later(id);
+                return core.datagrams.list_to_send(id, &mut core.pending);
             }
             let (Some(outgoing), Some(port)) = (socket.first(), datagram_sockets.get_mut(id)) else { return };
             match driver.send_to(&mut port.socket, &outgoing.to, &outgoing.data) {
@@ -278,7 +281,9 @@ impl<D: Driver> Reactor<D> {
                     self.drop_first(id, None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return core.send_later(id),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return core.datagrams.list_to_send(id, &mut core.pending);
+                }
                 Err(error) => self.drop_first(id, Some(&error)),
             }
         }
@@ -344,13 +349,13 @@ impl<D: Driver> Reactor<D> {
 
     /// Runs phase 7 for datagrams.
     pub(super) fn tell_drained_sockets(&mut self) {
-        let listed = self.core.datagrams.to_drain.len();
-        for place in 0..listed {
-            let id = self.core.datagrams.to_drain[place];
-            self.core.datagrams.drained_now(id);
-            self.with_socket(id, "drained", |via, serve, io| via.drained(serve, io, id));
+        let mut batch = self.core.datagrams.to_drain.batch();
+        while let Some(id) = self.core.datagrams.to_drain.take(&mut batch) {
+            if let Some(socket) = self.core.datagrams.get_mut(id) {
+                socket.in_drain_list = false;
+                self.with_socket(id, "drained", |via, serve, io| via.drained(serve, io, id));
+            }
         }
-        self.core.datagrams.to_drain.drain(..listed);
     }
 
     /// Runs a callback of a socket; what the callback sends is put on the list
@@ -377,7 +382,7 @@ impl<D: Driver> Reactor<D> {
             if let Some(socket) = core.datagrams.table.get_mut(key) {
                 socket.readable = true;
             }
-            core.receive_later(SocketId(key));
+            core.datagrams.list_to_receive(SocketId(key), &mut core.pending);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::conn::{Flags, NO_SESSION};
-use crate::core::NO_CONNECTION;
+use crate::core::{List, NO_CONNECTION};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
@@ -66,7 +66,7 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
         if conn.has(Flags::DIRTY) {
             if core.cross_writes {
-                core.flush_later(id);
+                core.list(id, List::Flush);
             } else {
                 self.flush(id);
             }

@@ -6,6 +6,7 @@ use super::Reactor;
 use super::transfer::{Readiness, push_direct, push_queue};
 use crate::close::CloseReason;
 use crate::conn::{Flags, Phase};
+use crate::core::List;
 use crate::driver::Driver;
 use crate::id::ConnId;
 
@@ -19,15 +20,13 @@ impl<D: Driver> Reactor<D> {
         if self.core.to_flush.is_empty() {
             return;
         }
-        std::mem::swap(&mut self.batch, &mut self.core.to_flush);
-        for place in 0..self.batch.len() {
-            let id = self.batch[place];
+        let mut batch = self.core.to_flush.batch();
+        while let Some(id) = self.core.to_flush.take(&mut batch) {
             if let Some(conn) = self.core.conns.get_mut(id.0) {
                 conn.unset(Flags::IN_FLUSH_LIST);
                 self.flush(id);
             }
         }
-        self.batch.clear();
         self.core.shared.clear();
     }
 
@@ -142,7 +141,7 @@ impl<D: Driver> Reactor<D> {
         if left == 0 {
             self.end_output(id);
         } else if readiness == Readiness::Ready {
-            core.flush_later(id);
+            core.list(id, List::Flush);
         }
     }
 
@@ -155,7 +154,7 @@ impl<D: Driver> Reactor<D> {
                     conn.unset(Flags::WRITABLE);
                 }
             }
-            io::ErrorKind::Interrupted => core.flush_later(id),
+            io::ErrorKind::Interrupted => core.list(id, List::Flush),
             _ => self.broken(id, error),
         }
     }
@@ -189,7 +188,7 @@ impl<D: Driver> Reactor<D> {
                 conn.stalled_since = core.moment;
                 core.watch_deadlines(id);
                 // Listed to call `close`; the id is freed when the peer leaves.
-                core.reap_later(id);
+                core.list(id, List::Reap);
             }
             Phase::Connecting | Phase::Lingering | Phase::Dead => {}
         }
@@ -202,7 +201,7 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return true };
         if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-            core.flush_later(id);
+            core.list(id, List::Flush);
             return false;
         }
         conn.set(Flags::FIN_SENT);
@@ -210,7 +209,7 @@ impl<D: Driver> Reactor<D> {
             // ENOTCONN says that the peer has reset the connection: the next
             // read will say so too, and why.
             conn.set(Flags::READABLE);
-            core.read_later(id);
+            core.list(id, List::Read);
         }
         true
     }

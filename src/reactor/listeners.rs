@@ -8,6 +8,7 @@ use crate::driver::{Driver, ListenOptions, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::{ConnId, Key, ListenerId, SocketId, Table};
+use crate::work_list::{Pending, RareList};
 
 /// One listener.
 pub(super) struct Listener<L> {
@@ -51,7 +52,7 @@ pub(super) enum Single {
 pub(super) struct Listeners<L> {
     pub(super) table: Table<Listener<L>>,
     /// The listeners that are ready.
-    pub(super) ready: Vec<ListenerId>,
+    pub(super) ready: RareList<ListenerId>,
     /// The timer that ends a pause; set while the system has no descriptors or
     /// memory for more connections.
     pub(super) paused: Option<Key>,
@@ -67,7 +68,7 @@ impl<L> Listeners<L> {
     pub(super) const fn new() -> Self {
         Self {
             table: Table::new(),
-            ready: Vec::new(),
+            ready: RareList::new(),
             paused: None,
             again: None,
             pause_logged: false,
@@ -133,13 +134,11 @@ impl<L> Listeners<L> {
     }
 
     /// Notes an event of a listener.
-    pub(super) fn note(&mut self, id: ListenerId) {
+    pub(super) fn note(&mut self, id: ListenerId, pending: &mut Pending) {
         if let Some(listener) = self.table.get_mut(id.0)
-            && !listener.ready
             && listener.socket.is_some()
         {
-            listener.ready = true;
-            self.ready.push(id);
+            self.ready.note_once(id, &mut listener.ready, pending);
         }
     }
 

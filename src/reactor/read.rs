@@ -9,6 +9,7 @@ use super::dispatch::took;
 use super::transfer::{Readiness, pull, push_direct};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
+use crate::core::List;
 use crate::driver::Driver;
 use crate::handler::AfterEof;
 use crate::id::ConnId;
@@ -50,15 +51,9 @@ impl<D: Driver> Reactor<D> {
     /// Phase 3. Connections that are listed meanwhile are read in the next turn.
     #[inline]
     pub(super) fn read_ready(&mut self) {
-        let listed = self.core.to_read.len();
-        for place in 0..listed {
-            self.read(self.core.to_read[place]);
-        }
-        let list = &mut self.core.to_read;
-        if list.len() == listed {
-            list.clear();
-        } else {
-            list.drain(..listed);
+        let mut batch = self.core.to_read.batch();
+        while let Some(id) = self.core.to_read.take(&mut batch) {
+            self.read(id);
         }
     }
 
@@ -162,7 +157,7 @@ impl<D: Driver> Reactor<D> {
         let limits = &core.services[conn.service as usize].limits;
         let budget = limits.read_budget - *taken;
         if budget == 0 {
-            core.read_later(id);
+            core.list(id, List::Read);
             return false;
         }
         let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return false };
@@ -179,8 +174,7 @@ impl<D: Driver> Reactor<D> {
         if conn.has(Flags::PIPE)
             && let Some(child) = conn.take_backlog(count)
         {
-            core.children.to_tell.push(child);
-            core.listed = true;
+            core.children.to_tell.push(child, &mut core.pending);
         }
         if conn.phase != Phase::Live {
             return true; // a closing connection discards its input
@@ -270,7 +264,7 @@ impl<D: Driver> Reactor<D> {
                     conn.unset(Flags::READABLE.union(Flags::HANGUP));
                 }
             }
-            io::ErrorKind::Interrupted => core.read_later(id),
+            io::ErrorKind::Interrupted => core.list(id, List::Read),
             _ => self.broken(id, error),
         }
     }
@@ -298,7 +292,7 @@ impl<D: Driver> Reactor<D> {
         if outcome == Some(AfterEof::Finish) || finished_first {
             core.end(id, CloseReason::Finished);
         } else {
-            core.check_hangup_later(id);
+            core.check_hangup(id);
         }
     }
 
@@ -309,7 +303,8 @@ impl<D: Driver> Reactor<D> {
     /// gives both up.
     #[cold]
     pub(super) fn check_hangups(&mut self) {
-        for id in std::mem::take(&mut self.core.to_check) {
+        let mut batch = self.core.to_check.batch();
+        while let Some(id) = self.core.to_check.take(&mut batch) {
             let Some(conn) = self.core.conns.get(id.0) else { continue };
             let is_read = !conn.has(Flags::PEER_DONE.union(Flags::PAUSED));
             if is_read || !conn.is_live() || conn.has(Flags::FIN_SENT) {
@@ -325,7 +320,7 @@ impl<D: Driver> Reactor<D> {
                 Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.core.check_hangup_later(id);
+                    self.core.check_hangup(id);
                 }
                 // A child that takes no more input has lost none, if none waits.
                 Err(_) if lacks_nothing => self.core.mark_dead(id),

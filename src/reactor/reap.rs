@@ -32,22 +32,18 @@ impl<D: Driver> Reactor<D> {
         // handler that reopens in `close` what it ends would otherwise keep
         // this turn from its end. Once `is_over` is set no handler can begin
         // anything, so the loop may run to the end of the list.
-        let mut listed = self.core.to_reap.len();
-        let mut place = 0;
-        while place < listed {
-            self.reap_one(self.core.to_reap[place]);
-            place += 1;
+        let mut batch = self.core.to_reap.batch();
+        while let Some(id) = self.core.to_reap.take(&mut batch) {
+            self.reap_one(id);
             if self.core.is_over {
-                listed = self.core.to_reap.len();
+                self.core.to_reap.extend(&mut batch);
             }
         }
-        self.core.to_reap.drain(..listed);
     }
 
     fn tell_drained(&mut self) {
-        std::mem::swap(&mut self.batch, &mut self.core.to_drain);
-        for place in 0..self.batch.len() {
-            let id = self.batch[place];
+        let mut batch = self.core.to_drain.batch();
+        while let Some(id) = self.core.to_drain.take(&mut batch) {
             if let Some(conn) = self.core.conns.get_mut(id.0) {
                 conn.unset(Flags::DRAINED_PENDING);
                 if conn.is_live() {
@@ -56,7 +52,6 @@ impl<D: Driver> Reactor<D> {
                 }
             }
         }
-        self.batch.clear();
     }
 
     fn reap_one(&mut self, id: ConnId) {
@@ -89,7 +84,7 @@ impl<D: Driver> Reactor<D> {
             self.core.free(id);
             self.resume_accepting();
             if let Some(child) = child {
-                self.core.tell_later(child);
+                self.core.children.to_tell.push(child, &mut self.core.pending);
             }
         }
     }

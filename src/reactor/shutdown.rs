@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Reactor, Spared};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Flags, Phase};
-use crate::core::RunState;
+use crate::core::{List, RunState};
 use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
 
@@ -79,7 +79,7 @@ impl<D: Driver> Reactor<D> {
             {
                 // Input may have arrived whose event is not reported yet.
                 conn.set(Flags::READABLE);
-                core.read_later(ConnId(key));
+                core.list(ConnId(key), List::Read);
             }
         }
     }

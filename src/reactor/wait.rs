@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Reactor;
 use super::listeners::Listeners;
 use crate::conn::{Flags, Phase};
-use crate::core::{Core, RunState};
+use crate::core::{Core, List, RunState};
 use crate::driver::{Driver, Event, Target};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
@@ -162,7 +162,7 @@ impl<D: Driver> Reactor<D> {
     /// True when nothing is listed, rare or due within [`WHILE_BUSY`].
     #[inline]
     fn is_nothing_due_soon(&self) -> bool {
-        !(self.core.listed | self.core.has_rare_work)
+        !self.core.pending.is_any()
             && self.core.next_due().as_nanos() >= self.clock.as_nanos() + WHILE_BUSY_NANOS
     }
 
@@ -229,12 +229,14 @@ fn note_other<L>(
     readable: bool,
     writable: bool,
 ) {
-    core.has_rare_work = true;
+    core.pending.raise_rare();
     match target {
         // The hot path has noted it.
         Target::Connection(_) => {}
-        Target::Listener(id) => listeners.note(id),
-        Target::Child(id) if core.children.table.contains(id.0) => core.children.to_poll.push(id),
+        Target::Listener(id) => listeners.note(id, &mut core.pending),
+        Target::Child(id) if core.children.table.contains(id.0) => {
+            core.children.to_poll.note(id, &mut core.pending);
+        }
         Target::Child(_) => core.stats.stale_events += 1,
         Target::Socket(id) => core.note_socket(id, readable, writable),
     }
@@ -248,8 +250,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
         return;
     };
     if conn.phase == Phase::Connecting {
-        core.to_establish.push(id);
-        core.has_rare_work = true;
+        core.to_establish.note(id, &mut core.pending);
         return;
     }
     let mut said = Flags::NONE;
@@ -262,16 +263,14 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     if event.hangup {
         said = said.union(Flags::READABLE).union(Flags::HANGUP);
         if conn.has(Flags::PAUSED.union(Flags::PEER_DONE)) {
-            core.to_check.push(id);
-            core.has_rare_work = true;
+            core.to_check.note(id, &mut core.pending);
         }
     }
     conn.set(said);
-    if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED.union(Flags::IN_READ_LIST)) {
-        conn.set(Flags::IN_READ_LIST);
-        core.to_read.push(id);
+    if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED) {
+        core.to_read.note_once(id, conn.mark(Flags::IN_READ_LIST), &mut core.pending);
     }
     if said.has(Flags::WRITABLE) && conn.out.is_some() {
-        core.flush_later(id);
+        core.list(id, List::Flush);
     }
 }
