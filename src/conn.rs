@@ -7,105 +7,10 @@ use crate::close::{CloseReason, Sent};
 use crate::endpoint::Endpoint;
 use crate::groups::Membership;
 use crate::id::{ChildId, GroupId, Key};
+use crate::life::{FlagMark, Flags, Input, Life, Phase};
 use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::origin::Side;
-use crate::work_list::Mark;
-
-/// The phase of a connection's life; it only moves down this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// The system is connecting to a peer; output is queued.
-    Connecting,
-    /// Input is delivered, output is queued and written.
-    Live,
-    /// What is queued is being written; input is discarded, without callbacks.
-    Closing,
-    /// Our FIN is out; input is discarded until the peer's FIN.
-    Lingering,
-    /// Phase 7 will free the connection.
-    Dead,
-}
-
-/// A set of small facts about a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flags(u32);
-
-impl Flags {
-    pub(crate) const NONE: Self = Self(0);
-    /// The socket may have input: no read has returned `WouldBlock` since.
-    pub(crate) const READABLE: Self = Self(1);
-    /// The socket may have room: no write has returned `WouldBlock` since.
-    pub(crate) const WRITABLE: Self = Self(1 << 1);
-    /// The system has announced a hang-up: a short read does not prove that all
-    /// was read.
-    pub(crate) const HANGUP: Self = Self(1 << 2);
-    /// The handler has paused the connection; with `HELD`, the loop has.
-    pub(crate) const PAUSED: Self = Self(1 << 3);
-    /// What the handler left is delivered again, without new input.
-    pub(crate) const RESUMED: Self = Self(1 << 4);
-    /// The peer's FIN was read.
-    pub(crate) const PEER_DONE: Self = Self(1 << 5);
-    /// Our FIN follows what is queued; further output is refused.
-    pub(crate) const FINISHING: Self = Self(1 << 6);
-    /// Our FIN is out.
-    pub(crate) const FIN_SENT: Self = Self(1 << 7);
-    /// The queue passed its high mark and has not fallen to its low mark.
-    pub(crate) const ABOVE_HIGH: Self = Self(1 << 8);
-    /// The handler has not taken any input yet.
-    pub(crate) const AWAITS_FIRST_FRAME: Self = Self(1 << 9);
-    /// The connection has output to write or a FIN to send.
-    pub(crate) const DIRTY: Self = Self(1 << 10);
-    /// In the list of connections to flush.
-    pub(crate) const IN_FLUSH_LIST: Self = Self(1 << 11);
-    /// In the list of connections to read.
-    pub(crate) const IN_READ_LIST: Self = Self(1 << 12);
-    /// In the list of connections to reap.
-    pub(crate) const IN_REAP_LIST: Self = Self(1 << 13);
-    /// A `drained` call is pending.
-    pub(crate) const DRAINED_PENDING: Self = Self(1 << 14);
-    /// Closes with a reset rather than a FIN.
-    pub(crate) const RESETS: Self = Self(1 << 15);
-    /// The handler called `connect`, and neither `open` nor `connect_failed`
-    /// has answered yet.
-    pub(crate) const CONNECT_PENDING: Self = Self(1 << 17);
-    /// A pipe, a terminal or a file: bytes go one way, and no deadline applies.
-    pub(crate) const PIPE: Self = Self(1 << 18);
-    /// The handler works on something that the loop cannot see.
-    pub(crate) const BUSY: Self = Self(1 << 19);
-    /// A hang-up ends the connection even while it is paused.
-    pub(crate) const HANGUP_ENDS: Self = Self(1 << 20);
-    /// The loop has paused the connection: an answer passed the high mark, and
-    /// reading goes on at the low mark. Set only together with `PAUSED`.
-    pub(crate) const HELD: Self = Self(1 << 21);
-    /// A shutdown neither waits for the connection nor closes it.
-    pub(crate) const BACKGROUND: Self = Self(1 << 16);
-
-    pub(crate) const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// True when any of `others` is set.
-    #[inline]
-    pub(crate) const fn has(self, others: Self) -> bool {
-        self.0 & others.0 != 0
-    }
-}
-
-/// A flag that says whether a connection is on a list.
-pub(crate) struct FlagMark<'a> {
-    flags: &'a mut Flags,
-    flag: Flags,
-}
-
-impl Mark for FlagMark<'_> {
-    #[inline(always)]
-    fn enter(self) -> bool {
-        let is_new = !self.flags.has(self.flag);
-        *self.flags = self.flags.union(self.flag);
-        is_new
-    }
-}
 
 /// The `check_place` of a connection without a scheduled deadline check.
 pub(crate) const UNSCHEDULED: u32 = u32::MAX;
@@ -133,8 +38,8 @@ pub(crate) struct Extras {
 /// One connection. An idle connection owns no buffer.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    pub(crate) flags: Flags,
-    pub(crate) phase: Phase,
+    /// Its phase, its two halves and its flags.
+    pub(crate) life: Life,
     pub(crate) service: u16,
     /// The index of its session among its service's.
     pub(crate) session: u32,
@@ -162,8 +67,7 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) const fn new(service: u16, now: Moment) -> Self {
         Self {
-            flags: Flags::WRITABLE.union(Flags::AWAITS_FIRST_FRAME),
-            phase: Phase::Live,
+            life: Life::live(Flags::WRITABLE.union(Flags::AWAITS_FIRST_FRAME)),
             service,
             session: NO_SESSION,
             partial: 0,
@@ -181,8 +85,7 @@ impl Conn {
     /// Makes a connection to be connected to a peer.
     pub(crate) fn outbound(service: u16, now: Moment, to: Endpoint, tag: u64) -> Self {
         let mut conn = Self::new(service, now);
-        conn.phase = Phase::Connecting;
-        conn.flags = Flags::AWAITS_FIRST_FRAME.union(Flags::CONNECT_PENDING);
+        conn.life = Life::connecting(Flags::AWAITS_FIRST_FRAME);
         let extras = conn.extras();
         extras.tag = tag;
         extras.to = Some(Box::new(to));
@@ -192,13 +95,7 @@ impl Conn {
     /// Makes a one-way connection, not open yet.
     pub(crate) const fn pipe(service: u16, now: Moment, side: Side) -> Self {
         let mut conn = Self::new(service, now);
-        conn.phase = Phase::Connecting;
-        conn.flags = Flags::PIPE;
-        match side {
-            Side::Both => {}
-            Side::Input => conn.set(Flags::FINISHING.union(Flags::FIN_SENT)),
-            Side::Output => conn.set(Flags::PEER_DONE),
-        }
+        conn.life = Life::one_way(side);
         conn
     }
 
@@ -231,37 +128,34 @@ impl Conn {
     /// True when any of `flags` is set.
     #[inline]
     pub(crate) const fn has(&self, flags: Flags) -> bool {
-        self.flags.has(flags)
+        self.life.has(flags)
     }
 
     #[inline]
     pub(crate) const fn set(&mut self, flags: Flags) {
-        self.flags.0 |= flags.0;
+        self.life.set(flags);
     }
 
     #[inline]
     pub(crate) const fn unset(&mut self, flags: Flags) {
-        self.flags.0 &= !flags.0;
+        self.life.unset(flags);
     }
 
     /// The mark of a list, to be set when the connection is put on it.
     #[inline(always)]
     pub(crate) const fn mark(&mut self, flag: Flags) -> FlagMark<'_> {
-        FlagMark { flags: &mut self.flags, flag }
+        self.life.mark(flag)
     }
 
-    /// True when a read may find input, and is allowed.
-    #[inline]
-    pub(crate) fn wants_input(&self) -> bool {
-        let looked_at = Flags::READABLE.union(Flags::PAUSED).union(Flags::PEER_DONE).union(Flags::RESUMED);
-        self.flags.0 & looked_at.0 == Flags::READABLE.0 && self.phase != Phase::Dead
+    pub(crate) const fn phase(&self) -> Phase {
+        self.life.phase()
     }
 
     /// True while input waits for the handler: unread in the socket, or left
     /// when the handler paused.
     pub(crate) fn has_pending_input(&self) -> bool {
         let is_handed_back = self.has(Flags::RESUMED) && !self.has(Flags::PAUSED);
-        self.is_live() && (is_handed_back || self.wants_input())
+        self.is_live() && (is_handed_back || self.life.wants_input())
     }
 
     /// True in the common case, which takes the fast path: the connection may
@@ -274,36 +168,24 @@ impl Conn {
             .union(Flags::HANGUP)
             .union(Flags::PAUSED)
             .union(Flags::RESUMED)
-            .union(Flags::PEER_DONE)
-            .union(Flags::FINISHING)
             .union(Flags::ABOVE_HIGH)
             .union(Flags::AWAITS_FIRST_FRAME)
             .union(Flags::DIRTY)
             .union(Flags::PIPE);
-        self.flags.0 & LOOKED_AT.0 == FAST.0
-            && self.phase == Phase::Live
-            && self.out.is_none()
-            && !self.is_in_frame()
+        self.life.is_open_with(LOOKED_AT, FAST) && self.out.is_none() && !self.is_in_frame()
     }
 
     /// True while the connection is on the flush list, and takes output until
     /// the flush.
     #[inline]
     pub(crate) fn is_gathering(&self) -> bool {
-        const LISTED: Flags = Flags::DIRTY.union(Flags::IN_FLUSH_LIST);
-        self.flags.0 & LISTED.union(Flags::FINISHING).0 == LISTED.0 && self.phase <= Phase::Live
+        self.life.takes_output_with(Flags::DIRTY.union(Flags::IN_FLUSH_LIST))
     }
 
     /// True while the handler gets callbacks with input and timers.
     #[inline]
-    pub(crate) fn is_live(&self) -> bool {
-        self.phase == Phase::Live
-    }
-
-    /// True when an empty queue has no consequence.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.phase == Phase::Live && !self.has(Flags::ABOVE_HIGH.union(Flags::FINISHING))
+    pub(crate) const fn is_live(&self) -> bool {
+        self.life.is_live()
     }
 
     /// The number of queued bytes.
@@ -312,17 +194,10 @@ impl Conn {
         self.out.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// True while the connection takes output: before its closing, and before a
-    /// requested FIN.
-    #[inline]
-    pub(crate) fn takes_output(&self) -> bool {
-        self.phase <= Phase::Live && !self.has(Flags::FINISHING)
-    }
-
     /// The outcome of a message that would raise the queue to `queued` bytes.
     #[inline]
     pub(crate) fn room_for(&mut self, queued: usize, limits: &Limits) -> Sent {
-        if !self.takes_output() {
+        if !self.life.takes_output() {
             Sent::Gone
         } else if queued <= limits.high_mark {
             Sent::Queued
@@ -382,7 +257,7 @@ impl Conn {
     /// connection.
     pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
-        let unread = self.has(Flags::READABLE) && !self.has(Flags::PEER_DONE);
+        let unread = self.has(Flags::READABLE) && self.life.input() == Input::Open;
         !self.is_in_frame() && !unread && !self.has(Flags::PAUSED.union(Flags::BUSY))
     }
 }

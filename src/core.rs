@@ -18,13 +18,14 @@ use bytes::BytesMut;
 use crate::buffer::{Pool, SHARE_FROM};
 use crate::children::Children;
 use crate::close::CloseReason;
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::Conn;
 use crate::direct::DirectOutput;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::groups::Groups;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
+use crate::life::Flags;
 use crate::limits::{Config, Limits};
 use crate::log_rate::LogRates;
 use crate::moment::Moment;
@@ -330,7 +331,7 @@ impl Core {
 
     pub(crate) fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id.0)
-            && conn.phase <= Phase::Live
+            && conn.life.is_before_end()
         {
             conn.set(Flags::PAUSED);
             // A resume of the same callback is taken back, and a hold is taken over.
@@ -342,9 +343,7 @@ impl Core {
     /// Lists a connection that is not read, and of which a hang-up was told, so that
     /// the loop looks whether its peer is gone: no other event would tell.
     pub(crate) fn check_hangup(&mut self, id: ConnId) {
-        let is_told = |conn: &Conn| {
-            conn.is_live() && conn.has(Flags::HANGUP) && conn.has(Flags::PAUSED.union(Flags::PEER_DONE))
-        };
+        let is_told = |conn: &Conn| conn.is_live() && conn.has(Flags::HANGUP) && !conn.life.is_read();
         if self.conns.get(id.0).is_some_and(is_told) {
             self.to_check.push(id, &mut self.pending);
         }
@@ -390,7 +389,7 @@ impl Core {
         is_first_frame: bool,
     ) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if conn.phase != Phase::Live {
+        if !conn.is_live() {
             return;
         }
         let after = left.as_ref().map_or(0, |left| left.len()) + self.partial as usize;

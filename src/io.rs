@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::close::{CloseReason, Sent, Tally};
-use crate::conn::{Conn, Flags, NO_SESSION, Phase};
+use crate::conn::{Conn, NO_SESSION};
 use crate::core::{Core, Purpose, Repeat, RunState};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
+use crate::life::Flags;
 use crate::limits::Limits;
 use crate::origin::Peer;
 use crate::process::{Command, ExitCause, Pipe};
@@ -315,7 +316,7 @@ impl Io<'_> {
     /// loop for an answer ([`reply`](Self::reply)); `false` if it is gone or closing.
     #[must_use]
     pub fn is_paused(&self, id: ConnId) -> bool {
-        let is_paused = |conn: &Conn| conn.phase <= Phase::Live && conn.has(Flags::PAUSED);
+        let is_paused = |conn: &Conn| conn.life.is_before_end() && conn.has(Flags::PAUSED);
         self.core.conns.get(id.0).is_some_and(is_paused)
     }
 
@@ -407,7 +408,7 @@ impl Io<'_> {
     /// True while the connection is there and takes input and output.
     #[must_use]
     pub fn is_open(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Live)
+        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live())
     }
 
     /// When a byte of a connection last moved, in either direction; when it was
@@ -572,7 +573,7 @@ impl Io<'_> {
     fn purpose(&self) -> Purpose {
         let current = self.core.current;
         // In `open` there is no session yet, in `close` there is none any more.
-        let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.phase == Phase::Live;
+        let takes_part = |conn: &Conn| conn.session != NO_SESSION || conn.is_live();
         if self.core.conns.get(current.0).is_some_and(takes_part) {
             Purpose::Session(current)
         } else {

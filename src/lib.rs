@@ -84,6 +84,7 @@ mod id;
 mod inbox;
 mod input;
 mod io;
+mod life;
 mod limits;
 mod log_rate;
 mod moment;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::Core;
 use crate::close::{CloseReason, Deadline};
-use crate::conn::{Conn, Flags, Phase, UNSCHEDULED};
+use crate::conn::{Conn, UNSCHEDULED};
 use crate::id::ConnId;
+use crate::life::{Flags, Phase};
 use crate::moment::Moment;
 
 impl Core {
@@ -14,13 +15,13 @@ impl Core {
     /// the end of lingering.
     pub(crate) fn first_deadline(&self, conn: &Conn) -> (Moment, Option<Deadline>) {
         let limits = self.limits(conn);
-        if conn.phase == Phase::Lingering {
+        if conn.phase() == Phase::Lingering {
             return (conn.stalled_since.plus(limits.linger), None);
         }
         if conn.has(Flags::PIPE) {
             return (Moment::NEVER, None);
         }
-        if conn.phase == Phase::Connecting {
+        if conn.phase() == Phase::Connecting {
             let at = limits.connect.map_or(Moment::NEVER, |connect| conn.frame_since.plus(connect));
             return (at, Some(Deadline::Connect));
         }
@@ -33,7 +34,7 @@ impl Core {
         match conn.extras.as_ref().and_then(|extras| extras.idle) {
             // A busy connection is not idle: the handler's work will move a
             // byte in the end.
-            _ if conn.has(Flags::BUSY) && conn.phase == Phase::Live => {}
+            _ if conn.has(Flags::BUSY) && conn.is_live() => {}
             Some(idle) => consider(Moment(conn.last_activity.0.saturating_add(idle.0)), Deadline::Idle),
             None => {
                 if let Some(idle) = limits.idle {
@@ -41,7 +42,7 @@ impl Core {
                 }
             }
         }
-        if conn.phase == Phase::Live && !conn.has(Flags::PAUSED) {
+        if conn.is_live() && !conn.has(Flags::PAUSED) {
             if conn.has(Flags::AWAITS_FIRST_FRAME) {
                 if let Some(first_frame) = limits.first_frame {
                     consider(conn.frame_since.plus(first_frame), Deadline::FirstFrame);
@@ -67,13 +68,13 @@ impl Core {
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
         let (mut at, which) = self.first_deadline(conn);
-        if conn.phase != Phase::Lingering
+        if conn.phase() != Phase::Lingering
             && let Some(period) = self.services[conn.service as usize].check_period
         {
             at = at.min(self.moment.plus(period));
         }
         debug_assert!(
-            which.is_some() || conn.phase == Phase::Lingering || at > self.moment,
+            which.is_some() || conn.phase() == Phase::Lingering || at > self.moment,
             "a check is ahead"
         );
         self.schedule_check(id, Some(at).filter(|at| *at != Moment::NEVER));
@@ -128,7 +129,7 @@ impl Core {
     /// Checks a connection's deadlines, and ends it if it missed one.
     pub(crate) fn check_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0) else { return };
-        if conn.phase == Phase::Dead {
+        if conn.phase() == Phase::Dead {
             return;
         }
         let (at, which) = self.first_deadline(conn);
@@ -146,7 +147,7 @@ impl Core {
             Some(which) => {
                 // A connection that is closing already has had its deadline: it
                 // ends at once.
-                if conn.phase == Phase::Live {
+                if conn.is_live() {
                     self.end(id, CloseReason::TimedOut(which));
                 } else {
                     self.fail(id, CloseReason::TimedOut(which));
@@ -182,7 +183,7 @@ impl Core {
     pub(crate) fn is_stalled(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id.0) else { return false };
         let Some(stall) = self.limits(conn).write_stall else { return false };
-        matches!(conn.phase, Phase::Live | Phase::Closing)
+        matches!(conn.phase(), Phase::Live | Phase::Closing)
             && conn.out.is_some()
             && !conn.has(Flags::WRITABLE.union(Flags::PIPE))
             && conn.stalled_since.plus(stall) <= self.observed_until

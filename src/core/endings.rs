@@ -3,15 +3,14 @@
 
 use super::{Core, List};
 use crate::close::CloseReason;
-use crate::conn::{Flags, Phase};
 use crate::id::ConnId;
+use crate::life::{Flags, Input, Phase};
 
 impl Core {
     /// Half-closes: our FIN follows what is queued.
     pub(crate) fn finish(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if conn.takes_output() {
-            conn.set(Flags::FINISHING);
+        if conn.life.finish() {
             self.mark_dirty(id);
         }
     }
@@ -21,7 +20,7 @@ impl Core {
     /// in order.
     pub(crate) fn end(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        match conn.phase {
+        match conn.phase() {
             Phase::Live if why.is_in_order() => self.close_in_order(id, why),
             Phase::Closing | Phase::Lingering | Phase::Dead if why.is_in_order() => {}
             _ => self.fail(id, why),
@@ -30,14 +29,14 @@ impl Core {
 
     fn close_in_order(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        conn.phase = Phase::Closing;
+        conn.life.close();
         // What is queued gets a full idle period to leave: an idle deadline
         // missed just now would cut it short.
         conn.last_activity = self.moment;
         conn.why = Some(Box::new(why));
         conn.forget_input();
         conn.unset(Flags::PAUSED.union(Flags::HELD).union(Flags::RESUMED));
-        let unread = conn.has(Flags::READABLE) && !conn.has(Flags::PEER_DONE);
+        let unread = conn.has(Flags::READABLE) && conn.life.input() == Input::Open;
         self.mark_dirty(id);
         if unread {
             self.list(id, List::Read);
@@ -47,17 +46,16 @@ impl Core {
     /// Ends a connection at once; what is queued is dropped.
     pub(crate) fn fail(&mut self, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if conn.phase == Phase::Dead {
+        let cut_short =
+            conn.phase() != Phase::Lingering && (conn.out.is_some() || !matches!(why, CloseReason::Shutdown));
+        if !conn.life.die() {
             return;
         }
         self.direct.revoke();
         let broken = matches!(why, CloseReason::Io(_));
-        let cut_short =
-            conn.phase != Phase::Lingering && (conn.out.is_some() || !matches!(why, CloseReason::Shutdown));
         if cut_short && !broken {
             conn.set(Flags::RESETS);
         }
-        conn.phase = Phase::Dead;
         conn.forget_input();
         conn.why = Some(Box::new(why));
         self.list(id, List::Reap);
@@ -68,7 +66,7 @@ impl Core {
     pub(crate) fn mark_dead(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         self.direct.revoke();
-        conn.phase = Phase::Dead;
+        conn.life.die();
         self.list(id, List::Reap);
     }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use super::{Core, NO_CONNECTION};
 use crate::buffer::SHARE_FROM;
 use crate::close::Tally;
-use crate::conn::Phase;
 use crate::error::{Error, Result};
 use crate::groups::Membership;
 use crate::id::{ConnId, GroupId};
@@ -23,7 +22,7 @@ impl Core {
     pub(crate) fn join(&mut self, group: GroupId, id: ConnId) -> Result<bool> {
         let limit = self.config.max_groups_per_connection;
         let Some(conn) = self.conns.get_mut(id.0) else { return Ok(false) };
-        if conn.phase != Phase::Live || !self.groups.exists(group) {
+        if !conn.is_live() || !self.groups.exists(group) {
             return Ok(false);
         }
         let memberships = &mut conn.extras().groups;

@@ -5,8 +5,9 @@ use bytes::{Bytes, BytesMut};
 use super::{Core, List};
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::Conn;
 use crate::id::ConnId;
+use crate::life::Flags;
 use crate::limits::Overflow;
 use crate::shared_output::{SharedOutput, Span};
 
@@ -255,7 +256,7 @@ impl Core {
 
     pub(crate) fn queued(&self, id: ConnId) -> Option<usize> {
         let direct = if id == self.current { self.direct.len() } else { 0 };
-        self.conns.get(id.0).filter(|conn| conn.phase == Phase::Live).map(|conn| conn.queued() + direct)
+        self.conns.get(id.0).filter(|conn| conn.is_live()).map(|conn| conn.queued() + direct)
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::children::{Child, ChildState};
-use crate::conn::{Conn, Flags, NO_SESSION, Phase, UNSCHEDULED};
+use crate::conn::{Conn, NO_SESSION, UNSCHEDULED};
 use crate::core::{Core, NO_CONNECTION, Purpose};
 use crate::driver::Driver;
 use crate::driver::sim::WillTell;
 use crate::id::{ChildId, ConnId, SocketId};
+use crate::life::{Flags, Input, Output, Phase};
 use crate::moment::Moment;
 use crate::socket::Socket;
 
@@ -60,9 +61,10 @@ impl<D: Driver> Reactor<D> {
             check_limits(core, ConnId(key), conn)?;
             check_work(ConnId(key), conn)?;
             let socket = self.streams.get(key.slot as usize).is_some_and(Option::is_some);
-            let is_to_be_pipe = conn.has(Flags::PIPE) && conn.phase == Phase::Connecting;
+            let is_to_be_pipe = conn.has(Flags::PIPE) && conn.life.is_connecting();
             let begun = !is_to_be_pipe && !core.to_connect.contains(&ConnId(key));
-            let failed = conn.has(Flags::CONNECT_PENDING.union(Flags::PIPE)) && conn.phase == Phase::Dead;
+            let was_begun = !conn.life.is_unanswered() && !conn.has(Flags::PIPE);
+            let failed = !was_begun && conn.life.is_dead();
             let waits = self.connect_queue.waiting.contains(&ConnId(key));
             holds!(socket == (begun && !waits) || failed, "connection {key} and its socket are not in step");
             if begun {
@@ -111,11 +113,11 @@ impl<D: Driver> Reactor<D> {
     pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> WillTell) -> Result<(), String> {
         for (key, conn) in self.core.conns.iter() {
             let Some(Some(socket)) = self.streams.get(key.slot as usize) else { continue };
-            if matches!(conn.phase, Phase::Connecting | Phase::Dead) {
+            if matches!(conn.phase(), Phase::Connecting | Phase::Dead) {
                 continue;
             }
             let WillTell { input, room } = will_tell(socket);
-            let reads = conn.has(Flags::READABLE.union(Flags::PEER_DONE));
+            let reads = conn.has(Flags::READABLE) || conn.life.input() == Input::Done;
             holds!(reads || input, "connection {key} is taken for read to its end, and is not");
             holds!(conn.has(Flags::WRITABLE) || room, "connection {key} is taken for full, and is not");
         }
@@ -186,8 +188,8 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 /// Checks that no work of a connection is forgotten: no edge would come for it.
 fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
     let has = |flags| conn.has(flags);
-    let alive = conn.phase != Phase::Dead;
-    let readable = has(Flags::READABLE) && !has(Flags::PEER_DONE.union(Flags::PAUSED)) && alive;
+    let alive = !conn.life.is_dead();
+    let readable = has(Flags::READABLE) && conn.life.is_read() && alive;
     holds!(!readable || has(Flags::IN_READ_LIST), "connection {id} is readable and forgotten");
     let resumed = has(Flags::RESUMED) && !has(Flags::PAUSED) && conn.is_live();
     holds!(!resumed || has(Flags::IN_READ_LIST), "connection {id} has resumed and is forgotten");
@@ -197,9 +199,8 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
         !has(Flags::DIRTY) || !alive || has(Flags::IN_FLUSH_LIST),
         "connection {id} is dirty and forgotten"
     );
-    let written = conn.out.is_none() && !has(Flags::FIN_SENT);
-    let ends = conn.phase == Phase::Closing && conn.out.is_none()
-        || has(Flags::FINISHING) && written && conn.is_live();
+    let ends = conn.phase() == Phase::Closing && conn.out.is_none()
+        || conn.life.output() == Output::Finishing && conn.out.is_none() && conn.is_live();
     holds!(
         !ends || has(Flags::IN_FLUSH_LIST),
         "connection {id} has written everything and its end is forgotten"
@@ -210,7 +211,7 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
     holds!(!held || has(Flags::PAUSED), "connection {id} is held and read");
     let released = has(Flags::ABOVE_HIGH.union(Flags::DRAINED_PENDING));
     holds!(!held || released, "connection {id} is held and its release is forgotten");
-    let ended = conn.phase == Phase::Dead || conn.phase == Phase::Lingering && conn.session != NO_SESSION;
+    let ended = conn.life.is_dead() || conn.phase() == Phase::Lingering && conn.session != NO_SESSION;
     holds!(!ended || has(Flags::IN_REAP_LIST), "connection {id} has ended and is forgotten");
     holds!(!conn.is_live() || conn.session != NO_SESSION, "connection {id} lives without a session");
     Ok(())
@@ -219,7 +220,7 @@ fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
 /// Checks that the deadline check is scheduled no later than the first
 /// deadline.
 fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
-    if conn.phase == Phase::Dead {
+    if conn.life.is_dead() {
         return Ok(());
     }
     let (first, which) = core.first_deadline(conn);
@@ -244,14 +245,14 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let overdue = |since: Moment, limit: Option<Duration>| {
         limit.map_or(Moment::NEVER, |limit| since.plus(limit)) <= core.observed_until
     };
-    if conn.phase == Phase::Lingering {
+    if conn.phase() == Phase::Lingering {
         holds!(!overdue(conn.stalled_since, Some(limits.linger)), "connection {id} lingers");
         return Ok(());
     }
-    if conn.has(Flags::PIPE) || conn.phase == Phase::Dead {
+    if conn.has(Flags::PIPE) || conn.life.is_dead() {
         return Ok(());
     }
-    if conn.phase == Phase::Connecting {
+    if conn.life.is_connecting() {
         holds!(!overdue(conn.frame_since, limits.connect), "connection {id} is still being made");
         return Ok(());
     }
@@ -295,17 +296,17 @@ fn check_child(core: &Core, id: ChildId, child: &Child) -> Result<(), String> {
     let mut pipes = child.pipes.into_iter().flatten().filter_map(|pipe| core.conns.get(pipe.0));
     match &child.state {
         ChildState::Asked(_) => {
-            let all = pipes.all(|pipe| pipe.has(Flags::PIPE) && pipe.phase >= Phase::Connecting);
+            let all = pipes.all(|pipe| pipe.has(Flags::PIPE) && pipe.phase() >= Phase::Connecting);
             holds!(all, "child {id} is to be started, and has other pipes");
         }
         ChildState::Cancelled => {}
         ChildState::Running => {
-            let begun = pipes.all(|pipe| pipe.phase > Phase::Connecting);
+            let begun = pipes.all(|pipe| pipe.phase() > Phase::Connecting);
             holds!(begun, "child {id} runs, and a pipe of it has not begun");
         }
         ChildState::Exited(_) => {
             let stdin = child.pipes[0].and_then(|pipe| core.conns.get(pipe.0));
-            let ended = stdin.is_none_or(|stdin| stdin.phase == Phase::Dead);
+            let ended = stdin.is_none_or(|stdin| stdin.phase() == Phase::Dead);
             holds!(ended, "child {id} has exited, and its input is open");
             let waits = pipes.next().is_some();
             holds!(waits || is_told_soon, "child {id} has exited, and nobody will be told");

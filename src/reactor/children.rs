@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Reactor;
 use crate::children::ChildState;
 use crate::close::CloseReason;
-use crate::conn::{Flags, Phase};
 use crate::core::{List, NO_CONNECTION};
 use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
+use crate::life::{Flags, Input, Phase};
 use crate::moment::Moment;
 use crate::origin::{Origin, Peer};
 use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
@@ -152,10 +152,6 @@ impl<D: Driver> Reactor<D> {
         Ok(has_events)
     }
 
-    fn is_connecting(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.phase == Phase::Connecting)
-    }
-
     fn child_started(&mut self, id: ChildId, has_events: bool) {
         // The child's time-out counts from now, however long the turn has
         // lasted.
@@ -185,8 +181,8 @@ impl<D: Driver> Reactor<D> {
     /// follow a short read, until a read returns `WouldBlock`.
     pub(super) fn open_one_way(&mut self, id: ConnId, origin: &Origin) {
         if let Some(conn) = self.core.conns.get_mut(id.0) {
-            conn.phase = Phase::Live;
-            if conn.has(Flags::PEER_DONE) {
+            conn.life.establish();
+            if conn.life.input() == Input::Done {
                 conn.set(Flags::WRITABLE);
             } else {
                 conn.set(Flags::READABLE.union(Flags::HANGUP));
@@ -347,7 +343,7 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = core.children.table.get(id.0) else { return };
         for pipe in child.outputs() {
             let Some(conn) = self.core.conns.get(pipe.0) else { continue };
-            match conn.phase {
+            match conn.phase() {
                 Phase::Live if conn.has(Flags::PAUSED) || conn.has_backlog() => {}
                 Phase::Live => self.end_of_input(pipe),
                 _ => self.core.mark_dead(pipe),

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{Reactor, Service};
 use crate::close::{CloseReason, Deadline};
-use crate::conn::{Flags, Phase};
 use crate::core::{Alarm, List, Purpose};
 use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
+use crate::life::Flags;
 use crate::origin::Origin;
 
 impl<D: Driver> Reactor<D> {
@@ -39,7 +39,7 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn begin_connecting(&mut self) {
         let mut batch = self.core.to_connect.batch();
         while let Some(id) = self.core.to_connect.take(&mut batch) {
-            if self.phase_of(id) != Some(Phase::Connecting) {
+            if !self.is_connecting(id) {
                 continue;
             }
             let Some(conn) = self.core.conns.get_mut(id.0) else { continue };
@@ -102,7 +102,7 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn establish(&mut self) {
         let mut batch = self.core.to_establish.batch();
         while let Some(id) = self.core.to_establish.take(&mut batch) {
-            if self.phase_of(id) != Some(Phase::Connecting) {
+            if !self.is_connecting(id) {
                 continue;
             }
             let Some(Some(stream)) = self.streams.get_mut(id.0.slot as usize) else { continue };
@@ -111,8 +111,7 @@ impl<D: Driver> Reactor<D> {
                 Ok(Some(peer)) => {
                     let core = &mut self.core;
                     let Some(conn) = core.conns.get_mut(id.0) else { continue };
-                    conn.phase = Phase::Live;
-                    conn.unset(Flags::CONNECT_PENDING);
+                    conn.life.establish();
                     // The one event may also have meant input, and the end
                     // right behind it.
                     conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
@@ -140,7 +139,6 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn tell_connect_failed(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
-        conn.unset(Flags::CONNECT_PENDING);
         let (service, tag) = (conn.service, conn.extras().tag);
         let error = match conn.why.take().as_deref_mut() {
             Some(CloseReason::Io(error)) => std::mem::replace(error, io::ErrorKind::Other.into()),
@@ -156,7 +154,7 @@ impl<D: Driver> Reactor<D> {
         self.after_callback(service, id, "connect_failed");
     }
 
-    fn phase_of(&self, id: ConnId) -> Option<Phase> {
-        self.core.conns.get(id.0).map(|conn| conn.phase)
+    pub(super) fn is_connecting(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.life.is_connecting())
     }
 }

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use super::Reactor;
-use crate::conn::{Flags, NO_SESSION};
+use crate::conn::NO_SESSION;
 use crate::core::{List, NO_CONNECTION};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
 use crate::io::Io;
+use crate::life::Flags;
 use crate::moment::Moment;
 use crate::service::ErasedHandler;
 

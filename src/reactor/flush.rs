@@ -5,10 +5,10 @@ use std::io;
 use super::Reactor;
 use super::transfer::{Readiness, push_direct, push_queue};
 use crate::close::CloseReason;
-use crate::conn::{Flags, Phase};
 use crate::core::List;
 use crate::driver::Driver;
 use crate::id::ConnId;
+use crate::life::{AfterOutput, Flags, Output};
 
 impl<D: Driver> Reactor<D> {
     /// Phase 6. Each listed connection has one write; the rest of its queue is for
@@ -36,7 +36,7 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     pub(super) fn write_direct(&mut self, id: ConnId) -> Option<bool> {
         let core = &mut self.core;
-        let Some(conn) = core.conns.get_mut(id.0).filter(|conn| conn.phase != Phase::Dead) else {
+        let Some(conn) = core.conns.get_mut(id.0).filter(|conn| !conn.life.is_dead()) else {
             core.direct.clear();
             return None;
         };
@@ -48,7 +48,7 @@ impl<D: Driver> Reactor<D> {
         match push_direct(&mut self.driver, socket, &mut core.direct, &mut core.stats) {
             Ok(_) if core.direct.is_empty() => {
                 conn.last_activity = core.moment;
-                let done = conn.is_plain().then_some(conn.has(Flags::READABLE));
+                let done = conn.life.is_plain().then_some(conn.has(Flags::READABLE));
                 if done.is_none() {
                     self.after_write(id, Readiness::Ready);
                 }
@@ -104,7 +104,7 @@ impl<D: Driver> Reactor<D> {
         let Some(queue) = &mut conn.out else { return self.end_output(id) };
         let socket = self.streams.get_mut(id.0.slot as usize).and_then(Option::as_mut);
         // Without room, the next writable event flushes it.
-        let is_written = conn.flags.has(Flags::WRITABLE) && conn.phase != Phase::Dead;
+        let is_written = conn.life.has(Flags::WRITABLE) && !conn.life.is_dead();
         let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
         let outcome = push_queue(&mut self.driver, socket, queue, &core.shared, &mut core.stats);
         queue.detach(&core.shared);
@@ -113,7 +113,7 @@ impl<D: Driver> Reactor<D> {
                 let is_all = queue.len() == 0;
                 conn.last_activity = core.moment;
                 conn.stalled_since = core.moment;
-                if is_all && conn.is_plain() {
+                if is_all && conn.life.is_plain() {
                     conn.release_queue(&mut core.pool);
                     return;
                 }
@@ -160,38 +160,41 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Ends our side of a connection whose output is all written, if the handler or
-    /// a close asked for that: our FIN, then lingering.
+    /// a close asked for that.
     fn end_output(&mut self, id: ConnId) {
         let core = &mut self.core;
-        let Some(conn) = core.conns.get_mut(id.0) else { return };
-        match conn.phase {
-            Phase::Live if !conn.has(Flags::FINISHING) || conn.has(Flags::FIN_SENT) => {}
-            Phase::Live if conn.has(Flags::PEER_DONE) => {
+        let Some(conn) = core.conns.get(id.0) else { return };
+        match conn.life.after_output() {
+            AfterOutput::Nothing => {}
+            AfterOutput::SendFin => {
+                self.send_fin(id);
+            }
+            AfterOutput::Finish => {
                 core.end(id, CloseReason::Finished);
                 core.mark_dead(id);
             }
-            Phase::Live => {
-                self.send_fin(id);
-            }
-            Phase::Closing => {
-                let linger = core.services[conn.service as usize].limits.linger;
-                if conn.has(Flags::PEER_DONE.union(Flags::PIPE)) || linger.is_zero() {
-                    core.mark_dead(id);
-                    return;
-                }
-                if !conn.has(Flags::FIN_SENT) && !self.send_fin(id) {
-                    return;
-                }
-                let core = &mut self.core;
-                let Some(conn) = core.conns.get_mut(id.0) else { return };
-                conn.phase = Phase::Lingering;
-                conn.stalled_since = core.moment;
-                core.watch_deadlines(id);
-                // Listed to call `close`; the id is freed when the peer leaves.
-                core.list(id, List::Reap);
-            }
-            Phase::Connecting | Phase::Lingering | Phase::Dead => {}
+            AfterOutput::Die => core.mark_dead(id),
+            AfterOutput::Linger => self.linger(id),
         }
+    }
+
+    /// Sends our FIN, unless it is out, and awaits the peer's.
+    fn linger(&mut self, id: ConnId) {
+        let core = &mut self.core;
+        let Some(conn) = core.conns.get(id.0) else { return };
+        if core.services[conn.service as usize].limits.linger.is_zero() {
+            return core.mark_dead(id);
+        }
+        if conn.life.output() != Output::FinSent && !self.send_fin(id) {
+            return;
+        }
+        let core = &mut self.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.life.linger();
+        conn.stalled_since = core.moment;
+        core.watch_deadlines(id);
+        // Listed to call `close`; the id is freed when the peer leaves.
+        core.list(id, List::Reap);
     }
 
     /// Sends our FIN. False if a signal came first: the next turn tries again.
@@ -204,7 +207,7 @@ impl<D: Driver> Reactor<D> {
             core.list(id, List::Flush);
             return false;
         }
-        conn.set(Flags::FIN_SENT);
+        conn.life.send_fin();
         if outcome.is_err() {
             // ENOTCONN says that the peer has reset the connection: the next
             // read will say so too, and why.

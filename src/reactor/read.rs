@@ -8,11 +8,12 @@ use super::Reactor;
 use super::dispatch::took;
 use super::transfer::{Readiness, pull, push_direct};
 use crate::close::CloseReason;
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::Conn;
 use crate::core::List;
 use crate::driver::Driver;
 use crate::handler::AfterEof;
 use crate::id::ConnId;
+use crate::life::{AfterInput, Flags, Input, Output, Phase};
 
 /// Input that is on its way to a handler.
 struct Delivery {
@@ -151,7 +152,7 @@ impl<D: Driver> Reactor<D> {
     fn read_once(&mut self, id: ConnId, taken: &mut usize) -> bool {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
-        if !conn.wants_input() {
+        if !conn.life.wants_input() {
             return self.redeliver(id);
         }
         let limits = &core.services[conn.service as usize].limits;
@@ -176,7 +177,7 @@ impl<D: Driver> Reactor<D> {
         {
             core.children.to_tell.push(child, &mut core.pending);
         }
-        if conn.phase != Phase::Live {
+        if !conn.is_live() {
             return true; // a closing connection discards its input
         }
         let delivery = Delivery::prepare(conn, count);
@@ -192,7 +193,7 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         conn.unset(Flags::RESUMED);
-        if conn.phase != Phase::Live || !conn.is_in_frame() {
+        if !conn.is_live() || !conn.is_in_frame() {
             return true;
         }
         let delivery = Delivery::prepare(conn, 0);
@@ -275,12 +276,10 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::READABLE);
-        conn.set(Flags::PEER_DONE);
-        match conn.phase {
-            Phase::Live => {}
-            Phase::Lingering => return core.mark_dead(id),
-            // The connection ends once its output is written.
-            Phase::Connecting | Phase::Closing | Phase::Dead => return,
+        match conn.life.end_input() {
+            AfterInput::Deliver => {}
+            AfterInput::Die => return core.mark_dead(id),
+            AfterInput::Nothing => return,
         }
         conn.unset(Flags::AWAITS_FIRST_FRAME);
         conn.partial = 0;
@@ -288,7 +287,7 @@ impl<D: Driver> Reactor<D> {
         let outcome =
             self.with_session(id, "eof", |handler, io, session| handler.eof(io, session, &mut rest));
         let core = &mut self.core;
-        let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::FIN_SENT));
+        let finished_first = core.conns.get(id.0).is_some_and(|conn| conn.life.output() == Output::FinSent);
         if outcome == Some(AfterEof::Finish) || finished_first {
             core.end(id, CloseReason::Finished);
         } else {
@@ -306,11 +305,10 @@ impl<D: Driver> Reactor<D> {
         let mut batch = self.core.to_check.batch();
         while let Some(id) = self.core.to_check.take(&mut batch) {
             let Some(conn) = self.core.conns.get(id.0) else { continue };
-            let is_read = !conn.has(Flags::PEER_DONE.union(Flags::PAUSED));
-            if is_read || !conn.is_live() || conn.has(Flags::FIN_SENT) {
+            if conn.life.is_read() || !conn.is_live() || conn.life.output() == Output::FinSent {
                 continue;
             }
-            let writes_only = conn.has(Flags::PEER_DONE.union(Flags::HANGUP_ENDS));
+            let writes_only = conn.life.input() == Input::Done || conn.has(Flags::HANGUP_ENDS);
             if !writes_only && conn.is_in_frame() {
                 continue;
             }
@@ -331,7 +329,7 @@ impl<D: Driver> Reactor<D> {
 
     pub(super) fn broken(&mut self, id: ConnId, error: io::Error) {
         let core = &mut self.core;
-        match core.conns.get(id.0).map(|conn| conn.phase) {
+        match core.conns.get(id.0).map(Conn::phase) {
             // All output is written and `close` was called: how the peer leaves is its
             // own affair.
             Some(Phase::Lingering) => core.mark_dead(id),

@@ -3,10 +3,11 @@
 
 use super::Reactor;
 use crate::close::CloseReason;
-use crate::conn::{Flags, NO_SESSION, Phase};
+use crate::conn::NO_SESSION;
 use crate::core::NO_CONNECTION;
 use crate::driver::{Closing, Driver};
 use crate::id::ConnId;
+use crate::life::Flags;
 
 impl<D: Driver> Reactor<D> {
     /// Runs phase 7. Ids are freed here alone: until now an event or a work
@@ -57,7 +58,7 @@ impl<D: Driver> Reactor<D> {
     fn reap_one(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::IN_REAP_LIST);
-        if conn.has(Flags::CONNECT_PENDING) {
+        if conn.life.answer() {
             self.tell_connect_failed(id);
         }
         let Some(conn) = self.core.conns.get_mut(id.0) else { return };
@@ -75,7 +76,7 @@ impl<D: Driver> Reactor<D> {
             self.after_callback(service, id, "close");
         }
         let Some(conn) = self.core.conns.get(id.0) else { return };
-        if conn.phase == Phase::Dead {
+        if conn.life.is_dead() {
             let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
             if let Some(socket) = self.streams.get_mut(id.0.slot as usize).and_then(Option::take) {
                 self.driver.close(socket, how);

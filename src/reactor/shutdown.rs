@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::{Reactor, Spared};
 use crate::close::CloseReason;
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::Conn;
 use crate::core::{List, RunState};
 use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
+use crate::life::{Flags, Input};
 
 impl<D: Driver> Reactor<D> {
     /// Requests a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
@@ -74,8 +75,8 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.core;
         for key in core.conns.keys() {
             if let Some(conn) = core.conns.get_mut(key)
-                && !conn.has(Flags::PEER_DONE)
-                && conn.phase > Phase::Connecting
+                && conn.life.input() == Input::Open
+                && !conn.life.is_connecting()
             {
                 // Input may have arrived whose event is not reported yet.
                 conn.set(Flags::READABLE);

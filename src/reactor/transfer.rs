@@ -10,9 +10,10 @@
 use std::io::{self, IoSlice};
 
 use crate::buffer::{OutQueue, PIECES};
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::Conn;
 use crate::direct::DirectOutput;
 use crate::driver::Driver;
+use crate::life::Flags;
 use crate::moment::Moment;
 use crate::shared_output::SharedOutput;
 use crate::stats::Stats;
@@ -50,7 +51,7 @@ pub(super) fn pull<D: Driver, const CALM: bool>(
         return Ok((0, Readiness::Ready));
     }
     stats.bytes_in += count as u64;
-    if CALM || conn.phase == Phase::Live {
+    if CALM || conn.is_live() {
         conn.last_activity = now;
     }
     let tells_all = CALM || !conn.has(Flags::HANGUP.union(Flags::PIPE));

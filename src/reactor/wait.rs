@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::listeners::Listeners;
-use crate::conn::{Flags, Phase};
 use crate::core::{Core, List, RunState};
 use crate::driver::{Driver, Event, Target};
 use crate::error::{Error, Result};
 use crate::id::ConnId;
+use crate::life::Flags;
 use crate::moment::Moment;
 
 /// While events come, nobody waits for longer, and nobody has to compute for
@@ -249,7 +249,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
         core.stats.stale_events += 1;
         return;
     };
-    if conn.phase == Phase::Connecting {
+    if conn.life.is_connecting() {
         core.to_establish.note(id, &mut core.pending);
         return;
     }
@@ -262,7 +262,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     }
     if event.hangup {
         said = said.union(Flags::READABLE).union(Flags::HANGUP);
-        if conn.has(Flags::PAUSED.union(Flags::PEER_DONE)) {
+        if !conn.life.is_read() {
             core.to_check.note(id, &mut core.pending);
         }
     }
