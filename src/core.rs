@@ -1,27 +1,26 @@
 //! The state that handlers and the loop share: every connection, and the lists of
 //! the work that is pending for it. It has no socket and reads no clock.
 
+mod broadcast;
 mod calls;
+mod checks;
 mod children;
 mod datagrams;
 mod deadlines;
 mod endings;
 mod groups;
+mod input;
+mod opening;
 mod output;
 mod timers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use crate::buffer::{Pool, SHARE_FROM};
 use crate::children::Children;
-use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::direct::DirectOutput;
-use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
 use crate::groups::Groups;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
@@ -40,10 +39,6 @@ pub(crate) use self::timers::Repeat;
 
 /// No connection: the id of a callback that belongs to none.
 pub(crate) const NO_CONNECTION: ConnId = ConnId(Key::NOWHERE);
-
-/// Room beyond this many bytes, and beyond what growing by doubling leaves, is
-/// not kept with input.
-const SPARE_ROOM: usize = 16 << 10;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,19 +322,6 @@ impl Core {
         &self.services[conn.service as usize].limits
     }
 
-    // Input
-
-    pub(crate) fn pause(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id.0)
-            && conn.life.is_before_end()
-        {
-            conn.set(Flags::PAUSED);
-            // A resume of the same callback is taken back, and a hold is taken over.
-            conn.unset(Flags::RESUMED.union(Flags::HELD));
-            self.check_hangup(id);
-        }
-    }
-
     /// Lists a connection that is not read, and of which a hang-up was told, so that
     /// the loop looks whether its peer is gone: no other event would tell.
     pub(crate) fn check_hangup(&mut self, id: ConnId) {
@@ -348,110 +330,23 @@ impl Core {
             self.to_check.push(id, &mut self.pending);
         }
     }
-
-    /// Starts reading again, by itself: no new edge would come for what has
-    /// arrived meanwhile.
-    pub(crate) fn resume(&mut self, id: ConnId) {
-        let now = self.moment;
+    /// Sees to it that the connection is flushed: at the end of its callback
+    /// if it is the current connection, else at the end of the turn.
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
+        self.direct.revoke();
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.has(Flags::PAUSED) {
-            return;
-        }
-        conn.unset(Flags::PAUSED.union(Flags::HELD));
-        conn.frame_since = now;
-        if conn.is_in_frame() {
-            conn.set(Flags::RESUMED);
-        }
-        let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
-        let child = conn.child();
-        if conn.is_in_frame() || conn.has(Flags::READABLE) {
-            self.list(id, List::Read);
-        }
-        if awaits_first_frame {
-            // It runs only now, and no later look is certain to be in time.
-            self.watch_deadlines(id);
-        }
-        if let Some(child) = child {
-            // It may have been all that the child's end waited for.
-            self.children.to_tell.push(child, &mut self.pending);
+        conn.set(Flags::DIRTY);
+        if id != self.current {
+            self.list(id, List::Flush);
         }
     }
 
-    /// Keeps what a handler left, and the time of the frame that it begins.
-    /// `before` bytes were not used up before the call: left, taken ahead, or
-    /// new. `was_in_frame`: some of them are not new.
-    pub(crate) fn keep(
-        &mut self,
-        id: ConnId,
-        left: Option<Box<BytesMut>>,
-        before: usize,
-        was_in_frame: bool,
-        is_first_frame: bool,
-    ) {
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.is_live() {
-            return;
-        }
-        let after = left.as_ref().map_or(0, |left| left.len()) + self.partial as usize;
-        if after < before {
-            conn.frame_since = self.moment;
-        } else if is_first_frame {
-            conn.set(Flags::AWAITS_FIRST_FRAME);
-        } else if !was_in_frame {
-            conn.frame_since = self.moment;
-        }
-        conn.partial = self.partial;
-        conn.leftover = left.map(without_spare_room);
-        if after > self.services[conn.service as usize].limits.max_input {
-            self.end(id, CloseReason::InputTooLong);
-        }
+    pub(crate) fn is_connecting(&self, id: ConnId) -> bool {
+        self.conns.get(id.0).is_some_and(|conn| conn.life.is_connecting())
     }
 
-    // Outbound connections
-
-    /// Asks for a connection; the loop makes it after the callback.
-    pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
-        self.room_for(service)?;
-        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, to, tag)));
-        self.services[service as usize].connections += 1;
-        self.to_connect.push(id, &mut self.pending);
-        Ok(id)
+    /// True when the connection exists and gets callbacks.
+    pub(crate) fn is_live(&self, id: ConnId) -> bool {
+        self.conns.get(id.0).is_some_and(Conn::is_live)
     }
-
-    /// All connections but the pipes of children.
-    pub(crate) const fn connections(&self) -> usize {
-        self.conns.len() - self.pipes
-    }
-
-    /// Whether one more connection of a service is within the limits.
-    pub(crate) fn room_for(&self, service: u16) -> Result<()> {
-        let state = &self.services[service as usize];
-        if self.is_over {
-            Err(Error::Over)
-        } else if self.connections() >= self.max_connections {
-            // What the program has for itself is none that its user has counted.
-            Err(Error::Full {
-                what: "connections",
-                field: Some("Config::max_connections"),
-                limit: self.max_connections.saturating_sub(self.own),
-            })
-        } else if state.connections >= state.limits.max_connections {
-            Err(Error::Full {
-                what: "connections of the service",
-                field: Some("Limits::max_connections"),
-                limit: state.limits.max_connections,
-            })
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// What is kept takes the room of what has come, and not of what a handler
-/// made room for because a peer had announced it.
-fn without_spare_room(left: Box<BytesMut>) -> Box<BytesMut> {
-    if left.capacity() <= SPARE_ROOM.max(4 * left.len()) {
-        return left;
-    }
-    Box::new(BytesMut::from(&left[..]))
 }

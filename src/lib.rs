@@ -104,6 +104,7 @@ pub mod services;
 mod signals;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod slots;
 mod socket;
 mod stats;
 mod sync;

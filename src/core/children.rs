@@ -36,13 +36,6 @@ impl Core {
         Ok(id)
     }
 
-    /// Inserts the connection of an adopted one-way descriptor, to be opened.
-    pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
-        self.services[service as usize].connections += 1;
-        self.own += 1;
-        ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
-    }
-
     /// Sends a child SIGTERM, and SIGKILL after its `kill_after`. False if the
     /// child no longer exists.
     pub(crate) fn terminate(&mut self, id: ChildId, cause: ExitCause) -> bool {

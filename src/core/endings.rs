@@ -1,8 +1,11 @@
 //! Ends of connections: half-close, an end in order, an end at once, and
 //! freeing the id.
 
+use std::io;
+
 use super::{Core, List};
 use crate::close::CloseReason;
+use crate::conn::Conn;
 use crate::id::ConnId;
 use crate::life::{Flags, Input, Phase};
 
@@ -59,6 +62,17 @@ impl Core {
         conn.forget_input();
         conn.why = Some(Box::new(why));
         self.list(id, List::Reap);
+    }
+
+    /// Ends a connection of which the system reported an error.
+    pub(crate) fn broken(&mut self, id: ConnId, error: io::Error) {
+        match self.conns.get(id.0).map(Conn::phase) {
+            // All output is written and `close` was called: how the peer leaves is its
+            // own affair.
+            Some(Phase::Lingering) => self.mark_dead(id),
+            Some(_) => self.fail(id, CloseReason::Io(error)),
+            None => {}
+        }
     }
 
     /// Marks a connection dead that has ended in order: both FINs are through,

@@ -225,17 +225,6 @@ impl Core {
         sent
     }
 
-    /// Sees to it that the connection is flushed: at the end of its callback
-    /// if it is the current connection, else at the end of the turn.
-    pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        self.direct.revoke();
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        conn.set(Flags::DIRTY);
-        if id != self.current {
-            self.list(id, List::Flush);
-        }
-    }
-
     /// After a write: whether the handler may be told to go on.
     pub(crate) fn check_low_mark(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };

@@ -5,9 +5,9 @@ use std::io;
 
 use super::Reactor;
 use super::listeners::Single;
-use crate::conn::{Conn, NO_SESSION};
-use crate::core::{Alarm, NO_CONNECTION, Purpose};
-use crate::driver::{Closing, Driver, Token};
+use crate::conn::NO_SESSION;
+use crate::core::NO_CONNECTION;
+use crate::driver::{Closing, Driver};
 use crate::id::{ConnId, ListenerId};
 use crate::origin::{Origin, Peer};
 
@@ -118,10 +118,10 @@ impl<D: Driver> Reactor<D> {
                     failures += usize::from(matches!(verdict, Verdict::Network));
                     if failures == share {
                         // A pause keeps the loop from spinning on the error.
-                        return self.pause_accepting(&error);
+                        return self.listeners.pause(&mut self.core, &error);
                     }
                 }
-                Verdict::Exhausted => return self.pause_accepting(&error),
+                Verdict::Exhausted => return self.listeners.pause(&mut self.core, &error),
                 Verdict::Broken => return self.lose_listener(id, error),
             }
         }
@@ -164,7 +164,7 @@ impl<D: Driver> Reactor<D> {
                 self.has_session(id).then_some(id)
             }
             Err(error) => {
-                self.pause_accepting(&error);
+                self.listeners.pause(&mut self.core, &error);
                 None
             }
         }
@@ -172,89 +172,6 @@ impl<D: Driver> Reactor<D> {
 
     fn has_session(&self, id: ConnId) -> bool {
         self.core.conns.get(id.0).is_some_and(|conn| conn.session != NO_SESSION)
-    }
-
-    /// Makes a connection of a stream, registers it and opens its session.
-    pub(super) fn admit(&mut self, service: u16, stream: D::Stream, origin: &Origin) -> io::Result<ConnId> {
-        let core = &mut self.core;
-        let id = ConnId(core.conns.insert(Conn::new(service, core.moment)));
-        core.services[service as usize].connections += 1;
-        if let Err(error) = self.register(id, stream) {
-            self.core.free(id);
-            return Err(error);
-        }
-        self.open(id, origin);
-        Ok(id)
-    }
-
-    /// Registers a connection's stream with the driver, so that its events are
-    /// reported.
-    pub(super) fn register(&mut self, id: ConnId, mut stream: D::Stream) -> io::Result<()> {
-        let registered = loop {
-            match self.driver.register(&mut stream, Token::connection(id)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome,
-            }
-        };
-        if let Err(error) = registered {
-            self.driver.close(stream, Closing::InOrder);
-            return Err(error);
-        }
-        let slot = id.0.slot as usize;
-        if slot >= self.streams.len() {
-            self.streams.resize_with(slot + 1, || None);
-        }
-        self.streams[slot] = Some(stream);
-        Ok(())
-    }
-
-    /// Opens the session of a connection.
-    pub(super) fn open(&mut self, id: ConnId, origin: &Origin) {
-        let Some(conn) = self.core.conns.get(id.0) else { return };
-        let service = conn.service;
-        let outcome = self.callbacks.run(&mut self.core, service, id, |handler, io| handler.open(io, origin));
-        self.after_callback(service, id, "open");
-        match outcome {
-            Ok(session) => {
-                if let Some(conn) = self.core.conns.get_mut(id.0) {
-                    conn.session = session;
-                }
-            }
-            Err(why) => {
-                log::debug!("{}: connection {id} is refused: {why}", origin.peer());
-                self.core.end(id, why);
-            }
-        }
-        // A refused connection needs its deadlines too: its peer may take no
-        // output.
-        self.core.watch_deadlines(id);
-        self.flush_or_defer(id);
-    }
-
-    #[cold]
-    fn pause_accepting(&mut self, error: &io::Error) {
-        let core = &mut self.core;
-        if self.listeners.paused.is_none() {
-            core.stats.accept_pauses += 1;
-            if !std::mem::replace(&mut self.listeners.pause_logged, true)
-                && let Some(more) = core.rates.accepts.allows(core.now())
-            {
-                log::error!(
-                    "accepting pauses, and is tried again when a connection closes and every {:?}: {error}{more}",
-                    core.config.accept_retry
-                );
-            }
-            let retry = core.moment.plus(core.config.accept_retry);
-            self.listeners.paused = Some(core.timers.insert(retry, Alarm::once(Purpose::Accept)));
-        }
-    }
-
-    /// Ends the pause of accepting: a descriptor was freed, or the retry is
-    /// due.
-    pub(super) fn resume_accepting(&mut self) {
-        if let Some(timer) = self.listeners.paused.take() {
-            self.core.timers.remove(timer);
-        }
     }
 
     /// Accepts the clients that have connected already, up to the backlog, and
@@ -268,6 +185,6 @@ impl<D: Driver> Reactor<D> {
             self.accept_from(id, share);
             self.listeners.close(&mut self.driver, id);
         }
-        self.watch_failed();
+        self.listeners.watch_failed(&mut self.core.timers);
     }
 }

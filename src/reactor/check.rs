@@ -60,7 +60,7 @@ impl<D: Driver> Reactor<D> {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;
             check_work(ConnId(key), conn)?;
-            let socket = self.streams.get(key.slot as usize).is_some_and(Option::is_some);
+            let socket = self.streams.get(key).is_some();
             let is_to_be_pipe = conn.has(Flags::PIPE) && conn.life.is_connecting();
             let begun = !is_to_be_pipe && !core.to_connect.contains(&ConnId(key));
             let was_begun = !conn.life.is_unanswered() && !conn.has(Flags::PIPE);
@@ -79,13 +79,13 @@ impl<D: Driver> Reactor<D> {
         holds!(told <= 2 * core.config.max_children, "too many children wait for a signal");
         for (key, child) in core.children.table.iter() {
             check_child(core, ChildId(key), child)?;
-            let process = self.processes.get(key.slot as usize).is_some_and(Option::is_some);
+            let process = self.processes.get(key).is_some();
             let begun = !matches!(child.state, ChildState::Asked(_) | ChildState::Cancelled);
             holds!(process == begun, "child {key} and its process are not in step");
         }
-        let processes = self.processes.iter().flatten().count();
+        let processes = self.processes.count();
         holds!(processes <= core.children.table.len(), "{processes} processes of fewer children");
-        let sockets = self.streams.iter().flatten().count();
+        let sockets = self.streams.count();
         holds!(sockets <= core.conns.len(), "{sockets} sockets for {} connections", core.conns.len());
         for (place, listener) in self.listeners.table.iter() {
             let listed = self.listeners.ready.iter().filter(|ready| ready.0 == place).count();
@@ -112,7 +112,7 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> WillTell) -> Result<(), String> {
         for (key, conn) in self.core.conns.iter() {
-            let Some(Some(socket)) = self.streams.get(key.slot as usize) else { continue };
+            let Some(socket) = self.streams.get(key) else { continue };
             if matches!(conn.phase(), Phase::Connecting | Phase::Dead) {
                 continue;
             }
@@ -128,7 +128,7 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.streams.iter().flatten().count()
+        self.streams.count()
     }
 
     /// The number of timers, of handlers and of the reactor's own.

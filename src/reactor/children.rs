@@ -11,7 +11,7 @@ use crate::close::CloseReason;
 use crate::core::{List, NO_CONNECTION};
 use crate::driver::{Closing, Driver, Spawned, Token};
 use crate::id::{ChildId, ConnId};
-use crate::life::{Flags, Input, Phase};
+use crate::life::{Flags, Phase};
 use crate::moment::Moment;
 use crate::origin::{Origin, Peer};
 use crate::process::{Command, Exit, ExitCause, Fate, Pipe, Signal};
@@ -49,7 +49,7 @@ impl<D: Driver> Reactor<D> {
             // The signal may be all that the child was kept for.
             core.children.to_tell.push(id, &mut core.pending);
         }
-        let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
+        let Some(process) = self.processes.get_mut(id.0) else { return };
         let sent = loop {
             match self.driver.signal(process, signal) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -70,7 +70,7 @@ impl<D: Driver> Reactor<D> {
         let Some(child) = self.core.children.table.get(id.0) else { return };
         if child.state == ChildState::Running {
             self.log_of_child(format_args!("{id} is let go of: it has not ended, though it was killed"));
-            let process = self.processes.get_mut(id.0.slot as usize).and_then(Option::take);
+            let process = self.processes.take(id.0);
             // The child may have exited just now.
             let status = process.and_then(|process| self.driver.reap(process, Duration::ZERO));
             self.child_exited(id, status);
@@ -128,7 +128,7 @@ impl<D: Driver> Reactor<D> {
         let mut outcome = Ok(());
         for (conn, stream) in conns.into_iter().zip(pipes) {
             let (Some(conn), Some(stream)) = (conn, stream) else { continue };
-            if outcome.is_err() || !self.is_connecting(conn) {
+            if outcome.is_err() || !self.core.is_connecting(conn) {
                 self.driver.close(stream, Closing::InOrder);
             } else {
                 outcome = self.register(conn, stream);
@@ -140,11 +140,7 @@ impl<D: Driver> Reactor<D> {
             }
             return Err(error);
         }
-        let slot = id.0.slot as usize;
-        if slot >= self.processes.len() {
-            self.processes.resize_with(slot + 1, || None);
-        }
-        self.processes[slot] = Some(child);
+        self.processes.insert(id.0, child);
         if let Some(child) = self.core.children.table.get_mut(id.0) {
             child.pid = Some(pid);
         }
@@ -170,28 +166,10 @@ impl<D: Driver> Reactor<D> {
         core.watch_child(id);
         for (pipe, conn) in Pipe::ALL.into_iter().zip(conns) {
             // The `open` of an earlier pipe may have ended this one.
-            if let Some(conn) = conn.filter(|conn| self.is_connecting(*conn)) {
+            if let Some(conn) = conn.filter(|conn| self.core.is_connecting(*conn)) {
                 self.open_one_way(conn, &Origin::Pipe { child: id, tag, pipe, peer: Peer::pipe() });
             }
         }
-    }
-
-    /// Opens the session of a pipe, a terminal or a file. It may have input
-    /// that no event reports, for a file is always ready; and more input may
-    /// follow a short read, until a read returns `WouldBlock`.
-    pub(super) fn open_one_way(&mut self, id: ConnId, origin: &Origin) {
-        if let Some(conn) = self.core.conns.get_mut(id.0) {
-            conn.life.establish();
-            if conn.life.input() == Input::Done {
-                conn.set(Flags::WRITABLE);
-            } else {
-                conn.set(Flags::READABLE.union(Flags::HANGUP));
-            }
-        }
-        self.open(id, origin);
-        self.core.list(id, List::Flush);
-        self.core.list(id, List::Read);
-        self.core.check_empty_queue(id);
     }
 
     /// Runs phase 4 for children, before the timers: polls those that may have
@@ -209,7 +187,7 @@ impl<D: Driver> Reactor<D> {
         if child.state != ChildState::Running {
             return;
         }
-        let Some(Some(process)) = self.processes.get_mut(id.0.slot as usize) else { return };
+        let Some(process) = self.processes.get_mut(id.0) else { return };
         match self.driver.fate(process) {
             Ok(Fate::Running) => {}
             Ok(Fate::Exited(status)) => {
@@ -272,10 +250,10 @@ impl<D: Driver> Reactor<D> {
     /// Notes how many bytes the child has left in a pipe: bytes of any other
     /// writer follow those.
     fn note_backlog(&mut self, pipe: ConnId) {
-        if !self.is_live(pipe) {
+        if !self.core.is_live(pipe) {
             return;
         }
-        let Some(Some(stream)) = self.streams.get_mut(pipe.0.slot as usize) else { return };
+        let Some(stream) = self.streams.get_mut(pipe.0) else { return };
         let unread = loop {
             match self.driver.unread(stream) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -398,7 +376,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn reap_child(&mut self, id: ChildId) {
-        if let Some(process) = self.processes.get_mut(id.0.slot as usize).and_then(Option::take) {
+        if let Some(process) = self.processes.take(id.0) {
             // The child has exited: its status is there at once.
             self.driver.reap(process, Duration::ZERO);
         }
@@ -443,7 +421,7 @@ impl<D: Driver> Reactor<D> {
         let until = self.driver.now().plus(self.core.config.reap_within);
         for key in self.core.children.table.keys() {
             let id = ChildId(key);
-            let process = self.processes.get_mut(key.slot as usize).and_then(Option::take);
+            let process = self.processes.take(key);
             let within = until.since(self.driver.now());
             let status = process.and_then(|process| self.driver.reap(process, within));
             if let Some(child) = self.core.children.table.get_mut(key)
@@ -460,7 +438,7 @@ impl<D: Driver> Reactor<D> {
     /// reactor.
     pub(super) fn end_processes(&mut self) {
         let until = self.driver.now().plus(self.core.config.reap_within);
-        for mut process in std::mem::take(&mut self.processes).into_iter().flatten() {
+        for mut process in self.processes.take_all() {
             if self.driver.signal(&mut process, Signal::Kill).is_ok() {
                 let within = until.since(self.driver.now());
                 self.driver.reap(process, within);

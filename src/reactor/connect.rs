@@ -2,11 +2,10 @@
 //! 2, and reports those that fail.
 
 use std::io;
-use std::time::Duration;
 
 use super::{Reactor, Service};
 use crate::close::{CloseReason, Deadline};
-use crate::core::{Alarm, List, Purpose};
+use crate::core::List;
 use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -39,7 +38,7 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn begin_connecting(&mut self) {
         let mut batch = self.core.to_connect.batch();
         while let Some(id) = self.core.to_connect.take(&mut batch) {
-            if !self.is_connecting(id) {
+            if !self.core.is_connecting(id) {
                 continue;
             }
             let Some(conn) = self.core.conns.get_mut(id.0) else { continue };
@@ -69,29 +68,14 @@ impl<D: Driver> Reactor<D> {
                 Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }
-        self.wait_for_room();
-    }
-
-    /// Sets the timer to try queued connections again, after twice the last
-    /// wait.
-    fn wait_for_room(&mut self) {
-        if self.connect_queue.waiting.is_empty() {
-            self.connect_queue.wait = Duration::ZERO;
-        } else if self.connect_queue.timer.is_none() {
-            let core = &mut self.core;
-            let at = core.moment.plus(self.connect_queue.wait_longer());
-            self.connect_queue.timer = Some(core.timers.insert(at, Alarm::once(Purpose::Connect)));
-        }
+        self.connect_queue.watch(&mut self.core.timers, self.core.moment);
     }
 
     /// Puts the queued connections back on the list, to be tried in this turn.
     #[cold]
     pub(super) fn connect_again(&mut self) {
         let core = &mut self.core;
-        if let Some(timer) = self.connect_queue.timer.take() {
-            core.timers.remove(timer);
-        }
-        for id in self.connect_queue.waiting.drain(..) {
+        for id in self.connect_queue.take(&mut core.timers) {
             core.to_connect.push(id, &mut core.pending);
         }
     }
@@ -102,10 +86,10 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn establish(&mut self) {
         let mut batch = self.core.to_establish.batch();
         while let Some(id) = self.core.to_establish.take(&mut batch) {
-            if !self.is_connecting(id) {
+            if !self.core.is_connecting(id) {
                 continue;
             }
-            let Some(Some(stream)) = self.streams.get_mut(id.0.slot as usize) else { continue };
+            let Some(stream) = self.streams.get_mut(id.0) else { continue };
             match self.driver.connected(stream) {
                 Ok(None) => {}
                 Ok(Some(peer)) => {
@@ -152,9 +136,5 @@ impl<D: Driver> Reactor<D> {
             Ok(())
         });
         self.after_callback(service, id, "connect_failed");
-    }
-
-    pub(super) fn is_connecting(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.life.is_connecting())
     }
 }

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
+use crate::core::{Alarm, Purpose};
 use crate::id::{ConnId, Key};
+use crate::moment::Moment;
+use crate::timers::Timers;
 
 /// The wait before the first repeated attempt.
 const SOON: Duration = Duration::from_millis(1);
@@ -21,13 +24,25 @@ pub(super) struct ConnectQueue {
     /// The timer to try again; set while a connection waits.
     pub(super) timer: Option<Key>,
     /// The wait before the last attempt; zero if no connection waited.
-    pub(super) wait: Duration,
+    wait: Duration,
 }
 
 impl ConnectQueue {
-    /// Doubles the wait, within `SOON` and `SELDOM`, and returns it.
-    pub(super) fn wait_longer(&mut self) -> Duration {
-        self.wait = (self.wait * 2).clamp(SOON, SELDOM);
-        self.wait
+    /// Sets the timer to try again, after twice the last wait, if a connection waits.
+    pub(super) fn watch(&mut self, timers: &mut Timers<Alarm>, now: Moment) {
+        if self.waiting.is_empty() {
+            self.wait = Duration::ZERO;
+        } else if self.timer.is_none() {
+            self.wait = (self.wait * 2).clamp(SOON, SELDOM);
+            self.timer = Some(timers.insert(now.plus(self.wait), Alarm::once(Purpose::Connect)));
+        }
+    }
+
+    /// Takes the connections that wait, to be tried now.
+    pub(super) fn take(&mut self, timers: &mut Timers<Alarm>) -> Vec<ConnId> {
+        if let Some(timer) = self.timer.take() {
+            timers.remove(timer);
+        }
+        std::mem::take(&mut self.waiting)
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::origin::Peer;
 use crate::service::ServeDatagrams;
+use crate::slots::Slots;
 use crate::socket::{Socket, Sockets};
 
 /// The driver's side of a socket; the core holds its queue and flags.
@@ -21,8 +22,7 @@ pub(super) struct Port<T> {
 
 /// All datagram sockets of a reactor.
 pub(super) struct DatagramSockets<T> {
-    /// The ports, by the slot of the socket's id.
-    datagram_sockets: Vec<Option<Port<T>>>,
+    ports: Slots<Port<T>>,
     /// The buffer of one received datagram; empty until the first socket is
     /// bound.
     read_buffer: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct DatagramSockets<T> {
 
 impl<T> DatagramSockets<T> {
     pub(super) fn new() -> Self {
-        Self { datagram_sockets: Vec::new(), read_buffer: Vec::new(), from: Peer::unix(None, None) }
+        Self { ports: Slots::new(), read_buffer: Vec::new(), from: Peer::unix(None, None) }
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is another part of the reactor")]
@@ -52,11 +52,7 @@ impl<T> DatagramSockets<T> {
         let id = SocketId(sockets.table.insert(Socket::new(service)));
         match driver.bind(at, options, Token::socket(id)) {
             Ok((socket, local)) => {
-                let slot = id.0.slot as usize;
-                if slot >= self.datagram_sockets.len() {
-                    self.datagram_sockets.resize_with(slot + 1, || None);
-                }
-                self.datagram_sockets[slot] = Some(Port { socket, local, from_own: options.from_own, via });
+                self.ports.insert(id.0, Port { socket, local, from_own: options.from_own, via });
                 Ok(id)
             }
             Err(source) => {
@@ -77,21 +73,21 @@ impl<T> DatagramSockets<T> {
     /// to overwrite.
     #[inline]
     pub(super) fn read_buffer(&mut self, id: SocketId) -> Option<(&mut Port<T>, &mut [u8], &mut Peer)> {
-        let port = self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()?;
+        let port = self.ports.get_mut(id.0)?;
         Some((port, &mut self.read_buffer, &mut self.from))
     }
 
     /// The port of an open socket.
     #[inline]
     pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Port<T>> {
-        self.datagram_sockets.get_mut(id.0.slot as usize)?.as_mut()
+        self.ports.get_mut(id.0)
     }
 
     pub(super) fn get(&self, id: SocketId) -> Option<&Port<T>> {
-        self.datagram_sockets.get(id.0.slot as usize)?.as_ref()
+        self.ports.get(id.0)
     }
 
     pub(super) fn take(&mut self, id: SocketId) -> Option<Port<T>> {
-        self.datagram_sockets.get_mut(id.0.slot as usize)?.take()
+        self.ports.take(id.0)
     }
 }

@@ -95,18 +95,13 @@ impl<D: Driver> Reactor<D> {
         if let Some(port) = self.datagram_sockets.take(socket) {
             self.driver.close_socket(port.socket);
         }
-        self.resume_accepting();
+        self.listeners.resume(&mut self.core.timers);
         true
     }
 
     /// True while datagrams wait to be sent on a socket.
     pub(super) fn is_sending(&self, socket: SocketId) -> bool {
         self.core.datagrams.table.get(socket.0).is_some_and(|socket| socket.has_waiting())
-    }
-
-    pub(super) fn socket_local(&self, socket: SocketId) -> Option<&Endpoint> {
-        self.core.datagrams.table.get(socket.0)?;
-        self.datagram_sockets.get(socket).map(|port| &port.local)
     }
 
     /// Runs phase 3 for datagrams. Sockets that come onto the list meanwhile

@@ -14,9 +14,6 @@ impl<D: Driver> Reactor<D> {
     /// Phase 6. Each listed connection has one write; the rest of its queue is for
     /// the next turn.
     pub(super) fn flush_queued(&mut self) {
-        if !self.core.datagrams.to_send.is_empty() {
-            self.send_queued();
-        }
         if self.core.to_flush.is_empty() {
             return;
         }
@@ -44,7 +41,7 @@ impl<D: Driver> Reactor<D> {
             core.queue_direct(id, 0);
             return None;
         }
-        let socket = self.streams.get_mut(id.0.slot as usize)?.as_mut()?;
+        let socket = self.streams.get_mut(id.0)?;
         match push_direct(&mut self.driver, socket, &mut core.direct, &mut core.stats) {
             Ok(_) if core.direct.is_empty() => {
                 conn.last_activity = core.moment;
@@ -72,7 +69,7 @@ impl<D: Driver> Reactor<D> {
             conn.unset(Flags::DIRTY);
         }
         match outcome {
-            Ok(0) => self.broken(id, io::ErrorKind::WriteZero.into()),
+            Ok(0) => self.core.broken(id, io::ErrorKind::WriteZero.into()),
             Ok(_) => {
                 if let Some(conn) = core.conns.get_mut(id.0) {
                     conn.last_activity = core.moment;
@@ -102,7 +99,7 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::DIRTY);
         let Some(queue) = &mut conn.out else { return self.end_output(id) };
-        let socket = self.streams.get_mut(id.0.slot as usize).and_then(Option::as_mut);
+        let socket = self.streams.get_mut(id.0);
         // Without room, the next writable event flushes it.
         let is_written = conn.life.has(Flags::WRITABLE) && !conn.life.is_dead();
         let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
@@ -155,7 +152,7 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             io::ErrorKind::Interrupted => core.list(id, List::Flush),
-            _ => self.broken(id, error),
+            _ => core.broken(id, error),
         }
     }
 
@@ -199,7 +196,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Sends our FIN. False if a signal came first: the next turn tries again.
     fn send_fin(&mut self, id: ConnId) -> bool {
-        let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return true };
+        let Some(socket) = self.streams.get_mut(id.0) else { return true };
         let outcome = self.driver.shutdown(socket);
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return true };

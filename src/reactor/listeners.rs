@@ -4,10 +4,12 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::core::{Alarm, Core, Purpose};
 use crate::driver::{Driver, ListenOptions, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::{ConnId, Key, ListenerId, SocketId, Table};
+use crate::timers::Timers;
 use crate::work_list::{Pending, RareList};
 
 /// One listener.
@@ -143,8 +145,43 @@ impl<L> Listeners<L> {
     }
 
     /// The moment of the first attempt to make a failed listener again.
-    pub(super) fn next_attempt(&self) -> Option<Moment> {
+    fn next_attempt(&self) -> Option<Moment> {
         self.table.iter().filter_map(|(_, listener)| Some(listener.failed.as_ref()?.next)).min()
+    }
+
+    /// Pauses accepting, for the system has no descriptor or no memory, and sets the
+    /// timer to try again.
+    #[cold]
+    pub(super) fn pause(&mut self, core: &mut Core, error: &io::Error) {
+        if self.paused.is_some() {
+            return;
+        }
+        core.stats.accept_pauses += 1;
+        if !std::mem::replace(&mut self.pause_logged, true)
+            && let Some(more) = core.rates.accepts.allows(core.now())
+        {
+            log::error!(
+                "accepting pauses, and is tried again when a connection closes and every {:?}: {error}{more}",
+                core.config.accept_retry
+            );
+        }
+        let retry = core.moment.plus(core.config.accept_retry);
+        self.paused = Some(core.timers.insert(retry, Alarm::once(Purpose::Accept)));
+    }
+
+    /// Ends the pause of accepting: a descriptor was freed, or the retry is due.
+    pub(super) fn resume(&mut self, timers: &mut Timers<Alarm>) {
+        if let Some(timer) = self.paused.take() {
+            timers.remove(timer);
+        }
+    }
+
+    /// Sets the timer to the next attempt to make a listener again, if any has failed.
+    pub(super) fn watch_failed(&mut self, timers: &mut Timers<Alarm>) {
+        if let Some(timer) = self.again.take() {
+            timers.remove(timer);
+        }
+        self.again = self.next_attempt().map(|at| timers.insert(at, Alarm::once(Purpose::Listen)));
     }
 
     /// True when a listener may have connections to accept, now or once accepting

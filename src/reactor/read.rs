@@ -13,7 +13,7 @@ use crate::core::List;
 use crate::driver::Driver;
 use crate::handler::AfterEof;
 use crate::id::ConnId;
-use crate::life::{AfterInput, Flags, Input, Output, Phase};
+use crate::life::{AfterInput, Flags, Input, Output};
 
 /// Input that is on its way to a handler.
 struct Delivery {
@@ -58,21 +58,6 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The beginning of phase 3, in the few turns that have rare work: outbound
-    /// connections, hang-ups, datagrams.
-    #[inline(never)]
-    pub(super) fn before_reading(&mut self) {
-        if !self.core.to_establish.is_empty() {
-            self.establish();
-        }
-        if !self.core.to_check.is_empty() {
-            self.check_hangups();
-        }
-        if !self.core.datagrams.to_receive.is_empty() {
-            self.receive_ready();
-        }
-    }
-
     /// Reads a connection, delivers what came, and sends what its handler wrote.
     ///
     /// This is the fast path, for a connection with nothing pending
@@ -91,7 +76,7 @@ impl<D: Driver> Reactor<D> {
         }
         let (service, session) = (conn.service, conn.session);
         let limits = &core.services[service as usize].limits;
-        let Some(Some(socket)) = streams.get_mut(id.0.slot as usize) else { return };
+        let Some(socket) = streams.get_mut(id.0) else { return };
         let spare = input.spare(limits.read_budget);
         let (count, readiness) =
             match pull::<D, true>(driver, socket, conn, spare, core.moment, &mut core.stats) {
@@ -161,7 +146,7 @@ impl<D: Driver> Reactor<D> {
             core.list(id, List::Read);
             return false;
         }
-        let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { return false };
+        let Some(socket) = self.streams.get_mut(id.0) else { return false };
         let spare = self.input.spare(budget);
         let count =
             match pull::<D, false>(&mut self.driver, socket, conn, spare, core.moment, &mut core.stats) {
@@ -266,7 +251,7 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             io::ErrorKind::Interrupted => core.list(id, List::Read),
-            _ => self.broken(id, error),
+            _ => core.broken(id, error),
         }
     }
 
@@ -313,28 +298,17 @@ impl<D: Driver> Reactor<D> {
                 continue;
             }
             let lacks_nothing = conn.child().is_some() && conn.out.is_none();
-            let Some(Some(socket)) = self.streams.get_mut(id.0.slot as usize) else { continue };
+            let Some(socket) = self.streams.get_mut(id.0) else { continue };
             match self.driver.is_hung_up(socket) {
-                Ok(true) if writes_only => self.broken(id, io::ErrorKind::BrokenPipe.into()),
+                Ok(true) if writes_only => self.core.broken(id, io::ErrorKind::BrokenPipe.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.core.check_hangup(id);
                 }
                 // A child that takes no more input has lost none, if none waits.
                 Err(_) if lacks_nothing => self.core.mark_dead(id),
-                Err(error) => self.broken(id, error),
+                Err(error) => self.core.broken(id, error),
             }
-        }
-    }
-
-    pub(super) fn broken(&mut self, id: ConnId, error: io::Error) {
-        let core = &mut self.core;
-        match core.conns.get(id.0).map(Conn::phase) {
-            // All output is written and `close` was called: how the peer leaves is its
-            // own affair.
-            Some(Phase::Lingering) => core.mark_dead(id),
-            Some(_) => core.fail(id, CloseReason::Io(error)),
-            None => {}
         }
     }
 }

@@ -4,7 +4,6 @@
 use super::Reactor;
 use crate::close::CloseReason;
 use crate::conn::NO_SESSION;
-use crate::core::NO_CONNECTION;
 use crate::driver::{Closing, Driver};
 use crate::id::ConnId;
 use crate::life::Flags;
@@ -78,12 +77,12 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = self.core.conns.get(id.0) else { return };
         if conn.life.is_dead() {
             let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
-            if let Some(socket) = self.streams.get_mut(id.0.slot as usize).and_then(Option::take) {
+            if let Some(socket) = self.streams.take(id.0) {
                 self.driver.close(socket, how);
             }
             let child = conn.child();
             self.core.free(id);
-            self.resume_accepting();
+            self.listeners.resume(&mut self.core.timers);
             if let Some(child) = child {
                 self.core.children.to_tell.push(child, &mut self.core.pending);
             }
@@ -99,11 +98,5 @@ impl<D: Driver> Reactor<D> {
             CloseReason::Overflow => stats.overflowed += 1,
             _ => {}
         }
-    }
-
-    /// True when the connection exists and gets callbacks.
-    pub(super) fn is_live(&self, id: ConnId) -> bool {
-        debug_assert_ne!(id, NO_CONNECTION, "only connections are asked about");
-        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::listeners::Failed;
-use crate::core::{Alarm, Purpose, RunState};
+use crate::core::RunState;
 use crate::driver::{Driver, Token};
 use crate::error::Error;
 use crate::id::ListenerId;
@@ -36,7 +36,7 @@ impl<D: Driver> Reactor<D> {
             log::warn!("{at}: the listener failed, and is made again in {wait:?}: {error}");
         }
         listener.failed = Some(Failed { since: now, next: now.plus(wait), wait });
-        self.watch_failed();
+        self.listeners.watch_failed(&mut self.core.timers);
         self.with_service(service, "listener_failed", |handler, io| handler.listener_failed(io, id, &error));
     }
 
@@ -51,7 +51,7 @@ impl<D: Driver> Reactor<D> {
                 self.try_to_listen(id);
             }
         }
-        self.watch_failed();
+        self.listeners.watch_failed(&mut self.core.timers);
     }
 
     fn try_to_listen(&mut self, id: ListenerId) {
@@ -102,15 +102,5 @@ impl<D: Driver> Reactor<D> {
             core.request(RunState::ShuttingDown(core.moment.plus(SHUTDOWN_DEADLINE)));
             self.lost = Some(Error::Listen { endpoint, source: error });
         }
-    }
-
-    /// Sets the timer to the next attempt, if any listener has failed.
-    pub(super) fn watch_failed(&mut self) {
-        let timers = &mut self.core.timers;
-        if let Some(timer) = self.listeners.again.take() {
-            timers.remove(timer);
-        }
-        self.listeners.again =
-            self.listeners.next_attempt().map(|at| timers.insert(at, Alarm::once(Purpose::Listen)));
     }
 }

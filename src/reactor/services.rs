@@ -124,7 +124,10 @@ impl<D: Driver> Reactor<D> {
     pub fn local(&self, of: impl Into<Bound>) -> Option<&Endpoint> {
         match of.into() {
             Bound::Listener(listener) => self.listeners.local(listener),
-            Bound::Socket(socket) => self.socket_local(socket),
+            Bound::Socket(socket) => {
+                self.core.datagrams.table.get(socket.0)?;
+                self.datagram_sockets.get(socket).map(|port| &port.local)
+            }
         }
     }
 

@@ -2,15 +2,25 @@
 //! and drops the rest, one step a turn.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
-use super::{Reactor, Spared};
+use super::Reactor;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::contain::caught;
 use crate::core::{List, RunState};
 use crate::driver::Driver;
 use crate::id::{ConnId, GroupId};
 use crate::life::{Flags, Input};
+
+/// What remains when everything is dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spared {
+    /// Connections in the background, which outlive a shutdown.
+    Background,
+    Nothing,
+}
 
 impl<D: Driver> Reactor<D> {
     /// Requests a shutdown, as [`Handle::shutdown`](crate::Handle::shutdown)
@@ -65,7 +75,7 @@ impl<D: Driver> Reactor<D> {
     /// has arrived is answered.
     fn begin_shutdown(&mut self) {
         self.shutdown_since = self.core.moment;
-        self.resume_accepting();
+        self.listeners.resume(&mut self.core.timers);
         self.close_listeners();
         for service in 0..self.callbacks.count() {
             #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 65,536")]
@@ -133,15 +143,15 @@ impl<D: Driver> Reactor<D> {
 
     /// Closes everything at once, except background connections if `spares`,
     /// and calls `close` for every session.
-    pub(super) fn drop_everything(&mut self, spared: Spared) {
+    fn drop_everything(&mut self, spared: Spared) {
         self.core.is_over = true;
         self.core.calls.clear();
         for id in self.listeners.ids() {
             self.listeners.close(&mut self.driver, id);
         }
-        self.watch_failed();
+        self.listeners.watch_failed(&mut self.core.timers);
         self.close_all_sockets();
-        self.resume_accepting();
+        self.listeners.resume(&mut self.core.timers);
         self.kill_children();
         for key in self.core.conns.keys() {
             let is_spared =
@@ -157,4 +167,31 @@ impl<D: Driver> Reactor<D> {
 /// True for a live background connection.
 fn outlives_shutdown(conn: &Conn) -> bool {
     conn.has(Flags::BACKGROUND) && conn.is_live() && conn.child().is_none()
+}
+
+impl<D: Driver> Drop for Reactor<D> {
+    /// Closes every session that is left, with
+    /// [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), and ends every
+    /// child. If a panic drops the reactor, it ends the children and calls no
+    /// handler, for a second panic would end the process.
+    ///
+    /// A drop in a fork of the process that made the reactor leaves sockets,
+    /// files and children as they are for that process. Handlers in the fork
+    /// still see `close`, for their copies of the sessions.
+    fn drop(&mut self) {
+        self.inbox.close();
+        if std::thread::panicking() {
+            return self.end_processes();
+        }
+        let told = caught(|| {
+            self.read_clock();
+            self.drop_everything(Spared::Nothing);
+            self.end_children();
+        });
+        if let Err(payload) = told {
+            // A callback panicked, and `catch_panics` is off.
+            self.end_processes();
+            resume_unwind(payload);
+        }
+    }
 }

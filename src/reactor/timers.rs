@@ -42,7 +42,7 @@ impl<D: Driver> Reactor<D> {
             let Some(alarm) = core.timers.get(timer).copied() else { return };
             match alarm.purpose {
                 Purpose::Accept => {
-                    self.resume_accepting();
+                    self.listeners.resume(&mut core.timers);
                     continue;
                 }
                 Purpose::Listen => {
@@ -103,7 +103,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn fire_session_timer(&mut self, id: ConnId, timer: TimerId) {
-        if self.is_live(id) {
+        if self.core.is_live(id) {
             self.with_session(id, "timer", |handler, io, session| handler.timer(io, session, timer));
         }
     }

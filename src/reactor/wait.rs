@@ -183,6 +183,32 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// The timeout of the loop's own wait. A waiting call needs no check here:
+    /// its wake makes the wait return.
+    pub(super) fn timeout_at(&self, now: Moment) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.core.next_due();
+        let next = match self.state {
+            RunState::ShuttingDown(deadline) => timer.min(deadline),
+            RunState::Running | RunState::Stopping => timer,
+        };
+        next.after(now)
+    }
+
+    /// True when the system may have events for which the last wait had no
+    /// room. The loop's next wait finds them at once; an outer loop must not
+    /// sleep.
+    pub(super) fn has_events(&self) -> bool {
+        self.had_events && !self.driver.reported_all()
+    }
+
+    /// True when the next turn has work without any new event.
+    #[inline]
+    pub(super) fn has_work(&self) -> bool {
+        self.core.pending.is_listed() || self.listeners.can_accept()
+    }
     /// Polls the driver once, and notes what is ready. `HOT` makes the busy wait an
     /// instance of its own, which is inlined.
     #[inline(always)]

@@ -1,12 +1,14 @@
 //! Holds the files of `src/` against tests/it/layering/floors.txt: which file may
-//! import which, and what only one file may name.
+//! import which, which may call which, and what only one file may name.
 
+mod calls;
 mod scan;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use calls::Method;
 use scan::Scan;
 
 /// Where the loop meets the operating system.
@@ -89,6 +91,27 @@ impl<'a> Crate<'a> {
                 let home = home.unwrap_or("no file");
                 let say = |line| format!("{file}:{line}: names `{name}`, which is for {home}");
                 found.extend(scan.lines_naming(name).into_iter().map(say));
+            }
+        }
+        found.extend(self.wrong_calls());
+        found
+    }
+
+    /// The calls to methods that are written further up. Where the methods of one
+    /// type are in many files, no import shows what these need of each other.
+    fn wrong_calls(&self) -> Vec<String> {
+        let calls: BTreeMap<_, _> = self.scans.iter().map(|(file, scan)| (*file, scan.calls())).collect();
+        let homes = calls::homes(calls.iter().map(|(file, calls)| (*file, calls)));
+        let mut found = Vec::new();
+        for (file, calls) in &calls {
+            for (method, line) in &calls.called {
+                let Some(home) = homes.get(method).filter(|home| *home != file) else { continue };
+                if let (Some((from, _)), Some((to, _))) = (self.map.place(file), self.map.place(home))
+                    && to > from
+                {
+                    let Method { of, name } = method;
+                    found.push(format!("{file}:{line}: calls `{of}::{name}`, of {home}, which is above it"));
+                }
             }
         }
         found
@@ -209,7 +232,7 @@ fn read_sources(directory: &Path, root: &Path, into: &mut Files) {
 }
 
 #[test]
-fn every_file_imports_from_below() {
+fn every_file_imports_and_calls_what_is_below() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let map = Map::read(include_str!("layering/floors.txt")).expect("the map can be read");
     let mut files = Files::new();
@@ -333,6 +356,26 @@ mod checker {
             with("src/b.rs", "// mio::Poll\n#[cfg(test)] mod tests { fn f() { Instant::now() } }"),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_call_of_a_method_that_is_written_above_is_found() {
+        let calls = "impl Core { fn a(&self) { self.a(); self.b(); } }";
+        assert_eq!(with("src/b.rs", calls), [""; 0], "nobody writes `b`");
+        let map = Map::read(MAP).expect("a good map");
+        let files: Files = [
+            ("src/a.rs", "impl Core {\n fn a(&self) { self.a();\n self.b(); } }"),
+            ("src/b.rs", "impl Core { fn b(&self) { self.a(); } }"),
+            ("src/driver/mod.rs", "fn f(core: &Core) { core.a(); core.b(); }"),
+            ("src/driver/mio.rs", ""),
+            ("src/lib.rs", "mod a; mod b; mod driver; pub mod s;"),
+            ("src/s/one.rs", ""),
+            ("src/s/mod.rs", "mod one;"),
+        ]
+        .map(|(file, text)| (file.to_owned(), text.to_owned()))
+        .into();
+        let violations = Crate::new(&map, &files).violations();
+        assert_one(&violations, &["src/a.rs:3:", "`Core::b`", "src/b.rs", "is above"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::calls::Calls;
+
 /// What a file says of modules.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
@@ -32,9 +34,9 @@ pub(crate) struct Path {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Token {
-    text: String,
-    line: usize,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
 impl Scan {
@@ -86,6 +88,11 @@ impl Scan {
         let grouped = self.paths.iter().filter(|path| !path.in_tests && path.segments.join("::") == name);
         let lines = spelt.map(|at| self.tokens[at].line).chain(grouped.map(|path| path.line));
         lines.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The methods of split types that the file writes and calls.
+    pub(crate) fn calls(&self) -> Calls {
+        Calls::of(&self.tokens, &self.in_tests)
     }
 
     fn starts_path(&self, tokens: &[Token], at: usize, in_use: bool) -> bool {

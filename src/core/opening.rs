@@ -1,0 +1,61 @@
+//! Beginnings of connections: whether there is room for one more, and its place in
+//! the table and in the counts.
+
+use super::Core;
+use crate::conn::Conn;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::id::ConnId;
+use crate::origin::Side;
+
+impl Core {
+    /// All connections but the pipes of children.
+    pub(crate) const fn connections(&self) -> usize {
+        self.conns.len() - self.pipes
+    }
+
+    /// Whether one more connection of a service is within the limits.
+    pub(crate) fn room_for(&self, service: u16) -> Result<()> {
+        let state = &self.services[service as usize];
+        if self.is_over {
+            Err(Error::Over)
+        } else if self.connections() >= self.max_connections {
+            // What the program has for itself is none that its user has counted.
+            Err(Error::Full {
+                what: "connections",
+                field: Some("Config::max_connections"),
+                limit: self.max_connections.saturating_sub(self.own),
+            })
+        } else if state.connections >= state.limits.max_connections {
+            Err(Error::Full {
+                what: "connections of the service",
+                field: Some("Limits::max_connections"),
+                limit: state.limits.max_connections,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Inserts a connection that is there, to be opened.
+    pub(crate) fn admit(&mut self, service: u16) -> ConnId {
+        self.services[service as usize].connections += 1;
+        ConnId(self.conns.insert(Conn::new(service, self.moment)))
+    }
+
+    /// Inserts the connection of an adopted one-way descriptor, to be opened.
+    pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
+        self.services[service as usize].connections += 1;
+        self.own += 1;
+        ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
+    }
+
+    /// Asks for a connection; the loop makes it after the callback.
+    pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
+        self.room_for(service)?;
+        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, to, tag)));
+        self.services[service as usize].connections += 1;
+        self.to_connect.push(id, &mut self.pending);
+        Ok(id)
+    }
+}
