@@ -171,8 +171,12 @@ impl Conn {
             .union(Flags::ABOVE_HIGH)
             .union(Flags::AWAITS_FIRST_FRAME)
             .union(Flags::DIRTY)
+            .union(Flags::IN_FLUSH_LIST)
             .union(Flags::PIPE);
-        self.life.is_open_with(LOOKED_AT, FAST) && self.out.is_none() && !self.is_in_frame()
+        let can = self.life.is_open_with(LOOKED_AT, FAST) && !self.is_in_frame();
+        // Output that waits though its socket has room is on the flush list.
+        debug_assert!(!can || self.out.is_none(), "output waits, and nobody flushes it");
+        can
     }
 
     /// True while the connection is on the flush list, and takes output until
