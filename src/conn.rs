@@ -31,6 +31,9 @@ pub(crate) struct Extras {
     pub(crate) to: Option<Box<Endpoint>>,
     /// The child whose pipe this is.
     pub(crate) child: Option<ChildId>,
+    /// Jobs that are with the workers.
+    #[cfg(feature = "workers")]
+    pub(crate) jobs: u32,
     /// Unread bytes among those that the pipe held when its child exited.
     pub(crate) backlog: usize,
 }
@@ -83,12 +86,10 @@ impl Conn {
     }
 
     /// Makes a connection to be connected to a peer.
-    pub(crate) fn outbound(service: u16, now: Moment, to: Endpoint, tag: u64) -> Self {
+    pub(crate) fn outbound(service: u16, now: Moment, tag: u64) -> Self {
         let mut conn = Self::new(service, now);
         conn.life = Life::connecting(Flags::AWAITS_FIRST_FRAME);
-        let extras = conn.extras();
-        extras.tag = tag;
-        extras.to = Some(Box::new(to));
+        conn.extras().tag = tag;
         conn
     }
 
@@ -262,6 +263,6 @@ impl Conn {
     pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && self.life.input() == Input::Open;
-        !self.is_in_frame() && !unread && !self.has(Flags::PAUSED.union(Flags::BUSY))
+        !self.is_in_frame() && !unread && !self.has(Flags::PAUSED.union(Flags::BUSY).union(Flags::HAS_JOBS))
     }
 }

@@ -10,6 +10,8 @@ mod deadlines;
 mod endings;
 mod groups;
 mod input;
+#[cfg(feature = "workers")]
+mod jobs;
 mod opening;
 mod output;
 mod timers;
@@ -35,6 +37,8 @@ use crate::timers::Timers;
 use crate::work_list::{Pending, RareList, WorkList};
 
 pub(crate) use self::calls::{LocalCall, LocalCalls};
+#[cfg(feature = "workers")]
+pub(crate) use self::jobs::{Desk, Done, Jobs, PendingJob};
 pub(crate) use self::timers::Repeat;
 
 /// No connection: the id of a callback that belongs to none.
@@ -53,6 +57,9 @@ pub(crate) enum Purpose {
     Listen,
     /// To try connecting again.
     Connect,
+    /// To try the next address of a connection by name.
+    #[cfg(feature = "workers")]
+    NextAddress(ConnId),
     /// To give up on what a datagram socket cannot send.
     Stalled(SocketId),
     /// Something is due of a child.
@@ -139,6 +146,9 @@ pub(crate) enum List {
 /// A service as the core knows it.
 #[derive(Debug)]
 pub(crate) struct ServiceState {
+    /// The type of the handler.
+    #[cfg(feature = "workers")]
+    pub(crate) handler: std::any::TypeId,
     pub(crate) limits: Limits,
     pub(crate) check_period: Option<Duration>,
     pub(crate) connections: usize,
@@ -198,6 +208,9 @@ pub(crate) struct Core {
     pub(crate) pending: Pending,
     /// Calls that callbacks have queued for services of this reactor.
     pub(crate) calls: LocalCalls,
+    /// Jobs that are with the workers.
+    #[cfg(feature = "workers")]
+    pub(crate) jobs: Jobs,
     /// Connections that a callback asked for.
     pub(crate) to_connect: WorkList<ConnId>,
     /// Connections that may have come about, or failed to.
@@ -247,6 +260,8 @@ impl Core {
             cross_writes: false,
             pending: Pending::new(),
             calls: LocalCalls::default(),
+            #[cfg(feature = "workers")]
+            jobs: Jobs::new(),
             to_connect: WorkList::new(),
             to_establish: RareList::new(),
             to_check: RareList::new(),
@@ -316,6 +331,14 @@ impl Core {
             && self.to_check.is_empty()
             && self.datagrams.to_receive.is_empty()
             && self.children.to_poll.is_empty())
+    }
+
+    /// True while a job is with the workers.
+    pub(crate) const fn has_jobs(&self) -> bool {
+        #[cfg(feature = "workers")]
+        return !self.jobs.table.is_empty();
+        #[cfg(not(feature = "workers"))]
+        false
     }
 
     fn limits(&self, conn: &Conn) -> &Limits {

@@ -65,6 +65,9 @@ pub enum Error {
     /// The reactor is at the end of its shutdown, where it drops everything: it
     /// refuses to begin anything.
     Over,
+    /// The reactor has no workers for a job or for the lookup of a name.
+    #[cfg(feature = "workers")]
+    NoWorkers,
     /// The operating system refused a call that the loop itself needs.
     System {
         /// The purpose of the call.
@@ -103,6 +106,10 @@ impl fmt::Display for Error {
             ),
             Self::ForeignService => {
                 f.write_str("the service belongs to another reactor; give one that this reactor added")
+            }
+            #[cfg(feature = "workers")]
+            Self::NoWorkers => {
+                f.write_str("the reactor has no workers; give it some by Reactor::set_workers")
             }
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contain::discard;
+#[cfg(feature = "workers")]
+use crate::id::Key;
 pub use crate::inbox::Refused;
 use crate::io::Io;
+#[cfg(feature = "workers")]
+use crate::workers::{Completions, Outcome};
 
 type Run = dyn FnOnce(&mut dyn Any, &mut Io<'_>) + Send;
 
@@ -34,11 +38,29 @@ impl Drop for Call {
     }
 }
 
-/// Waiting calls, each with the index of its service.
-pub(crate) type Calls = VecDeque<(u16, Call)>;
+/// A message of another thread.
+pub(crate) enum Message {
+    /// A call of the service with this index.
+    Call(u16, Call),
+    /// The outcome of a job.
+    #[cfg(feature = "workers")]
+    JobDone(Key, Outcome),
+}
 
-/// The inbox that handles fill and the loop empties.
-pub(crate) type Inbox = crate::inbox::Inbox<(u16, Call)>;
+/// Waiting messages, in order.
+pub(crate) type Messages = VecDeque<Message>;
+
+/// The inbox that handles and workers fill and the loop empties.
+pub(crate) type Inbox = crate::inbox::Inbox<Message>;
+
+#[cfg(feature = "workers")]
+impl Completions for Inbox {
+    fn complete(&self, job: Key, outcome: Outcome) {
+        if let Err(unwanted) = Self::complete(self, Message::JobDone(job, outcome)) {
+            discard("the result of a job", unwanted);
+        }
+    }
+}
 
 /// The way to a service in its reactor from any thread, the loop's own
 /// included; before, during and after the loop.
@@ -89,7 +111,7 @@ impl<S: 'static> Handle<S> {
         let call = move |handler: &mut dyn Any, io: &mut Io<'_>| {
             f(handler.downcast_mut().expect("the reactor made this handle for a service of this type"), io);
         };
-        self.inbox.call((self.service, Call(Some(Box::new(call)))))
+        self.inbox.call(Message::Call(self.service, Call(Some(Box::new(call)))))
     }
 
     /// Begins a shutdown: the reactor closes its listeners, finishes what is

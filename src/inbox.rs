@@ -26,6 +26,8 @@ pub(crate) struct Inbox<C> {
 
 struct State<C> {
     calls: VecDeque<C>,
+    /// Completions among them, which `max_calls` does not count.
+    completions: usize,
     shutdown: Option<Duration>,
     /// The reactor is gone.
     closed: bool,
@@ -33,7 +35,7 @@ struct State<C> {
 
 impl<C> Inbox<C> {
     pub(crate) fn new(waker: Waker, max_calls: usize) -> Self {
-        let state = State { calls: VecDeque::new(), shutdown: None, closed: false };
+        let state = State { calls: VecDeque::new(), completions: 0, shutdown: None, closed: false };
         Self { state: Mutex::new(state), waiting: AtomicBool::new(false), waker, max_calls }
     }
 
@@ -48,6 +50,7 @@ impl<C> Inbox<C> {
         let mut state = self.lock();
         self.waiting.store(false, Ordering::Release);
         std::mem::swap(&mut state.calls, calls);
+        state.completions = 0;
         state.shutdown.take()
     }
 
@@ -56,6 +59,7 @@ impl<C> Inbox<C> {
         let calls = {
             let mut state = self.lock();
             state.closed = true;
+            state.completions = 0;
             std::mem::take(&mut state.calls)
         };
         // Not under the lock: what a call holds may use a handle as it drops.
@@ -70,10 +74,26 @@ impl<C> Inbox<C> {
             if state.closed {
                 return Err(Refused::Gone);
             }
-            if state.calls.len() >= self.max_calls {
+            if state.calls.len() - state.completions >= self.max_calls {
                 return Err(Refused::Full);
             }
             state.calls.push_back(call);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Queues what the loop has asked for, and so has counted already: a completion. It
+    /// comes back if the reactor is gone.
+    #[cfg_attr(not(feature = "workers"), allow(dead_code, reason = "jobs alone complete"))]
+    pub(crate) fn complete(&self, completion: C) -> Result<(), C> {
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(completion);
+            }
+            state.calls.push_back(completion);
+            state.completions += 1;
         }
         self.wake();
         Ok(())

@@ -46,6 +46,12 @@ impl<'a> Io<'a> {
         self.core
     }
 
+    /// The index of the service whose callback this is.
+    #[cfg(feature = "workers")]
+    pub(crate) const fn service(&self) -> u16 {
+        self.service
+    }
+
     /// The time of this turn. It stands still while callbacks run.
     #[must_use]
     pub fn now(&self) -> Instant {

@@ -88,6 +88,10 @@ mod life;
 mod limits;
 mod log_rate;
 mod moment;
+#[cfg(feature = "workers")]
+mod names;
+#[cfg(feature = "workers")]
+mod offload;
 mod origin;
 mod printable;
 pub mod process;
@@ -110,6 +114,8 @@ mod stats;
 mod sync;
 mod timers;
 mod work_list;
+#[cfg(feature = "workers")]
+mod workers;
 
 /// The crate of the buffers that callbacks are given.
 pub use bytes;
@@ -134,6 +140,8 @@ pub use crate::serve::serve;
 #[cfg(feature = "signals")]
 pub use crate::signals::Signals;
 pub use crate::stats::{Stats, SystemCalls};
+#[cfg(feature = "workers")]
+pub use crate::workers::{JobError, WorkerOptions, Workers};
 
 /// The code in README.md compiles.
 #[cfg(doctest)]

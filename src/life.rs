@@ -139,6 +139,8 @@ impl Flags {
     pub(crate) const HELD: Self = Self::bit(16);
     /// A shutdown neither waits for the connection nor closes it.
     pub(crate) const BACKGROUND: Self = Self::bit(17);
+    /// A job of the connection is with the workers; `Extras::jobs` counts them.
+    pub(crate) const HAS_JOBS: Self = Self::bit(18);
 
     /// A flag above the bits of the life.
     const fn bit(number: u32) -> Self {

@@ -252,6 +252,11 @@ pub struct Config {
     /// Calls from [`Handle`](crate::Handle)s that may wait for the loop, and as many
     /// calls between services ([`Io::call`](crate::Io::call)). Default 1,024.
     pub max_calls: usize,
+    /// Jobs that handlers may have given to workers and whose end is not told yet, of all
+    /// services (`Io::offload`). Lookups of names
+    /// (`Io::connect_name`) count. Without the feature `workers` there are none. Default
+    /// 1,024.
+    pub max_jobs: usize,
     /// Timers that handlers may have pending, of all services. Default 1,048,576.
     pub max_timers: usize,
     /// Groups of all services. Default 65,536.
@@ -301,6 +306,7 @@ impl Default for Config {
             read_buffer: 64 << 10,
             spare_output: 16 << 20,
             max_calls: 1024,
+            max_jobs: 1024,
             max_timers: 1 << 20,
             max_groups: 1 << 16,
             max_children: 256,

@@ -96,6 +96,8 @@ pub(crate) struct LogRates {
     pub(crate) spawns: LogRate,
     pub(crate) children: LogRate,
     pub(crate) sockets: LogRate,
+    #[cfg(feature = "workers")]
+    pub(crate) jobs: LogRate,
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod accept;
 mod adopt;
+#[cfg(feature = "workers")]
+mod attempts;
 mod callbacks;
 mod calls;
 #[cfg(feature = "sim")]
@@ -14,7 +16,11 @@ mod datagram_sockets;
 mod datagrams;
 mod dispatch;
 mod flush;
+#[cfg(feature = "workers")]
+mod jobs;
 mod listeners;
+#[cfg(feature = "workers")]
+mod names;
 mod open;
 mod read;
 mod reap;
@@ -35,6 +41,8 @@ pub use self::services::Service;
 pub use self::single::Handled;
 pub use self::turn::Turn;
 
+#[cfg(feature = "workers")]
+use self::attempts::Attempts;
 use self::callbacks::Callbacks;
 use self::connect_queue::ConnectQueue;
 use self::datagram_sockets::DatagramSockets;
@@ -42,7 +50,7 @@ use self::listeners::Listeners;
 use crate::core::{Core, RunState};
 use crate::driver::{Driver, MioDriver, Moment};
 use crate::error::{Error, Result};
-use crate::handle::{Calls, Inbox};
+use crate::handle::{Inbox, Messages};
 use crate::input::Input;
 use crate::limits::Config;
 use crate::slots::Slots;
@@ -101,7 +109,7 @@ pub struct Reactor<D: Driver = MioDriver> {
     processes: Slots<D::Child>,
     input: Input,
     inbox: Arc<Inbox>,
-    calls: Calls,
+    messages: Messages,
     /// `Config::slow_callback` in nanoseconds.
     slow_after: Option<u64>,
     state: RunState,
@@ -121,6 +129,9 @@ pub struct Reactor<D: Driver = MioDriver> {
     unobserved: Option<(Moment, usize)>,
     /// Outbound connections that wait to be begun again.
     connect_queue: ConnectQueue,
+    /// Outbound connections by name that try their addresses.
+    #[cfg(feature = "workers")]
+    attempts: Attempts<D::Stream>,
     /// True while `serve_forever` takes the turns.
     serves_forever: bool,
     /// The error that `serve_forever` returns: the last listener is lost.
@@ -165,7 +176,7 @@ impl<D: Driver> Reactor<D> {
             processes: Slots::new(),
             input: Input::new(config.read_buffer, core.direct.address()),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
-            calls: Calls::new(),
+            messages: Messages::new(),
             slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
             state: RunState::Running,
             shutdown_since: now,
@@ -175,6 +186,8 @@ impl<D: Driver> Reactor<D> {
             is_due: false,
             unobserved: None,
             connect_queue: ConnectQueue::default(),
+            #[cfg(feature = "workers")]
+            attempts: Attempts::new(),
             serves_forever: false,
             lost: None,
             callbacks: Callbacks::new(),

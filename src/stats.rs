@@ -75,6 +75,8 @@ pub struct Stats {
     pub children_exited: u64,
     /// Calls of [`Handle`](crate::Handle)s that ran.
     pub calls: u64,
+    /// Jobs of workers whose end was told (`Io::offload`), lookups of names included.
+    pub jobs: u64,
     /// Calls between services that ran ([`Io::call`](crate::Io::call)).
     pub local_calls: u64,
     /// Calls into the operating system.

@@ -34,7 +34,7 @@ impl Core {
         match conn.extras.as_ref().and_then(|extras| extras.idle) {
             // A busy connection is not idle: the handler's work will move a
             // byte in the end.
-            _ if conn.has(Flags::BUSY) && conn.is_live() => {}
+            _ if conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live() => {}
             Some(idle) => consider(Moment(conn.last_activity.0.saturating_add(idle.0)), Deadline::Idle),
             None => {
                 if let Some(idle) = limits.idle {
@@ -174,13 +174,19 @@ impl Core {
     /// Sets or clears the busy flag: the handler works on something that the
     /// loop cannot see.
     pub(crate) fn set_busy(&mut self, id: ConnId, busy: bool) {
-        let now = self.moment;
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         if busy {
             conn.set(Flags::BUSY);
         } else if conn.has(Flags::BUSY) {
             conn.unset(Flags::BUSY);
-            // The busy time does not count as idle.
+            self.is_busy_no_longer(id);
+        }
+    }
+
+    /// Lets the idle deadline run from now: the busy time does not count as idle.
+    pub(super) fn is_busy_no_longer(&mut self, id: ConnId) {
+        let now = self.moment;
+        if let Some(conn) = self.conns.get_mut(id.0) {
             conn.last_activity = now;
             self.watch_deadlines_too(id);
         }

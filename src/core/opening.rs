@@ -50,11 +50,19 @@ impl Core {
         ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
     }
 
+    /// Inserts a connection to be made.
+    pub(super) fn insert_outbound(&mut self, service: u16, tag: u64) -> ConnId {
+        self.services[service as usize].connections += 1;
+        ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)))
+    }
+
     /// Asks for a connection; the loop makes it after the callback.
     pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
         self.room_for(service)?;
-        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, to, tag)));
-        self.services[service as usize].connections += 1;
+        let id = self.insert_outbound(service, tag);
+        if let Some(conn) = self.conns.get_mut(id.0) {
+            conn.extras().to = Some(Box::new(to));
+        }
         self.to_connect.push(id, &mut self.pending);
         Ok(id)
     }

@@ -50,6 +50,8 @@ mod datagram_socket;
 mod datagrams;
 mod events;
 mod half_pipe;
+#[cfg(feature = "workers")]
+mod jobs;
 mod listeners;
 mod network;
 mod process;
@@ -61,6 +63,8 @@ mod steps;
 mod trace;
 mod traffic;
 mod wire;
+#[cfg(feature = "workers")]
+mod workers;
 
 use std::io::{self, IoSlice};
 use std::process::ExitStatus;
@@ -218,6 +222,8 @@ impl<const SHORT: bool> Driver for SimDriver<SHORT> {
         self.net.call()?;
         let until = timeout.map(|timeout| self.net.now.saturating_add(nanos(timeout)));
         let mut reported = 0;
+        #[cfg(feature = "workers")]
+        self.net.begin_jobs();
         loop {
             reported += self.net.report_edges(&mut report);
             if self.net.left_behind == 0 {

@@ -1,9 +1,10 @@
-//! Phase 5: runs calls from handles, and calls between services.
+//! Phase 5: runs calls from handles, the ends of jobs, and calls between services.
 
 use super::{Reactor, Service};
 use crate::core::LocalCall;
 use crate::driver::Driver;
 use crate::error::Result;
+use crate::handle::Message;
 use crate::io::Io;
 
 /// # Calls between services
@@ -74,27 +75,35 @@ impl Io<'_> {
 }
 
 impl<D: Driver> Reactor<D> {
-    /// Runs phase 5 for calls from handles. A call that a call queues waits for the
-    /// next turn.
+    /// Runs phase 5 for messages of other threads. A call that a call queues waits for
+    /// the next turn.
     #[inline]
     pub(super) fn run_calls(&mut self) {
         if self.inbox.is_waiting() {
-            self.run_waiting_calls();
+            self.take_messages();
         }
     }
 
     #[inline(never)]
-    fn run_waiting_calls(&mut self) {
+    fn take_messages(&mut self) {
         self.core.stats.system = self.driver.calls();
-        let mut calls = std::mem::take(&mut self.calls);
-        if let Some(deadline) = self.inbox.take(&mut calls) {
+        let mut messages = std::mem::take(&mut self.messages);
+        if let Some(deadline) = self.inbox.take(&mut messages) {
             self.shutdown(deadline);
         }
-        for (service, call) in calls.drain(..) {
-            self.core.stats.calls += 1;
-            self.with_service(service, "a call from a handle", |handler, io| call.run(handler.handler(), io));
+        for message in messages.drain(..) {
+            match message {
+                Message::Call(service, call) => {
+                    self.core.stats.calls += 1;
+                    self.with_service(service, "a call from a handle", |handler, io| {
+                        call.run(handler.handler(), io);
+                    });
+                }
+                #[cfg(feature = "workers")]
+                Message::JobDone(job, outcome) => self.finish_job(job, outcome),
+            }
         }
-        self.calls = calls;
+        self.messages = messages;
     }
 
     /// Runs phase 5 for calls between services: those that were queued when it began.

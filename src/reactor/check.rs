@@ -56,6 +56,17 @@ impl<D: Driver> Reactor<D> {
         holds!(core.connections() <= core.max_connections, "{} connections", core.connections());
         let own = core.conns.iter().filter(|(_, conn)| conn.is_own()).count();
         holds!(core.own == own, "{own} connections are the program's own, and {} are counted", core.own);
+        #[cfg(feature = "workers")]
+        for (key, conn) in core.conns.iter() {
+            let waits = |pending: &&crate::core::PendingJob| pending.conn == ConnId(key);
+            let jobs = core.jobs.table.iter().filter(|(_, pending)| waits(pending)).count();
+            let counted = conn.extras.as_ref().map_or(0, |extras| extras.jobs as usize);
+            holds!(jobs == counted, "{key} waits for {jobs} jobs and counts {counted}");
+            holds!(
+                conn.has(Flags::HAS_JOBS) == (jobs > 0),
+                "{key} waits for {jobs} jobs and its flag differs"
+            );
+        }
         for (key, conn) in core.conns.iter() {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;
@@ -66,6 +77,10 @@ impl<D: Driver> Reactor<D> {
             let was_begun = !conn.life.is_unanswered() && !conn.has(Flags::PIPE);
             let failed = !was_begun && conn.life.is_dead();
             let waits = self.connect_queue.waiting.contains(&ConnId(key));
+            #[cfg(feature = "workers")]
+            let waits = waits
+                || self.attempts.contains(ConnId(key))
+                || conn.life.is_connecting() && conn.has(Flags::HAS_JOBS);
             holds!(socket == (begun && !waits) || failed, "connection {key} and its socket are not in step");
             if begun {
                 check_deadline(core, ConnId(key), conn)?;
@@ -99,7 +114,10 @@ impl<D: Driver> Reactor<D> {
         let failed = self.listeners.table.iter().any(|(_, listener)| listener.failed.is_some());
         holds!(self.listeners.again.is_some() || !failed, "a listener that failed is not made again");
         let own = [self.listeners.paused, self.listeners.again, self.connect_queue.timer];
-        check_counts(core, own.iter().flatten().count())
+        let own_timers = own.iter().flatten().count();
+        #[cfg(feature = "workers")]
+        let own_timers = own_timers + self.attempts.timers();
+        check_counts(core, own_timers)
     }
 
     /// Checks the reactor's readiness flags against its driver: for each socket
@@ -257,7 +275,7 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         return Ok(());
     }
     let has_own_idle = conn.extras.as_ref().is_some_and(|extras| extras.idle.is_some());
-    let may_idle = has_own_idle || conn.has(Flags::BUSY) && conn.is_live();
+    let may_idle = has_own_idle || conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live();
     holds!(may_idle || !overdue(conn.last_activity, limits.idle), "connection {id} is idle");
     let reads = conn.is_live() && !conn.has(Flags::PAUSED);
     let says_nothing = reads && conn.has(Flags::AWAITS_FIRST_FRAME);

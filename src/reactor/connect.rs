@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
 use crate::life::Flags;
-use crate::origin::Origin;
+use crate::origin::{Origin, Peer};
 
 impl<D: Driver> Reactor<D> {
     /// Connects to a listener elsewhere, as [`Io::connect`](crate::Io::connect)
@@ -89,27 +89,17 @@ impl<D: Driver> Reactor<D> {
             if !self.core.is_connecting(id) {
                 continue;
             }
+            #[cfg(feature = "workers")]
+            if self.attempts.contains(id) {
+                if let Some(peer) = self.look_at_attempts(id) {
+                    self.open_connected(id, peer);
+                }
+                continue;
+            }
             let Some(stream) = self.streams.get_mut(id.0) else { continue };
             match self.driver.connected(stream) {
                 Ok(None) => {}
-                Ok(Some(peer)) => {
-                    let core = &mut self.core;
-                    let Some(conn) = core.conns.get_mut(id.0) else { continue };
-                    conn.life.establish();
-                    // The one event may also have meant input, and the end
-                    // right behind it.
-                    conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
-                    conn.last_activity = core.moment;
-                    conn.frame_since = core.moment;
-                    conn.stalled_since = core.moment;
-                    let tag = conn.extras().tag;
-                    core.stats.connected += 1;
-                    self.open(id, &Origin::Connected { tag, peer });
-                    // Output and a FIN queued before can leave now.
-                    self.core.list(id, List::Flush);
-                    self.core.list(id, List::Read);
-                    self.core.check_empty_queue(id);
-                }
+                Ok(Some(peer)) => self.open_connected(id, peer),
                 // The next turn asks again.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.core.to_establish.push(id, &mut self.core.pending);
@@ -117,6 +107,26 @@ impl<D: Driver> Reactor<D> {
                 Err(error) => self.core.fail(id, CloseReason::Io(error)),
             }
         }
+    }
+
+    /// Opens an outbound connection that is established.
+    fn open_connected(&mut self, id: ConnId, peer: Peer) {
+        let core = &mut self.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return };
+        conn.life.establish();
+        // The one event may also have meant input, and the end
+        // right behind it.
+        conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
+        conn.last_activity = core.moment;
+        conn.frame_since = core.moment;
+        conn.stalled_since = core.moment;
+        let tag = conn.extras().tag;
+        core.stats.connected += 1;
+        self.open(id, &Origin::Connected { tag, peer });
+        // Output and a FIN queued before can leave now.
+        self.core.list(id, List::Flush);
+        self.core.list(id, List::Read);
+        self.core.check_empty_queue(id);
     }
 
     /// Calls `connect_failed` for a connection that was not established.
@@ -129,6 +139,9 @@ impl<D: Driver> Reactor<D> {
             Some(CloseReason::TimedOut(Deadline::Connect)) => io::ErrorKind::TimedOut.into(),
             _ => io::ErrorKind::ConnectionAborted.into(),
         };
+        #[cfg(feature = "workers")]
+        let error = self.explain_attempts(id, error);
+        let core = &mut self.core;
         core.stats.connect_failures += 1;
         // An error has no connection to end.
         let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {

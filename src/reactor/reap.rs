@@ -74,12 +74,17 @@ impl<D: Driver> Reactor<D> {
             });
             self.after_callback(service, id, "close");
         }
+        #[cfg(feature = "workers")]
+        self.core.cancel_jobs(id);
         let Some(conn) = self.core.conns.get(id.0) else { return };
         if conn.life.is_dead() {
             let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
             if let Some(socket) = self.streams.take(id.0) {
                 self.driver.close(socket, how);
             }
+            #[cfg(feature = "workers")]
+            self.end_attempts(id);
+            let Some(conn) = self.core.conns.get(id.0) else { return };
             let child = conn.child();
             self.core.free(id);
             self.listeners.resume(&mut self.core.timers);

@@ -59,7 +59,8 @@ impl<D: Driver> Reactor<D> {
         let finished = core.conns.iter().all(|(_, conn)| outlives_shutdown(conn))
             && self.listeners.is_empty()
             && core.datagrams.table.is_empty()
-            && core.children.table.is_empty();
+            && core.children.table.is_empty()
+            && !core.has_jobs();
         if finished {
             self.state = RunState::Running;
             self.core.is_over = false;
@@ -98,6 +99,7 @@ impl<D: Driver> Reactor<D> {
     fn only_background(&self) -> bool {
         let core = &self.core;
         core.calls.is_empty()
+            && !core.has_jobs()
             && core.datagrams.table.is_empty()
             && core.children.table.is_empty()
             && core.conns.iter().all(|(_, conn)| conn.has(Flags::BACKGROUND))
@@ -161,6 +163,8 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.reap();
+        #[cfg(feature = "workers")]
+        self.abandon_jobs();
     }
 }
 

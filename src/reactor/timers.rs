@@ -53,6 +53,12 @@ impl<D: Driver> Reactor<D> {
                     self.connect_again();
                     continue;
                 }
+                #[cfg(feature = "workers")]
+                Purpose::NextAddress(id) => {
+                    // Removes the timer.
+                    self.try_next_address(id);
+                    continue;
+                }
                 Purpose::Stalled(id) => {
                     core.timers.remove(timer);
                     self.give_up_sending(id);
@@ -82,11 +88,8 @@ impl<D: Driver> Reactor<D> {
                 Purpose::Service(service) => {
                     self.with_service(service, "tick", |handler, io| handler.tick(io, TimerId(timer)));
                 }
-                Purpose::Accept
-                | Purpose::Listen
-                | Purpose::Connect
-                | Purpose::Stalled(_)
-                | Purpose::Child(_) => {}
+                // The loop's own purposes are served above.
+                _ => {}
             }
         }
     }

@@ -130,6 +130,17 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
         io.warn_of_spawn(child, tag, error);
     }
 
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        _: &mut Io<'_>,
+        _: Option<u32>,
+        _: Box<dyn Any>,
+        _: crate::workers::Outcome,
+    ) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         self.0.tick(io, timer);
     }

@@ -238,7 +238,7 @@ const TIMES_OF_LIMITS: [Field<Limits, Duration>; 6] = [
     ("linger", |limits, value| limits.linger = value),
 ];
 
-const COUNTS_OF_CONFIG: [Field<Config, usize>; 13] = [
+const COUNTS_OF_CONFIG: [Field<Config, usize>; 14] = [
     ("max_connections", |config, value| config.max_connections = Some(value)),
     ("max_listeners", |config, value| config.max_listeners = value),
     ("max_sockets", |config, value| config.max_sockets = value),
@@ -247,6 +247,7 @@ const COUNTS_OF_CONFIG: [Field<Config, usize>; 13] = [
     ("read_buffer", |config, value| config.read_buffer = value),
     ("spare_output", |config, value| config.spare_output = value),
     ("max_calls", |config, value| config.max_calls = value),
+    ("max_jobs", |config, value| config.max_jobs = value),
     ("max_timers", |config, value| config.max_timers = value),
     ("max_groups", |config, value| config.max_groups = value),
     ("max_children", |config, value| config.max_children = value),

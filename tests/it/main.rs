@@ -48,6 +48,10 @@ mod listeners;
 mod local_calls;
 mod log_rate;
 mod logs;
+#[cfg(all(feature = "sim", feature = "workers", not(mio_unsupported_force_poll_poll)))]
+mod names;
+#[cfg(all(feature = "sim", feature = "workers", not(mio_unsupported_force_poll_poll)))]
+mod offload;
 mod once;
 mod one_way;
 mod out_of_reach;

@@ -162,6 +162,7 @@ fn the_configuration_is_that_of_the_table() {
         read_buffer,
         spare_output,
         max_calls,
+        max_jobs,
         max_timers,
         max_groups,
         max_children,
@@ -184,6 +185,7 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::read_buffer", bytes(read_buffer));
     assert_says("Config::spare_output", bytes(spare_output));
     assert_says("Config::max_calls", count(max_calls));
+    assert_says("Config::max_jobs", count(max_jobs));
     assert_says("Config::max_timers", count(max_timers));
     assert_says("Config::max_groups", count(max_groups));
     assert_says("Config::max_groups_per_connection", count(max_groups_per_connection));

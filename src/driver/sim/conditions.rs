@@ -73,6 +73,13 @@ pub struct Conditions {
     pub stopped: Odds,
     /// The longest stop.
     pub stop: Duration,
+    /// The shortest and the longest time from a job's start to its end (feature
+    /// `workers`).
+    pub job: (Duration, Duration),
+    /// A job is lost before it runs, as with a pool that is dropped.
+    pub job_lost: Odds,
+    /// A job panics.
+    pub job_panics: Odds,
 }
 
 impl Conditions {
@@ -102,6 +109,9 @@ impl Conditions {
             stolen: Odds::NEVER,
             stopped: Odds::NEVER,
             stop: Duration::from_secs(100),
+            job: (Duration::from_millis(1), Duration::from_millis(1)),
+            job_lost: Odds::NEVER,
+            job_panics: Odds::NEVER,
         }
     }
 
@@ -155,11 +165,15 @@ impl Conditions {
             stolen: faults[7],
             stopped,
             stop: Duration::from_secs(100),
+            // A job takes from one latency to a thousand of them.
+            job: (least, most * 1000),
+            job_lost: faults[8],
+            job_panics: faults[9],
         }
     }
 
     /// All odds, for a search for those that a failure needs.
-    pub fn odds_mut(&mut self) -> [&mut Odds; 16] {
+    pub fn odds_mut(&mut self) -> [&mut Odds; 18] {
         [
             &mut self.interrupted,
             &mut self.would_block,
@@ -177,6 +191,8 @@ impl Conditions {
             &mut self.silent,
             &mut self.stolen,
             &mut self.stopped,
+            &mut self.job_lost,
+            &mut self.job_panics,
         ]
     }
 }
@@ -226,12 +242,16 @@ pub struct Faults {
     pub stolen: u64,
     /// Times that the process was stopped.
     pub stopped: u64,
+    /// Jobs that were lost.
+    pub jobs_lost: u64,
+    /// Jobs that panicked.
+    pub jobs_panicked: u64,
 }
 
 impl Faults {
     /// Each count with its name, for tables.
     #[must_use]
-    pub const fn by_name(&self) -> [(&'static str, u64); 17] {
+    pub const fn by_name(&self) -> [(&'static str, u64); 19] {
         [
             ("interrupted calls", self.interrupted),
             ("WouldBlock out of the blue", self.would_block),
@@ -250,6 +270,8 @@ impl Faults {
             ("children without events", self.silent),
             ("children somebody else waited for", self.stolen),
             ("stops of the process", self.stopped),
+            ("jobs lost", self.jobs_lost),
+            ("jobs that panicked", self.jobs_panicked),
         ]
     }
 
@@ -279,5 +301,7 @@ impl std::ops::AddAssign for Faults {
         self.silent += other.silent;
         self.stolen += other.stolen;
         self.stopped += other.stopped;
+        self.jobs_lost += other.jobs_lost;
+        self.jobs_panicked += other.jobs_panicked;
     }
 }

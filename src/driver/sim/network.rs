@@ -16,6 +16,8 @@ use super::rng::Rng;
 use super::script::{Act, ClientId, Script};
 use super::trace::{Trace, What};
 use super::wire::{Client, Kind, Wire};
+#[cfg(feature = "workers")]
+use super::workers::SimWorkers;
 use crate::driver::{KeepAlive, Token};
 use crate::endpoint::Endpoint;
 use crate::moment::Moment;
@@ -62,6 +64,9 @@ pub(super) enum Due {
     GrandchildEnds(usize),
     /// The exit of a child process is reported, late.
     ExitEdge(usize),
+    /// A job of the workers ends.
+    #[cfg(feature = "workers")]
+    Job(usize),
 }
 
 /// A listening socket.
@@ -123,6 +128,8 @@ pub struct Network {
     acts: Vec<Option<Act>>,
     pub(super) programs: Programs,
     pub(super) processes: Vec<Process>,
+    #[cfg(feature = "workers")]
+    pub(super) jobs: SimWorkers,
     pub(super) edges: Vec<Source>,
     /// The number of first edges that a wait could have reported and has not.
     pub(super) left_behind: usize,
@@ -173,6 +180,8 @@ impl Network {
             acts: Vec::new(),
             programs: Programs::default(),
             processes: Vec::new(),
+            #[cfg(feature = "workers")]
+            jobs: SimWorkers::new(),
             edges: Vec::new(),
             left_behind: 0,
             descriptors: None,
@@ -528,6 +537,8 @@ impl Network {
             Due::Dies(place, status) => self.exit(place, status),
             Due::GrandchildEnds(place) => self.grandchild_ends(place),
             Due::ExitEdge(place) => self.exit_edge(place),
+            #[cfg(feature = "workers")]
+            Due::Job(place) => self.end_job(place),
             Due::GiveUp(place) => {
                 self.note(place, What::ServerSeesTimeOut, 0);
                 self.break_socket(place, Errno::TIMEDOUT);

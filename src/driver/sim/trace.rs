@@ -57,6 +57,10 @@ pub enum What {
     Reap,
     LetsGo,
     Stopped,
+    JobBegins,
+    JobEnds,
+    JobIsLost,
+    JobPanics,
 }
 
 impl fmt::Display for What {
@@ -108,6 +112,10 @@ impl fmt::Display for What {
             Self::Reap => "server reaps child",
             Self::LetsGo => "server lets go of child",
             Self::Stopped => "the process is stopped, for nanoseconds",
+            Self::JobBegins => "the workers take job",
+            Self::JobEnds => "the workers end job",
+            Self::JobIsLost => "the workers lose job",
+            Self::JobPanics => "the workers panic in job",
         })
     }
 }

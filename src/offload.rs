@@ -1,0 +1,185 @@
+//! `Io::offload`: work for the threads of a pool, and its end as a callback (feature
+//! `workers`).
+
+use std::any::{Any, TypeId, type_name};
+
+use crate::contain::discard;
+use crate::core::{Done, NO_CONNECTION};
+use crate::error::{BoxError, Result};
+use crate::handler::StreamHandler;
+use crate::id::ConnId;
+use crate::io::Io;
+use crate::workers::{JobError, Outcome, Work};
+
+/// The end of a job as a callback with the session, which is `None` once the
+/// connection has ended.
+pub(crate) type SessionDone<S> = Box<
+    dyn FnOnce(
+        &mut S,
+        &mut Io<'_>,
+        Option<&mut <S as StreamHandler>::Session>,
+        Outcome,
+    ) -> Result<(), BoxError>,
+>;
+
+/// # Work off the loop
+impl Io<'_> {
+    /// Runs `work` on a thread of the reactor's
+    /// [`Workers`](crate::Workers), and calls `done` on the loop when its result is there:
+    /// for work that would block the loop, such as a password hash, a large
+    /// computation, or calls of a library that waits.
+    ///
+    /// `S` is the handler itself, so the first parameter of `done` has to be typed, as
+    /// `this: &mut Self`. `done` gets the handler, an `Io`, the session of the connection
+    /// whose callback this is, and the result. The session is `None` if the connection
+    /// has ended, is closing, or was never opened; [`Io::id`] then names no connection.
+    /// Neither `done` nor the session has to be `Send`.
+    ///
+    /// `done` comes **exactly once**, with a [`JobError`] if there is no result, except if
+    /// this method returns an error: then it is dropped. It may come before or after the
+    /// ends of other jobs. An error of `done` ends the connection, as one of
+    /// [`data`](StreamHandler::data) does; without a connection the reactor logs it.
+    ///
+    /// While the job is under way the connection counts as [busy](Io::set_busy):
+    /// [`Limits::idle`](crate::Limits::idle) does not end it, and a shutdown waits for it, up
+    /// to its deadline. Its input still comes; [`pause`](Io::pause) holds it back. When
+    /// the connection ends before a thread has begun with `work`, the work does not run
+    /// ([`JobError::Cancelled`]). At the end of a shutdown the reactor waits for no job
+    /// ([`JobError::Over`]).
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use serve_forever::{BoxError, Io, Origin, StreamHandler};
+    ///
+    /// struct Factors;
+    ///
+    /// impl StreamHandler for Factors {
+    ///     type Session = ();
+    /// #   fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> { Ok(()) }
+    ///
+    ///     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+    ///         let number: u64 = std::str::from_utf8(&input.split())?.trim().parse()?;
+    ///         let work = move || (2..=number).find(|factor| number % factor == 0);
+    ///         io.offload(work, |_: &mut Self, io, _, factor| {
+    ///             io.reply(format!("{:?}\n", factor?).as_bytes());
+    ///             Ok(())
+    ///         })?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoWorkers`](crate::Error::NoWorkers) without
+    /// [`Reactor::set_workers`](crate::Reactor::set_workers);
+    /// [`Error::Full`](crate::Error::Full) at
+    /// [`Config::max_jobs`](crate::Config::max_jobs), and when
+    /// [`WorkerOptions::max_waiting`](crate::WorkerOptions::max_waiting) jobs wait in the pool;
+    /// [`Error::Over`](crate::Error::Over) at the end of a shutdown.
+    ///
+    /// # Panics
+    ///
+    /// If `S` is not the type of the handler whose callback this is.
+    pub fn offload<S: StreamHandler, T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(
+            &mut S,
+            &mut Io<'_>,
+            Option<&mut S::Session>,
+            Result<T, JobError>,
+        ) -> Result<(), BoxError>
+        + 'static,
+    ) -> Result<()> {
+        self.check_handler::<S>();
+        let done: SessionDone<S> =
+            Box::new(move |handler, io, session, outcome| done(handler, io, session, typed(outcome)));
+        let id = self.id();
+        self.submit(id, work, Done::Session(Box::new(done)))
+    }
+
+    /// Runs `work` as [`offload`](Self::offload) does, for the service and no connection:
+    /// `done` gets the handler alone, the job makes no connection busy, and no end of a
+    /// connection cancels it. A shutdown waits for it, up to its deadline. This is also
+    /// the form for a [`DatagramHandler`](crate::DatagramHandler).
+    ///
+    /// # Errors
+    ///
+    /// As [`offload`](Self::offload).
+    ///
+    /// # Panics
+    ///
+    /// If `S` is not the type of the handler whose callback this is.
+    pub fn offload_tick<S: 'static, T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut S, &mut Io<'_>, Result<T, JobError>) -> Result<(), BoxError> + 'static,
+    ) -> Result<()> {
+        self.check_handler::<S>();
+        let service = self.service();
+        let done = Done::Service(Box::new(move |handler, core, outcome| {
+            let handler = handler.downcast_mut().expect("the type was checked when the job was given");
+            done(handler, &mut Io::new(core, service), typed(outcome))
+        }));
+        self.submit(NO_CONNECTION, work, done)
+    }
+
+    /// Connects to a host by name, `HOST:PORT`, as [`connect`](Self::connect) does to an
+    /// address: answered once, by `open` or by `connect_failed`, and what is sent to the id
+    /// meanwhile is queued. An endpoint that needs no lookup (an address, `unix:PATH`) is
+    /// connected to at once, and needs no workers.
+    ///
+    /// A worker looks the name up as the system does (getaddrinfo(3)): /etc/hosts,
+    /// nsswitch.conf(5) and search domains hold. The addresses are tried as RFC 8305 says:
+    /// the families take turns, each further address is tried 250 ms after the one before
+    /// it, or as soon as that has failed; the first connection that is established is kept,
+    /// and the others are closed. At most 32 addresses are tried.
+    /// [`Limits::connect`](crate::Limits::connect) is for all of it. The error of
+    /// `connect_failed` says which addresses were tried and what each has answered.
+    ///
+    /// Not promised: the result of a lookup is not kept for the next one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Endpoint`](crate::Error::Endpoint) if `name` is neither an endpoint nor
+    /// `HOST:PORT`; as [`connect`](Self::connect) and [`offload`](Self::offload).
+    pub fn connect_name(&mut self, name: &str, tag: u64) -> Result<ConnId> {
+        let service = self.service();
+        self.core().connect_name(service, name, tag)
+    }
+
+    fn submit<T: Send + 'static>(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: Done,
+    ) -> Result<()> {
+        let service = self.service();
+        let work = Work::Run(Box::new(move || Box::new(work()) as Box<dyn Any + Send>));
+        self.core().offload(service, conn, work, done)
+    }
+
+    /// Panics unless `S` is the type of this service's handler.
+    fn check_handler<S: 'static>(&mut self) {
+        let service = self.service();
+        let handler = self.core().services[service as usize].handler;
+        assert!(
+            handler == TypeId::of::<S>(),
+            "`done` is for a {}, which is not the handler of this service; type its first parameter \
+             as `this: &mut Self`",
+            type_name::<S>(),
+        );
+    }
+}
+
+/// The outcome with its type again.
+fn typed<T: 'static>(outcome: Outcome) -> Result<T, JobError> {
+    outcome.map(|value| match value.downcast() {
+        Ok(value) => *value,
+        Err(other) => {
+            discard("the result of a job", other);
+            unreachable!("the work of a job returns the type that its end expects")
+        }
+    })
+}
