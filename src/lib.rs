@@ -51,6 +51,7 @@
 //! - [`Io`]: what a callback can do
 //! - [`Reactor`]: the loop, its turn step by step, listeners
 //! - [`Handle`]: the way in from other threads
+//! - `Workers` (feature `workers`): threads for work that blocks, and names of hosts
 //! - [`Limits`], [`Config`]: every bound and its default
 //! - [`process`]: programs to run as child processes
 //! - [`services`]: services that are ready to use
@@ -101,6 +102,10 @@ mod service;
 mod shared_output;
 #[doc = include_str!("../docs/scale.md")]
 pub mod scale {}
+/// The code in docs/workers.md compiles.
+#[cfg(all(doctest, feature = "workers"))]
+#[doc = include_str!("../docs/workers.md")]
+mod workers_page {}
 #[cfg(feature = "signals")]
 mod orphans;
 pub mod services;

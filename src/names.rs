@@ -43,6 +43,9 @@ impl FromStr for Target {
         let Some((host, port)) = rest.rsplit_once(':').filter(|(host, _)| is_name(host)) else {
             return endpoint.map(Self::Endpoint);
         };
+        if host != "localhost" && (endpoint.is_ok() || SCHEMES.contains(&host)) {
+            return endpoint.map(Self::Endpoint);
+        }
         match port.parse() {
             Ok(port @ 1..) => Ok(Self::Name(LookUp { host: host.into(), port })),
             _ => Err(Error::Endpoint {
@@ -55,6 +58,9 @@ impl FromStr for Target {
         }
     }
 }
+
+/// Schemes of endpoints, which are no hosts.
+const SCHEMES: [&str; 4] = ["tcp", "udp", "unix", "unixgram"];
 
 /// True for the form of a host name: none of an address, a path or a scheme.
 fn is_name(host: &str) -> bool {
@@ -131,8 +137,10 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        let texts =
-            ["db", ":80", "a:0", "a:x", "a:65536", "a b:80", "1.2.3:80", "[::1:80", "a/b:80", "u@a:80"];
+        let texts = [
+            "db", ":80", "a:0", "a:x", "a:65536", "a b:80", "1.2.3:80", "[::1:80", "a/b:80", "u@a:80",
+            "unix:",
+        ];
         for text in texts {
             let error = text.parse::<Target>().expect_err(text);
             assert!(matches!(error, Error::Endpoint { .. }), "{text}: {error}");

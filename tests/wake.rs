@@ -118,3 +118,23 @@ fn a_call_is_refused_or_dropped_by_the_end_and_never_left_behind() {
         assert_eq!(here.inbox.call(2), Err(Refused::Gone));
     });
 }
+
+#[test]
+fn a_completion_has_its_place_beside_as_many_calls_as_may_wait() {
+    in_every_order(|| {
+        let mut here = Loop::new(1);
+        let caller = here.call(1);
+        let inbox = Arc::clone(&here.inbox);
+        let worker = thread::spawn(move || inbox.complete(2).expect("somebody waits for it"));
+        while here.got.len() < 2 {
+            here.turn();
+        }
+        caller.join().expect("it called");
+        worker.join().expect("it completed");
+        here.got.make_contiguous().sort_unstable();
+        assert_eq!(here.got, [1, 2]);
+        here.inbox.call(3).expect("the loop has taken both");
+        here.inbox.close();
+        assert_eq!(here.inbox.complete(4), Err(4), "the reactor is gone");
+    });
+}

@@ -11,12 +11,15 @@ use crate::life::Flags;
 use crate::names::{LookUp, Target};
 use crate::workers::{Completions, Job, Outcome, Work, Workers};
 
+/// The end of a job that belongs to a service: gets the handler.
+pub(crate) type ServiceDone = Box<dyn FnOnce(&mut dyn Any, &mut Core, Outcome) -> Result<(), BoxError>>;
+
 /// The receiver of a job's outcome.
 pub(crate) enum Done {
     /// A callback with the session, typed in the way that its service knows.
     Session(Box<dyn Any>),
     /// A callback of a service.
-    Service(Box<dyn FnOnce(&mut dyn Any, &mut Core, Outcome) -> Result<(), BoxError>>),
+    Service(ServiceDone),
     /// The connection that waits for the addresses of this name.
     LookUp(LookUp),
 }

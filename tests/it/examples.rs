@@ -390,3 +390,42 @@ fn run_program_says_why_there_is_nothing_to_run() {
     assert!([example.line(), example.line()].iter().any(|line| line == said));
     assert!(example.child.wait().expect("it is ours").success());
 }
+
+#[cfg(feature = "workers")]
+#[test]
+fn passwords_serves_everybody_while_hashes_are_made() {
+    let mut passwords = Example::run("passwords", ["127.0.0.1:0"]);
+    let mut client = passwords.connect();
+    client.write_all(b"hash ann secret\nhash bob secret\nhash ann secret\nstill here\n").expect("it reads");
+    let mut lines = BufReader::new(client).lines().map(|line| line.expect("a line"));
+    assert_eq!(lines.next().as_deref(), Some("still here"), "the echo waits for no hash");
+    let mut hashes: Vec<String> = lines.take(3).collect();
+    assert!(hashes.iter().zip(1..).all(|(line, count)| line.ends_with(&format!(" ({count})"))), "{hashes:?}");
+    hashes.iter_mut().for_each(|line| line.truncate(32));
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 2, "ann's is the same each time, and bob's another: {hashes:?}");
+}
+
+#[cfg(feature = "workers")]
+#[test]
+fn connect_by_name_tries_what_localhost_stands_for_and_names_what_it_tried() {
+    let mut echo = Example::run("passwords", ["127.0.0.1:0"]);
+    let port = echo.connect().peer_addr().expect("it is connected").port();
+    let mut ask = Example::run("connect_by_name", [format!("localhost:{port}"), "hello".into()]);
+    assert_eq!(ask.line(), "hello");
+    assert!(ask.child.wait().expect("it ends").success());
+    // A port that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = port.expect("a free port").port();
+    let output = Command::new(binary("connect_by_name"))
+        .args([format!("localhost:{port}"), "hello".into()])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("localhost:{port}: ")) && said.contains(&format!("127.0.0.1:{port}: ")),
+        "{said}"
+    );
+}

@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serve_forever::driver::sim::{ClientId, Conditions, Odds, Rng, Script, SimDriver};
 use serve_forever::{
-    BoxError, CloseReason, Config, Endpoint, Error, Io, JobError, Limits, Origin, Reactor, Service,
-    StreamHandler,
+    BoxError, Config, Endpoint, Error, Io, JobError, Limits, Origin, Reactor, Service, StreamHandler,
 };
 
 /// The job that a line asks for.
