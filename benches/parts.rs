@@ -126,7 +126,7 @@ fn queue(c: &mut Criterion) {
     let mut shared = SharedOutput::new();
     let mut take = |queue: &buffer::OutQueue, shared: &SharedOutput| {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(shared, &mut pieces);
+        let count = queue.pieces(shared, &mut pieces, usize::MAX);
         let mut filled = 0;
         for piece in &pieces[..count] {
             system[filled..filled + piece.len()].copy_from_slice(piece);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serve_forever::sim::commands::Commands;
-use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::Upload;
 use serve_forever::sim::{Failure, Plan, Record, Subject, Totals, Violation, run, shrink};
@@ -63,6 +63,12 @@ enum Service {
     LimitedChat,
     /// An echo that takes a little at a time.
     Hesitant,
+    /// An echo behind a layer with a toy cipher.
+    LayeredEcho,
+    /// Records are sent on to everybody else, behind such a layer.
+    LayeredHub,
+    /// An echo that takes a little at a time, behind such a layer.
+    LayeredHesitant,
     /// A program is run for each line.
     Commands,
     /// Files are received into a temporary directory (feature `upload`).
@@ -163,6 +169,9 @@ fn main() -> ExitCode {
         Service::Chat => explore(&Chat::default(), &options),
         Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),
         Service::Hesitant => explore(&Hesitant, &options),
+        Service::LayeredEcho => explore(&Layered(Echo), &options),
+        Service::LayeredHub => explore(&Layered(Hub), &options),
+        Service::LayeredHesitant => explore(&Layered(Hesitant), &options),
         Service::Commands => explore(&Commands, &options),
         #[cfg(feature = "upload")]
         Service::Upload => explore(&Upload, &options),

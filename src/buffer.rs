@@ -167,16 +167,25 @@ impl OutQueue {
         }
     }
 
-    /// Writes the first pieces, as many as fit, to `into`, and returns their
-    /// number.
-    pub(crate) fn pieces<'a>(&'a self, shared: &'a SharedOutput, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+    /// Writes the first pieces to `into`, as many as fit and as make up at most
+    /// `most` bytes, and returns their number. None of them is empty.
+    pub(crate) fn pieces<'a>(
+        &'a self,
+        shared: &'a SharedOutput,
+        into: &mut [IoSlice<'a>; PIECES],
+        mut most: usize,
+    ) -> usize {
         let front = &self.front[self.written..];
         let front = Some(front).filter(|front| !front.is_empty());
         let span = Some(shared.bytes(self.span)).filter(|span| !span.is_empty());
         let all = front.into_iter().chain(self.more.iter().map(Segment::bytes)).chain(span);
         let mut count = 0;
         for (slot, piece) in into.iter_mut().zip(all) {
-            *slot = IoSlice::new(piece);
+            if most == 0 {
+                break;
+            }
+            *slot = IoSlice::new(&piece[..piece.len().min(most)]);
+            most -= slot.len();
             count += 1;
         }
         count
@@ -305,7 +314,7 @@ mod tests {
 
     fn contents(queue: &OutQueue, shared: &SharedOutput) -> Vec<u8> {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(shared, &mut pieces);
+        let count = queue.pieces(shared, &mut pieces, usize::MAX);
         pieces[..count].iter().flat_map(|piece| piece.to_vec()).collect()
     }
 
@@ -476,7 +485,7 @@ mod properties {
                     }
                     Step::Write(part) => {
                         let mut pieces = [IoSlice::new(&[]); PIECES];
-                        let count = queue.pieces(&shared, &mut pieces);
+                        let count = queue.pieces(&shared, &mut pieces, usize::MAX);
                         let offered: Vec<u8> =
                             pieces[..count].iter().flat_map(|piece| piece.iter().copied()).collect();
                         prop_assert!(pieces[..count].iter().all(|piece| !piece.is_empty()));

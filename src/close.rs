@@ -13,6 +13,8 @@ use crate::printable::Printable;
 pub enum Deadline {
     /// [`Limits::connect`](crate::Limits::connect)
     Connect,
+    /// [`Limits::handshake`](crate::Limits::handshake)
+    Handshake,
     /// [`Limits::idle`](crate::Limits::idle)
     Idle,
     /// [`Limits::first_frame`](crate::Limits::first_frame)
@@ -63,6 +65,7 @@ impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "the connection was not established within Limits::connect",
+            Self::Handshake => "the handshake was not complete within Limits::handshake",
             Self::Idle => "no byte was sent or received within Limits::idle",
             Self::FirstFrame => "the first frame was not complete within Limits::first_frame",
             Self::Frame => "a frame was not complete within Limits::frame",

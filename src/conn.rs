@@ -11,6 +11,7 @@ use crate::life::{FlagMark, Flags, Input, Life, Phase};
 use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::origin::Side;
+use crate::shared_output::SharedOutput;
 
 /// The `check_place` of a connection without a scheduled deadline check.
 pub(crate) const UNSCHEDULED: u32 = u32::MAX;
@@ -90,6 +91,13 @@ impl Conn {
         let mut conn = Self::new(service, now);
         conn.life = Life::connecting(Flags::AWAITS_FIRST_FRAME);
         conn.extras().tag = tag;
+        conn
+    }
+
+    /// Makes an accepted connection with a layer, not open yet.
+    pub(crate) const fn layered(service: u16, now: Moment) -> Self {
+        let mut conn = Self::new(service, now);
+        conn.life = Life::handshaking(Flags::WRITABLE.union(Flags::AWAITS_FIRST_FRAME));
         conn
     }
 
@@ -173,11 +181,37 @@ impl Conn {
             .union(Flags::AWAITS_FIRST_FRAME)
             .union(Flags::DIRTY)
             .union(Flags::IN_FLUSH_LIST)
-            .union(Flags::PIPE);
+            .union(Flags::PIPE)
+            .union(Flags::LAYERED);
         let can = self.life.is_open_with(LOOKED_AT, FAST) && !self.is_in_frame();
         // Output that waits though its socket has room is on the flush list.
         debug_assert!(!can || self.out.is_none(), "output waits, and nobody flushes it");
         can
+    }
+
+    /// True while output waits: queued, or with the layer.
+    #[inline]
+    pub(crate) const fn has_output(&self) -> bool {
+        self.out.is_some() || self.has(Flags::WIRE_PENDING)
+    }
+
+    /// True while output waits and only the peer keeps it from leaving.
+    #[inline]
+    pub(crate) const fn awaits_room(&self) -> bool {
+        self.out.is_some() && !self.has(Flags::HANDSHAKING) || self.has(Flags::WIRE_PENDING)
+    }
+
+    /// True when what a callback writes to its own connection can leave at once,
+    /// without a queue.
+    #[inline]
+    pub(crate) const fn writes_directly(&self) -> bool {
+        self.has(Flags::WRITABLE) && !self.has(Flags::LAYERED) && self.out.is_none()
+    }
+
+    /// True while the connection is read only for the handshake of its layer.
+    #[inline]
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.has(Flags::HANDSHAKING) && self.phase() < Phase::Lingering
     }
 
     /// True while the connection is on the flush list, and takes output until
@@ -185,6 +219,14 @@ impl Conn {
     #[inline]
     pub(crate) fn is_gathering(&self) -> bool {
         self.life.takes_output_with(Flags::DIRTY.union(Flags::IN_FLUSH_LIST))
+    }
+
+    /// Copies what the queue has of the shared output, which ends.
+    #[inline]
+    pub(crate) fn detach(&mut self, shared: &SharedOutput) {
+        if let Some(queue) = &mut self.out {
+            queue.detach(shared);
+        }
     }
 
     /// True while the handler gets callbacks with input and timers.
@@ -255,7 +297,7 @@ impl Conn {
     /// True when a shutdown may close the connection: all input is taken, all
     /// output is written, and the handler does not hold it.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_heard() && self.out.is_none() && !self.has(Flags::DIRTY.union(Flags::DRAINED_PENDING))
+        self.is_heard() && !self.has_output() && !self.has(Flags::DIRTY.union(Flags::DRAINED_PENDING))
     }
 
     /// True when all input is taken, and the handler does not hold the

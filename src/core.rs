@@ -12,6 +12,7 @@ mod groups;
 mod input;
 #[cfg(feature = "workers")]
 mod jobs;
+mod layers;
 mod opening;
 mod output;
 mod timers;
@@ -26,6 +27,7 @@ use crate::direct::DirectOutput;
 use crate::groups::Groups;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
+use crate::layers::Layers;
 use crate::life::Flags;
 use crate::limits::{Config, Limits};
 use crate::log_rate::LogRates;
@@ -180,6 +182,8 @@ pub(crate) struct Core {
     /// How many of them serve the program itself: [`Conn::is_own`].
     pub(crate) own: usize,
     pub(crate) pool: Pool,
+    /// The layers of the connections that have one.
+    pub(crate) layers: Layers,
     /// Short messages to many that were not flushed yet.
     pub(crate) shared: SharedOutput,
     /// When the deadlines of which connection are looked at, by its slot.
@@ -248,6 +252,7 @@ impl Core {
             pipes: 0,
             own: 0,
             pool: Pool::new(config.spare_output),
+            layers: Layers::new(config.layer_buffer),
             shared: SharedOutput::new(),
             deadline_checks: Heap::new(),
             timers: Timers::new(),

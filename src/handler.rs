@@ -38,7 +38,7 @@ pub enum AfterEof {
 /// For each connection:
 ///
 /// ```text
-/// verify -> open -> (data | drained | timer)* -> eof? -> (drained | timer)* -> close
+/// verify -> open -> (data | drained | timer | layer_ready)* -> eof? -> (drained | timer)* -> close
 /// ```
 ///
 /// A connection that the handler opened itself ([`Io::connect`]) begins with
@@ -173,6 +173,19 @@ pub trait StreamHandler: 'static {
     ///
     /// Any error ends the connection.
     fn drained(&mut self, io: &mut Io<'_>, session: &mut Self::Session) -> Result<(), BoxError> {
+        let _ = (io, session);
+        Ok(())
+    }
+
+    /// Learns that the handshake of the layer is complete that
+    /// [`Io::start_layer`] has put under this connection. Input and output go
+    /// through the layer from here on. (A connection that had its layer from the
+    /// beginning is opened when that is ready, and has no call of this.)
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn layer_ready(&mut self, io: &mut Io<'_>, session: &mut Self::Session) -> Result<(), BoxError> {
         let _ = (io, session);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The only door from a handler to the outside.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,11 +13,28 @@ use crate::core::{Core, Purpose, Repeat, RunState};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
+use crate::layer::{ContainedLayer, Layer};
 use crate::life::Flags;
 use crate::limits::Limits;
 use crate::origin::Peer;
 use crate::process::{Command, ExitCause, Pipe};
 use crate::stats::Stats;
+
+/// The options of an outbound connection.
+///
+/// Always end with `..ConnectOptions::default()`: a new field is not counted as a
+/// breaking change.
+#[derive(Default)]
+pub struct ConnectOptions {
+    /// The layer between its socket and its handler. Default none.
+    pub layer: Option<Box<dyn Layer>>,
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions").field("has_layer", &self.layer.is_some()).finish()
+    }
+}
 
 /// What a callback can do.
 ///
@@ -401,7 +419,55 @@ impl Io<'_> {
     /// [`Error::Over`](crate::Error::Over) at the end of a shutdown; then there
     /// is no other answer.
     pub fn connect(&mut self, to: &Endpoint, tag: u64) -> Result<ConnId> {
-        self.core.connect(self.service, to.clone(), tag)
+        self.connect_with(to, tag, ConnectOptions::default())
+    }
+
+    /// [`connect`](Self::connect) with options. With a layer, the answer comes when
+    /// its handshake is complete or has failed, within
+    /// [`Limits::connect`](crate::Limits::connect) in all.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(&mut self, to: &Endpoint, tag: u64, options: ConnectOptions) -> Result<ConnId> {
+        self.core.connect(self.service, to.clone(), tag, options.layer.map(ContainedLayer::new))
+    }
+
+    /// Puts a [`Layer`], such as TLS, between the socket and the handler of an open
+    /// connection, as STARTTLS asks for it. What was written to the connection
+    /// before leaves as it is; what is written afterwards waits for the handshake,
+    /// which has [`Limits::handshake`](crate::Limits::handshake) to complete. The
+    /// handler gets no input meanwhile, and then
+    /// [`layer_ready`](crate::StreamHandler::layer_ready).
+    ///
+    /// Cleartext that was read before and not taken is an error: somebody on the way
+    /// may have put it there, to have it taken for what came through the layer. If
+    /// the handler leaves any, now or when this callback returns, the connection
+    /// ends at once with [`CloseReason::Io`](crate::CloseReason::Io). A handler with
+    /// a buffer of its own has to see to the same.
+    ///
+    /// A paused connection takes no step of the handshake. `false` if the connection
+    /// is gone, closing or a pipe, has a layer already, or has ended in either
+    /// direction; the layer is then dropped.
+    pub fn start_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) -> bool {
+        self.core.start_layer(id, ContainedLayer::new(layer))
+    }
+
+    /// True while the handshake of a layer that [`start_layer`](Self::start_layer)
+    /// has begun is not complete. A handler that takes several frames from one
+    /// `data` breaks off then, and leaves the rest.
+    #[must_use]
+    pub fn is_handshaking(&self, id: ConnId) -> bool {
+        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::HANDSHAKING))
+    }
+
+    /// The layer of a connection, if it has one of this type, whether or not its
+    /// handshake is complete.
+    #[must_use]
+    pub fn layer<L: Layer>(&self, id: ConnId) -> Option<&L> {
+        self.core.conns.get(id.0).filter(|conn| conn.has(Flags::LAYERED))?;
+        let layer: &dyn Any = self.core.layers.look(id.0)?;
+        layer.downcast_ref()
     }
 
     /// How many connections this service has, those that are closing included,

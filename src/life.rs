@@ -2,7 +2,8 @@
 //! word with the small facts about it ([`Flags`]).
 //!
 //! ```text
-//!    connecting, one_way             live (accepted, adopted)
+//!    connecting, one_way,
+//!    handshaking                     live (accepted, adopted)
 //!         |                             |
 //!         v                             v
 //!  +------------+     establish     +------+       close       +---------+
@@ -26,7 +27,7 @@
 //! ```
 //!
 //! A connection only moves forward. *Connecting* takes output, which waits, and
-//! nothing else. *Live* delivers input and takes output; half-closes happen within
+//! nothing else; the handshake of its layer, if it has one, is a part of it. *Live* delivers input and takes output; half-closes happen within
 //! it. *Closing* writes what is queued and discards what comes in. *Lingering* has
 //! sent everything and discards what comes in: a socket closed with unread input
 //! makes the kernel send a reset, which destroys the reply on its way.
@@ -141,6 +142,13 @@ impl Flags {
     pub(crate) const BACKGROUND: Self = Self::bit(17);
     /// A job of the connection is with the workers; `Extras::jobs` counts them.
     pub(crate) const HAS_JOBS: Self = Self::bit(18);
+    /// A layer stands between the socket and the handler.
+    pub(crate) const LAYERED: Self = Self::bit(19);
+    /// The layer is not ready: no plaintext comes of it or goes to it.
+    pub(crate) const HANDSHAKING: Self = Self::bit(20);
+    /// Bytes of the layer, or of before it, wait for the socket; they leave even
+    /// during the handshake.
+    pub(crate) const WIRE_PENDING: Self = Self::bit(21);
 
     /// A flag above the bits of the life.
     const fn bit(number: u32) -> Self {
@@ -195,6 +203,11 @@ impl Life {
     /// A connection that a handler asked for: it owes an answer.
     pub(crate) const fn connecting(flags: Flags) -> Self {
         Self(Phase::Connecting as u32 | UNANSWERED | flags.0)
+    }
+
+    /// An accepted connection whose `open` waits for the handshake of its layer.
+    pub(crate) const fn handshaking(flags: Flags) -> Self {
+        Self(Phase::Connecting as u32 | Flags::LAYERED.0 | Flags::HANDSHAKING.0 | flags.0)
     }
 
     /// A pipe, a terminal or a file, one half of which has ended from the beginning.
@@ -318,7 +331,6 @@ impl Life {
     }
 
     /// True while `connect` is not answered.
-    #[cfg(feature = "sim")]
     pub(crate) const fn is_unanswered(self) -> bool {
         self.0 & UNANSWERED != 0
     }
@@ -653,8 +665,8 @@ mod properties {
             2 => Just(Step::Close),
             2 => Just(Step::Linger),
             1 => Just(Step::Die),
-            4 => (0..18_u32).prop_map(Step::Set),
-            4 => (0..18_u32).prop_map(Step::Unset),
+            4 => (0..22_u32).prop_map(Step::Set),
+            4 => (0..22_u32).prop_map(Step::Unset),
         ]
     }
 

@@ -61,6 +61,11 @@ pub struct Limits {
     /// tries, which is minutes; where the backlog of a Unix socket is full, for
     /// ever. Default 30 s.
     pub connect: Option<Duration>,
+    /// Time for the handshake of a [`Layer`](crate::Layer), such as TLS, on a
+    /// connection that was accepted, or that [`Io::start_layer`](crate::Io::start_layer)
+    /// began it on; it comes before the time of `first_frame`. The handshake of an
+    /// outbound connection counts under `connect`. `None`: no limit. Default 10 s.
+    pub handshake: Option<Duration>,
     /// Time without a byte in either direction. `None`: no limit. Default
     /// 300 s; [`Io::set_idle`](crate::Io::set_idle) changes it for one connection.
     pub idle: Option<Duration>,
@@ -126,6 +131,7 @@ impl Default for Limits {
             read_budget: 64 << 10,
             max_input: 1 << 20,
             connect: Some(Duration::from_secs(30)),
+            handshake: Some(Duration::from_secs(10)),
             idle: Some(Duration::from_secs(300)),
             first_frame: Some(Duration::from_secs(30)),
             frame: Some(Duration::from_secs(60)),
@@ -167,6 +173,7 @@ impl Limits {
         at_most("Limits::max_datagram", self.max_datagram, MOST_BYTES)?;
         let deadlines = [
             ("connect", self.connect),
+            ("handshake", self.handshake),
             ("idle", self.idle),
             ("first_frame", self.first_frame),
             ("frame", self.frame),
@@ -207,6 +214,21 @@ pub struct Config {
     pub max_sockets: usize,
     /// Connections accepted from one listener in one turn. Default 64.
     pub accepts_per_turn: usize,
+    /// Accepted connections whose layer ([`Layer`](crate::Layer), such as TLS) has
+    /// its handshake under way. At this number, listeners with a layer stop
+    /// accepting until one of the handshakes is over; the clients wait in the
+    /// backlog. Default 1,024.
+    pub max_handshakes: usize,
+    /// Steps of handshakes taken in one turn, over all connections: a step computes
+    /// for as long as a signature takes, a tenth of a millisecond or so (some ten
+    /// times as long with RSA), and everybody else waits. Default 1.
+    pub handshakes_per_turn: usize,
+    /// The size, in bytes, of each of the two buffers that all connections with a
+    /// layer share: for what comes from a socket, and for what a layer has for it.
+    /// One flush gives a layer at most as much plaintext, and one connection keeps
+    /// at most four times as much for a socket that takes nothing. The reactor
+    /// allocates them with the first layer. At most 256 MiB. Default 64 KiB.
+    pub layer_buffer: usize,
     /// The pause of accepting when the system is out of file descriptors or
     /// memory; a connection that closes ends it early. Default 100 ms.
     pub accept_retry: Duration,
@@ -299,6 +321,9 @@ impl Default for Config {
             max_listeners: 1024,
             max_sockets: 1024,
             accepts_per_turn: 64,
+            max_handshakes: 1024,
+            handshakes_per_turn: 1,
+            layer_buffer: 64 << 10,
             accept_retry: Duration::from_millis(100),
             listen_again: Some(Duration::from_secs(60)),
             events_per_turn: 1024,
@@ -331,9 +356,13 @@ impl Config {
         })?;
         at_least_1("Config::events_per_turn", self.events_per_turn, "nothing would be noticed")?;
         at_least_1("Config::read_buffer", self.read_buffer, "nothing could be read")?;
+        at_least_1("Config::max_handshakes", self.max_handshakes, "no layer could begin")?;
+        at_least_1("Config::handshakes_per_turn", self.handshakes_per_turn, "no handshake would ever end")?;
+        at_least_1("Config::layer_buffer", self.layer_buffer, "no layer could receive anything")?;
         at_least_1("Config::spawns_per_turn", self.spawns_per_turn, "no program would ever start")?;
         at_least_1("Config::max_calls", self.max_calls, "every call would be refused")?;
         at_most("Config::events_per_turn", self.events_per_turn, MOST_EVENTS)?;
+        at_most("Config::layer_buffer", self.layer_buffer, MOST_BYTES)?;
         at_most("Config::read_buffer", self.read_buffer, MOST_BYTES)
     }
 }

@@ -98,6 +98,7 @@ pub(crate) struct LogRates {
     pub(crate) sockets: LogRate,
     #[cfg(feature = "workers")]
     pub(crate) jobs: LogRate,
+    pub(crate) layers: LogRate,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod datagram_sockets;
 mod datagrams;
 mod dispatch;
 mod flush;
+mod handshake;
 #[cfg(feature = "workers")]
 mod jobs;
 mod listeners;

@@ -35,6 +35,7 @@ pub(crate) trait ErasedHandler {
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
     fn eof(&mut self, io: &mut Io<'_>, session: u32, rest: &mut BytesMut) -> Result<AfterEof, BoxError>;
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
+    fn layer_ready(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
     fn close(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason);
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error);
@@ -108,6 +109,10 @@ impl<S: StreamHandler> ErasedHandler for Streams<S> {
 
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError> {
         self.handler.drained(io, &mut self.sessions[session as usize])
+    }
+
+    fn layer_ready(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError> {
+        self.handler.layer_ready(io, &mut self.sessions[session as usize])
     }
 
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError> {

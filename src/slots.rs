@@ -45,6 +45,12 @@ impl<T> Slots<T> {
         std::mem::take(&mut self.values).into_iter().flatten()
     }
 
+    /// The values, in the order of their slots.
+    #[cfg(feature = "sim")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.values.iter().flatten()
+    }
+
     /// How many keys have a value.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn count(&self) -> usize {

@@ -16,6 +16,10 @@ pub struct Stats {
     pub connected: u64,
     /// Outbound connections that failed.
     pub connect_failures: u64,
+    /// Handshakes of layers that were completed ([`Layer`](crate::Layer)).
+    pub handshakes: u64,
+    /// Handshakes that were not: refused, broken off, or out of time.
+    pub handshake_failures: u64,
     /// Connections closed at once because `max_connections` of the reactor or of the
     /// service was reached.
     pub refused_full: u64,
@@ -41,6 +45,7 @@ pub struct Stats {
     /// Callbacks that took longer than `Config::slow_callback`.
     pub slow: u64,
     /// Bytes read: delivered to a handler, or discarded while a connection closes.
+    /// A connection with a layer counts what came over the wire.
     pub bytes_in: u64,
     /// Bytes written to connections, and sent in datagrams.
     pub bytes_out: u64,

@@ -158,6 +158,11 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
             if !io.is_open(id) {
                 return Ok(());
             }
+            if io.is_handshaking(id) {
+                // What is left in the clear must not pass for more frames.
+                io.set_partial(framed.taken);
+                return Ok(());
+            }
             if io.is_paused(id) {
                 // The codec may hold more frames than it has returned: one
                 // partial byte makes the reactor call again, even without
@@ -187,6 +192,10 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         }
         let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended within a frame");
         Err(self.handler.frame_error(io, &mut framed.session, error.into()))
+    }
+
+    fn layer_ready(&mut self, io: &mut Io<'_>, framed: &mut Self::Session) -> Result<(), BoxError> {
+        self.handler.layer_ready(io, &mut framed.session)
     }
 
     fn drained(&mut self, io: &mut Io<'_>, framed: &mut Self::Session) -> Result<(), BoxError> {

@@ -117,6 +117,17 @@ pub trait FrameHandler: 'static {
         Ok(())
     }
 
+    /// Learns that the handshake of a layer is complete, as
+    /// [`StreamHandler::layer_ready`](crate::StreamHandler::layer_ready).
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the connection.
+    fn layer_ready(&mut self, io: &mut Io<'_>, session: &mut Self::Session) -> Result<(), BoxError> {
+        let _ = (io, session);
+        Ok(())
+    }
+
     /// Handles a timer that a callback of this connection set, and that is due.
     ///
     /// # Errors

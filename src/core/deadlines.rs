@@ -22,8 +22,13 @@ impl Core {
             return (Moment::NEVER, None);
         }
         if conn.phase() == Phase::Connecting {
-            let at = limits.connect.map_or(Moment::NEVER, |connect| conn.frame_since.plus(connect));
-            return (at, Some(Deadline::Connect));
+            let (limit, which) = if conn.life.is_unanswered() {
+                (limits.connect, Deadline::Connect)
+            } else {
+                (limits.handshake, Deadline::Handshake)
+            };
+            let at = limit.map_or(Moment::NEVER, |limit| conn.frame_since.plus(limit));
+            return (at, Some(which));
         }
         let mut first = (Moment::NEVER, None);
         let mut consider = |at: Moment, which| {
@@ -42,7 +47,11 @@ impl Core {
                 }
             }
         }
-        if conn.is_live() && !conn.has(Flags::PAUSED) {
+        if conn.has(Flags::HANDSHAKING) {
+            if let Some(handshake) = limits.handshake {
+                consider(conn.frame_since.plus(handshake), Deadline::Handshake);
+            }
+        } else if conn.is_live() && !conn.has(Flags::PAUSED) {
             if conn.has(Flags::AWAITS_FIRST_FRAME) {
                 if let Some(first_frame) = limits.first_frame {
                     consider(conn.frame_since.plus(first_frame), Deadline::FirstFrame);
@@ -53,7 +62,7 @@ impl Core {
                 consider(conn.frame_since.plus(frame), Deadline::Frame);
             }
         }
-        if conn.out.is_some()
+        if conn.awaits_room()
             && let Some(stall) = limits.write_stall
         {
             consider(conn.stalled_since.plus(stall), Deadline::WriteStall);
@@ -83,7 +92,7 @@ impl Core {
     /// The same from a callback, which puts off no check that is set. While the
     /// connection's own input is with its handler, nothing tells whether it is in
     /// a frame.
-    fn watch_deadlines_too(&mut self, id: ConnId) {
+    pub(super) fn watch_deadlines_too(&mut self, id: ConnId) {
         let place = self.conns.get(id.0).map(|conn| conn.check_place);
         let set = place.filter(|place| *place != UNSCHEDULED).map(|place| self.deadline_checks.at(place));
         self.watch_deadlines(id);
@@ -132,6 +141,7 @@ impl Core {
     fn awaits_input(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
         match which {
             Some(Deadline::Connect) => self.to_establish.contains(&id),
+            Some(Deadline::Handshake) => self.to_establish.contains(&id) || conn.has_pending_input(),
             Some(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
             Some(_) => conn.has_pending_input(),
             None => false,
@@ -151,7 +161,7 @@ impl Core {
         let Some(conn) = self.conns.get(id.0) else { return false };
         let Some(stall) = self.limits(conn).write_stall else { return false };
         matches!(conn.phase(), Phase::Live | Phase::Closing)
-            && conn.out.is_some()
+            && conn.awaits_room()
             && !conn.has(Flags::WRITABLE.union(Flags::PIPE))
             && conn.stalled_since.plus(stall) <= self.observed_until
     }

@@ -93,6 +93,9 @@ impl Core {
         }
         self.schedule_check(id, None);
         let Some(mut conn) = self.conns.remove(id.0) else { return };
+        if conn.has(Flags::LAYERED) {
+            self.layers.remove(id.0);
+        }
         conn.release_queue(&mut self.pool);
         self.own -= usize::from(conn.is_own());
         let is_pipe = conn.child().is_some();

@@ -68,6 +68,9 @@ impl Core {
             return;
         }
         let after = left.as_ref().map_or(0, |left| left.len()) + self.partial as usize;
+        if conn.has(Flags::HANDSHAKING) {
+            return self.refuse_cleartext(id, after);
+        }
         if after < before {
             conn.frame_since = self.moment;
         } else if is_first_frame {

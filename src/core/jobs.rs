@@ -93,7 +93,7 @@ impl Core {
     /// Asks for a connection to a host name and port; an address needs no lookup.
     pub(crate) fn connect_name(&mut self, service: u16, name: &str, tag: u64) -> Result<ConnId> {
         let name = match name.parse()? {
-            Target::Endpoint(endpoint) => return self.connect(service, endpoint, tag),
+            Target::Endpoint(endpoint) => return self.connect(service, endpoint, tag, None),
             Target::Name(name) => name,
         };
         self.room_for(service)?;

@@ -6,7 +6,10 @@ use crate::conn::Conn;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::ConnId;
-use crate::origin::Side;
+use crate::layer::ContainedLayer;
+use crate::layers::Layered;
+use crate::life::Flags;
+use crate::origin::{Origin, Side};
 
 impl Core {
     /// All connections but the pipes of children.
@@ -43,6 +46,14 @@ impl Core {
         ConnId(self.conns.insert(Conn::new(service, self.moment)))
     }
 
+    /// Inserts an accepted connection with a layer, to be opened when that is ready.
+    pub(crate) fn admit_layered(&mut self, service: u16, layer: ContainedLayer, origin: Origin) -> ConnId {
+        self.services[service as usize].connections += 1;
+        let id = ConnId(self.conns.insert(Conn::layered(service, self.moment)));
+        self.layers.insert_accepted(id.0, layer, origin);
+        id
+    }
+
     /// Inserts the connection of an adopted one-way descriptor, to be opened.
     pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
         self.services[service as usize].connections += 1;
@@ -57,11 +68,21 @@ impl Core {
     }
 
     /// Asks for a connection; the loop makes it after the callback.
-    pub(crate) fn connect(&mut self, service: u16, to: Endpoint, tag: u64) -> Result<ConnId> {
+    pub(crate) fn connect(
+        &mut self,
+        service: u16,
+        to: Endpoint,
+        tag: u64,
+        layer: Option<ContainedLayer>,
+    ) -> Result<ConnId> {
         self.room_for(service)?;
         let id = self.insert_outbound(service, tag);
         if let Some(conn) = self.conns.get_mut(id.0) {
             conn.extras().to = Some(Box::new(to));
+        }
+        if let Some((layer, conn)) = layer.zip(self.conns.get_mut(id.0)) {
+            conn.set(Flags::LAYERED.union(Flags::HANDSHAKING));
+            self.layers.insert(id.0, Layered::new(layer, 0));
         }
         self.to_connect.push(id, &mut self.pending);
         Ok(id)

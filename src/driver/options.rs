@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 
+use crate::layer::LayerFactory;
+
 /// Probes of an idle TCP connection (tcp(7)), which find a peer that vanished
 /// without a FIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,10 @@ pub struct ListenOptions {
     /// Unix: the permissions of the socket's file, for chmod(2). Default:
     /// what the umask leaves.
     pub mode: Option<u32>,
+    /// The maker of the layer ([`Layer`](crate::Layer), such as TLS) that stands
+    /// between the socket and the handler of each connection. The reactor calls it,
+    /// and the driver does not see it. Default none.
+    pub layer: Option<LayerFactory>,
 }
 
 impl Default for ListenOptions {
@@ -96,6 +102,7 @@ impl Default for ListenOptions {
             send_buffer: None,
             receive_buffer: None,
             mode: None,
+            layer: None,
         }
     }
 }

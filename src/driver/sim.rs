@@ -44,6 +44,7 @@
 //! urgent data.
 
 mod children;
+mod client_layer;
 mod clients;
 mod conditions;
 mod datagram_socket;

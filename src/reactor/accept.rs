@@ -5,11 +5,14 @@ use std::io;
 
 use super::Reactor;
 use super::listeners::Single;
-use crate::conn::NO_SESSION;
+use crate::conn::{Conn, NO_SESSION};
 use crate::core::NO_CONNECTION;
 use crate::driver::{Closing, Driver};
 use crate::id::{ConnId, ListenerId};
+use crate::layer::LayerFactory;
+use crate::life::Flags;
 use crate::origin::{Origin, Peer};
+use crate::printable::Printable;
 
 /// The meaning of an accept(2) error for its listener.
 enum Verdict {
@@ -78,7 +81,7 @@ impl<D: Driver> Reactor<D> {
         let mut batch = self.listeners.ready.batch();
         while let Some(id) = self.listeners.ready.take(&mut batch) {
             self.accept_from(id, share);
-            if self.listeners.table.get(id.0).is_some_and(|listener| listener.ready) {
+            if self.listeners.is_ready(id) {
                 self.listeners.ready.keep(&mut batch);
             }
         }
@@ -91,6 +94,10 @@ impl<D: Driver> Reactor<D> {
         let mut failures = 0;
         for _ in 0..share {
             if self.listeners.paused.is_some() || !self.listeners.takes_more() {
+                return;
+            }
+            let is_full = self.core.layers.under_way >= self.core.config.max_handshakes;
+            if is_full && self.listeners.crowd(id) {
                 return;
             }
             let Some(listener) = self.listeners.table.get_mut(id.0).filter(|listener| listener.ready) else {
@@ -158,10 +165,23 @@ impl<D: Driver> Reactor<D> {
             return None;
         }
         let local = self.listeners.local(listener)?.clone();
-        match self.admit(service, stream, &Origin::Accepted { listener, local, peer }) {
+        let layer = match self.listeners.layer(listener).map(LayerFactory::make) {
+            None => None,
+            Some(Ok(layer)) => Some(layer),
+            Some(Err(error)) => {
+                self.refuse_layer(stream, &peer, &error);
+                return None;
+            }
+        };
+        let origin = Origin::Accepted { listener, local, peer };
+        let admitted = match layer {
+            None => self.admit(service, stream, &origin),
+            Some(layer) => self.admit_layered(service, stream, origin, layer),
+        };
+        match admitted {
             Ok(id) => {
                 self.core.stats.accepted += 1;
-                self.has_session(id).then_some(id)
+                self.is_served(id).then_some(id)
             }
             Err(error) => {
                 self.listeners.pause(&mut self.core, &error);
@@ -170,8 +190,20 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn has_session(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.session != NO_SESSION)
+    /// True when a connection has a session, or may have one after its handshake.
+    fn is_served(&self, id: ConnId) -> bool {
+        let is_served = |conn: &Conn| conn.session != NO_SESSION || conn.has(Flags::HANDSHAKING);
+        self.core.conns.get(id.0).is_some_and(is_served)
+    }
+
+    #[cold]
+    fn refuse_layer(&mut self, stream: D::Stream, peer: &Peer, error: &io::Error) {
+        let core = &mut self.core;
+        core.stats.handshake_failures += 1;
+        if let Some(more) = core.rates.layers.allows(core.now()) {
+            log::error!("{peer} is turned away, for its layer cannot be made: {}{more}", Printable(error));
+        }
+        self.driver.close(stream, Closing::InOrder);
     }
 
     /// Accepts the clients that have connected already, up to the backlog, and

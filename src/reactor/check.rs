@@ -47,6 +47,11 @@ impl<D: Driver> Reactor<D> {
             core.current == NO_CONNECTION && core.direct.is_empty() && !core.direct.is_granted(),
             "something is in hand between turns"
         );
+        let layers = core.conns.iter().filter(|(_, conn)| conn.has(Flags::LAYERED)).count();
+        holds!(layers == core.layers.len(), "{layers} connections have {} layers", core.layers.len());
+        let (counted, under_way) = (core.layers.counted(), core.layers.under_way);
+        holds!(counted == under_way, "{counted} handshakes are under way, and {under_way} are counted");
+        holds!(under_way <= core.config.max_handshakes, "too many handshakes: {under_way}");
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
         holds!(core.shared.is_empty() || !core.to_flush.is_empty(), "a shared is kept for nobody");
         holds!(
@@ -70,7 +75,8 @@ impl<D: Driver> Reactor<D> {
         for (key, conn) in core.conns.iter() {
             check_lists(core, ConnId(key), conn)?;
             check_limits(core, ConnId(key), conn)?;
-            check_work(ConnId(key), conn)?;
+            check_work(core, ConnId(key), conn)?;
+            check_layer(core, ConnId(key), conn)?;
             let socket = self.streams.get(key).is_some();
             let is_to_be_pipe = conn.has(Flags::PIPE) && conn.life.is_connecting();
             let begun = !is_to_be_pipe && !core.to_connect.contains(&ConnId(key));
@@ -103,7 +109,8 @@ impl<D: Driver> Reactor<D> {
         let sockets = self.streams.count();
         holds!(sockets <= core.conns.len(), "{sockets} sockets for {} connections", core.conns.len());
         for (place, listener) in self.listeners.table.iter() {
-            let listed = self.listeners.ready.iter().filter(|ready| ready.0 == place).count();
+            let lists = self.listeners.ready.iter().chain(self.listeners.crowded.iter().copied());
+            let listed = lists.filter(|ready| ready.0 == place).count();
             holds!(listed == usize::from(listener.ready), "listener {place} is listed {listed} times");
         }
         for (key, socket) in core.datagrams.table.iter() {
@@ -131,7 +138,8 @@ impl<D: Driver> Reactor<D> {
     pub fn check_readiness(&self, will_tell: impl Fn(&D::Stream) -> WillTell) -> Result<(), String> {
         for (key, conn) in self.core.conns.iter() {
             let Some(socket) = self.streams.get(key) else { continue };
-            if matches!(conn.phase(), Phase::Connecting | Phase::Dead) {
+            let is_made = !conn.life.is_connecting() || self.core.layers.is_begun(key);
+            if !is_made || conn.life.is_dead() {
                 continue;
             }
             let WillTell { input, room } = will_tell(socket);
@@ -204,21 +212,27 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 }
 
 /// Checks that no work of a connection is forgotten: no edge would come for it.
-fn check_work(id: ConnId, conn: &Conn) -> Result<(), String> {
+fn check_work(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let has = |flags| conn.has(flags);
+    if conn.life.is_connecting() {
+        let is_readable = has(Flags::LAYERED) && has(Flags::READABLE);
+        let is_listed = core.to_establish.contains(&id);
+        holds!(!is_readable || is_listed, "the handshake of connection {id} is forgotten");
+    }
     let alive = !conn.life.is_dead();
-    let readable = has(Flags::READABLE) && conn.life.is_read() && alive;
+    let readable = has(Flags::READABLE) && conn.life.is_read() && alive && !conn.life.is_connecting();
     holds!(!readable || has(Flags::IN_READ_LIST), "connection {id} is readable and forgotten");
     let resumed = has(Flags::RESUMED) && !has(Flags::PAUSED) && conn.is_live();
     holds!(!resumed || has(Flags::IN_READ_LIST), "connection {id} has resumed and is forgotten");
-    let writable = has(Flags::WRITABLE) && conn.out.is_some() && alive;
+    let writable = has(Flags::WRITABLE) && conn.awaits_room() && alive;
     holds!(!writable || has(Flags::IN_FLUSH_LIST), "connection {id} is writable and forgotten");
     holds!(
         !has(Flags::DIRTY) || !alive || has(Flags::IN_FLUSH_LIST),
         "connection {id} is dirty and forgotten"
     );
-    let ends = conn.phase() == Phase::Closing && conn.out.is_none()
-        || conn.life.output() == Output::Finishing && conn.out.is_none() && conn.is_live();
+    let written = !conn.has_output();
+    let ends = conn.phase() == Phase::Closing && written
+        || conn.life.output() == Output::Finishing && written && conn.is_live();
     holds!(
         !ends || has(Flags::IN_FLUSH_LIST),
         "connection {id} has written everything and its end is forgotten"
@@ -271,19 +285,46 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         return Ok(());
     }
     if conn.life.is_connecting() {
-        holds!(!overdue(conn.frame_since, limits.connect), "connection {id} is still being made");
+        let limit = if conn.life.is_unanswered() { limits.connect } else { limits.handshake };
+        holds!(!overdue(conn.frame_since, limit), "connection {id} is still being made");
         return Ok(());
     }
+    let shakes = conn.has(Flags::HANDSHAKING);
+    holds!(!shakes || !overdue(conn.frame_since, limits.handshake), "connection {id} still shakes hands");
     let has_own_idle = conn.extras.as_ref().is_some_and(|extras| extras.idle.is_some());
     let may_idle = has_own_idle || conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live();
     holds!(may_idle || !overdue(conn.last_activity, limits.idle), "connection {id} is idle");
-    let reads = conn.is_live() && !conn.has(Flags::PAUSED);
+    let reads = conn.is_live() && !conn.has(Flags::PAUSED) && !shakes;
     let says_nothing = reads && conn.has(Flags::AWAITS_FIRST_FRAME);
     holds!(!says_nothing || !overdue(conn.frame_since, limits.first_frame), "connection {id} says nothing");
     let begun = reads && !says_nothing && conn.is_in_frame();
     holds!(!begun || !overdue(conn.frame_since, limits.frame), "connection {id} ends no frame");
-    let writes = conn.out.is_some();
+    let writes = conn.awaits_room();
     holds!(!writes || !overdue(conn.stalled_since, limits.write_stall), "connection {id} takes nothing");
+    Ok(())
+}
+
+/// Checks the bytes that wait on either side of a layer.
+fn check_layer(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
+    let Some(layered) = core.layers.get(id.0).filter(|_| conn.has(Flags::LAYERED)) else {
+        let flags = Flags::LAYERED.union(Flags::HANDSHAKING).union(Flags::WIRE_PENDING);
+        holds!(!conn.has(flags), "connection {id} lacks its layer");
+        return Ok(());
+    };
+    if conn.life.is_dead() {
+        return Ok(());
+    }
+    let buffer = core.config.layer_buffer;
+    holds!(layered.wire.len() <= 5 * buffer, "{} bytes wait behind a layer", layered.wire.len());
+    holds!(layered.unread.len() <= buffer, "{} bytes wait before a layer", layered.unread.len());
+    let waits = !layered.wire.is_empty() || layered.clear > 0;
+    holds!(waits == conn.has(Flags::WIRE_PENDING), "connection {id} has bytes of its layer: {waits}");
+    let named = layered.sealed + layered.clear;
+    holds!(named <= conn.queued(), "{named} bytes of the queue of connection {id} are accounted for");
+    holds!(layered.sealed == 0 || !layered.wire.is_empty(), "connection {id} keeps what has left");
+    let holds_back = !layered.unread.is_empty() || layered.failed.is_some();
+    let is_told = conn.has(Flags::READABLE) || !conn.is_live();
+    holds!(!holds_back || is_told, "connection {id} has input with its layer, and is not readable");
     Ok(())
 }
 

@@ -5,13 +5,13 @@ use std::io;
 
 use super::{Reactor, Service};
 use crate::close::{CloseReason, Deadline};
-use crate::core::List;
 use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
-use crate::life::Flags;
+use crate::io::ConnectOptions;
+use crate::layer::ContainedLayer;
 use crate::origin::{Origin, Peer};
 
 impl<D: Driver> Reactor<D> {
@@ -28,9 +28,25 @@ impl<D: Driver> Reactor<D> {
         to: &Endpoint,
         tag: u64,
     ) -> Result<ConnId> {
+        self.connect_with(service, to, tag, ConnectOptions::default())
+    }
+
+    /// The same with options, as [`Io::connect_with`](crate::Io::connect_with) does
+    /// from a callback.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        to: &Endpoint,
+        tag: u64,
+        options: ConnectOptions,
+    ) -> Result<ConnId> {
         let index = self.index_of(service)?;
         self.read_clock();
-        self.core.connect(index, to.clone(), tag)
+        self.core.connect(index, to.clone(), tag, options.layer.map(ContainedLayer::new))
     }
 
     /// Begins the connections that callbacks have asked for.
@@ -96,6 +112,10 @@ impl<D: Driver> Reactor<D> {
                 }
                 continue;
             }
+            if self.core.layers.is_begun(id.0) {
+                self.handshake(id);
+                continue;
+            }
             let Some(stream) = self.streams.get_mut(id.0) else { continue };
             match self.driver.connected(stream) {
                 Ok(None) => {}
@@ -109,24 +129,11 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Opens an outbound connection that is established.
+    /// Goes on with an outbound connection that is established.
     fn open_connected(&mut self, id: ConnId, peer: Peer) {
-        let core = &mut self.core;
-        let Some(conn) = core.conns.get_mut(id.0) else { return };
-        conn.life.establish();
-        // The one event may also have meant input, and the end
-        // right behind it.
-        conn.set(Flags::WRITABLE.union(Flags::READABLE).union(Flags::HANGUP));
-        conn.last_activity = core.moment;
-        conn.frame_since = core.moment;
-        conn.stalled_since = core.moment;
+        let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         let tag = conn.extras().tag;
-        core.stats.connected += 1;
-        self.open(id, &Origin::Connected { tag, peer });
-        // Output and a FIN queued before can leave now.
-        self.core.list(id, List::Flush);
-        self.core.list(id, List::Read);
-        self.core.check_empty_queue(id);
+        self.connected(id, Origin::Connected { tag, peer });
     }
 
     /// Calls `connect_failed` for a connection that was not established.

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Reactor;
-use super::transfer::{Readiness, push_direct, push_queue};
+use super::transfer::{Readiness, Wire, finish, push, push_direct};
 use crate::close::CloseReason;
 use crate::core::List;
 use crate::driver::Driver;
@@ -37,7 +37,7 @@ impl<D: Driver> Reactor<D> {
             core.direct.clear();
             return None;
         };
-        if core.cross_writes || conn.out.is_some() || !conn.has(Flags::WRITABLE) {
+        if core.cross_writes || !conn.writes_directly() {
             core.queue_direct(id, 0);
             return None;
         }
@@ -98,16 +98,20 @@ impl<D: Driver> Reactor<D> {
         let core = &mut self.core;
         let Some(conn) = core.conns.get_mut(id.0) else { return };
         conn.unset(Flags::DIRTY);
-        let Some(queue) = &mut conn.out else { return self.end_output(id) };
+        if !conn.has_output() {
+            return self.end_output(id);
+        }
         let socket = self.streams.get_mut(id.0);
-        // Without room, the next writable event flushes it.
-        let is_written = conn.life.has(Flags::WRITABLE) && !conn.life.is_dead();
-        let Some(socket) = socket.filter(|_| is_written) else { return queue.detach(&core.shared) };
-        let outcome = push_queue(&mut self.driver, socket, queue, &core.shared, &mut core.stats);
-        queue.detach(&core.shared);
+        // Without room, the next writable event flushes it; before the end of a
+        // handshake, that does.
+        let is_written = conn.has(Flags::WRITABLE) && conn.awaits_room() && !conn.life.is_dead();
+        let Some(socket) = socket.filter(|_| is_written) else { return conn.detach(&core.shared) };
+        let mut wire = Wire { driver: &mut self.driver, socket, stats: &mut core.stats, now: core.moment };
+        let outcome = push(&mut wire, conn, &mut core.layers, id.0, &core.shared);
+        conn.detach(&core.shared);
         match outcome {
             Ok(readiness) => {
-                let is_all = queue.len() == 0;
+                let is_all = conn.queued() == 0 && !conn.has(Flags::WIRE_PENDING);
                 conn.last_activity = core.moment;
                 conn.stalled_since = core.moment;
                 if is_all && conn.life.is_plain() {
@@ -128,14 +132,14 @@ impl<D: Driver> Reactor<D> {
         if readiness == Readiness::Blocked {
             conn.unset(Flags::WRITABLE);
         }
-        let left = conn.queued();
-        if left == 0 {
+        if conn.queued() == 0 {
             conn.release_queue(&mut core.pool);
         }
+        let is_all = !conn.has_output();
         if conn.has(Flags::ABOVE_HIGH) {
             core.check_low_mark(id);
         }
-        if left == 0 {
+        if is_all {
             self.end_output(id);
         } else if readiness == Readiness::Ready {
             core.list(id, List::Flush);
@@ -161,7 +165,12 @@ impl<D: Driver> Reactor<D> {
     fn end_output(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get(id.0) else { return };
-        match conn.life.after_output() {
+        let after = conn.life.after_output();
+        if conn.has(Flags::LAYERED) && after != AfterOutput::Nothing && !self.finish_layer(id) {
+            return;
+        }
+        let core = &mut self.core;
+        match after {
             AfterOutput::Nothing => {}
             AfterOutput::SendFin => {
                 self.send_fin(id);
@@ -172,6 +181,28 @@ impl<D: Driver> Reactor<D> {
             }
             AfterOutput::Die => core.mark_dead(id),
             AfterOutput::Linger => self.linger(id),
+        }
+    }
+
+    /// Puts the end of a layer before our FIN. False while it has not left: the flush
+    /// behind it comes here again.
+    pub(super) fn finish_layer(&mut self, id: ConnId) -> bool {
+        let Self { driver, core, streams, .. } = self;
+        let Some(conn) = core.conns.get_mut(id.0) else { return true };
+        let Some(socket) = streams.get_mut(id.0) else { return true };
+        let mut wire = Wire { driver, socket, stats: &mut core.stats, now: core.moment };
+        let outcome = finish(&mut wire, conn, &mut core.layers, id.0);
+        let has_left = !conn.has(Flags::WIRE_PENDING);
+        match outcome {
+            Ok(()) if has_left => true,
+            Ok(()) => {
+                core.list(id, List::Flush);
+                false
+            }
+            Err(error) => {
+                core.broken(id, error);
+                false
+            }
         }
     }
 

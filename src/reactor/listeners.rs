@@ -9,6 +9,7 @@ use crate::driver::{Driver, ListenOptions, Moment, Token};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::id::{ConnId, Key, ListenerId, SocketId, Table};
+use crate::layer::LayerFactory;
 use crate::timers::Timers;
 use crate::work_list::{Pending, RareList};
 
@@ -55,6 +56,9 @@ pub(super) struct Listeners<L> {
     pub(super) table: Table<Listener<L>>,
     /// The listeners that are ready.
     pub(super) ready: RareList<ListenerId>,
+    /// The listeners that are ready, and wait for a handshake to end
+    /// ([`Config::max_handshakes`](crate::Config::max_handshakes)).
+    pub(super) crowded: Vec<ListenerId>,
     /// The timer that ends a pause; set while the system has no descriptors or
     /// memory for more connections.
     pub(super) paused: Option<Key>,
@@ -71,6 +75,7 @@ impl<L> Listeners<L> {
         Self {
             table: Table::new(),
             ready: RareList::new(),
+            crowded: Vec::new(),
             paused: None,
             again: None,
             pause_logged: false,
@@ -141,6 +146,33 @@ impl<L> Listeners<L> {
             && listener.socket.is_some()
         {
             self.ready.note_once(id, &mut listener.ready, pending);
+        }
+    }
+
+    /// True when a listener has connections to accept, and waits for nothing else.
+    pub(super) fn is_ready(&self, id: ListenerId) -> bool {
+        self.table.get(id.0).is_some_and(|listener| listener.ready) && !self.crowded.contains(&id)
+    }
+
+    /// The maker of layers for a listener's connections.
+    pub(super) fn layer(&self, id: ListenerId) -> Option<&LayerFactory> {
+        self.table.get(id.0)?.options.as_ref()?.layer.as_ref()
+    }
+
+    /// Sets a listener aside whose connections have a layer, until
+    /// [`uncrowd`](Self::uncrowd). False if they have none.
+    pub(super) fn crowd(&mut self, id: ListenerId) -> bool {
+        let has_layer = self.layer(id).is_some();
+        if has_layer && !self.crowded.contains(&id) {
+            self.crowded.push(id);
+        }
+        has_layer
+    }
+
+    /// Lists the listeners that were set aside as ready again.
+    pub(super) fn uncrowd(&mut self, pending: &mut Pending) {
+        for id in self.crowded.drain(..) {
+            self.ready.push(id, pending);
         }
     }
 

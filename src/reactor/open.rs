@@ -8,6 +8,7 @@ use super::Reactor;
 use crate::core::List;
 use crate::driver::{Closing, Driver, Token};
 use crate::id::ConnId;
+use crate::layer::ContainedLayer;
 use crate::life::{Flags, Input};
 use crate::origin::Origin;
 
@@ -20,6 +21,26 @@ impl<D: Driver> Reactor<D> {
             return Err(error);
         }
         self.open(id, origin);
+        Ok(id)
+    }
+
+    /// Makes a connection of a stream, and registers it: its session is opened when
+    /// its layer is ready.
+    pub(super) fn admit_layered(
+        &mut self,
+        service: u16,
+        stream: D::Stream,
+        origin: Origin,
+        layer: ContainedLayer,
+    ) -> io::Result<ConnId> {
+        let id = self.core.admit_layered(service, layer, origin);
+        if let Err(error) = self.register(id, stream) {
+            self.core.free(id);
+            return Err(error);
+        }
+        self.core.watch_deadlines(id);
+        // The layer may have to speak first.
+        self.core.handshake_later(id);
         Ok(id)
     }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::Reactor;
 use super::dispatch::took;
-use super::transfer::{Readiness, pull, push_direct};
+use super::transfer::{Readiness, Wire, pull, pull_for_handler, push_direct};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::core::List;
@@ -140,6 +140,10 @@ impl<D: Driver> Reactor<D> {
         if !conn.life.wants_input() {
             return self.redeliver(id);
         }
+        if conn.is_shaking_hands() {
+            self.handshake(id);
+            return false;
+        }
         let limits = &core.services[conn.service as usize].limits;
         let budget = limits.read_budget - *taken;
         if budget == 0 {
@@ -148,14 +152,19 @@ impl<D: Driver> Reactor<D> {
         }
         let Some(socket) = self.streams.get_mut(id.0) else { return false };
         let spare = self.input.spare(budget);
-        let count =
-            match pull::<D, false>(&mut self.driver, socket, conn, spare, core.moment, &mut core.stats) {
-                Ok((count @ 1.., _)) => count,
-                outcome => {
-                    self.nothing_read(id, outcome.err());
-                    return false;
-                }
-            };
+        let mut wire = Wire { driver: &mut self.driver, socket, stats: &mut core.stats, now: core.moment };
+        let outcome = pull_for_handler(&mut wire, conn, &mut core.layers, id.0, spare);
+        if conn.has(Flags::WIRE_PENDING) {
+            core.list(id, List::Flush);
+        }
+        let Some(conn) = core.conns.get_mut(id.0) else { return false };
+        let count = match outcome {
+            Ok((count @ 1.., _)) => count,
+            outcome => {
+                self.nothing_read(id, outcome.err());
+                return false;
+            }
+        };
         *taken += count;
         if conn.has(Flags::PIPE)
             && let Some(child) = conn.take_backlog(count)

@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use crate::close::CloseReason;
-use crate::conn::NO_SESSION;
+use crate::conn::{Conn, NO_SESSION};
 use crate::driver::{Closing, Driver};
 use crate::id::ConnId;
 use crate::life::Flags;
@@ -60,6 +60,10 @@ impl<D: Driver> Reactor<D> {
         if conn.life.answer() {
             self.tell_connect_failed(id);
         }
+        let ends_layer = self.core.conns.get(id.0).is_some_and(ends_layer);
+        if self.core.conns.get(id.0).is_some_and(|conn| conn.has(Flags::LAYERED)) {
+            self.log_failed_layer(id);
+        }
         let Some(conn) = self.core.conns.get_mut(id.0) else { return };
         let service = conn.service;
         let session = std::mem::replace(&mut conn.session, NO_SESSION);
@@ -76,6 +80,9 @@ impl<D: Driver> Reactor<D> {
         }
         #[cfg(feature = "workers")]
         self.core.cancel_jobs(id);
+        if ends_layer {
+            self.finish_layer(id);
+        }
         let Some(conn) = self.core.conns.get(id.0) else { return };
         if conn.life.is_dead() {
             let how = if conn.has(Flags::RESETS) { Closing::Reset } else { Closing::InOrder };
@@ -88,6 +95,7 @@ impl<D: Driver> Reactor<D> {
             let child = conn.child();
             self.core.free(id);
             self.listeners.resume(&mut self.core.timers);
+            self.uncrowd();
             if let Some(child) = child {
                 self.core.children.to_tell.push(child, &mut self.core.pending);
             }
@@ -104,4 +112,12 @@ impl<D: Driver> Reactor<D> {
             _ => {}
         }
     }
+}
+
+/// True for a quiet connection that a shutdown has closed at once: it has lost
+/// nothing, and its peer sees that by the end of the layer.
+fn ends_layer(conn: &Conn) -> bool {
+    let is_shutdown = matches!(conn.why.as_deref(), Some(CloseReason::Shutdown));
+    let is_layered = conn.has(Flags::LAYERED) && !conn.has(Flags::HANDSHAKING);
+    is_layered && is_shutdown && conn.life.is_dead() && !conn.has(Flags::RESETS)
 }

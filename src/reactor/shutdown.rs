@@ -133,6 +133,18 @@ impl<D: Driver> Reactor<D> {
             .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
             .map(|(key, _)| ConnId(key))
             .collect();
+        // Who has not begun to shake hands by now has nothing under way.
+        let silent: Vec<ConnId> = core
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.life.is_connecting() && conn.has(Flags::HANDSHAKING))
+            .filter(|(_, conn)| !conn.life.is_unanswered() && !conn.has(Flags::READABLE))
+            .filter(|(_, conn)| conn.last_activity <= self.shutdown_since)
+            .map(|(key, _)| ConnId(key))
+            .collect();
+        for id in silent {
+            core.fail(id, CloseReason::Shutdown);
+        }
         for id in quiet {
             let was_busy = |conn: &Conn| conn.last_activity > self.shutdown_since;
             if core.conns.get(id.0).is_some_and(was_busy) {

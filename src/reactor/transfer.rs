@@ -1,11 +1,15 @@
 //! The crossing for bytes: the one file that moves them between the socket of a
 //! connection and its buffers.
 //!
-//! [`pull`] reads, [`push_direct`] writes what a callback has just written,
-//! [`push_queue`] writes what waits. All of them are inlined into the fast path of
-//! [`Reactor::read`](super::Reactor) and the slow one alike, and each does the
-//! whole account of its bytes: the counters, the readiness of the socket, and when
-//! the connection was last active. Their callers decide what follows.
+//! [`pull`] reads, [`push_direct`] writes what a callback has just written, [`push`]
+//! writes what waits. Each does the whole account of its bytes: the counters, the
+//! readiness of the socket, and when the connection was last active. Their callers
+//! decide what follows. The fast path of [`Reactor::read`](super::Reactor) has
+//! `pull` and `push_direct` inlined.
+//!
+//! A [`Layer`](crate::Layer) stands here and nowhere else. [`pull_for_handler`] and
+//! `push` lead the bytes of a layered connection through it, [`shake_hands`] takes
+//! the steps of its handshake, and [`finish`] puts its end before our FIN.
 
 use std::io::{self, IoSlice};
 
@@ -13,6 +17,8 @@ use crate::buffer::{OutQueue, PIECES};
 use crate::conn::Conn;
 use crate::direct::DirectOutput;
 use crate::driver::Driver;
+use crate::id::Key;
+use crate::layers::{Layered, Layers, Scratch};
 use crate::life::Flags;
 use crate::moment::Moment;
 use crate::shared_output::SharedOutput;
@@ -80,32 +86,431 @@ pub(super) fn push_direct<D: Driver>(
     Ok(written)
 }
 
-/// Writes once what the queue of a connection holds, or as much of it as one call
-/// takes, and takes what was written off the queue.
+/// The socket of a connection, and the account of what crosses it.
+pub(super) struct Wire<'a, D: Driver> {
+    pub(super) driver: &'a mut D,
+    pub(super) socket: &'a mut D::Stream,
+    pub(super) stats: &'a mut Stats,
+    pub(super) now: Moment,
+}
+
+impl<D: Driver> Wire<'_, D> {
+    /// Writes once: how many bytes left, and whether the socket is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and `WriteZero` where it took nothing and said nothing.
+    #[inline]
+    fn write(&mut self, pieces: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, Readiness)> {
+        let written = self.driver.write(self.socket, pieces)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.stats.bytes_out += written as u64;
+        let is_blocked = D::SHORT_MEANS_BLOCKED && written < offered;
+        Ok((written, if is_blocked { Readiness::Blocked } else { Readiness::Ready }))
+    }
+}
+
+/// Reads once from a connection into `spare`, through its layer if it has one: how
+/// many bytes are there for the handler, 0 for the peer's end, and whether there may
+/// be more. What a closing connection is sent goes past the layer, and nowhere.
+#[inline]
+pub(super) fn pull_for_handler<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layers: &mut Layers,
+    key: Key,
+    spare: &mut [u8],
+) -> io::Result<(usize, Readiness)> {
+    if conn.has(Flags::LAYERED)
+        && conn.is_live()
+        && let Some((layered, scratch)) = layers.parts(key)
+    {
+        return pull_layered(wire, conn, layered, scratch, spare);
+    }
+    pull::<D, false>(wire.driver, wire.socket, conn, spare, wire.now, wire.stats)
+}
+
+/// Writes once what waits for a connection, or as much of it as one call takes.
 ///
 /// # Errors
 ///
 /// Those of the system, and `WriteZero` where it took nothing and said nothing.
 #[inline]
-pub(super) fn push_queue<D: Driver>(
-    driver: &mut D,
-    socket: &mut D::Stream,
+pub(super) fn push<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layers: &mut Layers,
+    key: Key,
+    shared: &SharedOutput,
+) -> io::Result<Readiness> {
+    if conn.has(Flags::LAYERED)
+        && let Some((layered, scratch)) = layers.parts(key)
+    {
+        return push_layered(wire, conn, layered, scratch, shared);
+    }
+    let Some(queue) = &mut conn.out else { return Ok(Readiness::Ready) };
+    push_queue(wire, queue, shared, usize::MAX)
+}
+
+/// Writes once from the front of a queue, at most `most` bytes, and takes what was
+/// written off.
+#[inline]
+fn push_queue<D: Driver>(
+    wire: &mut Wire<'_, D>,
     queue: &mut OutQueue,
     shared: &SharedOutput,
-    stats: &mut Stats,
+    most: usize,
 ) -> io::Result<Readiness> {
-    let (written, offered) = if let Some(piece) = queue.only_piece(shared) {
-        (driver.write(socket, &[IoSlice::new(piece)])?, piece.len())
+    let (written, readiness) = if let Some(piece) = queue.only_piece(shared) {
+        let piece = &piece[..piece.len().min(most)];
+        wire.write(&[IoSlice::new(piece)], piece.len())?
     } else {
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = queue.pieces(shared, &mut pieces);
-        (driver.write(socket, &pieces[..count])?, pieces[..count].iter().map(|piece| piece.len()).sum())
+        let count = queue.pieces(shared, &mut pieces, most);
+        let offered = pieces[..count].iter().map(|piece| piece.len()).sum();
+        wire.write(&pieces[..count], offered)?
     };
-    if written == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    stats.bytes_out += written as u64;
     queue.advance(written);
-    let is_blocked = D::SHORT_MEANS_BLOCKED && written < offered;
-    Ok(if is_blocked { Readiness::Blocked } else { Readiness::Ready })
+    Ok(readiness)
+}
+
+/// Reads through a layer: first the plaintext that it holds, then what it makes of
+/// one read from the socket. `READABLE` says afterwards whether there is more to
+/// read, be it with the layer or in the socket: of the former no event would tell.
+fn pull_layered<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+    spare: &mut [u8],
+) -> io::Result<(usize, Readiness)> {
+    let mut filled = 0;
+    let mut is_stuck = false;
+    loop {
+        let before = filled;
+        while filled < spare.len() && layered.failed.is_none() {
+            match layered.layer.read(&mut spare[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) => layered.failed = Some(error),
+            }
+        }
+        if is_stuck && filled == before {
+            layered.failed.get_or_insert_with(stuck);
+        }
+        if filled == spare.len() {
+            break;
+        }
+        if !layered.unread.is_empty() && layered.failed.is_none() {
+            is_stuck = receive(wire, conn, layered, scratch, Source::Unread) == 0;
+            continue;
+        }
+        if filled > 0 {
+            break;
+        }
+        if let Some(error) = layered.failed.take() {
+            return Err(error);
+        }
+        if layered.layer.has_ended() {
+            return Ok((0, Readiness::Ready));
+        }
+        if !conn.has(Flags::READABLE) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = read_wire(wire, conn, layered, scratch)?;
+        receive(wire, conn, layered, scratch, Source::Read(count));
+    }
+    if filled == spare.len() || layered.failed.is_some() || layered.layer.has_ended() {
+        conn.set(Flags::READABLE);
+    }
+    // What the layer has held back counts as it is delivered, as what the kernel holds
+    // back counts as it is read.
+    conn.last_activity = wire.now;
+    let is_ready = conn.has(Flags::READABLE);
+    Ok((filled, if is_ready { Readiness::Ready } else { Readiness::Blocked }))
+}
+
+/// Reads once from the socket of a layered connection into the buffer for that. A
+/// FIN is an error: the peer has not ended in the layer's way.
+fn read_wire<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+) -> io::Result<usize> {
+    let into = &mut scratch.inward;
+    match pull::<D, false>(wire.driver, wire.socket, conn, into, wire.now, wire.stats)? {
+        (0, _) => Err(cut_off(layered.layer.name(), conn.has(Flags::HANDSHAKING))),
+        (count, _) => Ok(count),
+    }
+}
+
+/// Where bytes for a layer are.
+#[derive(Clone, Copy)]
+enum Source {
+    /// In the buffer of reads, so many.
+    Read(usize),
+    /// With those that it has not taken before.
+    Unread,
+}
+
+/// Gives bytes from the socket to a layer, and sends what it answers. Returns how
+/// many it took; the rest waits. Its error waits behind the plaintext before it.
+fn receive<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+    source: Source,
+) -> usize {
+    let Layered { layer, unread, .. } = layered;
+    let outcome = match source {
+        Source::Read(count) => layer.receive(&scratch.inward[..count]).inspect(|taken| {
+            unread.push(&scratch.inward[*taken..count]);
+        }),
+        Source::Unread => layer.receive(unread.bytes()).inspect(|taken| unread.advance(*taken)),
+    };
+    // After an error this is its alert, and the error counts.
+    let sent = emit(wire, conn, layered, scratch);
+    match outcome.and_then(|taken| sent.map(|()| taken)) {
+        Ok(taken) => taken,
+        Err(error) => {
+            layered.failed = Some(error);
+            0
+        }
+    }
+}
+
+/// Sends what a layer has to say of its own. The rest of what one write takes waits.
+fn emit<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+) -> io::Result<()> {
+    let bytes = &mut scratch.outward;
+    bytes.clear();
+    layered.layer.take_wire(bytes)?;
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let is_next = layered.wire.is_empty() && layered.clear == 0;
+    let written = if is_next && conn.has(Flags::WRITABLE) { write_some(wire, conn, bytes)? } else { 0 };
+    hold_back(wire.now, conn, layered, scratch, written)
+}
+
+/// Writes once: how many bytes left, 0 where the socket is full or a signal came
+/// first.
+fn write_some<D: Driver>(wire: &mut Wire<'_, D>, conn: &mut Conn, bytes: &[u8]) -> io::Result<usize> {
+    match wire.write(&[IoSlice::new(bytes)], bytes.len()) {
+        Ok((written, Readiness::Ready)) => Ok(written),
+        Ok((written, Readiness::Blocked)) => {
+            conn.unset(Flags::WRITABLE);
+            Ok(written)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            conn.unset(Flags::WRITABLE);
+            Ok(0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps the bytes of a layer that did not leave, from `written` on.
+fn hold_back(
+    now: Moment,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &Scratch,
+    written: usize,
+) -> io::Result<()> {
+    let rest = &scratch.outward[written..];
+    if rest.is_empty() {
+        return Ok(());
+    }
+    if !conn.has_output() {
+        conn.stalled_since = now;
+    }
+    layered.wire.push(rest);
+    conn.set(Flags::WIRE_PENDING);
+    if layered.wire.len() > scratch.most_wire() {
+        return Err(io::Error::other("the peer provokes more output than it takes"));
+    }
+    Ok(())
+}
+
+/// Writes through a layer, in the order of [`Layered`]: what was written before it,
+/// what it has made already, then what it makes of one more share of the queue.
+fn push_layered<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+    shared: &SharedOutput,
+) -> io::Result<Readiness> {
+    let mut has_moved = false;
+    if layered.clear > 0
+        && let Some(queue) = &mut conn.out
+    {
+        let before = queue.len();
+        let readiness = push_queue(wire, queue, shared, layered.clear)?;
+        layered.clear -= before - queue.len();
+        if layered.clear > 0 {
+            return Ok(readiness);
+        }
+        has_moved = true;
+    }
+    if !layered.wire.is_empty() {
+        let bytes = layered.wire.bytes();
+        let (written, readiness) = match wire.write(&[IoSlice::new(bytes)], bytes.len()) {
+            Err(error) if has_moved => return moved_before(error),
+            outcome => outcome?,
+        };
+        layered.wire.advance(written);
+        if !layered.wire.is_empty() {
+            return Ok(readiness);
+        }
+        has_moved = true;
+        let sealed = std::mem::take(&mut layered.sealed);
+        if let Some(queue) = &mut conn.out {
+            queue.advance(sealed);
+        }
+    }
+    conn.unset(Flags::WIRE_PENDING);
+    if conn.queued() == 0 || conn.has(Flags::HANDSHAKING) {
+        return Ok(Readiness::Ready);
+    }
+    let sealed = seal(conn, layered, scratch, shared)?;
+    let bytes = &scratch.outward;
+    match wire.write(&[IoSlice::new(bytes)], bytes.len()) {
+        Ok((written, Readiness::Ready)) if written == bytes.len() => {
+            if let Some(queue) = &mut conn.out {
+                queue.advance(sealed);
+            }
+            Ok(Readiness::Ready)
+        }
+        outcome => {
+            layered.sealed = sealed;
+            hold_back(wire.now, conn, layered, scratch, outcome.as_ref().map_or(0, |(written, _)| *written))?;
+            match outcome {
+                Ok((_, readiness)) => Ok(readiness),
+                Err(error) if has_moved => moved_before(error),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// The outcome of several writes of which only the last found no room, or met a
+/// signal: the caller has to know of those before.
+fn moved_before(error: io::Error) -> io::Result<Readiness> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Ok(Readiness::Blocked),
+        io::ErrorKind::Interrupted => Ok(Readiness::Ready),
+        _ => Err(error),
+    }
+}
+
+/// Gives a layer one share of the queue. Returns how many bytes that are; what the
+/// layer has made of them is in the buffer for that.
+fn seal(
+    conn: &Conn,
+    layered: &mut Layered,
+    scratch: &mut Scratch,
+    shared: &SharedOutput,
+) -> io::Result<usize> {
+    let Some(queue) = &conn.out else { return Ok(0) };
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let count = queue.pieces(shared, &mut pieces, scratch.share());
+    let mut sealed = 0;
+    for piece in &pieces[..count] {
+        let taken = layered.layer.write(piece)?;
+        sealed += taken;
+        if taken < piece.len() {
+            break;
+        }
+    }
+    scratch.outward.clear();
+    layered.layer.take_wire(&mut scratch.outward)?;
+    if scratch.outward.is_empty() { Err(stuck()) } else { Ok(sealed) }
+}
+
+/// How far a handshake is after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shaken {
+    /// It is complete.
+    Ready,
+    /// There may be more to read.
+    Again,
+    /// It waits for the peer.
+    Blocked,
+}
+
+/// Takes a step of a handshake: sends what the layer has to say, reads once from the
+/// socket, and sends what the layer answers.
+pub(super) fn shake_hands<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layers: &mut Layers,
+    key: Key,
+) -> io::Result<Shaken> {
+    let Some((layered, scratch)) = layers.parts(key) else { return Ok(Shaken::Ready) };
+    emit(wire, conn, layered, scratch)?;
+    if layered.layer.is_ready() {
+        return Ok(Shaken::Ready);
+    }
+    if !conn.has(Flags::READABLE) {
+        return Ok(Shaken::Blocked);
+    }
+    let count = match read_wire(wire, conn, layered, scratch) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            conn.unset(Flags::READABLE.union(Flags::HANGUP));
+            return Ok(Shaken::Blocked);
+        }
+        outcome => outcome?,
+    };
+    conn.last_activity = wire.now;
+    let taken = receive(wire, conn, layered, scratch, Source::Read(count));
+    if let Some(error) = layered.failed.take() {
+        return Err(error);
+    }
+    let is_ready = layered.layer.is_ready();
+    if taken < count && !is_ready {
+        return Err(stuck());
+    }
+    layers.count_step(wire.stats.turns);
+    Ok(match conn.has(Flags::READABLE) {
+        _ if is_ready => Shaken::Ready,
+        true => Shaken::Again,
+        false => Shaken::Blocked,
+    })
+}
+
+/// Ends our direction in the layer's way, once: what it has to say for that leaves,
+/// or waits (`WIRE_PENDING`).
+pub(super) fn finish<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layers: &mut Layers,
+    key: Key,
+) -> io::Result<()> {
+    let Some((layered, scratch)) = layers.parts(key) else { return Ok(()) };
+    if layered.finish() { emit(wire, conn, layered, scratch) } else { Ok(()) }
+}
+
+#[cold]
+fn cut_off(layer: &str, handshaking: bool) -> io::Error {
+    let when = if handshaking { "during the handshake" } else { "without the end that the protocol has" };
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the peer has cut the connection: its FIN came {when} ({layer})"),
+    )
+}
+
+#[cold]
+fn stuck() -> io::Error {
+    io::Error::other("the layer breaks its contract: it makes no progress with what it was given")
 }

@@ -276,8 +276,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
         return;
     };
     if conn.life.is_connecting() {
-        core.to_establish.note(id, &mut core.pending);
-        return;
+        return note_connecting(core, id, event);
     }
     let mut said = Flags::NONE;
     if event.readable {
@@ -296,7 +295,27 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED) {
         core.to_read.note_once(id, conn.mark(Flags::IN_READ_LIST), &mut core.pending);
     }
-    if said.has(Flags::WRITABLE) && conn.out.is_some() {
+    if said.has(Flags::WRITABLE) && conn.has_output() {
         core.list(id, List::Flush);
+    }
+}
+
+/// The same of a connection that is being made, or whose layer is not ready.
+#[cold]
+fn note_connecting(core: &mut Core, id: ConnId, event: Event) {
+    core.to_establish.note(id, &mut core.pending);
+    let is_begun = core.layers.is_begun(id.0);
+    let Some(conn) = core.conns.get_mut(id.0).filter(|_| is_begun) else { return };
+    if event.readable || event.hangup {
+        conn.set(Flags::READABLE);
+    }
+    if event.hangup {
+        conn.set(Flags::HANGUP);
+    }
+    if event.writable {
+        conn.set(Flags::WRITABLE);
+        if conn.has(Flags::WIRE_PENDING) {
+            core.list(id, List::Flush);
+        }
     }
 }

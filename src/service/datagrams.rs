@@ -114,6 +114,10 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
         Ok(())
     }
 
+    fn layer_ready(&mut self, _: &mut Io<'_>, _: u32) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn timer(&mut self, _: &mut Io<'_>, _: u32, _: TimerId) -> Result<(), BoxError> {
         Ok(())
     }

@@ -10,9 +10,9 @@ use super::plan::{ClientPlan, Ending, Plan, STILLNESS};
 use super::recording::Life;
 use super::subject::Subject;
 use super::world::{Violation, World};
-use crate::Turn;
 use crate::driver::Moment;
-use crate::driver::sim::{ClientId, Faults, Pace};
+use crate::driver::sim::{Client, ClientId, Faults, Pace};
+use crate::{ListenOptions, Turn};
 
 /// The coverage of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,12 +108,15 @@ fn run_in<S: Subject, const SHORT: bool>(
 ) -> Result<Totals, Failure> {
     let mut limits = plan.limits(subject.limits());
     limits.hard_mark = limits.hard_mark.max(limits.high_mark + subject.headroom());
-    let world = World::<_, SHORT>::with_config(
+    let layers = subject.layers();
+    let servers = layers.as_ref().map(|layers| layers.servers.clone());
+    let world = World::<_, SHORT>::listening(
         plan.seed,
         plan.conditions.clone(),
         subject.handler(),
         limits,
         plan.config(),
+        &ListenOptions { layer: servers, ..ListenOptions::default() },
     );
     let mut world = world.map_err(|error| Failure {
         violation: Violation { turn: 0, at: Duration::ZERO, what: error.to_string() },
@@ -127,7 +130,10 @@ fn run_in<S: Subject, const SHORT: bool>(
     subject.prepare(world.net_mut());
     world.net_mut().limit_descriptors(plan.descriptors);
     for (number, client) in plan.clients.iter().enumerate() {
-        let script = client.script(subject, number);
+        let mut script = client.script(subject, number);
+        if let Some(layers) = &layers {
+            script = script.through(layers.clients.clone());
+        }
         let at = if client.unix { world.unix() } else { world.tcp() }.clone();
         world.net_mut().play(&at, script);
     }
@@ -223,10 +229,12 @@ fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
     plan: &Plan,
     world: &mut World<H, SHORT>,
 ) -> Result<(), String> {
-    let refused = world.reactor().stats().refused_full;
+    let stats = world.reactor().stats();
+    let refused = stats.refused_full;
     if plan.max_connections.is_none() && refused > 0 {
         return Err(format!("{refused} clients were turned away, and there was room"));
     }
+    let refused = refused + stats.handshake_failures;
     let opened: BTreeSet<_> = world.lives().iter().filter_map(Life::client).collect();
     let unopened = world.net().clients().filter(|(client, seen)| {
         !opened.contains(client) && !seen.has_reset() && !seen.was_lost() && !seen.was_refused()
@@ -257,6 +265,8 @@ fn check_client<S: Subject, const SHORT: bool>(
     let cut = match life.map(Life::closed) {
         // A count covers those that were refused.
         None if broken || plan.shutdown.is_some() || plan.max_connections.is_some() => true,
+        // Its handshake took too long, by its own fault or the network's.
+        None if subject.layers().is_some() && !is_prompt(plan, planned) => true,
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
         Some(Some("InputTooLong")) if life.is_some_and(|life| life.left().len() > plan.max_input()) => true,
@@ -279,6 +289,9 @@ fn check_client<S: Subject, const SHORT: bool>(
     if !planned.unix && seen.saw_fin().is_some() && life.and_then(Life::closed).is_some_and(drops) {
         return Err(format!("client {client} saw a FIN, and takes for the whole what is a part"));
     }
+    if subject.layers().is_some() {
+        check_layer(life, seen, broken).map_err(|what| format!("client {client} {what}"))?;
+    }
     let mut whole = !cut && !broken && planned.is_well_behaved();
     if let Some(reset) = seen.saw_reset()
         && (!cut || in_order)
@@ -298,6 +311,32 @@ fn check_client<S: Subject, const SHORT: bool>(
         whole = false;
     }
     subject.check(world.net(), client, life, whole)
+}
+
+/// Whether nothing keeps a client and the network from a handshake within its time.
+fn is_prompt(plan: &Plan, planned: &ClientPlan) -> bool {
+    plan.conditions.buffer >= 512 && plan.conditions.stopped.is_never() && planned.is_well_behaved()
+}
+
+/// Checks what a client sees of its layer: the end if the server has ended in order,
+/// and only then, so that it takes no part for the whole; and no error but of a
+/// connection that is broken.
+fn check_layer(life: Option<&Life>, seen: &Client, broken: bool) -> Result<(), String> {
+    if let Some(error) = seen.layer_error() {
+        return Err(format!("was sent what its layer refuses: {error}"));
+    }
+    let why = life.and_then(Life::closed).unwrap_or("never opened");
+    let is_cut = ["Overflow", "TimedOut(WriteStall)", "Io", "Aborted", "Panicked", "never opened"]
+        .iter()
+        .any(|cut| why.starts_with(cut));
+    if seen.saw_layer_end() && is_cut {
+        return Err(format!("saw an end of its layer, and was closed as {why}"));
+    }
+    let is_whole = matches!(why, "Finished" | "Closed");
+    if is_whole && seen.saw_fin().is_some() && !seen.saw_layer_end() && !broken {
+        return Err("saw a FIN without an end of its layer".into());
+    }
+    Ok(())
 }
 
 /// Checks that no deadline ended a connection early.
@@ -345,7 +384,8 @@ fn check_times<S: Subject, const SHORT: bool>(
         }
         _ => None,
     };
-    if let Some(due) = due.filter(|_| plan.conditions.would_block.is_never()) {
+    let is_plain = subject.layers().is_none();
+    if let Some(due) = due.filter(|_| is_plain && plan.conditions.would_block.is_never()) {
         let due = Moment::ZERO.plus(due.min(closed_at).saturating_duration_since(world.epoch()));
         let (arrived, read) = (world.client(client).arrived_by(due), life.input().len());
         if read < arrived {
@@ -374,7 +414,12 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     }
     // With needless `WouldBlock`s the loop cannot know.
     let arrived = shutdown.arrived.get(&client).copied().unwrap_or(0);
-    if plan.conditions.would_block.is_never() && !broken && life.input().len() < arrived {
+    // A layer's bytes are counted as they arrive, and the handler's as plaintext.
+    if !world.client(client).has_layer()
+        && plan.conditions.would_block.is_never()
+        && !broken
+        && life.input().len() < arrived
+    {
         let read = life.input().len();
         return Err(format!("a shutdown closed client {client} with {read} bytes read of {arrived}"));
     }

@@ -172,6 +172,7 @@ mod explore;
 mod plan;
 mod recording;
 pub mod subject;
+mod toy;
 #[cfg(feature = "upload")]
 pub mod uploads;
 mod world;
@@ -180,4 +181,5 @@ pub use self::explore::{Failure, Record, Totals, kind_of, run, shrink};
 pub use self::plan::{ClientPlan, Ending, Plan};
 pub use self::recording::{Life, Recorded, Recording, Told};
 pub use self::subject::Subject;
+pub use self::toy::Toy;
 pub use self::world::{Violation, World};

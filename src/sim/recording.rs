@@ -510,6 +510,13 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         outcome
     }
 
+    fn layer_ready(&mut self, io: &mut Io<'_>, recorded: &mut Self::Session) -> Result<(), BoxError> {
+        self.begin(io, recorded.life, "layer_ready");
+        let outcome = self.handler.layer_ready(io, &mut recorded.session);
+        self.end(io);
+        outcome
+    }
+
     fn timer(
         &mut self,
         io: &mut Io<'_>,

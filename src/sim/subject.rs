@@ -9,8 +9,11 @@ use bytes::{Bytes, BytesMut};
 
 pub use self::chat::Chat;
 use super::recording::Life;
+use super::toy::Toy;
 use crate::driver::sim::{ClientId, Network, Rng};
-use crate::{AfterEof, BoxError, GroupId, Io, Limits, Origin, Sent, StreamHandler, TimerId, services};
+use crate::{
+    AfterEof, BoxError, GroupId, Io, LayerFactory, Limits, Origin, Sent, StreamHandler, TimerId, services,
+};
 
 /// A service to [explore](super::run): it makes the handler, the clients'
 /// input, and the checks of their output.
@@ -23,6 +26,12 @@ pub trait Subject {
 
     /// The proposed limits; a plan changes marks and deadlines.
     fn limits(&self) -> Limits;
+
+    /// The layers of the service's connections and of their clients; `None`: they
+    /// have none. What clients send and receive, as the checks see it, is plaintext.
+    fn layers(&self) -> Option<Layers> {
+        None
+    }
 
     /// Prepares the network before the first client: installs the programs that
     /// the handler runs.
@@ -91,6 +100,74 @@ pub trait Subject {
     fn is_time_out(&self, why: &str, stopped: bool) -> bool {
         let _ = (why, stopped);
         false
+    }
+}
+
+/// The layers at both ends of the connections of a [`Subject`].
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// Those of the service.
+    pub servers: LayerFactory,
+    /// Those of its clients.
+    pub clients: LayerFactory,
+}
+
+/// Another subject with a [`Toy`] layer between its service and its clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layered<S>(
+    /// The subject.
+    pub S,
+);
+
+impl<S: Subject> Subject for Layered<S> {
+    type Handler = S::Handler;
+
+    fn handler(&self) -> S::Handler {
+        self.0.handler()
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn layers(&self) -> Option<Layers> {
+        Some(Layers { servers: Toy::servers(), clients: Toy::clients() })
+    }
+
+    fn prepare(&self, net: &mut Network) {
+        self.0.prepare(net);
+    }
+
+    fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {
+        self.0.stream(rng, client, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        self.0.check(net, client, life, whole)
+    }
+
+    fn check_all(&self, net: &Network, lives: &[Life]) -> Result<(), String> {
+        self.0.check_all(net, lives)
+    }
+
+    fn check_handler(&self, handler: &S::Handler, lives: &[Life]) -> Result<(), String> {
+        self.0.check_handler(handler, lives)
+    }
+
+    fn may_overflow(&self) -> bool {
+        self.0.may_overflow()
+    }
+
+    fn keeps_readers(&self) -> bool {
+        false
+    }
+
+    fn headroom(&self) -> usize {
+        self.0.headroom()
+    }
+
+    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
+        self.0.is_time_out(why, stopped)
     }
 }
 

@@ -8,7 +8,7 @@ use super::recording::{Late, Life, Recording, Told};
 use crate::driver::Moment;
 use crate::driver::sim::{Client, ClientId, Conditions, Network, Process, Script, SimDriver};
 use crate::process::{Fate, Pipe, Signal};
-use crate::{Config, Endpoint, Error, Limits, Reactor, Service, StreamHandler, Turn};
+use crate::{Config, Endpoint, Error, Limits, ListenOptions, Reactor, Service, StreamHandler, Turn};
 
 /// The most consecutive turns without an effect before they count as spinning.
 /// A few are legitimate: a connection may turn out to have no input.
@@ -113,14 +113,30 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         limits: Limits,
         config: Config,
     ) -> Result<Self, Error> {
+        Self::listening(seed, conditions, handler, limits, config, &ListenOptions::default())
+    }
+
+    /// Makes a world with a service whose listeners have these options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::with_driver`] and [`Reactor::add`].
+    pub fn listening(
+        seed: u64,
+        conditions: Conditions,
+        handler: H,
+        limits: Limits,
+        config: Config,
+        options: &ListenOptions,
+    ) -> Result<Self, Error> {
         let driver = SimDriver::new(seed, Conditions::calm());
         let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
         let mut reactor = Reactor::with_driver(driver, config)?;
         let service = reactor.add(Recording::new(handler, &limits), limits)?;
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
         let unix: Endpoint = "unix:/sim".parse()?;
-        reactor.listen(&service, &tcp)?;
-        reactor.listen(&service, &unix)?;
+        reactor.listen_with(&service, &tcp, options)?;
+        reactor.listen_with(&service, &unix, options)?;
         // Set only now, so that no fault hits the listening itself, which a
         // separate test covers.
         *reactor.driver_mut().net_mut().conditions_mut() = conditions;

@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 
 use serve_forever::sim::commands::Commands;
-use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
 use serve_forever::sim::{Ending, Plan, Record, Subject, Totals, run, shrink};
 
 /// Failures after which a test has seen enough: a run that never comes to
@@ -108,6 +108,16 @@ fn a_frame_that_came_in_time_is_read_however_often_the_process_is_stopped() {
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);
+}
+
+#[test]
+fn services_keep_their_promises_behind_a_layer() {
+    let totals = explore(&Layered(Echo), 100_000..100_500);
+    assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
+    explore(&Layered(Once), 110_000..110_200);
+    explore(&Layered(Hub), 120_000..120_300);
+    explore(&Layered(Hesitant), 130_000..130_300);
+    explore(&Layered(Chat::default()), 140_000..140_200);
 }
 
 #[test]

@@ -206,6 +206,9 @@ fn limits_that_contradict_each_other_are_refused() {
         Config { accepts_per_turn: 0, ..Config::default() },
         Config { events_per_turn: 0, ..Config::default() },
         Config { read_buffer: 0, ..Config::default() },
+        Config { max_handshakes: 0, ..Config::default() },
+        Config { handshakes_per_turn: 0, ..Config::default() },
+        Config { layer_buffer: 0, ..Config::default() },
         Config { max_calls: 0, ..Config::default() },
         Config { accept_retry: Duration::ZERO, ..Config::default() },
     ];
@@ -229,8 +232,9 @@ const COUNTS_OF_LIMITS: [Field<Limits, usize>; 9] = [
     ("max_datagrams", |limits, value| limits.max_datagrams = value),
 ];
 
-const TIMES_OF_LIMITS: [Field<Limits, Duration>; 6] = [
+const TIMES_OF_LIMITS: [Field<Limits, Duration>; 7] = [
     ("connect", |limits, value| limits.connect = Some(value)),
+    ("handshake", |limits, value| limits.handshake = Some(value)),
     ("idle", |limits, value| limits.idle = Some(value)),
     ("first_frame", |limits, value| limits.first_frame = Some(value)),
     ("frame", |limits, value| limits.frame = Some(value)),
@@ -238,11 +242,14 @@ const TIMES_OF_LIMITS: [Field<Limits, Duration>; 6] = [
     ("linger", |limits, value| limits.linger = value),
 ];
 
-const COUNTS_OF_CONFIG: [Field<Config, usize>; 14] = [
+const COUNTS_OF_CONFIG: [Field<Config, usize>; 17] = [
     ("max_connections", |config, value| config.max_connections = Some(value)),
     ("max_listeners", |config, value| config.max_listeners = value),
     ("max_sockets", |config, value| config.max_sockets = value),
     ("accepts_per_turn", |config, value| config.accepts_per_turn = value),
+    ("max_handshakes", |config, value| config.max_handshakes = value),
+    ("handshakes_per_turn", |config, value| config.handshakes_per_turn = value),
+    ("layer_buffer", |config, value| config.layer_buffer = value),
     ("events_per_turn", |config, value| config.events_per_turn = value),
     ("read_buffer", |config, value| config.read_buffer = value),
     ("spare_output", |config, value| config.spare_output = value),
@@ -329,7 +336,7 @@ fn every_number_at_its_edges_works_or_is_refused() {
             set(&mut config, value);
             let what = format!("Config::{name} = {value}");
             let served = serves(&what, config, Limits::default());
-            let is_bounded = matches!(name, "events_per_turn" | "read_buffer");
+            let is_bounded = matches!(name, "events_per_turn" | "read_buffer" | "layer_buffer");
             assert!(value <= 1 || served != is_bounded, "{what}");
         }
     }

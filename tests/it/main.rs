@@ -42,6 +42,8 @@ mod handle_request;
 mod interop;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod layering;
+#[cfg(feature = "sim")]
+mod layers;
 mod limits;
 mod listeners;
 #[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]

@@ -114,6 +114,7 @@ fn the_limits_are_those_of_the_table() {
         read_budget,
         max_input,
         connect,
+        handshake,
         idle,
         first_frame,
         frame,
@@ -132,6 +133,7 @@ fn the_limits_are_those_of_the_table() {
     assert_says("Limits::read_budget", bytes(read_budget));
     assert_says("Limits::max_input", bytes(max_input));
     assert_says("Limits::connect", time(connect));
+    assert_says("Limits::handshake", time(handshake));
     assert_says("Limits::idle", time(idle));
     assert_says("Limits::first_frame", time(first_frame));
     assert_says("Limits::frame", time(frame));
@@ -155,6 +157,9 @@ fn the_configuration_is_that_of_the_table() {
         max_listeners,
         max_sockets,
         accepts_per_turn,
+        max_handshakes,
+        handshakes_per_turn,
+        layer_buffer,
         accept_retry,
         listen_again,
         events_per_turn,
@@ -177,6 +182,9 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::max_listeners", count(max_listeners));
     assert_says("Config::max_sockets", count(max_sockets));
     assert_says("Config::accepts_per_turn", count(accepts_per_turn));
+    assert_says("Config::max_handshakes", count(max_handshakes));
+    assert_says("Config::handshakes_per_turn", count(handshakes_per_turn));
+    assert_says("Config::layer_buffer", bytes(layer_buffer));
     assert_says("Config::accept_retry", time(accept_retry));
     assert_says("Config::listen_again", time(listen_again));
     assert_says("Config::events_per_turn", count(events_per_turn));

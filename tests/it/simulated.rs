@@ -11,6 +11,7 @@ mod deadlines;
 mod endings;
 mod flow;
 mod handlers;
+mod layers;
 mod replies;
 mod services;
 mod timers;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client_layer::ClientLayer;
 use super::network::{Due, Network, Way};
 use super::script::{Act, Pace};
 use super::trace::What;
@@ -77,10 +78,13 @@ impl Network {
     pub(super) fn take(&mut self, place: usize, count: usize) {
         let wire = &mut self.wires[place];
         if count > 0 {
-            wire.down.take_onto(&mut wire.client.received, count);
+            wire.take_down(count);
             self.wires[place].client.took_at = Some(self.now);
             self.note(place, What::ClientTakes, count as u64);
             self.room_at_server(place);
+            if self.wires[place].client.layer.is_some() {
+                self.pump(place);
+            }
         }
         let wire = &mut self.wires[place];
         if wire.down.at_end() && wire.client.saw_fin.is_none() {
@@ -117,11 +121,23 @@ impl Network {
                     self.pump(place);
                 }
             }
+            Act::StartLayer(factory) => {
+                let client = &mut wire.client;
+                client.layer = Some(Box::new(ClientLayer::new(&factory, &client.sent)));
+                self.pump(place);
+            }
             Act::Read(pace) => {
                 wire.client.pace = pace;
                 self.read_at_client(place);
             }
             Act::Finish => {
+                wire.client.finishing = true;
+                self.pump(place);
+            }
+            Act::CutOff => {
+                if let Some(layer) = &mut wire.client.layer {
+                    layer.cut_off();
+                }
                 wire.client.finishing = true;
                 self.pump(place);
             }

@@ -43,6 +43,8 @@ pub(super) enum Due {
     Reset(usize, Way),
     /// A client's act: the client, and the index of the act.
     Act(usize, usize),
+    /// A client goes on behind a cut.
+    Cut(usize),
     /// A slow reader reads.
     Tick(usize),
     /// The edge that follows a needless `WouldBlock`.
@@ -225,6 +227,7 @@ impl Network {
         let latency = self.latency();
         self.after(script.start.saturating_add(latency), Due::Connect(place));
         let client = ClientId(number);
+        self.wires[place].client.prepare(&script);
         for (time, act) in script.acts {
             self.later(script.start.saturating_add(time), client, act);
         }
@@ -514,6 +517,7 @@ impl Network {
                     self.perform(place, act);
                 }
             }
+            Due::Cut(place) => self.pass_cut(place),
             Due::Tick(place) => self.tick(place),
             Due::ReadEdge(place) => {
                 if self.wires[place].socket.read_armed && self.wires[place].is_readable() {

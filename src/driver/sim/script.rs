@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::layer::LayerFactory;
 use crate::origin::{Address, Peer};
 
 /// The id of a client of a simulated network.
@@ -66,6 +67,9 @@ pub enum Act {
     Read(Pace),
     /// Ends its side once everything is sent; goes on reading.
     Finish,
+    /// Ends its side once everything is sent, without the end that its layer has:
+    /// what a connection looks like that somebody has cut.
+    CutOff,
     /// Closes: ends its side once everything is sent, and answers later input
     /// with a reset. With unread input it resets at once, as TCP does.
     Close,
@@ -75,6 +79,9 @@ pub enum Act {
     /// Vanishes without a FIN, as a machine that lost power. On a Unix socket,
     /// where that is impossible, it is a [`Reset`](Self::Reset).
     Vanish,
+    /// Puts a layer at its end of the connection: what is sent and received from now
+    /// on goes through it, as behind STARTTLS.
+    StartLayer(LayerFactory),
     /// Keeps its side open when the server has ended the other. By default a
     /// client then ends its side.
     StayAfterFin,
@@ -97,6 +104,10 @@ pub struct Script {
     pub(super) start: Duration,
     /// The acts, each with its time since the start.
     pub(super) acts: Vec<(Duration, Act)>,
+    /// The maker of the layer at the client's end.
+    pub(super) layer: Option<LayerFactory>,
+    /// Where what goes to the server is cut, in bytes from the beginning.
+    pub(super) cuts: Vec<usize>,
     clock: Duration,
 }
 
@@ -111,6 +122,27 @@ impl Script {
     #[must_use]
     pub fn starting_after(mut self, start: Duration) -> Self {
         self.start = start;
+        self
+    }
+
+    /// A client with a layer at its end of the connection, such as TLS. The script
+    /// is in plaintext: what it sends goes through the layer once its handshake is
+    /// complete, its end goes through the layer before the FIN, and
+    /// [`Client::received`](super::Client::received) is plaintext.
+    #[must_use]
+    pub fn through(mut self, layer: LayerFactory) -> Self {
+        self.layer = Some(layer);
+        self
+    }
+
+    /// Cuts what goes to the server after so many bytes, each counted from the
+    /// beginning: what follows leaves ten milliseconds later. With a layer, these are
+    /// the bytes that it has for the wire. A test of all cuts makes one run for each.
+    #[must_use]
+    pub fn cut_at(mut self, cuts: impl IntoIterator<Item = usize>) -> Self {
+        self.cuts.extend(cuts);
+        self.cuts.sort_unstable();
+        self.cuts.dedup();
         self
     }
 
@@ -132,6 +164,12 @@ impl Script {
     #[must_use]
     pub fn send(self, bytes: impl Into<Bytes>) -> Self {
         self.then(Act::Send(bytes.into()))
+    }
+
+    /// Then puts a layer at its end.
+    #[must_use]
+    pub fn start_layer(self, layer: LayerFactory) -> Self {
+        self.then(Act::StartLayer(layer))
     }
 
     /// Then reads at this pace.

@@ -10,12 +10,15 @@ use super::network::{Due, Listening, Network, Source, Way};
 use super::rng::Odds;
 use super::script::ClientId;
 use super::trace::What;
-use super::wire::{Kind, Stage, Wire};
+use super::wire::{Client, Kind, Stage, Wire};
 use crate::endpoint::Endpoint;
 
 /// A client whose listener has a full backlog tries again after this
 /// (a SYN's first retransmission, RFC 6298).
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// The time between the two sides of a cut.
+const CUT: Duration = Duration::from_millis(10);
 
 impl Network {
     // Connecting
@@ -69,6 +72,7 @@ impl Network {
         self.write_edge(place);
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
         let client = ClientId(place as u32);
+        self.wires[place].client.prepare(&script);
         for (time, act) in script.acts {
             self.later(script.start.saturating_add(time), client, act);
         }
@@ -122,10 +126,14 @@ impl Network {
         {
             return;
         }
+        let Client { layer, sent, finishing, .. } = &mut self.wires[place].client;
+        if let Some(layer) = layer {
+            layer.send(sent, *finishing);
+        }
         loop {
             let wire = &self.wires[place];
-            let left = wire.client.sent.len() - wire.client.pumped;
-            let count = left.min(wire.up.room());
+            let left = wire.client.outgoing().len() - wire.client.pumped;
+            let count = left.min(wire.up.room()).min(wire.client.before_cut());
             if count == 0 {
                 break;
             }
@@ -136,12 +144,20 @@ impl Network {
             let from = wire.client.pumped;
             wire.client.pumped += count;
             let at = wire.up.arrival(wished);
-            wire.up.send(at, wire.client.sent[from..from + count].to_vec());
+            wire.up.send(at, wire.client.outgoing()[from..from + count].to_vec());
             self.note(place, What::ClientSends, count as u64);
             self.at(at, Due::Arrive(place, Way::Up));
         }
-        let client = &self.wires[place].client;
-        if client.finishing && client.pumped == client.sent.len() {
+        let client = &mut self.wires[place].client;
+        if client.before_cut() == 0 {
+            if !std::mem::replace(&mut client.is_cutting, true) {
+                self.after(CUT, Due::Cut(place));
+            }
+            return;
+        }
+        // Behind the server's end, a layer whose handshake never ends is given up.
+        let is_done = client.saw_fin.is_some() || client.layer.as_ref().is_none_or(|layer| layer.is_done());
+        if client.finishing && is_done && client.pumped == client.outgoing().len() {
             let wished = self.arrival();
             let wire = &mut self.wires[place];
             wire.client.fin_sent = true;
@@ -150,6 +166,14 @@ impl Network {
             self.note(place, What::ClientFinishes, 0);
             self.at(at, Due::Arrive(place, Way::Up));
         }
+    }
+
+    /// Lets a client go on behind a cut.
+    pub(super) fn pass_cut(&mut self, place: usize) {
+        let client = &mut self.wires[place].client;
+        client.cuts.pop_front();
+        client.is_cutting = false;
+        self.pump(place);
     }
 
     pub(super) fn arrive_at_server(&mut self, place: usize) {
@@ -277,7 +301,7 @@ impl Network {
         if destroys && wire.kind == Kind::Tcp {
             wire.down.lose_unread();
         } else {
-            wire.down.take_onto(&mut wire.client.received, wire.down.unread());
+            wire.take_down(wire.down.unread());
         }
         wire.client.saw_reset = Some(self.now);
         wire.up.lose_flight(0);

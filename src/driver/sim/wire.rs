@@ -1,8 +1,11 @@
 //! `Wire`: a simulated connection, with the server's socket, the client, and a
 //! `HalfPipe` for each direction.
 
+use std::collections::VecDeque;
+
+use super::client_layer::ClientLayer;
 use super::half_pipe::HalfPipe;
-use super::script::Pace;
+use super::script::{Pace, Script};
 use crate::driver::Token;
 use crate::moment::Moment;
 
@@ -58,8 +61,14 @@ pub(super) struct Socket {
 #[derive(Debug)]
 pub struct Client {
     pub(super) sent: Vec<u8>,
-    /// The bytes of `sent` that are in flight or have arrived.
+    /// The layer at its end, whose `wire` then goes to the server instead of `sent`.
+    pub(super) layer: Option<Box<ClientLayer>>,
+    /// The bytes of that which are in flight or have arrived.
     pub(super) pumped: usize,
+    /// Where `outgoing` is still to be cut.
+    pub(super) cuts: VecDeque<usize>,
+    /// It waits at the first of them.
+    pub(super) is_cutting: bool,
     pub(super) received: Vec<u8>,
     pub(super) pace: Pace,
     /// True while a slow reader's next read is on the agenda.
@@ -89,7 +98,50 @@ impl Client {
         &self.sent
     }
 
-    /// The bytes of those that the network has taken.
+    /// The bytes that go to the server: what its script has sent, or what its layer
+    /// has made of that.
+    pub(super) fn outgoing(&self) -> &[u8] {
+        self.layer.as_ref().map_or(&self.sent, |layer| &layer.wire)
+    }
+
+    /// How many bytes may leave before the next cut.
+    pub(super) fn before_cut(&self) -> usize {
+        self.cuts.front().map_or(usize::MAX, |cut| cut - self.pumped)
+    }
+
+    /// Takes what its script says of the whole connection.
+    pub(super) fn prepare(&mut self, script: &Script) {
+        self.layer = script.layer.as_ref().map(|layer| Box::new(ClientLayer::new(layer, &[])));
+        self.cuts = script.cuts.iter().copied().filter(|cut| *cut > 0).collect();
+    }
+
+    /// Whether its end of the connection has a layer.
+    #[must_use]
+    pub const fn has_layer(&self) -> bool {
+        self.layer.is_some()
+    }
+
+    /// Whether the handshake of its layer is complete; `false` without a layer.
+    #[must_use]
+    pub fn is_layer_ready(&self) -> bool {
+        self.layer.as_ref().is_some_and(|layer| layer.is_ready)
+    }
+
+    /// Whether the server has ended its side in the way of the client's layer;
+    /// `false` without a layer.
+    #[must_use]
+    pub fn saw_layer_end(&self) -> bool {
+        self.layer.as_ref().is_some_and(|layer| layer.has_ended)
+    }
+
+    /// The error of its layer.
+    #[must_use]
+    pub fn layer_error(&self) -> Option<&str> {
+        self.layer.as_ref()?.error.as_deref()
+    }
+
+    /// The bytes of those that the network has taken; with a layer, of what that has
+    /// made of them.
     #[must_use]
     pub const fn handed_over(&self) -> usize {
         self.pumped
@@ -207,7 +259,10 @@ impl Wire {
             socket: Socket::default(),
             client: Client {
                 sent: Vec::new(),
+                layer: None,
                 pumped: 0,
+                cuts: VecDeque::new(),
+                is_cutting: false,
                 received: Vec::new(),
                 pace: Pace::AtOnce,
                 ticking: false,
@@ -232,6 +287,17 @@ impl Wire {
     pub(super) const fn lose(&mut self) {
         self.stage = Stage::Lost;
         self.client.lost = true;
+    }
+
+    /// Lets the client take so many bytes of what has arrived.
+    pub(super) fn take_down(&mut self, count: usize) {
+        let Client { layer, received, finishing, .. } = &mut self.client;
+        let Some(layer) = layer else { return self.down.take_onto(received, count) };
+        let mut bytes = Vec::new();
+        self.down.take_onto(&mut bytes, count);
+        layer.receive(&bytes, received);
+        // It has sent its alert.
+        *finishing |= layer.error.is_some();
     }
 
     /// Whether a read would not block.
