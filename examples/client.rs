@@ -31,9 +31,8 @@ use self::address::Address;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of a name, the
-    /// first that can be connected to
-    #[arg(value_parser = address::resolve)]
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; every address of a name is tried
+    #[arg(value_parser = address::parse)]
     endpoint: Address,
 }
 
@@ -142,24 +141,17 @@ impl StreamHandler for Client {
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
-        let next = self.to.failed(error);
-        match next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
-            Ok(server) => self.server = Some(server),
-            Err(why) => {
-                self.fail(why);
-                io.stop();
-            }
-        }
+        self.fail(self.to.failure(error));
+        io.stop();
     }
 }
 
 fn run(to: Address) -> Result<Option<String>, BoxError> {
     let mut reactor = Reactor::new(Config::default())?;
     let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
-    let endpoint = to.endpoint().clone();
-    let client = Client { to, server: None, input: None, output: None, failure: None };
+    let client = Client { to: to.clone(), server: None, input: None, output: None, failure: None };
     let client = reactor.add(client, limits)?;
-    let server = reactor.connect(&client, &endpoint, 0)?;
+    let server = to.connect(&mut reactor, &client)?;
     reactor.get_mut(&client).server = Some(server);
     reactor
         .adopt_output(&client, io::stdout().as_fd().try_clone_to_owned()?)

@@ -1,21 +1,22 @@
 //! Teaches: connections to other servers, and back-pressure between two. Every
-//! client is connected to a target, TCP or Unix, and bytes go both ways at the
-//! pace of the slower side.
+//! client is connected to a target, TCP by address or by name, or Unix, and bytes go
+//! both ways at the pace of the slower side.
 //!
 //! ```text
-//! cargo run --example proxy -- 127.0.0.1:7000 unix:/run/app.sock
+//! cargo run --features workers --example proxy -- 127.0.0.1:7000 db.internal:5432
 //! ```
 
 use std::{env, io};
 
 use bytes::BytesMut;
 use serve_forever::{
-    AfterEof, BoxError, CloseReason, Config, ConnId, Endpoint, Io, Limits, Origin, Reactor, Sent,
-    StreamHandler,
+    AfterEof, BoxError, CloseReason, Config, ConnId, Io, Limits, Origin, Reactor, Sent, StreamHandler,
+    WorkerOptions, Workers,
 };
 
 pub(crate) struct Proxy {
-    pub(crate) target: Endpoint,
+    /// An endpoint, or a host by name with its port.
+    pub(crate) target: String,
 }
 
 impl StreamHandler for Proxy {
@@ -27,7 +28,7 @@ impl StreamHandler for Proxy {
             // Our side of the target: the tag says which client it is for.
             Origin::Connected { tag, .. } => Ok(ConnId::from_bits(*tag)),
             // What the client sends meanwhile waits for the connection.
-            _ => Ok(io.connect(&self.target, io.id().to_bits())?),
+            _ => Ok(io.connect_name(&self.target, io.id().to_bits())?),
         }
     }
 
@@ -67,9 +68,11 @@ fn main() -> Result<(), BoxError> {
         return Err("usage: proxy ENDPOINT TARGET".into());
     };
     let mut reactor = Reactor::new(Config::default())?;
+    // For lookups, which may take as long as a name server does.
+    reactor.set_workers(&Workers::new(WorkerOptions { threads: 2, ..WorkerOptions::default() })?);
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
     serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
-    let proxy = reactor.add(Proxy { target: target.parse()? }, Limits::without_frames())?;
+    let proxy = reactor.add(Proxy { target }, Limits::without_frames())?;
     let listener = reactor.listen(&proxy, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));
     Ok(reactor.serve_forever()?)

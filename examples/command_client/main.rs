@@ -54,9 +54,8 @@ struct Arguments {
     /// A file with the token that the server asks for first
     #[arg(long = "token-file", value_name = "FILE", value_parser = token)]
     token: Option<Bytes>,
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of a name, the
-    /// first that can be connected to
-    #[arg(value_parser = address::resolve)]
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; every address of a name is tried
+    #[arg(value_parser = address::parse)]
     endpoint: Address,
     /// What to run; each argument is one command
     #[arg(value_name = "COMMAND", value_parser = command)]
@@ -351,20 +350,15 @@ impl StreamHandler for Client {
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &io::Error) {
-        let next = self.to.failed(error);
-        match next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
-            Ok(server) => self.server = Some(server),
-            Err(why) => self.fail(io, why),
-        }
+        self.fail(io, self.to.failure(error));
     }
 }
 
 fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
     let Arguments { framing, token, endpoint, commands } = arguments;
     let reads_commands = commands.is_empty();
-    let first = endpoint.endpoint().clone();
     let client = Client {
-        to: endpoint,
+        to: endpoint.clone(),
         framing,
         token,
         commands: commands.into_iter().map(Bytes::from).collect(),
@@ -393,7 +387,7 @@ fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
             .adopt_input(&service, io::stdin().as_fd().try_clone_to_owned()?)
             .map_err(|error| format!("standard input: {error}"))?;
     }
-    let server = reactor.connect(&service, &first, 0)?;
+    let server = endpoint.connect(&mut reactor, &service)?;
     reactor.get_mut(&service).server = Some(server);
     reactor.serve_forever()?;
     let mut outcome = std::mem::take(&mut reactor.get_mut(&service).outcome);

@@ -1,89 +1,84 @@
-//! The address argument of a client: how its user writes it, and what it resolves to.
+//! The address argument of a client: an endpoint, or a host by name.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
 
-use serve_forever::Endpoint;
+use serve_forever::{
+    ConnId, Endpoint, Error, Io, Reactor, Result, Service, StreamHandler, WorkerOptions, Workers,
+};
 
-/// All addresses that an endpoint stands for, of which one is in use; the
-/// next one's turn comes when it fails.
+/// The address of a server, as its user has written it.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     text: String,
-    all: Vec<Endpoint>,
-    current: usize,
-    /// What those before it said.
-    failures: Vec<String>,
+    /// `None` for the name of a host.
+    endpoint: Option<Endpoint>,
 }
 
 impl Address {
-    /// The one in use.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.all[self.current]
+    /// Connects to the server, with tag 0. Every address of a name is tried.
+    pub(crate) fn connect<S: StreamHandler>(
+        &self,
+        reactor: &mut Reactor,
+        service: &Service<S>,
+    ) -> Result<ConnId> {
+        if self.endpoint.is_none() {
+            // A lookup may wait for a name server, and the loop does not.
+            let options = WorkerOptions { name: "names".into(), threads: 1, ..WorkerOptions::default() };
+            reactor.set_workers(&Workers::new(options)?);
+        }
+        reactor.connect_name(service, &self.text, 0)
     }
 
-    /// The one in use could not be connected to.
-    ///
-    /// # Errors
-    ///
-    /// There is no other: what each of them said.
-    pub(crate) fn failed(&mut self, error: &io::Error) -> Result<&Endpoint, String> {
-        self.failures.push(format!("{}: {error}", self.endpoint()));
-        if self.current + 1 < self.all.len() {
-            self.current += 1;
-            return Ok(self.endpoint());
+    /// Connects to the server once more.
+    #[allow(dead_code, reason = "upload_client alone does")]
+    pub(crate) fn connect_again(&self, io: &mut Io<'_>) -> Result<ConnId> {
+        io.connect_name(&self.text, 0)
+    }
+
+    /// The text for a connection that was not made. The error for a name has the name, and
+    /// every address that was tried.
+    pub(crate) fn failure(&self, error: &io::Error) -> String {
+        match self.endpoint {
+            Some(_) => format!("cannot connect to {self}: {error}"),
+            None => format!("cannot connect: {error}"),
         }
-        let each = std::mem::take(&mut self.failures).join("; ");
-        Err(match self.all.len() {
-            1 => format!("cannot connect to {each}"),
-            count => format!("cannot connect to {self}, which is {count} addresses: {each}"),
-        })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.all[..] {
-            [only] => only.fmt(f),
-            _ => f.write_str(&self.text),
+        match &self.endpoint {
+            Some(endpoint) => endpoint.fmt(f),
+            None => f.write_str(&self.text),
         }
     }
 }
 
-/// An endpoint for streams: `HOST:PORT`, `tcp://HOST:PORT` or `unix:PATH`.
-/// Names are looked up, which the library leaves to programs: it blocks.
-pub(crate) fn resolve(text: &str) -> Result<Address, String> {
-    let address = |all| Address { text: text.to_owned(), all, current: 0, failures: Vec::new() };
-    let name = text.strip_prefix("tcp://").unwrap_or(text);
-    if let Some((host, port)) = host_and_port(name) {
-        let found =
-            (host, port).to_socket_addrs().map_err(|error| format!("{host} is not known: {error}"))?;
-        let mut all: Vec<Endpoint> = Vec::new();
-        for endpoint in found.map(Endpoint::Tcp) {
-            if !all.contains(&endpoint) {
-                all.push(endpoint);
-            }
-        }
-        return if all.is_empty() { Err(format!("{host} has no address")) } else { Ok(address(all)) };
+/// Reads an endpoint for streams, `HOST:PORT`, `tcp://HOST:PORT` or `unix:PATH`, where
+/// HOST may be a name.
+pub(crate) fn parse(text: &str) -> std::result::Result<Address, String> {
+    let text = text.to_owned();
+    if is_name_with_port(&text) {
+        return Ok(Address { text, endpoint: None });
     }
     match text.parse::<Endpoint>() {
         Ok(endpoint) if endpoint.is_datagram() => {
             Err(format!("{text} is for datagrams; this client speaks tcp://HOST:PORT and unix:PATH"))
         }
-        Ok(endpoint) => Ok(address(vec![endpoint])),
-        Err(serve_forever::Error::Endpoint { reason, .. }) => Err(reason),
+        Ok(endpoint) => Ok(Address { text, endpoint: Some(endpoint) }),
+        Err(Error::Endpoint { reason, .. }) => Err(reason),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// A name that can be looked up, and its port; not what only the library reads,
-/// and is better at saying what is wrong with.
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let is_name = host.contains(char::is_alphanumeric)
-        && host.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_'))
-        && host.parse::<IpAddr>().is_err();
-    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    if is_name && is_number { Some((host, port.parse().ok()?)) } else { None }
+/// True for a host name with a port. The library is better at saying what is wrong with
+/// anything else.
+fn is_name_with_port(text: &str) -> bool {
+    let name = text.strip_prefix("tcp://").unwrap_or(text);
+    name.rsplit_once(':').is_some_and(|(host, port)| {
+        host.contains(char::is_alphabetic)
+            && host.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_'))
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }

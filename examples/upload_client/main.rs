@@ -51,7 +51,7 @@ struct Options {
     quiet: bool,
     /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of
     /// a name, the first that can be connected to
-    #[arg(value_parser = address::resolve)]
+    #[arg(value_parser = address::parse)]
     endpoint: Address,
     /// What to send
     #[arg(value_name = "FILE", required = true)]
@@ -100,7 +100,7 @@ fn send(options: &Options, sources: Vec<Source>) -> serve_forever::Result<bool> 
     let linger = limits.linger;
     let sender = Sender::new(options.endpoint.clone(), options.framing, linger, sources, report);
     let service = reactor.add(sender, limits)?;
-    reactor.connect(&service, options.endpoint.endpoint(), 0)?;
+    options.endpoint.connect(&mut reactor, &service)?;
     reactor.serve_forever()?;
     let report = reactor.get_mut(&service).report_mut();
     Ok(report.all_are_there() && report.all_are_told())

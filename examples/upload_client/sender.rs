@@ -329,17 +329,13 @@ impl StreamHandler for Sender {
             io.stop();
         } else {
             self.began = Some(io.now());
-            if let Err(error) = io.connect(self.to.endpoint(), 0) {
+            if let Err(error) = self.to.connect_again(io) {
                 self.give_up(io, &error.to_string());
             }
         }
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &std::io::Error) {
-        self.began = Some(io.now());
-        let next = self.to.failed(error);
-        if let Err(why) = next.and_then(|next| io.connect(next, 0).map_err(|error| error.to_string())) {
-            self.give_up(io, &why);
-        }
+        self.give_up(io, &self.to.failure(error));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Key};
 use crate::names::LookUp;
 
@@ -48,11 +49,11 @@ impl<S> Race<S> {
         let mut text = format!("{}:{}", self.name.host, self.name.port);
         let mut separator = ": ";
         for (address, error) in &self.failed {
-            let _ = write!(text, "{separator}{address}: {error}");
+            let _ = write!(text, "{separator}{}: {error}", Endpoint::from(*address));
             separator = "; ";
         }
         for (address, _) in &self.under_way {
-            let _ = write!(text, "{separator}{address}: no answer yet");
+            let _ = write!(text, "{separator}{}: no answer yet", Endpoint::from(*address));
             separator = "; ";
         }
         text

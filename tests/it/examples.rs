@@ -217,7 +217,7 @@ fn multicore_serves_from_more_than_one_thread_and_ends_with_all_of_them() {
 }
 
 // A signal would leave its socket's file, and what it runs, behind.
-#[cfg(feature = "signals")]
+#[cfg(all(feature = "signals", feature = "workers"))]
 #[test]
 fn a_signal_ends_in_order_what_has_something_to_clean_up() {
     use rustix::process::{Pid, Signal, kill_process};
@@ -270,6 +270,7 @@ fn an_address_that_is_none_is_an_error_that_says_so() {
     }
 }
 
+#[cfg(feature = "workers")]
 #[test]
 fn proxy_passes_bytes_and_ends_both_ways() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -286,6 +287,7 @@ fn proxy_passes_bytes_and_ends_both_ways() {
     assert_eq!(got, "through and back");
 }
 
+#[cfg(feature = "workers")]
 #[test]
 fn proxy_resets_a_client_whose_target_is_not_there() {
     let mut proxy = Example::run("proxy", ["127.0.0.1:0", "unix:/nonexistent/target"]);
@@ -296,6 +298,7 @@ fn proxy_resets_a_client_whose_target_is_not_there() {
 
 // A fast sender and a slow reader: what the proxy holds is bounded by its
 // marks, and everything arrives.
+#[cfg(feature = "workers")]
 #[test]
 fn proxy_holds_no_more_than_its_marks() {
     const WHOLE: usize = 64 << 20;

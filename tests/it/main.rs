@@ -62,6 +62,7 @@ mod own_datagrams;
 mod panics;
 #[cfg(target_os = "linux")]
 mod passed_descriptors;
+#[cfg(feature = "workers")]
 mod proxy;
 #[cfg(feature = "cli")]
 mod reactor_echo;

@@ -171,7 +171,10 @@ fn the_error_says_what_each_address_has_answered() {
     net.name("db", &["10.0.0.1", "10.0.0.2"]);
     net.connect("db:5432");
     let error = net.answer().0.expect_err("nobody is there");
-    assert!(error.starts_with("db:5432: 10.0.0.1:5432: ") && error.contains("; 10.0.0.2:5432: "), "{error}");
+    assert!(
+        error.starts_with("db:5432: tcp://10.0.0.1:5432: ") && error.contains("; tcp://10.0.0.2:5432: "),
+        "{error}"
+    );
     let mut net = Net::calm();
     net.name("db", &["10.0.0.1", "10.0.0.2"]);
     net.silent("10.0.0.2:5432");

@@ -74,7 +74,7 @@ fn holds_no_more_than_its_marks<S: Read + Write>(
 ) {
     let limits = Limits::without_frames();
     let (high, most) = (limits.high_mark, limits.high_mark + limits.read_budget);
-    let watched = Watched { proxy: Proxy { target }, to_target: 0, to_client: 0 };
+    let watched = Watched { proxy: Proxy { target: target.to_string() }, to_target: 0, to_client: 0 };
     let server = Server::start_with(Config::default(), watched, limits, &[listen_anywhere()]);
     let client = server.connect();
     let echoing = thread::spawn(move || {

@@ -8,4 +8,5 @@ mod util;
 
 mod allocation;
 mod idle;
+#[cfg(feature = "workers")]
 mod pinned;

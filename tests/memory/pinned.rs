@@ -76,7 +76,7 @@ fn a_proxy_holds_what_its_marks_say_whatever_the_size_of_the_messages() {
     for size in [1100, 5000, 17_000] {
         let path = directory.path().join(size.to_string());
         let target = UnixListener::bind(&path).expect("the path is free");
-        let mut here = Here::new(Proxy { target: Endpoint::Unix(path) }, limits.clone());
+        let mut here = Here::new(Proxy { target: format!("unix:{}", path.display()) }, limits.clone());
         let loud = here.connect();
         here.turn_briefly();
         let reading = thread::spawn(move || {
