@@ -57,6 +57,8 @@
 //! - [`services`]: services that are ready to use
 //! - `codec` (feature `codec`): whole frames instead of bytes, by any codec
 //!   made for tokio
+//! - `http` (feature `http`): HTTP/1.1; with the feature `ws`, WebSocket on the
+//!   same listeners
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
 //! - [`scale`]: what a million connections take, and how to use every core
@@ -81,6 +83,8 @@ mod groups;
 mod handle;
 mod handler;
 mod heap;
+#[cfg(feature = "http")]
+pub mod http;
 mod id;
 mod inbox;
 mod input;
@@ -123,6 +127,8 @@ mod timers;
 mod work_list;
 #[cfg(feature = "workers")]
 mod workers;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 /// The crate of the buffers that callbacks are given.
 pub use bytes;
@@ -155,3 +161,13 @@ pub use crate::workers::{JobError, WorkerOptions, Workers};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code in docs/http.md compiles.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../docs/http.md")]
+struct DocsOfHttp;
+
+/// The code in docs/websocket.md compiles.
+#[cfg(all(doctest, feature = "ws"))]
+#[doc = include_str!("../docs/websocket.md")]
+struct DocsOfWebSocket;

@@ -10,6 +10,8 @@ mod util;
 
 mod backpressure;
 mod borrowed;
+#[cfg(all(feature = "ws", not(mio_unsupported_force_poll_poll)))]
+mod browser;
 #[cfg(feature = "sim")]
 mod busy_poll;
 mod chat;
@@ -39,6 +41,8 @@ mod grammar;
 mod groups;
 mod handle;
 mod handle_request;
+#[cfg(all(feature = "http", feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod http;
 mod interop;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod layering;
@@ -100,6 +104,8 @@ mod upload;
 #[cfg(all(feature = "cli", feature = "upload"))]
 mod upload_client;
 mod vanished;
+#[cfg(all(feature = "ws", feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod websocket;
 #[cfg(target_os = "linux")]
 mod wildcard;
 mod writing;

@@ -107,6 +107,32 @@ fn time(period: impl Into<Option<Duration>>) -> String {
 
 // Taken apart without `..`: a new field has to be told of here.
 
+#[cfg(feature = "ws")]
+#[test]
+fn the_limits_of_http_are_those_of_the_table() {
+    let serve_forever::http::HttpLimits {
+        max_head,
+        max_fields,
+        max_line,
+        max_body,
+        max_chunk_extensions,
+        max_pipelined,
+        request,
+        ping,
+    } = serve_forever::http::HttpLimits::default();
+    assert_says("HttpLimits::max_head", bytes(max_head));
+    assert_says("HttpLimits::max_fields", count(max_fields));
+    assert_says("HttpLimits::max_line", bytes(max_line));
+    assert_says("HttpLimits::max_body", bytes(max_body));
+    assert_says("HttpLimits::max_chunk_extensions", bytes(max_chunk_extensions));
+    assert_says("HttpLimits::max_pipelined", count(max_pipelined));
+    assert_says("HttpLimits::request", time(request));
+    assert_says("HttpLimits::ping", time(ping));
+    let serve_forever::ws::SocketLimits { max_message, max_fragments } = Default::default();
+    assert_says("SocketLimits::max_message", bytes(max_message as usize));
+    assert_says("SocketLimits::max_fragments", count(max_fragments as usize));
+}
+
 #[test]
 fn the_limits_are_those_of_the_table() {
     let Limits {

@@ -1,0 +1,9 @@
+//! The feature `ws`: handshakes, messages and closes, over the simulated network
+//! and against another implementation.
+
+mod autobahn;
+mod cutting;
+mod handshakes;
+mod oracle;
+mod rooms;
+mod sockets;
