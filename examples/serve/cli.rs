@@ -16,6 +16,8 @@ Examples:
   serve --allow uptime --allow df command=unix:/tmp/cmd.sock
       two programs, for whoever may open that socket
   serve --dir /srv/in --max-upload 100000000 upload=127.0.0.1:8898
+  serve --www /srv/www web=127.0.0.1:8080 chat=127.0.0.1:8098
+      files, http://127.0.0.1:8080/chat, and `nc` in the same room
 
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
 SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within the time
@@ -27,7 +29,7 @@ Exit status: 0, or 128 + N after a second signal N; 1 when the last listener has
 failed and could not be made again for 60 s; 2 when the arguments make no sense
 or an endpoint cannot be served.";
 
-/// Serves echo, upper, once, chat, command, upload and console, on any
+/// Serves echo, upper, once, chat, command, upload, console and web, on any
 /// endpoints, from one thread.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
@@ -46,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = number::<NonZeroUsize>)]
     pub(crate) max_connections: Option<NonZeroUsize>,
     /// Seconds without a byte after which a connection is closed; 0: never
-    /// [default: 300; chat and console: never]
+    /// [default: 300; web: 60; chat and console: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle: Option<Duration>,
     /// After a signal, how long connections and commands have to finish; 0: no time
@@ -88,6 +90,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "BYTES", value_parser = number::<usize>, help_heading = "Command")]
     pub(crate) command_output: Option<usize>,
 
+    /// The directory whose files are shown
+    #[arg(long, value_name = "DIR", help_heading = "Web")]
+    pub(crate) www: Option<PathBuf>,
+    /// An origin, as in https://example.org, whose pages may open WebSockets beside
+    /// those of the same host (may be repeated)
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Web")]
+    pub(crate) origin: Vec<String>,
+
     /// The directory that files are received into
     #[arg(long, value_name = "DIR", help_heading = "Upload")]
     pub(crate) dir: Option<PathBuf>,
@@ -119,6 +129,7 @@ pub(crate) enum Kind {
     Command,
     Upload,
     Console,
+    Web,
 }
 
 impl Kind {
@@ -161,6 +172,15 @@ fn framing(text: &str) -> Result<Framing, String> {
         "lines" => Ok(Framing::Lines),
         "chunk" => Ok(Framing::Chunk),
         _ => Err("there is no such framing; write lines or chunk".into()),
+    }
+}
+
+/// An origin as a browser sends it (RFC 6454, 6.1).
+fn origin(text: &str) -> Result<String, String> {
+    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains('/') => Ok(text.to_ascii_lowercase()),
+        _ => Err("that is no origin; write a scheme and a host, such as https://example.org".into()),
     }
 }
 

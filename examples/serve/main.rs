@@ -26,10 +26,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Parser;
-use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper};
+use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper, Web};
+use serve_forever::ws::Origins;
 use serve_forever::{
-    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, Orphans, Reactor, Service, Signals,
-    StreamHandler,
+    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, ListenerId, Orphans, Reactor, Service,
+    Signals, StreamHandler,
 };
 
 use self::cli::{Arguments, Kind};
@@ -62,15 +63,25 @@ impl Server<'_> {
         Ok(self.reactor.add(handler, limits)?)
     }
 
-    /// Serves streams at all endpoints of this kind.
-    fn listen<S: StreamHandler>(&mut self, kind: Kind, service: &Service<S>) -> Result<(), BoxError> {
+    fn serves(&self, kind: Kind) -> bool {
+        self.arguments.served.iter().any(|served| served.kind == kind)
+    }
+
+    /// Serves streams at all endpoints of this kind. Returns the listeners.
+    fn listen<S: StreamHandler>(
+        &mut self,
+        kind: Kind,
+        service: &Service<S>,
+    ) -> Result<Vec<ListenerId>, BoxError> {
+        let mut listeners = Vec::new();
         for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
             if served.kind == kind && !served.at.is_datagram() {
                 let listener = self.reactor.listen(service, &served.at)?;
                 *local = self.reactor.local(listener).cloned();
+                listeners.push(listener);
             }
         }
-        Ok(())
+        Ok(listeners)
     }
 
     /// Serves streams and datagrams at all endpoints of this kind.
@@ -113,13 +124,19 @@ impl Server<'_> {
                 let service = self.add(once, Once::limits())?;
                 self.listen_and_bind(kind, &service)
             }
+            // The room is in the web server, if there is one.
+            Kind::Chat if self.serves(Kind::Web) => Ok(()),
             Kind::Chat => {
-                let mut chat = Chat::new();
-                if let Some(lines) = arguments.lines_per_second {
-                    chat = chat.lines_per_second(lines);
+                let service = self.add(chat(arguments), Chat::limits())?;
+                self.listen(kind, &service).map(drop)
+            }
+            Kind::Web => {
+                let service = self.add(web(arguments)?, Web::limits())?;
+                self.listen(kind, &service)?;
+                for listener in self.listen(Kind::Chat, &service)? {
+                    self.reactor.get_mut(&service).chat_on(listener);
                 }
-                let service = self.add(chat, Chat::limits())?;
-                self.listen(kind, &service)
+                Ok(())
             }
             Kind::Command => {
                 let command = command(arguments)?;
@@ -132,16 +149,16 @@ impl Server<'_> {
                 }
                 let limits = command.limits();
                 let service = self.add(command, limits)?;
-                self.listen(kind, &service)
+                self.listen(kind, &service).map(drop)
             }
             Kind::Upload => {
                 let service = self.add(upload(arguments)?, Upload::limits())?;
-                self.listen(kind, &service)
+                self.listen(kind, &service).map(drop)
             }
             Kind::Console => {
                 let service = self.add(Console::new(arguments.framing), Console::limits())?;
                 self.operated = Some(service.clone());
-                self.listen(kind, &service)
+                self.listen(kind, &service).map(drop)
             }
         }
     }
@@ -190,6 +207,23 @@ fn token(path: &Path, framing: Framing) -> io::Result<Vec<u8>> {
         }
         Ok(_) => Ok(token),
     }
+}
+
+fn chat(arguments: &Arguments) -> Chat {
+    match arguments.lines_per_second {
+        Some(lines) => Chat::new().lines_per_second(lines),
+        None => Chat::new(),
+    }
+}
+
+fn web(arguments: &Arguments) -> Result<Web, BoxError> {
+    let idle = arguments.idle.filter(|idle| !idle.is_zero());
+    let origins = Origins::Also(arguments.origin.clone());
+    let web = Web::new(chat(arguments)).lines_idle(idle).origins(&origins);
+    Ok(match &arguments.www {
+        Some(directory) => web.files(directory)?,
+        None => web,
+    })
 }
 
 fn upload(arguments: &Arguments) -> Result<Upload, BoxError> {

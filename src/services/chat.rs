@@ -1,5 +1,6 @@
 //! `Chat`: a room that sends every member's line to all other members.
 
+mod audience;
 mod command;
 mod event;
 mod floor;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use self::audience::Audience;
+pub(super) use self::audience::Wire;
 use self::command::{Command, HELP, USAGE_OF_MSG};
 pub use self::event::ChatEvent;
 use self::floor::{Floor, Said, Waiting};
@@ -25,7 +28,7 @@ use super::framing::{Framing, LineTooLong, TOO_LONG};
 use super::http_guard::HttpGuard;
 use super::text::clean;
 use crate::{
-    AfterEof, BoxError, CloseReason, ConnId, GroupId, Io, Limits, LogRate, Origin, Overflow, Sent,
+    AfterEof, BoxError, CloseReason, ConnId, Io, Limits, LogRate, Origin, Overflow, Peer, Sent,
     StreamHandler, Tally, TimerId,
 };
 
@@ -89,8 +92,7 @@ pub struct Chat {
     lines_per_second: Option<NonZeroU32>,
     observer: Option<Observer>,
     room: Room,
-    /// The group of all members; set from the first member on.
-    everybody: Option<GroupId>,
+    audience: Audience,
     turned_away: LogRate,
     floor: Floor,
     laggards: Laggards,
@@ -144,7 +146,7 @@ impl Chat {
             lines_per_second: None,
             observer: None,
             room: Room::new(),
-            everybody: None,
+            audience: Audience::default(),
             turned_away: LogRate::new(),
             floor: Floor::new(Self::BYTES_PER_TURN),
             laggards: Laggards::default(),
@@ -211,10 +213,9 @@ impl Chat {
     }
 
     fn say_to_all(&mut self, io: &mut Io<'_>, message: String, except: Option<ConnId>) -> Tally {
-        let message = Bytes::from(message);
-        let Some(everybody) = self.everybody else { return Tally::default() };
-        let tally = io.broadcast(everybody, &message, except);
-        self.floor.count(io.now(), message.len(), tally.queued);
+        let length = message.len();
+        let tally = self.audience.say(io, message, except);
+        self.floor.count(io.now(), length, tally.queued);
         if self.laggards.are_fewer_than(tally.full, except) {
             self.laggards.find(io, self.room.members().map(|member| member.id));
         }
@@ -226,13 +227,59 @@ impl Chat {
     fn answer(&mut self, io: &mut Io<'_>, id: ConnId, text: impl Into<Bytes>) -> bool {
         let text = text.into();
         self.floor.count(io.now(), text.len(), 1);
-        matches!(io.send(id, text), Sent::Full | Sent::Dropped)
+        matches!(self.audience.tell(io, id, text), Sent::Full | Sent::Dropped)
     }
 
     fn observe(&mut self, event: &ChatEvent<'_>) {
         if let Some(observer) = &mut self.observer {
             observer(event);
         }
+    }
+
+    /// Lets the connection of this callback in.
+    pub(super) fn enter(
+        &mut self,
+        io: &mut Io<'_>,
+        peer: &Peer,
+        wire: Wire,
+    ) -> Result<ChatSession, BoxError> {
+        let id = io.id();
+        self.audience.join(io, id, wire)?;
+        let name = self.room.guest();
+        // The observer runs before the member exists: after a panic here no
+        // `close` would remove the member.
+        self.observe(&ChatEvent::Joined { id, name: &name, peer });
+        self.audience.remember(id, wire);
+        let joined = format!("* {name} joined\n");
+        let full = self.answer(io, id, format!("* you are {name}\n"));
+        let number = Some(self.room.enter(id, name));
+        self.say_to_all(io, joined, Some(id));
+        // No page can make a browser send HTTP over a WebSocket.
+        let guard = if wire == Wire::Lines { HttpGuard::Start } else { HttpGuard::Other };
+        let pace = Pace::default();
+        let said = Said::default();
+        Ok(ChatSession { number, pace, waits: false, full, guard, place: None, turn: None, said })
+    }
+
+    /// Takes the session of a member back, whose connection has ended.
+    pub(super) fn exit(&mut self, io: &mut Io<'_>, session: &ChatSession) {
+        self.audience.forget(io, io.id()); // nothing more is sent to it
+        let has_read = self.laggards.forget(io.id());
+        let waits = session.place.and_then(|place| self.floor.at(place));
+        // A queued last line is still sent, and announces the leaving
+        // afterwards.
+        if !matches!(waits, Some(Waiting::LastLine { .. })) {
+            if let Some(place) = session.place {
+                self.floor.take(place);
+            }
+            if let Some(number) = session.number {
+                self.depart(io, io.id(), number);
+            }
+        }
+        if has_read {
+            self.go_on(io);
+        }
+        self.clear_out(io);
     }
 
     /// Carries out one line of a member. True if the member should be paused
@@ -249,7 +296,7 @@ impl Chat {
             Command::BadMsg => return self.answer(io, id, USAGE_OF_MSG),
             Command::Quit(text) => {
                 self.leave(io, number, text);
-                io.close(id);
+                self.audience.close(io, id);
             }
             Command::Help => return self.answer(io, id, HELP),
             Command::Unknown(word) => return self.answer(io, id, format!("! unknown command {word}\n")),
@@ -285,7 +332,7 @@ impl Chat {
             Some(to) if to == id => return self.answer(io, id, message),
             Some(to) => {
                 self.floor.count(io.now(), message.len(), 1);
-                match io.send(to, message) {
+                match self.audience.tell(io, to, message.into()) {
                     // A member that is about to leave gets nothing.
                     Sent::Gone => {}
                     sent => {
@@ -312,9 +359,7 @@ impl Chat {
             Some(text) => format!("* {name} left: {text}\n"),
             None => format!("* {name} left\n"),
         };
-        if let Some(everybody) = self.everybody {
-            io.leave(everybody, member.id);
-        }
+        self.audience.leave(io, member.id);
         self.say_to_all(io, message, None);
         self.observe(&ChatEvent::Left { id: member.id, name, text });
     }
@@ -325,9 +370,7 @@ impl Chat {
         if self.room.member(number).is_none() {
             return;
         }
-        if let Some(everybody) = self.everybody {
-            io.leave(everybody, id);
-        }
+        self.audience.leave(io, id);
         let at_once = self.shutting_down || (self.is_free(io) && self.floor.nobody_waits());
         if at_once || self.floor.queue(io, Waiting::Leaving(number)).is_err() {
             self.leave(io, number, None);
@@ -346,7 +389,7 @@ impl Chat {
             }
             self.depart(io, io.id(), number);
         }
-        io.close(io.id());
+        self.audience.close(io, io.id());
     }
 
     fn too_long(&mut self, io: &mut Io<'_>, session: &mut ChatSession) {
@@ -354,7 +397,7 @@ impl Chat {
             self.depart(io, io.id(), number);
         }
         self.answer(io, io.id(), TOO_LONG);
-        io.close(io.id());
+        self.audience.close(io, io.id());
     }
 
     /// The time before the member's next line, if it has to wait, and whether
@@ -386,31 +429,7 @@ impl StreamHandler for Chat {
     type Session = ChatSession;
 
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ChatSession, BoxError> {
-        let id = io.id();
-        let everybody = match self.everybody {
-            Some(everybody) => everybody,
-            None => *self.everybody.insert(io.group()?),
-        };
-        io.join(everybody, id)?;
-        let name = self.room.guest();
-        // The observer runs before the member exists: after a panic here no
-        // `close` would remove the member.
-        self.observe(&ChatEvent::Joined { id, name: &name, peer: origin.peer() });
-        let joined = format!("* {name} joined\n");
-        let full = self.answer(io, id, format!("* you are {name}\n"));
-        let number = Some(self.room.enter(id, name));
-        self.say_to_all(io, joined, Some(id));
-        let pace = Pace::default();
-        Ok(ChatSession {
-            number,
-            pace,
-            waits: false,
-            full,
-            guard: HttpGuard::default(),
-            place: None,
-            turn: None,
-            said: Said::default(),
-        })
+        self.enter(io, origin.peer(), Wire::Lines)
     }
 
     fn data(
@@ -511,25 +530,7 @@ impl StreamHandler for Chat {
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: ChatSession, _: &CloseReason) {
-        if let Some(everybody) = self.everybody {
-            io.leave(everybody, io.id()); // nothing more is sent to it
-        }
-        let has_read = self.laggards.forget(io.id());
-        let waits = session.place.and_then(|place| self.floor.at(place));
-        // A queued last line is still sent, and announces the leaving
-        // afterwards.
-        if !matches!(waits, Some(Waiting::LastLine { .. })) {
-            if let Some(place) = session.place {
-                self.floor.take(place);
-            }
-            if let Some(number) = session.number {
-                self.depart(io, io.id(), number);
-            }
-        }
-        if has_read {
-            self.go_on(io);
-        }
-        self.clear_out(io);
+        self.exit(io, &session);
     }
 
     fn shutting_down(&mut self, io: &mut Io<'_>) {

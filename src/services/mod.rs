@@ -12,6 +12,8 @@ mod text;
 #[cfg(feature = "upload")]
 mod upload;
 mod upper;
+#[cfg(feature = "ws")]
+mod web;
 
 pub use self::chat::{Chat, ChatEvent, ChatSession};
 #[cfg(feature = "command")]
@@ -23,3 +25,5 @@ pub use self::once::Once;
 #[cfg(feature = "upload")]
 pub use self::upload::{Upload, UploadedFile};
 pub use self::upper::Upper;
+#[cfg(feature = "ws")]
+pub use self::web::{Web, WebSession};

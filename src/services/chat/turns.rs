@@ -63,7 +63,7 @@ impl Chat {
                 self.line(io, number, &line);
                 self.leave(io, number, None);
                 io.set_busy(id, false);
-                io.close(id);
+                self.audience.close(io, id);
             }
             Some(Waiting::Leaving(number)) => self.leave(io, number, None),
             Some(Waiting::Speaker(_)) | None => {}
@@ -72,7 +72,7 @@ impl Chat {
 
     /// Clears the queue of a room without members.
     pub(super) fn clear_out(&mut self, io: &mut Io<'_>) {
-        let is_empty = self.everybody.is_none_or(|everybody| io.members(everybody).is_empty());
+        let is_empty = self.audience.is_empty(io);
         let mut last = 0;
         while let Some(place) = self.floor.behind(last).filter(|_| is_empty) {
             last = place;

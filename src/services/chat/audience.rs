@@ -1,0 +1,119 @@
+//! `Audience`: the connections of a room's members, spoken to line by line or
+//! message by message.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::{BoxError, ConnId, GroupId, Io, Sent, Tally};
+
+/// How a member is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Lines, each with its end.
+    Lines,
+    /// The messages of a WebSocket, each a line without its end.
+    #[cfg(feature = "ws")]
+    Socket,
+}
+
+/// The connections of all members.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    /// Those that are spoken to in lines; set from the first member on.
+    lines: Option<GroupId>,
+    /// Those that are WebSockets; the same.
+    sockets: Option<GroupId>,
+    are_sockets: BTreeSet<ConnId>,
+}
+
+impl Audience {
+    /// Puts the connection of a member among those that are spoken to; it leaves
+    /// when it ends.
+    pub(super) fn join(&mut self, io: &mut Io<'_>, id: ConnId, wire: Wire) -> Result<(), BoxError> {
+        let group = match wire {
+            Wire::Lines => &mut self.lines,
+            #[cfg(feature = "ws")]
+            Wire::Socket => &mut self.sockets,
+        };
+        let group = match *group {
+            Some(group) => group,
+            None => *group.insert(io.group()?),
+        };
+        io.join(group, id)?;
+        Ok(())
+    }
+
+    /// Remembers how a member is spoken to, until it is [forgotten](Self::forget).
+    pub(super) fn remember(&mut self, id: ConnId, wire: Wire) {
+        if wire != Wire::Lines {
+            self.are_sockets.insert(id);
+        }
+    }
+
+    /// Takes a connection out: nothing more is said to all that reaches it.
+    pub(super) fn leave(&self, io: &mut Io<'_>, id: ConnId) {
+        for group in [self.lines, self.sockets].into_iter().flatten() {
+            io.leave(group, id);
+        }
+    }
+
+    /// Forgets a connection that has ended.
+    pub(super) fn forget(&mut self, io: &mut Io<'_>, id: ConnId) {
+        self.leave(io, id);
+        self.are_sockets.remove(&id);
+    }
+
+    /// Whether nobody is left.
+    pub(super) fn is_empty(&self, io: &Io<'_>) -> bool {
+        [self.lines, self.sockets].into_iter().flatten().all(|group| io.members(group).is_empty())
+    }
+
+    /// Sends a line, given with its end, to all but `except`.
+    pub(super) fn say(&self, io: &mut Io<'_>, line: String, except: Option<ConnId>) -> Tally {
+        let to_sockets = self.say_to_sockets(io, &line, except);
+        let Some(lines) = self.lines else { return to_sockets };
+        let mut tally = io.broadcast(lines, &Bytes::from(line), except);
+        tally.queued += to_sockets.queued;
+        tally.full += to_sockets.full;
+        tally.dropped += to_sockets.dropped;
+        tally.gone += to_sockets.gone;
+        tally
+    }
+
+    fn say_to_sockets(&self, io: &mut Io<'_>, line: &str, except: Option<ConnId>) -> Tally {
+        match self.sockets {
+            Some(sockets) if !io.members(sockets).is_empty() => io.broadcast(sockets, &message(line), except),
+            _ => Tally::default(),
+        }
+    }
+
+    /// Sends a line, given with its end, to one member.
+    pub(super) fn tell(&self, io: &mut Io<'_>, id: ConnId, line: Bytes) -> Sent {
+        match std::str::from_utf8(&line) {
+            Ok(text) if self.are_sockets.contains(&id) => io.send(id, message(text)),
+            _ => io.send(id, line),
+        }
+    }
+
+    /// Closes the connection of a member, in order.
+    pub(super) fn close(&self, io: &mut Io<'_>, id: ConnId) {
+        #[cfg(feature = "ws")]
+        if self.are_sockets.contains(&id) {
+            let _ = io.send(id, crate::ws::close_frame(crate::ws::CloseCode::NORMAL, ""));
+        }
+        io.close(id);
+    }
+}
+
+/// A line as a message of a WebSocket.
+#[cfg(feature = "ws")]
+fn message(line: &str) -> Bytes {
+    crate::ws::text_frame(line.strip_suffix('\n').unwrap_or(line))
+}
+
+/// Without WebSockets there are no members who would get one.
+#[cfg(not(feature = "ws"))]
+fn message(line: &str) -> Bytes {
+    Bytes::copy_from_slice(line.as_bytes())
+}
