@@ -68,6 +68,13 @@ pub enum Error {
     /// The reactor has no workers for a job or for the lookup of a name.
     #[cfg(feature = "workers")]
     NoWorkers,
+    /// A certificate, a key or an option of TLS cannot be used (feature `tls`).
+    Tls {
+        /// The thing that cannot be used.
+        what: String,
+        /// The fault, and what would be right.
+        reason: String,
+    },
     /// The operating system refused a call that the loop itself needs.
     System {
         /// The purpose of the call.
@@ -111,6 +118,7 @@ impl fmt::Display for Error {
             Self::NoWorkers => {
                 f.write_str("the reactor has no workers; give it some by Reactor::set_workers")
             }
+            Self::Tls { what, reason } => write!(f, "{what} cannot be used for TLS: {reason}"),
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
     }

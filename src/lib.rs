@@ -124,6 +124,8 @@ mod socket;
 mod stats;
 mod sync;
 mod timers;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod work_list;
 #[cfg(feature = "workers")]
 mod workers;

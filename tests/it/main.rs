@@ -97,6 +97,8 @@ mod socketserver_handlers;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod system_calls;
 mod timers;
+#[cfg(feature = "tls")]
+mod tls;
 mod unix_datagrams;
 mod unix_paths;
 #[cfg(feature = "upload")]

@@ -231,6 +231,14 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::catch_panics", "on");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn the_sessions_of_tls_are_those_of_the_table() {
+    use serve_forever::tls::{ClientOptions, Roots, ServerOptions};
+    assert_says("ServerOptions::sessions", count(ServerOptions::default().sessions));
+    assert_says("ClientOptions::sessions", count(ClientOptions::new(Roots::insecure()).sessions));
+}
+
 /// The rows of a table of measurements: `| KIND: WHAT | FIGURE | …`.
 fn measurements(text: &str) -> Vec<&str> {
     let measures = |line: &str| line.split('|').nth(1).is_some_and(|what| what.contains(": "));

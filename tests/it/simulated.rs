@@ -15,3 +15,5 @@ mod layers;
 mod replies;
 mod services;
 mod timers;
+#[cfg(feature = "tls")]
+mod tls;

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unused_imports, reason = "each binary and each set of features uses its own part")]
 
+#[cfg(feature = "tls")]
+pub(crate) mod certificates;
 mod client;
 mod datagrams;
 mod log;
