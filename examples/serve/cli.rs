@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = number::<NonZeroUsize>)]
     pub(crate) max_connections: Option<NonZeroUsize>,
     /// Seconds without a byte after which a connection is closed; 0: never
-    /// [default: 300; web: 60; chat and console: never]
+    /// [default: 300; web: 100; chat and console: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle: Option<Duration>,
     /// After a signal, how long connections and commands have to finish; 0: no time

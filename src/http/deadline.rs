@@ -12,15 +12,27 @@ const LATE: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The time that a request has to come. The timer may outlive its request, and
-/// serves the next one too: a client whose requests come whole sets none.
+/// serves the next one too: a client whose requests come whole sets none, and owns
+/// nothing here.
 #[derive(Debug, Default)]
-pub(super) struct RequestDeadline {
+pub(super) struct RequestDeadline(Option<Box<Running>>);
+
+/// The time of a client whose requests come in parts.
+#[derive(Debug, Default)]
+struct Running {
     /// When the current request began, or its last piece came.
-    pub(super) since: Option<Instant>,
+    since: Option<Instant>,
     timer: Option<(TimerId, Instant)>,
 }
 
 impl RequestDeadline {
+    /// Ends the time of the current request, or of its current piece.
+    pub(super) fn clear(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.since = None;
+        }
+    }
+
     /// Begins the time of a request that has begun and waits for more, and ends
     /// that of any other.
     pub(super) fn watch(
@@ -30,43 +42,48 @@ impl RequestDeadline {
         limit: Option<Duration>,
     ) -> Result<(), Error> {
         let Some(limit) = limit.filter(|_| waits) else {
-            self.since = None;
+            self.clear();
             return Ok(());
         };
-        let since = *self.since.get_or_insert_with(|| io.now());
-        if self.timer.is_none() {
-            self.set(io, since, limit)?;
+        let running = self.0.get_or_insert_default();
+        let since = *running.since.get_or_insert_with(|| io.now());
+        if running.timer.is_none() {
+            running.set(io, since, limit)?;
         }
         Ok(())
     }
 
-    fn set(&mut self, io: &mut Io<'_>, since: Instant, limit: Duration) -> Result<(), Error> {
-        let Some(due) = since.checked_add(limit) else { return Ok(()) };
-        let timer = io.after(due.saturating_duration_since(io.now()))?;
-        self.timer = Some((timer, due));
-        Ok(())
-    }
-
     pub(super) fn is_timer(&self, timer: TimerId) -> bool {
-        self.timer.is_some_and(|(own, _)| own == timer)
+        self.0.as_ref().and_then(|running| running.timer).is_some_and(|(own, _)| own == timer)
     }
 
     /// Whether the time is over, when the timer is due. If not, the timer is set
     /// again.
     pub(super) fn has_passed(&mut self, io: &mut Io<'_>, limit: Option<Duration>) -> Result<bool, Error> {
+        let Some(running) = &mut self.0 else { return Ok(false) };
+        let due = running.timer.take().map(|(_, due)| due);
+        let (Some(limit), Some(since), Some(due)) = (limit, running.since, due) else {
+            self.0 = None;
+            return Ok(false);
+        };
         let now = io.now();
-        let due = self.timer.take().map(|(_, due)| due);
-        let (Some(limit), Some(since), Some(due)) = (limit, self.since, due) else { return Ok(false) };
-        let passed = now.saturating_duration_since(since);
-        if passed < limit {
-            self.set(io, since, limit)?;
+        if now.saturating_duration_since(since) < limit {
+            running.set(io, since, limit)?;
             return Ok(false);
         }
         if now.saturating_duration_since(due) > LATE {
-            let due = now + GRACE;
-            self.timer = Some((io.after(GRACE)?, due));
+            running.timer = Some((io.after(GRACE)?, now + GRACE));
             return Ok(false);
         }
         Ok(true)
+    }
+}
+
+impl Running {
+    fn set(&mut self, io: &mut Io<'_>, since: Instant, limit: Duration) -> Result<(), Error> {
+        let Some(due) = since.checked_add(limit) else { return Ok(()) };
+        let timer = io.after(due.saturating_duration_since(io.now()))?;
+        self.timer = Some((timer, due));
+        Ok(())
     }
 }

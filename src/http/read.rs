@@ -57,7 +57,7 @@ impl<H: HttpHandler> Http<H> {
         input: &mut BytesMut,
     ) -> Result<(), BoxError> {
         let id = io.id();
-        self.core.peer = session.peer.map(|peer| (io.id(), peer));
+        self.core.peer = session.peer.get().map(|peer| (io.id(), peer));
         loop {
             let then = match &mut session.state {
                 State::Raw => return self.with(io, |handler, io| handler.raw_data(io, input)),
@@ -86,7 +86,7 @@ impl<H: HttpHandler> Http<H> {
                 Then::Over => {
                     input.clear();
                     if let State::Http(conn) = &mut session.state {
-                        conn.deadline.since = None;
+                        conn.deadline.clear();
                         conn.is_over = true;
                     }
                     return Ok(());
@@ -138,7 +138,7 @@ impl<H: HttpHandler> Http<H> {
             self.core.pause(io, conn.line);
             return Ok(Then::Wait);
         }
-        conn.deadline.since = None;
+        conn.deadline.clear();
         let exchange = Exchange {
             is_head: head.method == http::Method::HEAD,
             is_1_1: head.version == http::Version::HTTP_11,
@@ -283,7 +283,7 @@ impl<H: HttpHandler> Http<H> {
                     BodyTo::Handler(ticket) => {
                         let mut http = HttpIo { io, core: &mut self.core, current: None };
                         self.handler.piece(&mut http, *ticket, data)?;
-                        deadline.since = None;
+                        deadline.clear();
                         if io.is_paused(io.id()) || !io.is_open(io.id()) {
                             break false;
                         }
@@ -296,7 +296,7 @@ impl<H: HttpHandler> Http<H> {
         if !has_ended {
             return Ok(Then::Wait);
         }
-        deadline.since = None;
+        deadline.clear();
         let Some(incoming) = conn.incoming.take() else { return Ok(Then::Next) };
         let is_answered = self.core.pipelines.waiting(conn.line, io.id()) == 0;
         io.set_busy(io.id(), !is_answered);
@@ -347,7 +347,7 @@ impl<H: HttpHandler> Http<H> {
             self.refuse(io, conn, Refusal::bad("the stream ended within a request"));
         }
         conn.is_over = true;
-        conn.deadline.since = None;
+        conn.deadline.clear();
         match self.core.pipelines.line_mut(conn.line, io.id()) {
             Some(line) => {
                 line.has_ended = true;

@@ -12,12 +12,12 @@ use super::io::HttpIo;
 use super::limits::HttpLimits;
 use super::pipeline::Ticket;
 use super::refusal::Refusal;
-use super::session::{HttpConn, HttpSession, State};
+use super::session::{HttpConn, HttpSession, PeerAddress, State};
 use super::source::Source;
 use crate::process::Exit;
 use crate::{
-    Address, AfterEof, BoxError, ChildId, CloseReason, Error, Io, Limits, ListenerId, Origin, Peer,
-    StreamHandler, TimerId,
+    AfterEof, BoxError, ChildId, CloseReason, Error, Io, Limits, ListenerId, Origin, Peer, StreamHandler,
+    TimerId,
 };
 
 /// The adapter that makes a [`StreamHandler`] of an [`HttpHandler`].
@@ -95,12 +95,12 @@ impl<H> Http<H> {
         self
     }
 
-    /// The proposed [`Limits`] of the reactor: the defaults with 60 s of silence
+    /// The proposed [`Limits`] of the reactor: the defaults with 100 s of silence
     /// between requests, and without deadlines for frames, as
     /// [`HttpLimits::request`] is one.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits { idle: Some(std::time::Duration::from_secs(60)), ..Limits::without_frames() }
+        Limits { idle: Some(std::time::Duration::from_secs(100)), ..Limits::without_frames() }
     }
 
     /// The handler.
@@ -171,11 +171,8 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
     }
 
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<HttpSession, BoxError> {
-        let peer = match origin.peer().address {
-            Address::Inet(address) => Some(address),
-            _ => None,
-        };
-        self.core.peer = peer.map(|peer| (io.id(), peer));
+        let peer = PeerAddress::of(origin.peer());
+        self.core.peer = peer.get().map(|peer| (io.id(), peer));
         if matches!(origin, Origin::Accepted { .. } | Origin::Adopted { .. }) {
             return Ok(HttpSession { state: State::Http(HttpConn::default()), peer });
         }
@@ -205,7 +202,7 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
         session: &mut HttpSession,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
-        self.core.peer = session.peer.map(|peer| (io.id(), peer));
+        self.core.peer = session.peer.get().map(|peer| (io.id(), peer));
         match &mut session.state {
             State::Http(conn) => Ok(self.end_of_requests(io, conn, rest)),
             State::Raw => self.with(io, |handler, io| handler.raw_eof(io, rest)),
@@ -215,7 +212,7 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
     }
 
     fn drained(&mut self, io: &mut Io<'_>, session: &mut HttpSession) -> Result<(), BoxError> {
-        self.core.peer = session.peer.map(|peer| (io.id(), peer));
+        self.core.peer = session.peer.get().map(|peer| (io.id(), peer));
         match &mut session.state {
             State::Http(conn) => {
                 if let Some(place) = conn.line {
@@ -239,7 +236,7 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
     }
 
     fn timer(&mut self, io: &mut Io<'_>, session: &mut HttpSession, timer: TimerId) -> Result<(), BoxError> {
-        self.core.peer = session.peer.map(|peer| (io.id(), peer));
+        self.core.peer = session.peer.get().map(|peer| (io.id(), peer));
         if let State::Http(conn) = &mut session.state
             && conn.deadline.is_timer(timer)
         {
@@ -252,7 +249,7 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: HttpSession, why: &CloseReason) {
-        self.core.peer = session.peer.map(|peer| (io.id(), peer));
+        self.core.peer = session.peer.get().map(|peer| (io.id(), peer));
         match session.state {
             State::Http(conn) => self.forget(io, conn.line),
             State::Raw => self.with(io, |handler, io| handler.raw_close(io, why)),

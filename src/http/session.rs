@@ -1,6 +1,6 @@
 //! `HttpSession`: the state of one connection of an HTTP service.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use bytes::Bytes;
 
@@ -8,13 +8,40 @@ use super::chunked::BodyDecoder;
 use super::deadline::RequestDeadline;
 use super::head::HeadScan;
 use super::pipeline::{Exchange, Ticket};
+use crate::{Address, Peer};
 
 /// The state of one connection to an [`Http`](super::Http).
 #[derive(Debug)]
 pub struct HttpSession {
     pub(super) state: State,
-    /// The peer's address, if it has one.
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: PeerAddress,
+}
+
+/// The address of a peer, in few bytes where it is one of IPv4.
+#[derive(Debug)]
+pub(super) enum PeerAddress {
+    /// It is no socket of the internet's protocols.
+    None,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl PeerAddress {
+    pub(super) fn of(peer: &Peer) -> Self {
+        match peer.address {
+            Address::Inet(SocketAddr::V4(address)) => Self::V4(address),
+            Address::Inet(SocketAddr::V6(address)) => Self::V6(Box::new(address)),
+            _ => Self::None,
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<SocketAddr> {
+        match self {
+            Self::None => None,
+            Self::V4(address) => Some(SocketAddr::V4(*address)),
+            Self::V6(address) => Some(SocketAddr::V6(**address)),
+        }
+    }
 }
 
 #[derive(Debug)]

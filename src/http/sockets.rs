@@ -60,7 +60,7 @@ pub(super) struct Dialed {
 }
 
 impl Sockets {
-    /// Adds a socket. It has no idle deadline: pings find out whether its peer is
+    /// Adds a socket. Silence does not end it: pings find out whether its peer is
     /// there.
     pub(super) fn add(
         &mut self,
@@ -74,7 +74,11 @@ impl Sockets {
             if self.tick.is_none() {
                 self.tick = Some(io.tick_every(ping)?);
             }
-            io.set_idle(conn, None);
+            // Each ping is a sign of life, ours at least. A deadline of its own costs
+            // a connection memory, and so is set only where pings come too late.
+            if io.limits().idle.is_some_and(|idle| idle <= ping.saturating_mul(3)) {
+                io.set_idle(conn, None);
+            }
         }
         let place = u32::try_from(self.all.insert(Silence { conn, periods: 0 })).unwrap_or(u32::MAX);
         if role == Role::Client {

@@ -65,6 +65,8 @@ struct Partial {
     /// The frame whose payload is coming: what is left of it, its mask, how much of
     /// it has come, and whether it is the last. `None` between two frames.
     frame: Option<Open>,
+    /// It was returned, and its memory goes with the next call.
+    is_returned: bool,
 }
 
 /// A frame whose payload is coming.
@@ -81,17 +83,16 @@ struct Open {
 pub(crate) struct Reader {
     from: Role,
     limits: SocketLimits,
+    /// The message that is coming, or was returned last.
     partial: Option<Box<Partial>>,
-    /// The message that was returned last, whose memory goes with the next call.
-    returned: Option<Box<Partial>>,
-    /// Bytes of `input` that belong to the message that was returned last.
-    spent: usize,
+    /// Bytes of `input` that belong to what was returned last.
+    spent: u32,
 }
 
 impl Reader {
     /// A reader of what this side sends.
     pub(crate) const fn new(from: Role, limits: SocketLimits) -> Self {
-        Self { from, limits, partial: None, returned: None, spent: 0 }
+        Self { from, limits, partial: None, spent: 0 }
     }
 
     /// Takes the next message or control frame from the front of `input`; `None` if
@@ -113,7 +114,7 @@ impl Reader {
                 if input.len() - end < length {
                     return Ok(None);
                 }
-                self.spent = end + length;
+                self.spent = small(end + length);
                 let payload = &mut input[end..end + length];
                 if let Some(mask) = head.mask {
                     mask::apply(payload, mask, 0);
@@ -125,7 +126,7 @@ impl Reader {
                 head.is_last && self.partial.is_none() && (input.len() - end) as u64 >= head.length;
             if is_whole {
                 let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-                self.spent = end + length;
+                self.spent = small(end + length);
                 let payload = &mut input[end..end + length];
                 if let Some(mask) = head.mask {
                     mask::apply(payload, mask, 0);
@@ -144,8 +145,8 @@ impl Reader {
 
     /// Takes what was returned last.
     pub(crate) fn settle(&mut self, input: &mut BytesMut) {
-        input.advance(std::mem::take(&mut self.spent));
-        self.returned = None;
+        input.advance(std::mem::take(&mut self.spent) as usize);
+        self.partial.take_if(|partial| partial.is_returned);
     }
 
     /// Checks the head of a frame of a message against what came before.
@@ -169,7 +170,14 @@ impl Reader {
     fn begin(&mut self, head: FrameHead) {
         let partial = self.partial.get_or_insert_with(|| {
             let is_text = head.opcode == Opcode::Text;
-            Box::new(Partial { is_text, data: Vec::new(), utf8: Utf8::default(), fragments: 0, frame: None })
+            Box::new(Partial {
+                is_text,
+                data: Vec::new(),
+                utf8: Utf8::default(),
+                fragments: 0,
+                frame: None,
+                is_returned: false,
+            })
         });
         partial.fragments += 1;
         partial.frame = Some(Open { left: head.length, mask: head.mask, offset: 0, is_last: head.is_last });
@@ -204,14 +212,20 @@ impl Reader {
 
     /// Returns the message that is complete.
     fn whole(&mut self) -> Result<Found<'_>, Fault> {
-        self.returned = self.partial.take();
-        let Some(message) = &self.returned else { return Ok(Found::Pong) };
+        let Some(message) = &mut self.partial else { return Ok(Found::Pong) };
+        message.is_returned = true;
         Ok(Found::Message(if message.is_text {
             Message::Text(std::str::from_utf8(&message.data).map_err(|_| Fault::NO_TEXT)?)
         } else {
             Message::Binary(&message.data)
         }))
     }
+}
+
+/// A place in the input, which never has 4 GiB: a larger one is in a buffer of its
+/// own.
+fn small(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// What follows a part of a payload.

@@ -8,4 +8,5 @@ mod files;
 mod keeping;
 mod pipelining;
 mod refusing;
+mod seeds;
 mod streams;

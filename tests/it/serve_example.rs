@@ -8,3 +8,4 @@ mod interop;
 mod options;
 mod refusing;
 mod starting;
+mod web;

@@ -7,6 +7,8 @@ mod counting;
 mod util;
 
 mod allocation;
+#[cfg(feature = "ws")]
+mod http;
 mod idle;
 #[cfg(feature = "workers")]
 mod pinned;
