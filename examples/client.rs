@@ -9,6 +9,8 @@
 mod address;
 #[path = "../src/bin/reactor-echo/streams.rs"]
 mod streams;
+#[path = "common/tls.rs"]
+mod tls;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -21,6 +23,7 @@ use serve_forever::{
 };
 
 use self::address::Address;
+use self::tls::TlsArguments;
 
 /// Connects standard input and output to a server.
 ///
@@ -31,7 +34,10 @@ use self::address::Address;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; every address of a name is tried
+    #[command(flatten)]
+    tls: TlsArguments,
+    /// HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or unix:PATH; every address of a name
+    /// is tried
     #[arg(value_parser = address::parse)]
     endpoint: Address,
 }
@@ -168,8 +174,9 @@ fn run(to: Address) -> Result<Option<String>, BoxError> {
 }
 
 fn main() -> ExitCode {
-    let Arguments { endpoint } = Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error));
-    let message = match run(endpoint) {
+    let Arguments { mut endpoint, tls } =
+        Arguments::try_parse().unwrap_or_else(|error| streams::leave(&error));
+    let message = match endpoint.secure(&tls).map_err(Into::into).and_then(|()| run(endpoint)) {
         Ok(None) => return ExitCode::SUCCESS,
         Ok(Some(failure)) => failure,
         Err(error) => error.to_string(),

@@ -22,8 +22,8 @@ use crate::stats::Stats;
 
 /// The options of an outbound connection.
 ///
-/// Always end with `..ConnectOptions::default()`: a new field is not counted as a
-/// breaking change.
+/// A new field is not counted as a breaking change: begin with
+/// [`ConnectOptions::default`], or end with `..ConnectOptions::default()`.
 #[derive(Default)]
 pub struct ConnectOptions {
     /// The layer between its socket and its handler. Default none.

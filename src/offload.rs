@@ -8,7 +8,8 @@ use crate::core::{Done, NO_CONNECTION};
 use crate::error::{BoxError, Result};
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
-use crate::io::Io;
+use crate::io::{ConnectOptions, Io};
+use crate::layer::ContainedLayer;
 use crate::workers::{JobError, Outcome, Work};
 
 /// The end of a job as a callback with the session, which is `None` once the
@@ -145,8 +146,18 @@ impl Io<'_> {
     /// [`Error::Endpoint`](crate::Error::Endpoint) if `name` is neither an endpoint nor
     /// `HOST:PORT`; as [`connect`](Self::connect) and [`offload`](Self::offload).
     pub fn connect_name(&mut self, name: &str, tag: u64) -> Result<ConnId> {
+        self.connect_name_with(name, tag, ConnectOptions::default())
+    }
+
+    /// [`connect_name`](Self::connect_name) with options. The handshake of a layer comes
+    /// when the first connection is established.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect_name`](Self::connect_name).
+    pub fn connect_name_with(&mut self, name: &str, tag: u64, options: ConnectOptions) -> Result<ConnId> {
         let service = self.service();
-        self.core().connect_name(service, name, tag)
+        self.core().connect_name(service, name, tag, options.layer.map(ContainedLayer::new))
     }
 
     fn submit<T: Send + 'static>(

@@ -1,10 +1,10 @@
 //! SIGINT, SIGTERM and SIGHUP as a shutdown (feature `signals`).
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::BytesMut;
 use nix::sys::signal::{SigSet, Signal};
@@ -55,6 +55,16 @@ pub struct Signals {
     registered: Vec<SigId>,
     first: Option<First>,
     forced: Option<i32>,
+    on_hangup: Option<OnHangup>,
+}
+
+/// What a SIGHUP calls.
+struct OnHangup(Box<dyn FnMut()>);
+
+impl fmt::Debug for OnHangup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnHangup")
+    }
 }
 
 /// The signal that began a shutdown.
@@ -97,7 +107,8 @@ impl Signals {
     pub fn watch(reactor: &mut Reactor, deadline: Duration) -> Result<Service<Self>> {
         // Its connections are silent for as long as no signal comes.
         let limits = Limits { idle: None, ..Limits::without_frames() };
-        let signals = Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None };
+        let signals =
+            Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None, on_hangup: None };
         let service = reactor.add(signals, limits)?;
         let ignored = ignored();
         for signal in SIGNALS {
@@ -125,7 +136,27 @@ impl Signals {
         self.forced
     }
 
+    /// Has a SIGHUP call this instead of beginning a shutdown: to read a configuration
+    /// or certificates again. It is called in the loop, where nothing else happens
+    /// meanwhile. A SIGHUP that the process was started with ignored stays ignored.
+    ///
+    /// ```no_run
+    /// # use serve_forever::{Config, Reactor, SHUTDOWN_DEADLINE, Signals};
+    /// # let mut reactor = Reactor::new(Config::default())?;
+    /// let signals = Signals::watch(&mut reactor, SHUTDOWN_DEADLINE)?;
+    /// reactor.get_mut(&signals).on_hangup(|| println!("reading it again"));
+    /// # Ok::<(), serve_forever::Error>(())
+    /// ```
+    pub fn on_hangup(&mut self, call: impl FnMut() + 'static) {
+        self.on_hangup = Some(OnHangup(Box::new(call)));
+    }
+
     fn came(&mut self, io: &mut Io<'_>, signal: i32) {
+        if signal == SIGHUP
+            && let Some(OnHangup(call)) = &mut self.on_hangup
+        {
+            return call();
+        }
         let now = io.now();
         let is_near = |first: &First| now.saturating_duration_since(first.at) < DOUBLED;
         match &self.first {

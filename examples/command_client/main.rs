@@ -11,6 +11,8 @@ mod address;
 mod reply;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
 mod streams;
+#[path = "../common/tls.rs"]
+mod tls;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -54,9 +56,12 @@ struct Arguments {
     /// A file with the token that the server asks for first
     #[arg(long = "token-file", value_name = "FILE", value_parser = token)]
     token: Option<Bytes>,
-    /// HOST:PORT, tcp://HOST:PORT or unix:PATH; every address of a name is tried
+    /// HOST:PORT, tcp://HOST:PORT or unix:PATH, or tls://HOST:PORT; every address of a
+    /// name is tried
     #[arg(value_parser = address::parse)]
     endpoint: Address,
+    #[command(flatten)]
+    tls: tls::TlsArguments,
     /// What to run; each argument is one command
     #[arg(value_name = "COMMAND", value_parser = command)]
     commands: Vec<String>,
@@ -355,7 +360,8 @@ impl StreamHandler for Client {
 }
 
 fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
-    let Arguments { framing, token, endpoint, commands } = arguments;
+    let Arguments { framing, token, mut endpoint, tls, commands } = arguments;
+    endpoint.secure(&tls)?;
     let reads_commands = commands.is_empty();
     let client = Client {
         to: endpoint.clone(),

@@ -21,7 +21,8 @@ Examples:
 
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
 SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within the time
-of --grace; a second one, a second or more later, ends it at once.
+of --grace; a second one, a second or more later, ends it at once. With tls://,
+SIGHUP has it read the certificates again instead; connections stay.
 
 A listener that fails is made again.
 
@@ -31,10 +32,11 @@ or an endpoint cannot be served.";
 
 /// Serves echo, upper, once, chat, command, upload, console and web, on any
 /// endpoints, from one thread.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What to serve, and where: SERVICE=HOST:PORT, tcp://HOST:PORT or unix:PATH;
+    /// What to serve, and where: SERVICE=HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT
+    /// or unix:PATH;
     /// echo, upper and once also on udp://HOST:PORT and unixgram:PATH. All
     /// endpoints of one service share one instance: one chat room
     #[arg(value_name = "SERVICE=ENDPOINT", required = true)]
@@ -98,6 +100,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Web")]
     pub(crate) origin: Vec<String>,
 
+    /// For tls://: the certificate and its chain, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// For tls://: the private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// For trying tls://: a certificate for this name is made at the start
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_cert", help_heading = "TLS")]
+    pub(crate) tls_self_signed: Option<String>,
+    /// For tls://: clients need a certificate that these have issued, in PEM
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+
     /// The directory that files are received into
     #[arg(long, value_name = "DIR", help_heading = "Upload")]
     pub(crate) dir: Option<PathBuf>,
@@ -148,6 +163,24 @@ impl Kind {
 pub(crate) struct Served {
     pub(crate) kind: Kind,
     pub(crate) at: Endpoint,
+    pub(crate) channel: Channel,
+}
+
+/// How its connections carry bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Plain,
+    Tls,
+}
+
+impl Served {
+    /// An endpoint as it is written, where the system has given it a port.
+    pub(crate) fn shown(&self, local: &Endpoint) -> String {
+        match (self.channel, local) {
+            (Channel::Tls, Endpoint::Tcp(at)) => format!("tls://{at}"),
+            _ => local.to_string(),
+        }
+    }
 }
 
 impl FromStr for Served {
@@ -159,11 +192,18 @@ impl FromStr for Served {
             let names: Vec<String> = Kind::value_variants().iter().map(|kind| kind.name()).collect();
             format!("there is no service {name:?}; there are {}", names.join(", "))
         })?;
+        let (channel, at) = match at.strip_prefix("tls://") {
+            Some(at) => (Channel::Tls, at),
+            None => (Channel::Plain, at),
+        };
         let at: Endpoint = at.parse().map_err(|error: serve_forever::Error| error.to_string())?;
+        if channel == Channel::Tls && !matches!(at, Endpoint::Tcp(_)) {
+            return Err(format!("tls:// is for HOST:PORT, and {at} is none"));
+        }
         if at.is_datagram() && !kind.takes_datagrams() {
             return Err(format!("{name} is a service for streams: tcp:// or unix:, not {at}"));
         }
-        Ok(Self { kind, at })
+        Ok(Self { kind, at, channel })
     }
 }
 

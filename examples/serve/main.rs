@@ -16,6 +16,7 @@ mod logging;
 mod standing;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
 mod streams;
+mod tls;
 
 use std::fs;
 use std::io::{self, Write};
@@ -29,11 +30,11 @@ use clap::Parser;
 use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper, Web};
 use serve_forever::ws::Origins;
 use serve_forever::{
-    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, ListenerId, Orphans, Reactor, Service,
-    Signals, StreamHandler,
+    BoxError, Config, DatagramHandler, Endpoint, Error, Limits, ListenOptions, ListenerId, Orphans, Reactor,
+    Service, Signals, StreamHandler,
 };
 
-use self::cli::{Arguments, Kind};
+use self::cli::{Arguments, Channel, Kind};
 
 /// What was asked for cannot be done.
 const USAGE: u8 = 2;
@@ -47,6 +48,8 @@ struct Server<'a> {
     arguments: &'a Arguments,
     /// Where each of the arguments is served, with its real port.
     listening: Vec<Option<Endpoint>>,
+    /// The TLS of the endpoints that have it.
+    tls: Option<serve_forever::tls::Server>,
     /// The console, whose operator is at standard input and output.
     operated: Option<Service<Console>>,
 }
@@ -76,7 +79,12 @@ impl Server<'_> {
         let mut listeners = Vec::new();
         for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
             if served.kind == kind && !served.at.is_datagram() {
-                let listener = self.reactor.listen(service, &served.at)?;
+                let layer = match served.channel {
+                    Channel::Plain => None,
+                    Channel::Tls => self.tls.as_ref().map(serve_forever::tls::Server::factory),
+                };
+                let options = ListenOptions { layer, ..ListenOptions::default() };
+                let listener = self.reactor.listen_with(service, &served.at, &options)?;
                 *local = self.reactor.local(listener).cloned();
                 listeners.push(listener);
             }
@@ -103,7 +111,9 @@ impl Server<'_> {
     fn tell(&self) -> io::Result<()> {
         let listening = self.arguments.served.iter().zip(self.listening.iter().flatten());
         standing::say(
-            listening.map(|(served, local)| format!("listening {} {local}\n", served.kind.name())).collect(),
+            listening
+                .map(|(served, local)| format!("listening {} {}\n", served.kind.name(), served.shown(local)))
+                .collect(),
         )
     }
 
@@ -257,7 +267,12 @@ fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     Orphans::watch(&mut reactor)?;
     inherited::keep_from_children()?;
     let listening = vec![None; arguments.served.len()];
-    let mut server = Server { reactor, arguments, listening, operated: None };
+    let tls = tls::server(arguments)?;
+    if let Some(tls) = tls.clone() {
+        let arguments = arguments.clone();
+        reactor.get_mut(&signals).on_hangup(move || tls::read_again(&tls, &arguments));
+    }
+    let mut server = Server { reactor, arguments, listening, tls, operated: None };
     for (place, served) in arguments.served.iter().enumerate() {
         let is_first = arguments.served[..place].iter().all(|earlier| earlier.kind != served.kind);
         if is_first {

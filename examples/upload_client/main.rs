@@ -15,6 +15,8 @@ mod report;
 mod sender;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
 mod streams;
+#[path = "../common/tls.rs"]
+mod tls;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -49,10 +51,12 @@ struct Options {
     /// No progress bar, and no line for each file that is there
     #[arg(short, long)]
     quiet: bool,
-    /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH; of the addresses of
-    /// a name, the first that can be connected to
+    /// The server: HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or unix:PATH; of the
+    /// addresses of a name, the first that can be connected to
     #[arg(value_parser = address::parse)]
     endpoint: Address,
+    #[command(flatten)]
+    tls: tls::TlsArguments,
     /// What to send
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -98,9 +102,11 @@ fn send(options: &Options, sources: Vec<Source>) -> serve_forever::Result<bool> 
     let report = Report::new(&sources, options.quiet);
     let mut reactor = Reactor::new(Config::default())?;
     let linger = limits.linger;
-    let sender = Sender::new(options.endpoint.clone(), options.framing, linger, sources, report);
+    let mut to = options.endpoint.clone();
+    to.secure(&options.tls)?;
+    let sender = Sender::new(to.clone(), options.framing, linger, sources, report);
     let service = reactor.add(sender, limits)?;
-    options.endpoint.connect(&mut reactor, &service)?;
+    to.connect(&mut reactor, &service)?;
     reactor.serve_forever()?;
     let report = reactor.get_mut(&service).report_mut();
     Ok(report.all_are_there() && report.all_are_told())

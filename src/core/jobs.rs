@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Core, NO_CONNECTION};
 use crate::error::{BoxError, Error, Result};
 use crate::id::{ConnId, Key, Table};
+use crate::layer::ContainedLayer;
 use crate::life::Flags;
 use crate::names::{LookUp, Target};
 use crate::workers::{Completions, Job, Outcome, Work, Workers};
@@ -91,13 +92,19 @@ impl Core {
     }
 
     /// Asks for a connection to a host name and port; an address needs no lookup.
-    pub(crate) fn connect_name(&mut self, service: u16, name: &str, tag: u64) -> Result<ConnId> {
+    pub(crate) fn connect_name(
+        &mut self,
+        service: u16,
+        name: &str,
+        tag: u64,
+        layer: Option<ContainedLayer>,
+    ) -> Result<ConnId> {
         let name = match name.parse()? {
-            Target::Endpoint(endpoint) => return self.connect(service, endpoint, tag, None),
+            Target::Endpoint(endpoint) => return self.connect(service, endpoint, tag, layer),
             Target::Name(name) => name,
         };
         self.room_for(service)?;
-        let id = self.insert_outbound(service, tag);
+        let id = self.insert_outbound(service, tag, layer);
         if let Err(error) = self.offload(service, id, Work::LookUp(name.clone()), Done::LookUp(name)) {
             // Nobody has seen the id.
             self.free(id);

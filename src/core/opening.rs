@@ -62,9 +62,19 @@ impl Core {
     }
 
     /// Inserts a connection to be made.
-    pub(super) fn insert_outbound(&mut self, service: u16, tag: u64) -> ConnId {
+    pub(super) fn insert_outbound(
+        &mut self,
+        service: u16,
+        tag: u64,
+        layer: Option<ContainedLayer>,
+    ) -> ConnId {
         self.services[service as usize].connections += 1;
-        ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)))
+        let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)));
+        if let Some((layer, conn)) = layer.zip(self.conns.get_mut(id.0)) {
+            conn.set(Flags::LAYERED.union(Flags::HANDSHAKING));
+            self.layers.insert(id.0, Layered::new(layer, 0));
+        }
+        id
     }
 
     /// Asks for a connection; the loop makes it after the callback.
@@ -76,13 +86,9 @@ impl Core {
         layer: Option<ContainedLayer>,
     ) -> Result<ConnId> {
         self.room_for(service)?;
-        let id = self.insert_outbound(service, tag);
+        let id = self.insert_outbound(service, tag, layer);
         if let Some(conn) = self.conns.get_mut(id.0) {
             conn.extras().to = Some(Box::new(to));
-        }
-        if let Some((layer, conn)) = layer.zip(self.conns.get_mut(id.0)) {
-            conn.set(Flags::LAYERED.union(Flags::HANDSHAKING));
-            self.layers.insert(id.0, Layered::new(layer, 0));
         }
         self.to_connect.push(id, &mut self.pending);
         Ok(id)

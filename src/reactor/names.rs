@@ -14,6 +14,8 @@ use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::handler::StreamHandler;
 use crate::id::ConnId;
+use crate::io::ConnectOptions;
+use crate::layer::ContainedLayer;
 use crate::names::{LookUp, Resolved, in_order_of_attempts};
 use crate::origin::Peer;
 use crate::workers::Outcome;
@@ -36,9 +38,25 @@ impl<D: Driver> Reactor<D> {
         name: &str,
         tag: u64,
     ) -> Result<ConnId> {
+        self.connect_name_with(service, name, tag, ConnectOptions::default())
+    }
+
+    /// The same with options, as
+    /// [`Io::connect_name_with`](crate::Io::connect_name_with) does from a callback.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect_name`](Self::connect_name).
+    pub fn connect_name_with<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        name: &str,
+        tag: u64,
+        options: ConnectOptions,
+    ) -> Result<ConnId> {
         let index = self.index_of(service)?;
         self.read_clock();
-        self.core.connect_name(index, name, tag)
+        self.core.connect_name(index, name, tag, options.layer.map(ContainedLayer::new))
     }
 
     /// Begins the attempts of a connection whose lookup has ended.

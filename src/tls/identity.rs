@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs};
 
+use rustls::CipherSuite;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -53,6 +54,14 @@ impl Identity {
         })
     }
 
+    /// The SHA-256 fingerprint of its own certificate, as programs show it: two
+    /// hexadecimal digits for each byte, with colons between.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let digest = sha256(self.0.cert.first().map_or(&[][..], |certificate| certificate));
+        digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    }
+
     /// Its certificates as DER, its own first.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
@@ -74,6 +83,14 @@ pub(super) fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<
         return Err(refused(what, "there is no certificate in it; give PEM with BEGIN CERTIFICATE"));
     }
     Ok(certificates)
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let hash = provider().cipher_suites.iter().find_map(|suite| {
+        let suite = suite.tls13()?;
+        (suite.common.suite == CipherSuite::TLS13_AES_128_GCM_SHA256).then_some(suite.common.hash_provider)
+    });
+    hash.map(|hash| hash.hash(bytes).as_ref().to_vec()).unwrap_or_default()
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {

@@ -8,4 +8,5 @@ mod interop;
 mod options;
 mod refusing;
 mod starting;
+mod tls;
 mod web;

@@ -19,6 +19,7 @@ mod patience;
 mod pattern;
 #[cfg(test)]
 mod testing;
+pub(crate) mod tls;
 pub(crate) mod upload;
 
 use std::io;
@@ -57,6 +58,7 @@ pub(crate) enum Load {
     Churn(churn::Churn),
     Command,
     Upload(upload::Upload),
+    Tls(tls::Tls),
 }
 
 impl Load {
@@ -73,6 +75,7 @@ impl Load {
             Self::Churn(churn) => churn::run(churn, target, effort),
             Self::Command => command::run(target, effort),
             Self::Upload(upload) => upload::run(upload, target, effort),
+            Self::Tls(tls) => tls::run(tls, target, effort),
         }
     }
 
@@ -89,6 +92,7 @@ impl Load {
             Self::Churn(churn) => churn::count(churn, count, target, effort),
             Self::Command => command::count(count, target, effort),
             Self::Upload(_) => upload::count(count, target, effort),
+            Self::Tls(tls) => tls::count(tls, count, target),
         }
     }
 }

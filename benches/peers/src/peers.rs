@@ -7,6 +7,7 @@ mod message_io;
 mod ours;
 #[path = "../../common/room.rs"]
 mod room;
+mod tls;
 mod tokio_chat;
 mod tokio_coalescing;
 mod tokio_echo;
@@ -47,6 +48,10 @@ pub(crate) enum Peer {
     MessageIoEcho,
     /// Echo: serve-forever, looking for events for a while before it sleeps
     OursEchoBusyPoll,
+    /// TLS: serve-forever
+    OursTls,
+    /// TLS: tokio-rustls, current thread
+    TokioTls,
     /// Chat: a bare mio loop that writes once per recipient per tick, the floor
     BareChat,
     /// Chat: serve-forever, a group and a broadcast for each line
@@ -75,9 +80,12 @@ impl Peer {
             Self::BareUpload => "bare loop",
             Self::BareCommand => "bare posix_spawn",
             Self::SpliceUpload => "bare splice",
-            Self::OursEcho | Self::OursChat | Self::OursUpload | Self::OursCommand => "serve-forever",
+            Self::OursEcho | Self::OursTls | Self::OursChat | Self::OursUpload | Self::OursCommand => {
+                "serve-forever"
+            }
             Self::OursEchoBusyPoll => "ours, busy_poll",
             Self::TokioEcho | Self::TokioChat => "tokio",
+            Self::TokioTls => "tokio-rustls",
             Self::MessageIoEcho => "message-io",
             Self::TokioChatPerLine => "tokio, a write a line",
         }
@@ -97,13 +105,18 @@ impl Peer {
     pub(crate) const fn is_ours(self) -> bool {
         matches!(
             self,
-            Self::OursEcho | Self::OursEchoBusyPoll | Self::OursChat | Self::OursUpload | Self::OursCommand
+            Self::OursEcho
+                | Self::OursEchoBusyPoll
+                | Self::OursTls
+                | Self::OursChat
+                | Self::OursUpload
+                | Self::OursCommand
         )
     }
 
     /// tokio as a careful user has it.
     pub(crate) const fn is_tokio(self) -> bool {
-        matches!(self, Self::TokioEcho | Self::TokioChat)
+        matches!(self, Self::TokioEcho | Self::TokioTls | Self::TokioChat)
     }
 
     /// Serves until the process is killed.
@@ -119,6 +132,8 @@ impl Peer {
             Self::OursEchoBusyPoll => ours::echo(Some(ours::LOOK)),
             Self::TokioEcho => tokio_echo::serve(listen()?),
             Self::MessageIoEcho => message_io::serve(),
+            Self::OursTls => tls::ours(),
+            Self::TokioTls => tls::tokio(listen()?),
             Self::BareChat => floor::chat::serve(listen()?),
             Self::OursChat => ours::chat(),
             Self::TokioChat => tokio_coalescing::serve(listen()?),

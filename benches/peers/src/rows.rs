@@ -8,6 +8,7 @@ use crate::load::broadcast::Broadcast;
 use crate::load::chat::Chat;
 use crate::load::churn::Churn;
 use crate::load::echo::Echo;
+use crate::load::tls::{Sessions, Tls};
 use crate::load::upload::Upload;
 use crate::peers::Peer;
 
@@ -22,6 +23,9 @@ const LATENCIES: &[Peer] = &[Peer::BareEcho, Peer::OursEchoBusyPoll, Peer::OursE
 
 /// Who receives files.
 const UPLOADS: &[Peer] = &[Peer::BareUpload, Peer::OursUpload, Peer::SpliceUpload];
+
+/// Who speaks TLS.
+const TLS: &[Peer] = &[Peer::OursTls, Peer::TokioTls];
 
 /// Who runs commands.
 const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
@@ -44,8 +48,12 @@ pub(crate) enum Kind {
     Upload,
     /// Programs that clients have run
     Commands,
+    /// Messages through TLS, and handshakes
+    Tls,
     /// Resident memory of silent connections
     Memory,
+    /// Resident memory of silent connections with TLS
+    TlsMemory,
     /// Resident memory of a line to members who do not read
     Broadcast,
     /// System calls; needs strace
@@ -55,7 +63,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Echo,
         Self::Idle,
         Self::Chat,
@@ -63,7 +71,9 @@ impl Kind {
         Self::Latency,
         Self::Upload,
         Self::Commands,
+        Self::Tls,
         Self::Memory,
+        Self::TlsMemory,
         Self::Broadcast,
         Self::Calls,
         Self::Instructions,
@@ -79,6 +89,8 @@ pub(crate) enum Task {
     Latency,
     /// So many silent connections.
     Memory(usize),
+    /// So many with TLS.
+    TlsMemory(usize),
     /// A line to members who do not read.
     Broadcast(Broadcast),
     /// The difference of two runs of about so much.
@@ -92,7 +104,7 @@ impl Task {
         let load = match self {
             Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
             Self::Broadcast(_) => return true,
-            Self::Latency | Self::Memory(_) => return false,
+            Self::Latency | Self::Memory(_) | Self::TlsMemory(_) => return false,
         };
         matches!(load, Load::Chat(_))
     }
@@ -142,6 +154,7 @@ impl Row {
             Kind::Latency => LATENCIES,
             Kind::Upload => UPLOADS,
             Kind::Commands => COMMANDS,
+            Kind::Tls | Kind::TlsMemory => TLS,
             _ if task.is_chat() => CHATS,
             _ => ECHOES,
         };
@@ -152,13 +165,13 @@ impl Row {
     /// What is counted.
     pub(crate) const fn unit(&self) -> &'static str {
         match self.task {
-            Task::Work(Load::Echo(_)) => "messages/s",
+            Task::Work(Load::Echo(_) | Load::Tls(Tls::Echo { .. })) => "messages/s",
             Task::Work(Load::Chat(_)) => "lines/s",
-            Task::Work(Load::Churn(_)) => "connections/s",
+            Task::Work(Load::Churn(_) | Load::Tls(Tls::Handshakes(_))) => "connections/s",
             Task::Work(Load::Command) => "commands/s",
             Task::Work(Load::Upload(_)) => "MiB/s",
             Task::Latency => "ns",
-            Task::Memory(_) | Task::Broadcast(_) => "bytes",
+            Task::Memory(_) | Task::TlsMemory(_) | Task::Broadcast(_) => "bytes",
             Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
         }
@@ -190,8 +203,13 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
         rows.push(Row::new(Kind::Churn, churn_name(&churn), Task::Work(Load::Churn(churn))));
     }
     rows.extend(paced_rows(smoke));
+    rows.extend(tls_rows(smoke));
     let connections = small(10_000).min(max_connections);
     let memory = Row::new(Kind::Memory, format!("{connections} connections"), Task::Memory(connections));
+    rows.push(Row { rounds: Rounds::AtMost(3), ..memory });
+    let connections = small(5_000).min(max_connections);
+    let memory = Task::TlsMemory(connections);
+    let memory = Row::new(Kind::TlsMemory, format!("{connections} connections with TLS"), memory);
     rows.push(Row { rounds: Rounds::AtMost(3), ..memory });
     let broadcast = Broadcast { members: small(1_000), size: 256 << 10 };
     let name = format!("{} members who do not read, a line of 256 KiB", broadcast.members);
@@ -204,6 +222,22 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
     // With few descriptors the largest of them come to the same.
     rows.dedup_by(|next, row| next.kind == row.kind && next.name == row.name);
     rows
+}
+
+fn tls_rows(smoke: bool) -> Vec<Row> {
+    let many = if smoke { 5 } else { 50 };
+    let echo = |connections, size| {
+        let echo = Echo { connections, size, pipeline: 1, idle: 0 };
+        (echo_name(&echo), Tls::Echo { connections, size })
+    };
+    let rows = [
+        echo(1, 64),
+        echo(many, 64),
+        echo(many, 16 << 10),
+        ("a handshake and an echo".into(), Tls::Handshakes(Sessions::New)),
+        ("a resumed handshake and an echo".into(), Tls::Handshakes(Sessions::Resumed)),
+    ];
+    rows.into_iter().map(|(name, tls)| Row::new(Kind::Tls, name, Task::Work(Load::Tls(tls)))).collect()
 }
 
 /// A latency, a file, and commands with and without memory in the server.

@@ -231,6 +231,12 @@ pub(crate) struct ServeArgs {
     /// After a signal, how long connections have to finish
     #[arg(alias = "drain", long, value_name = "SECONDS", default_value = "10", value_parser = parse_time)]
     pub(crate) grace: Duration,
+    /// Speak TLS on every stream endpoint: the certificate and its chain, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// What `serve` answers.

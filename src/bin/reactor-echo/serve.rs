@@ -4,7 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serve_forever::services::{Echo, Upper};
-use serve_forever::{Bound, BoxError, Config, DatagramHandler, Limits, Reactor, Signals, StreamHandler};
+use serve_forever::tls::{Identity, Server, ServerOptions};
+use serve_forever::{
+    Bound, BoxError, Config, DatagramHandler, Endpoint, Limits, ListenOptions, Reactor, Signals,
+    StreamHandler,
+};
 
 use crate::backlog::Backlog;
 use crate::cli::{ServeArgs, Served};
@@ -47,14 +51,27 @@ where
     limits.max_connections = most.unwrap_or(limits.max_connections);
     limits.idle = args.idle.or(limits.idle).filter(|idle| !idle.is_zero());
     let service = reactor.add(handler, limits)?;
+    let layer = match args.tls_cert.as_ref().zip(args.tls_key.as_ref()) {
+        Some((chain, key)) => {
+            let identities = vec![Identity::from_pem_files(chain, key)?];
+            let options = ServerOptions { identities, ..ServerOptions::default() };
+            Some(Server::new(&options)?.factory())
+        }
+        None => None,
+    };
+    let options = ListenOptions { layer, ..ListenOptions::default() };
     let mut listening = String::new();
     for endpoint in &args.endpoints {
         let bound: Bound = if endpoint.is_datagram() {
             reactor.bind(&service, endpoint)?.into()
         } else {
-            reactor.listen(&service, endpoint)?.into()
+            reactor.listen_with(&service, endpoint, &options)?.into()
         };
         let local = reactor.local(bound).expect("it was just opened");
+        let local = match local {
+            Endpoint::Tcp(at) if options.layer.is_some() => format!("tls://{at}"),
+            _ => local.to_string(),
+        };
         listening += &format!("listening {name} {local}\n");
     }
     standing::say(listening).map_err(|error| format!("standard output: {error}"))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serve_forever::services::{Command, Echo, Upload};
-use serve_forever::{Config, Endpoint, Limits, Reactor, StreamHandler};
+use serve_forever::{Config, Endpoint, LayerFactory, Limits, ListenOptions, Reactor, StreamHandler};
 
 use super::announce;
 use super::room::Room;
@@ -19,29 +19,35 @@ const MAX_CONNECTIONS: usize = 100_000;
 pub(super) const LOOK: Duration = Duration::from_micros(200);
 
 pub(super) fn echo(busy_poll: Option<Duration>) -> Result<()> {
-    serve(Config { busy_poll, ..Config::default() }, Echo::new(), Echo::limits())
+    serve(Config { busy_poll, ..Config::default() }, Echo::new(), Echo::limits(), None)
 }
 
 pub(super) fn chat() -> Result<()> {
-    serve(Config::default(), Room::default(), Limits::without_frames())
+    serve(Config::default(), Room::default(), Limits::without_frames(), None)
 }
 
 pub(super) fn upload(into: &Path) -> Result<()> {
-    serve(Config::default(), Upload::into(into)?, Upload::limits())
+    serve(Config::default(), Upload::into(into)?, Upload::limits(), None)
 }
 
 /// Everything on but the greeting, which the floor does not have.
 pub(super) fn command() -> Result<()> {
     let command = Command::shell();
     let limits = command.limits();
-    serve(Config::default(), command, limits)
+    serve(Config::default(), command, limits, None)
 }
 
-fn serve<S: StreamHandler>(config: Config, handler: S, limits: Limits) -> Result<()> {
+pub(super) fn serve<S: StreamHandler>(
+    config: Config,
+    handler: S,
+    limits: Limits,
+    layer: Option<LayerFactory>,
+) -> Result<()> {
     let config = Config { max_connections: Some(MAX_CONNECTIONS), ..config };
     let mut reactor = Reactor::new(config)?;
     let service = reactor.add(handler, limits)?;
-    let listener = reactor.listen(&service, &"127.0.0.1:0".parse()?)?;
+    let options = ListenOptions { layer, ..ListenOptions::default() };
+    let listener = reactor.listen_with(&service, &"127.0.0.1:0".parse()?, &options)?;
     if let Some(Endpoint::Tcp(address)) = reactor.local(listener) {
         announce(*address);
     }
