@@ -77,7 +77,7 @@ fn measure(c: &mut Criterion, server: &str, start: impl Fn() -> SocketAddr, pref
 
 fn servers(c: &mut Criterion) {
     measure(c, "bare mio", || common::floor(floor::chat::serve), 0);
-    measure(c, "a broadcast a line", || common::ours(|| (Room::default(), Limits::without_frames())), 0);
+    measure(c, "a broadcast a line", || common::ours(|| (Room::default(), Limits::default())), 0);
     measure(c, "services::Chat", || common::ours(|| (Chat::new(), Chat::limits())), "<guest1> ".len());
 }
 

@@ -154,7 +154,7 @@ impl StreamHandler for Client {
 
 fn run(to: Address) -> Result<Option<String>, BoxError> {
     let mut reactor = Reactor::new(Config::default())?;
-    let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
+    let limits = Limits { idle: None, frame: None, write_stall: None, ..Limits::default() };
     let client = Client { to: to.clone(), server: None, input: None, output: None, failure: None };
     let client = reactor.add(client, limits)?;
     let server = to.connect(&mut reactor, &client)?;

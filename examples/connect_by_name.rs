@@ -54,8 +54,7 @@ fn main() -> Result<(), BoxError> {
     let workers = Workers::new(WorkerOptions { threads: 1, ..WorkerOptions::default() })?;
     let mut reactor = Reactor::new(Config::default())?;
     reactor.set_workers(&workers);
-    let ask =
-        reactor.add(Ask { request: format!("{request}\n"), failure: None }, Limits::without_frames())?;
+    let ask = reactor.add(Ask { request: format!("{request}\n"), failure: None }, Limits::default())?;
     reactor.connect_name(&ask, &name, 0)?;
     reactor.serve_forever()?;
     if let Some(failure) = &reactor.get(&ask).failure {

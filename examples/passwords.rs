@@ -78,7 +78,7 @@ fn main() -> Result<(), BoxError> {
     let workers = Workers::new(WorkerOptions { name: "hash".into(), ..WorkerOptions::default() })?;
     let mut reactor = Reactor::new(Config::default())?;
     reactor.set_workers(&workers);
-    let service = reactor.add(Passwords, Limits::without_frames())?;
+    let service = reactor.add(Passwords, Limits::default())?;
     let listener = reactor.listen(&service, &at.parse()?)?;
     if let Some(local) = reactor.local(listener) {
         println!("listening on {local}");

@@ -72,7 +72,7 @@ fn main() -> Result<(), BoxError> {
     reactor.set_workers(&Workers::new(WorkerOptions { threads: 2, ..WorkerOptions::default() })?);
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
     serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
-    let proxy = reactor.add(Proxy { target }, Limits::without_frames())?;
+    let proxy = reactor.add(Proxy { target }, Limits::default())?;
     let listener = reactor.listen(&proxy, &at.parse()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));
     Ok(reactor.serve_forever()?)

@@ -18,10 +18,10 @@ use serve_forever::{
     StreamHandler,
 };
 
-#[derive(Default)]
 struct Output {
-    program: Option<ChildId>,
-    everybody: Option<GroupId>,
+    command: Command,
+    program: ChildId,
+    everybody: GroupId,
     clients: BTreeSet<ConnId>,
 }
 
@@ -33,10 +33,8 @@ enum Party {
 
 impl Output {
     fn say(&self, io: &mut Io<'_>, text: Bytes) {
-        if let Some(everybody) = self.everybody {
-            // Who does not keep up is closed at its hard mark; nobody waits.
-            io.broadcast(everybody, &text, None);
-        }
+        // A client that does not keep up is closed at its hard mark; nobody waits.
+        io.broadcast(self.everybody, &text, None);
     }
 
     fn end(&self, io: &mut Io<'_>, last_word: String) {
@@ -50,11 +48,17 @@ impl Output {
 impl StreamHandler for Output {
     type Session = Party;
 
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.everybody = io.group()?;
+        self.program = io.spawn(self.command.clone(), 0)?;
+        Ok(())
+    }
+
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Party, BoxError> {
-        match (origin, self.everybody) {
-            (Origin::Pipe { .. }, _) => Ok(Party::Program),
-            (Origin::Accepted { .. }, Some(everybody)) => {
-                io.join(everybody, io.id())?;
+        match origin {
+            Origin::Pipe { .. } => Ok(Party::Program),
+            Origin::Accepted { .. } => {
+                io.join(self.everybody, io.id())?;
                 io.set_busy(io.id(), true); // a shutdown is to wait for the last word
                 self.clients.insert(io.id());
                 Ok(Party::Client)
@@ -86,7 +90,7 @@ impl StreamHandler for Output {
     }
 
     fn shutting_down(&mut self, io: &mut Io<'_>) {
-        self.program.map(|program| io.terminate(program));
+        io.terminate(self.program);
     }
 
     fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, _: u64, exit: &Exit) {
@@ -109,13 +113,14 @@ fn main() -> Result<(), BoxError> {
     #[cfg(feature = "signals")] // without it, a signal leaves no time to clean up
     serve_forever::Signals::watch(&mut reactor, serve_forever::SHUTDOWN_DEADLINE)?;
     // Clients only listen, for as long as they like.
-    let limits = Limits { idle: None, ..Limits::without_frames() };
-    let service = reactor.add(Output::default(), limits)?;
-    reactor.handle(&service).call(|output: &mut Output, io| {
-        output.everybody = io.group().ok();
-        output.program = io.spawn(command, 0).ok();
-    })?;
-    reactor.turn(Some(Duration::ZERO))?; // before the first client comes
+    let limits = Limits { idle: None, ..Limits::default() };
+    let output = Output {
+        command,
+        program: ChildId::default(),
+        everybody: GroupId::default(),
+        clients: BTreeSet::new(),
+    };
+    let service = reactor.add(output, limits)?;
     let listener = reactor.listen(&service, &at.parse()?)?;
     reactor.adopt_input(&service, io::stdin().as_fd().try_clone_to_owned()?)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));

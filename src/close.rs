@@ -23,6 +23,8 @@ pub enum Deadline {
     Frame,
     /// [`Limits::write_stall`](crate::Limits::write_stall)
     WriteStall,
+    /// [`Io::set_deadline`](crate::Io::set_deadline)
+    Handler,
 }
 
 /// The reason for which a connection ended.
@@ -43,14 +45,29 @@ pub enum CloseReason {
     /// The peer missed a deadline. After [`Deadline::WriteStall`] what was
     /// queued is dropped.
     TimedOut(Deadline),
-    /// More output than [`Limits::hard_mark`](crate::Limits::hard_mark) was
-    /// queued, and [`Overflow::Close`](crate::Overflow::Close) is the policy;
-    /// what was queued is dropped.
-    Overflow,
+    /// A message would have raised the waiting output above
+    /// [`Limits::hard_mark`](crate::Limits::hard_mark), and
+    /// [`Overflow::Close`](crate::Overflow::Close) is the policy; what was
+    /// queued is dropped. Logged as a warning, at a [limited
+    /// rate](crate::LogRate).
+    Overflow {
+        /// The length of the message in bytes.
+        message: usize,
+        /// The bytes that waited already.
+        queued: usize,
+        /// The limit.
+        hard_mark: usize,
+    },
     /// The handler left more input untaken than
-    /// [`Limits::max_input`](crate::Limits::max_input).
-    InputTooLong,
-    /// A callback returned this error.
+    /// [`Limits::max_input`](crate::Limits::max_input). Logged as a warning, at
+    /// a limited rate.
+    InputTooLong {
+        /// The bytes that were left.
+        left: usize,
+        /// The limit.
+        max_input: usize,
+    },
+    /// A callback returned this error. Logged as a warning, at a limited rate.
     Failed(BoxError),
     /// A callback panicked with this message; what was queued is dropped.
     Panicked(String),
@@ -70,6 +87,7 @@ impl fmt::Display for Deadline {
             Self::FirstFrame => "the first frame was not complete within Limits::first_frame",
             Self::Frame => "a frame was not complete within Limits::frame",
             Self::WriteStall => "the peer took no output within Limits::write_stall",
+            Self::Handler => "the deadline that the handler set (Io::set_deadline) is over",
         })
     }
 }
@@ -78,11 +96,27 @@ impl CloseReason {
     /// True for the reasons that let the reactor write what is queued first.
     pub(crate) const fn is_in_order(&self) -> bool {
         match self {
-            Self::Finished | Self::Closed | Self::InputTooLong | Self::Failed(_) | Self::Shutdown => true,
-            Self::TimedOut(deadline) => {
-                matches!(deadline, Deadline::Idle | Deadline::FirstFrame | Deadline::Frame)
+            Self::Finished | Self::Closed | Self::InputTooLong { .. } | Self::Failed(_) | Self::Shutdown => {
+                true
             }
-            Self::Aborted | Self::Overflow | Self::Panicked(_) | Self::Io(_) => false,
+            Self::TimedOut(deadline) => !matches!(deadline, Deadline::Connect | Deadline::WriteStall),
+            Self::Aborted | Self::Overflow { .. } | Self::Panicked(_) | Self::Io(_) => false,
+        }
+    }
+}
+
+impl CloseReason {
+    /// True for the reasons after which the handler has a last word: the
+    /// connection ends in order, and neither side has asked for that.
+    pub(crate) const fn leaves_a_word(&self) -> bool {
+        self.is_in_order() && !matches!(self, Self::Finished | Self::Closed)
+    }
+
+    /// The error of a callback, or the reason itself as text.
+    pub(crate) fn into_error(mut self) -> BoxError {
+        match &mut self {
+            Self::Failed(error) => std::mem::replace(error, Box::new(Gone)),
+            _ => self.to_string().into(),
         }
     }
 }
@@ -94,8 +128,19 @@ impl fmt::Display for CloseReason {
             Self::Closed => f.write_str("closed by the handler"),
             Self::Aborted => f.write_str("aborted by the handler"),
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
-            Self::Overflow => f.write_str("more output than Limits::hard_mark waits for a slow reader"),
-            Self::InputTooLong => f.write_str("more input than Limits::max_input is left untaken"),
+            Self::Overflow { message, queued: 0, hard_mark } => write!(
+                f,
+                "a message of {message} bytes is longer than Limits::hard_mark, which is {hard_mark}; \
+                 write it in parts, each behind `drained`, or raise the mark"
+            ),
+            Self::Overflow { message, queued, hard_mark } => write!(
+                f,
+                "a message of {message} bytes behind {queued} that the peer has not taken would pass \
+                 Limits::hard_mark, which is {hard_mark}; write no more until `drained`, or raise the mark"
+            ),
+            Self::InputTooLong { left, max_input } => {
+                write!(f, "{left} bytes of input are left untaken, and Limits::max_input is {max_input}")
+            }
             Self::Failed(error) => fmt_failed(f, error),
             Self::Panicked(message) => write!(f, "panicked: {}", Printable(message)),
             Self::Io(error) => write!(f, "broken: {}", Printable(error)),

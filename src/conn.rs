@@ -1,5 +1,7 @@
 //! `Conn`: the state of one connection, which the loop and the handlers share.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use crate::buffer::{OutQueue, Pool};
@@ -24,8 +26,10 @@ pub(crate) const NO_SESSION: u32 = u32::MAX;
 pub(crate) struct Extras {
     pub(crate) timers: Vec<Key>,
     pub(crate) groups: Vec<Membership>,
-    /// The idle deadline of this connection, if it differs from its service's.
+    /// The idle deadline of this connection, if the handler has set one.
     pub(crate) idle: Option<Moment>,
+    /// The deadline that the handler has set.
+    pub(crate) deadline: Option<OwnDeadline>,
     /// The tag given to `connect`.
     pub(crate) tag: u64,
     /// Where to connect to, until the system has begun to.
@@ -39,6 +43,20 @@ pub(crate) struct Extras {
     pub(crate) backlog: usize,
 }
 
+/// A deadline that a handler has set for one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnDeadline {
+    /// The moment at which the handler set it.
+    pub(crate) since: Moment,
+    pub(crate) after: Duration,
+}
+
+impl OwnDeadline {
+    pub(crate) fn at(self) -> Moment {
+        self.since.plus(self.after)
+    }
+}
+
 /// One connection. An idle connection owns no buffer.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -47,9 +65,6 @@ pub(crate) struct Conn {
     pub(crate) service: u16,
     /// The index of its session among its service's.
     pub(crate) session: u32,
-    /// Bytes of an incomplete frame that the handler has taken; they count as
-    /// though it had left them.
-    pub(crate) partial: u32,
     /// Queued output; `None` when there is none.
     pub(crate) out: Option<Box<OutQueue>>,
     /// Input that the handler left untaken.
@@ -59,7 +74,10 @@ pub(crate) struct Conn {
     /// While lingering: the moment at which lingering began. Else, with output
     /// waiting: the moment at which the peer last took some of it.
     pub(crate) stalled_since: Moment,
-    /// The moment at which the awaited or incomplete frame began.
+    /// While the first frame is awaited: the moment of `open`, or of the last
+    /// resume. Before `open`: the moment at which connecting began.
+    pub(crate) awaits_since: Moment,
+    /// The moment at which the open frame began, or of the last resume.
     pub(crate) frame_since: Moment,
     /// The position of its deadline check in the heap.
     pub(crate) check_place: u32,
@@ -74,11 +92,11 @@ impl Conn {
             life: Life::live(Flags::WRITABLE.union(Flags::AWAITS_FIRST_FRAME)),
             service,
             session: NO_SESSION,
-            partial: 0,
             out: None,
             leftover: None,
             last_activity: now,
             stalled_since: now,
+            awaits_since: now,
             frame_since: now,
             check_place: UNSCHEDULED,
             extras: None,
@@ -179,11 +197,13 @@ impl Conn {
             .union(Flags::RESUMED)
             .union(Flags::ABOVE_HIGH)
             .union(Flags::AWAITS_FIRST_FRAME)
+            .union(Flags::IN_FRAME)
+            .union(Flags::OWN_LIMITS)
             .union(Flags::DIRTY)
             .union(Flags::IN_FLUSH_LIST)
             .union(Flags::PIPE)
             .union(Flags::LAYERED);
-        let can = self.life.is_open_with(LOOKED_AT, FAST) && !self.is_in_frame();
+        let can = self.life.is_open_with(LOOKED_AT, FAST);
         // Output that waits though its socket has room is on the flush list.
         debug_assert!(!can || self.out.is_none(), "output waits, and nobody flushes it");
         can
@@ -271,17 +291,11 @@ impl Conn {
         }
     }
 
-    /// True while a frame is incomplete, by the bytes that the handler has left
-    /// or reported as partial.
-    #[inline]
-    pub(crate) const fn is_in_frame(&self) -> bool {
-        self.leftover.is_some() || self.partial > 0
-    }
-
-    /// Drops input that the handler will not get any more.
+    /// Drops input that the handler will not get any more, and the frame with
+    /// it.
     pub(crate) fn forget_input(&mut self) {
         self.leftover = None;
-        self.partial = 0;
+        self.unset(Flags::IN_FRAME.union(Flags::FRAME_BEGUN));
     }
 
     /// The groups of which the connection is a member.
@@ -305,6 +319,7 @@ impl Conn {
     pub(crate) fn is_heard(&self) -> bool {
         // Behind the peer's FIN every event says READABLE, and nothing clears it.
         let unread = self.has(Flags::READABLE) && self.life.input() == Input::Open;
-        !self.is_in_frame() && !unread && !self.has(Flags::PAUSED.union(Flags::BUSY).union(Flags::HAS_JOBS))
+        let held = Flags::IN_FRAME.union(Flags::PAUSED).union(Flags::BUSY).union(Flags::HAS_JOBS);
+        !unread && !self.has(held)
     }
 }

@@ -13,6 +13,7 @@ mod input;
 #[cfg(feature = "workers")]
 mod jobs;
 mod layers;
+mod limits;
 mod opening;
 mod output;
 mod timers;
@@ -41,6 +42,7 @@ use crate::work_list::{Pending, RareList, WorkList};
 pub(crate) use self::calls::{LocalCall, LocalCalls};
 #[cfg(feature = "workers")]
 pub(crate) use self::jobs::{Desk, Done, Jobs, PendingJob};
+pub(crate) use self::limits::{OwnLimits, limits_of};
 pub(crate) use self::timers::Repeat;
 
 /// No connection: the id of a callback that belongs to none.
@@ -152,7 +154,6 @@ pub(crate) struct ServiceState {
     #[cfg(feature = "workers")]
     pub(crate) handler: std::any::TypeId,
     pub(crate) limits: Limits,
-    pub(crate) check_period: Option<Duration>,
     pub(crate) connections: usize,
 }
 
@@ -173,6 +174,7 @@ pub(crate) struct Core {
     /// be judged.
     pub(crate) observed_until: Moment,
     pub(crate) services: Vec<ServiceState>,
+    pub(crate) own_limits: OwnLimits,
     /// Connections at once, of all services.
     pub(crate) max_connections: usize,
     pub(crate) conns: Table<Conn>,
@@ -197,13 +199,13 @@ pub(crate) struct Core {
     /// What the callback wrote to its own connection, if that had nothing
     /// queued. Empty between callbacks.
     pub(crate) direct: DirectOutput,
+    /// While a callback says the last word of the current connection: how many
+    /// bytes may wait for it in the end.
+    pub(crate) last_word_up_to: Option<usize>,
     /// From this size on, what one connection is sent is queued by reference.
     /// A smaller piece may be a part of something much larger, such as a read,
     /// of which the marks would know nothing.
     pub(crate) refer_from: usize,
-    /// Bytes that the last `data` took of a frame that is not complete, as it
-    /// says.
-    pub(crate) partial: u32,
     /// A message went to another connection than the current connection, this turn.
     pub(crate) cross_writes: bool,
     /// Whether something is on a list, and whether the turn has rare work: an event
@@ -247,6 +249,7 @@ impl Core {
             moment: now,
             observed_until: now,
             services: Vec::new(),
+            own_limits: OwnLimits::default(),
             max_connections,
             conns: Table::new(),
             pipes: 0,
@@ -261,7 +264,7 @@ impl Core {
             current: NO_CONNECTION,
             direct: DirectOutput::new(config.read_buffer),
             refer_from: SHARE_FROM.max(config.read_buffer / 4),
-            partial: 0,
+            last_word_up_to: None,
             cross_writes: false,
             pending: Pending::new(),
             calls: LocalCalls::default(),
@@ -346,10 +349,6 @@ impl Core {
         false
     }
 
-    fn limits(&self, conn: &Conn) -> &Limits {
-        &self.services[conn.service as usize].limits
-    }
-
     /// Lists a connection that is not read, and of which a hang-up was told, so that
     /// the loop looks whether its peer is gone: no other event would tell.
     pub(crate) fn check_hangup(&mut self, id: ConnId) {
@@ -358,6 +357,7 @@ impl Core {
             self.to_check.push(id, &mut self.pending);
         }
     }
+
     /// Sees to it that the connection is flushed: at the end of its callback
     /// if it is the current connection, else at the end of the turn.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {

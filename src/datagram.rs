@@ -54,6 +54,20 @@ use crate::origin::Peer;
 /// ([`Stats::panicked`](crate::Stats::panicked)). The reactor sends what the
 /// callback had queued before, for each datagram is whole in itself.
 pub trait DatagramHandler: 'static {
+    /// Begins the service: [`Reactor::add_datagram`](crate::Reactor::add_datagram)
+    /// calls this once, before anything else happens to the handler. (The reactor
+    /// does not call this on a type that was added as a
+    /// [`StreamHandler`](crate::StreamHandler).)
+    ///
+    /// # Errors
+    ///
+    /// Any error is that of `add_datagram`,
+    /// [`Error::NotStarted`](crate::Error::NotStarted).
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        let _ = io;
+        Ok(())
+    }
+
     /// Decides whether the reactor delivers this datagram. `false` drops it,
     /// counts it
     /// ([`Stats::datagrams_refused`](crate::Stats::datagrams_refused)), and

@@ -60,6 +60,13 @@ pub enum Error {
         /// to read or to write alone).
         limit: usize,
     },
+    /// The handler's `started` failed, or panicked: the service is not there.
+    NotStarted {
+        /// The type of the handler.
+        handler: &'static str,
+        /// The error of the callback.
+        source: BoxError,
+    },
     /// The [`Service`](crate::Service) belongs to another reactor.
     ForeignService,
     /// The reactor is at the end of its shutdown, where it drops everything: it
@@ -107,6 +114,9 @@ impl fmt::Display for Error {
                 write!(f, "too many {what}: {field} is {limit}")
             }
             Self::Full { what, field: None, limit } => write!(f, "too many {what}: {limit} is the most"),
+            Self::NotStarted { handler, source } => {
+                write!(f, "the service {handler} did not start: {source}")
+            }
             Self::Over => f.write_str(
                 "the reactor is at the end of its shutdown, and begins nothing new; \
                  begin it when the reactor runs again",
@@ -149,6 +159,7 @@ fn remedy(endpoint: &str, source: &io::Error) -> &'static str {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
+            Self::NotStarted { source, .. } => Some(&**source),
             Self::Listen { source, .. } | Self::Bind { source, .. } | Self::System { source, .. } => {
                 Some(source)
             }

@@ -35,10 +35,10 @@ pub enum AfterEof {
 ///
 /// # The order of callbacks
 ///
-/// For each connection:
+/// [`started`](Self::started) is the first of all. Then, for each connection:
 ///
 /// ```text
-/// verify -> open -> (data | drained | timer | layer_ready)* -> eof? -> (drained | timer)* -> close
+/// verify -> open -> (data | drained | timer | layer_ready)* -> eof? -> (drained | timer)* -> last_word? -> close
 /// ```
 ///
 /// A connection that the handler opened itself ([`Io::connect`]) begins with
@@ -61,7 +61,8 @@ pub enum AfterEof {
 /// reactor drops what it had queued, and a TCP peer sees a reset. Where a
 /// callback belongs to no connection (`verify`, `tick`, `shutting_down`,
 /// `listener_failed`), a panic is counted and logged, and the service goes on;
-/// `verify` then refuses.
+/// `verify` then refuses. An `Err` or a panic of `started` is the error of
+/// [`Reactor::add`](crate::Reactor::add).
 ///
 /// Code of the program runs outside of callbacks too: the `Display` and `Drop`
 /// of an error, and the `Drop` of what owns shared bytes
@@ -77,6 +78,51 @@ pub enum AfterEof {
 pub trait StreamHandler: 'static {
     /// The state of one connection.
     type Session: 'static;
+
+    /// Begins the service: [`Reactor::add`](crate::Reactor::add) calls this once,
+    /// before anything else happens to the handler. For what it has from its
+    /// beginning: groups, timers, connections and children of its own.
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// use serve_forever::{BoxError, GroupId, Io, Origin, StreamHandler};
+    ///
+    /// /// Passes everything on to everybody.
+    /// #[derive(Default)]
+    /// struct Hub {
+    ///     everybody: GroupId, // names no group before `started`
+    /// }
+    ///
+    /// impl StreamHandler for Hub {
+    ///     type Session = ();
+    ///
+    ///     fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+    ///         self.everybody = io.group()?;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
+    ///         io.join(self.everybody, io.id())?;
+    ///         Ok(())
+    ///     }
+    /// #
+    /// #   fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+    /// #       io.broadcast(self.everybody, &input.split().freeze(), Some(io.id()));
+    /// #       Ok(())
+    /// #   }
+    ///     // …
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Any error is that of `Reactor::add`,
+    /// [`Error::NotStarted`](crate::Error::NotStarted). The handler stays in the
+    /// reactor without a listener, and what it has begun takes its course.
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        let _ = io;
+        Ok(())
+    }
 
     /// Decides whether this peer may connect, before the reactor sets anything
     /// up for it. `false` closes the connection without a byte. By default
@@ -103,7 +149,7 @@ pub trait StreamHandler: 'static {
     /// has [`Limits::frame`](crate::Limits::frame) to complete it. The reactor
     /// lends the buffer for this call, so whole frames cost no allocation. A
     /// handler that takes a part of a frame before the rest is there says so
-    /// ([`Io::set_partial`]).
+    /// ([`Io::begin_frame`]).
     ///
     /// A handler may keep what it splits off, and then the whole underlying
     /// buffer lives as long. That buffer holds the read, or the incomplete
@@ -129,8 +175,7 @@ pub trait StreamHandler: 'static {
     /// The reactor calls `data` with the rest at once, even if this callback
     /// has closed or paused the connection. It does not call this callback
     /// while `data` has left something: that, and what follows it, is for
-    /// `data`. [`Io::set_partial`] reports bytes taken here that belong to an
-    /// incomplete frame, as in `data`.
+    /// `data`.
     ///
     /// # Errors
     ///
@@ -205,9 +250,26 @@ pub trait StreamHandler: 'static {
         Ok(())
     }
 
+    /// Writes a last message: a limit, a deadline, an error of the handler or a
+    /// shutdown ends the connection in order, as `why` says, and the handler may
+    /// tell its peer (HTTP's 408, SMTP's 421). The message goes behind what is
+    /// queued, then comes FIN. By default there is none.
+    ///
+    /// [`Limits::last_word`](crate::Limits::last_word) bounds the message, beside
+    /// the marks; what would pass that is [`Sent::Dropped`](crate::Sent::Dropped)
+    /// and nothing else follows from it. The connection is closing already:
+    /// nothing that the handler asks for here keeps it. The reactor does not
+    /// call this where an end has no order (a reset, an overflow, stalled
+    /// output, a panic), at the deadline of a shutdown, after
+    /// [`Io::finish`](crate::Io::finish), or where the handler or the peer ends
+    /// the connection.
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut Self::Session, why: &CloseReason) {
+        let _ = (io, session, why);
+    }
+
     /// Takes the session back: the connection has ended, and its last byte is
-    /// written or dropped, as `why` says. Writing to it answers
-    /// [`Sent::Gone`](crate::Sent::Gone).
+    /// written or dropped, as `why` says. It has left its groups. Writing to it
+    /// answers [`Sent::Gone`](crate::Sent::Gone).
     fn close(&mut self, io: &mut Io<'_>, session: Self::Session, why: &CloseReason) {
         let _ = (io, session, why);
     }

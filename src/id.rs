@@ -45,6 +45,14 @@ macro_rules! id {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Key);
 
+        impl Default for $name {
+            /// An id that names nothing, and never will: for a field that is
+            /// set later.
+            fn default() -> Self {
+                Self(Key::NOWHERE)
+            }
+        }
+
         impl fmt::Display for $name {
             /// `SLOT.GENERATION`, as in `7.1`: short, for logs.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -90,6 +90,39 @@ impl<'a> Io<'a> {
         &self.core.services[self.service as usize].limits
     }
 
+    /// The limits of a connection, of whichever service; `None` if it is gone.
+    #[must_use]
+    pub fn limits_of(&self, id: ConnId) -> Option<&Limits> {
+        self.core.conns.get(id.0).map(|conn| self.core.limits(id, conn))
+    }
+
+    /// Gives one connection limits of its own, from now on: longer deadlines for
+    /// a client that has logged in, room for one that is sent much.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use serve_forever::{BoxError, Io, Limits};
+    /// # fn subscribed(io: &mut Io<'_>) -> Result<(), BoxError> {
+    /// let limits = Limits { idle: None, hard_mark: 64 << 20, ..io.limits().clone() };
+    /// io.set_limits(io.id(), limits)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What waits already stays, above a lower hard mark too. Of no effect on
+    /// one connection are [`max_connections`](Limits::max_connections) and what
+    /// is about datagrams. If the connection is gone, nothing happens. Such a
+    /// connection takes some 250 bytes more of memory, and some more
+    /// instructions for each message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limits`](crate::Error::Limits) if the limits contradict each
+    /// other; then the connection keeps those that it has.
+    pub fn set_limits(&mut self, id: ConnId, limits: Limits) -> Result<()> {
+        self.core.set_limits(id, limits)
+    }
+
     /// The counters of the whole reactor. Its [`Stats::system`] is as of the
     /// last call from a [`Handle`](crate::Handle).
     #[must_use]
@@ -250,8 +283,8 @@ impl Io<'_> {
         self.core.send_to(on, to, data)
     }
 
-    /// How many bytes wait to be written to a connection; `None` if it is
-    /// gone, closing, or not connected yet.
+    /// How many bytes wait to be written to a connection; `None` if it is gone or
+    /// closing.
     #[must_use]
     pub fn queued(&self, id: ConnId) -> Option<usize> {
         self.core.queued(id)
@@ -263,7 +296,8 @@ impl Io<'_> {
     /// closing.
     #[must_use]
     pub fn is_full(&self, id: ConnId) -> bool {
-        self.core.conns.get(id.0).is_some_and(|conn| conn.is_live() && conn.has(Flags::ABOVE_HIGH))
+        let is_full = |conn: &Conn| conn.life.is_before_end() && conn.has(Flags::ABOVE_HIGH);
+        self.core.conns.get(id.0).is_some_and(is_full)
     }
 }
 
@@ -344,22 +378,55 @@ impl Io<'_> {
         self.core.conns.get(id.0).is_some_and(is_paused)
     }
 
-    /// Says, in [`data`](crate::StreamHandler::data) or
-    /// [`data_in_place`](crate::StreamHandler::data_in_place), that `taken` bytes of
-    /// what was taken, in this call or before, are of a frame that is not
-    /// complete. They count as though they had been left: for its deadlines
-    /// ([`Limits::first_frame`](crate::Limits::first_frame),
-    /// [`frame`](crate::Limits::frame)), for
-    /// [`Limits::max_input`](crate::Limits::max_input), and for a shutdown,
-    /// which waits for the rest. It holds until the next of these, which says it
-    /// again; and after a pause that comes at [`resume`](Self::resume), with
-    /// no new input if there is none.
+    /// Says that a frame is open on a connection: its beginning was taken, and
+    /// its end has not come. Until [`end_frame`](Self::end_frame) it has
+    /// [`Limits::frame`](crate::Limits::frame) to be completed, a shutdown waits
+    /// for the rest, and after a pause [`resume`](Self::resume) calls
+    /// [`data`](crate::StreamHandler::data), with no new input if there is none.
+    /// A frame that is open already goes on, with the time that it has left.
     ///
     /// A handler that leaves what is not complete in `input` needs none of
-    /// this. One that takes a head and remembers what it said does: the loop
-    /// sees input taken, and would have each piece pass for a whole frame.
-    pub fn set_partial(&mut self, taken: usize) {
-        self.core.partial = u32::try_from(taken).unwrap_or(u32::MAX);
+    /// this: what it leaves is an open frame. A handler that takes a part, such
+    /// as a head and then a body piece by piece, says when the frame begins and
+    /// when it ends. Where one frame ends and another begins in one callback, it
+    /// says both, in this order.
+    ///
+    /// ```
+    /// # use bytes::{Buf, BytesMut};
+    /// # use serve_forever::{BoxError, Io};
+    /// /// Counts records: a byte that holds a length, then so many bytes.
+    /// struct Records(u64);
+    /// # impl serve_forever::StreamHandler for Records {
+    ///
+    /// type Session = usize; // how many bytes of the record are still to come
+    /// #     fn open(&mut self, _: &mut Io<'_>, _: &serve_forever::Origin) -> Result<usize, BoxError> { Ok(0) }
+    ///
+    /// fn data(&mut self, io: &mut Io<'_>, left: &mut usize, input: &mut BytesMut) -> Result<(), BoxError> {
+    ///     while !input.is_empty() {
+    ///         if *left == 0 {
+    ///             *left = input.get_u8().into();
+    ///             io.begin_frame(io.id());
+    ///         }
+    ///         let part = input.len().min(*left);
+    ///         input.advance(part);
+    ///         *left -= part;
+    ///         if *left == 0 {
+    ///             self.0 += 1;
+    ///             io.end_frame(io.id());
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    pub fn begin_frame(&mut self, id: ConnId) {
+        self.core.begin_frame(id);
+    }
+
+    /// Says that no frame is open on a connection: the last one is complete.
+    /// What is left of the input, or comes next, begins another one.
+    pub fn end_frame(&mut self, id: ConnId) {
+        self.core.end_frame(id);
     }
 }
 
@@ -637,9 +704,25 @@ impl Io<'_> {
         self.core.cancel_timer(timer)
     }
 
-    /// Changes the idle deadline of one connection; `None` switches it off.
+    /// Changes the idle deadline of one connection; `None` switches it off. The
+    /// cheap way to what [`set_limits`](Self::set_limits) can do too: of both, the
+    /// last counts.
     pub fn set_idle(&mut self, id: ConnId, idle: Option<Duration>) {
         self.core.set_idle(id, idle);
+    }
+
+    /// Sets a deadline of the handler's own for one connection, counted from
+    /// now; of several the last counts, and `None` takes it away. When it is
+    /// over, the connection ends in order, with
+    /// [`Deadline::Handler`](crate::Deadline::Handler). Neither bytes in either
+    /// direction nor a pause nor [`set_busy`](Self::set_busy) put it off. Zero
+    /// is the next turn.
+    ///
+    /// For what is no frame: a login that has to be through, a stage of a
+    /// protocol, a whole request with its answer. It holds until the connection
+    /// begins to close, and not for pipes, terminals and files.
+    pub fn set_deadline(&mut self, id: ConnId, after: Option<Duration>) {
+        self.core.set_deadline(id, after);
     }
 
     fn purpose(&self) -> Purpose {

@@ -140,7 +140,7 @@ pub use crate::datagram::{DatagramHandler, SocketError};
 pub use crate::driver::{BindOptions, KeepAlive, ListenOptions, Multicast};
 pub use crate::endpoint::{Endpoint, UNIX_PATH_MAX};
 pub use crate::error::{BoxError, Error, Result};
-pub use crate::handle::{Handle, Refused};
+pub use crate::handle::{AskError, Handle, Refused};
 pub use crate::handler::{AfterEof, StreamHandler};
 pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, TimerId};
 pub use crate::io::{ConnectOptions, Io};

@@ -115,7 +115,7 @@ impl Flags {
     pub(crate) const RESUMED: Self = Self::bit(4);
     /// The queue passed its high mark and has not fallen to its low mark.
     pub(crate) const ABOVE_HIGH: Self = Self::bit(5);
-    /// The handler has not taken any input yet.
+    /// The handler has not taken a whole frame yet.
     pub(crate) const AWAITS_FIRST_FRAME: Self = Self::bit(6);
     /// The connection has output to write or a FIN to send.
     pub(crate) const DIRTY: Self = Self::bit(7);
@@ -149,6 +149,13 @@ impl Flags {
     /// Bytes of the layer, or of before it, wait for the socket; they leave even
     /// during the handshake.
     pub(crate) const WIRE_PENDING: Self = Self::bit(21);
+    /// A frame is open: the handler has left input, or has begun the frame.
+    pub(crate) const IN_FRAME: Self = Self::bit(22);
+    /// The handler has begun the open frame, and it alone ends it. Set only
+    /// together with `IN_FRAME`.
+    pub(crate) const FRAME_BEGUN: Self = Self::bit(23);
+    /// The connection has limits of its own.
+    pub(crate) const OWN_LIMITS: Self = Self::bit(24);
 
     /// A flag above the bits of the life.
     const fn bit(number: u32) -> Self {
@@ -167,7 +174,7 @@ impl Flags {
 }
 
 /// How many bits of the word are the life's; the flags are above them.
-const LIFE_BITS: u32 = 8;
+const LIFE_BITS: u32 = 7;
 
 /// The phase is a number of three bits. `Dead` is the only one with the third.
 const PHASE: u32 = 0b111;
@@ -665,8 +672,8 @@ mod properties {
             2 => Just(Step::Close),
             2 => Just(Step::Linger),
             1 => Just(Step::Die),
-            4 => (0..22_u32).prop_map(Step::Set),
-            4 => (0..22_u32).prop_map(Step::Unset),
+            4 => (0..25_u32).prop_map(Step::Set),
+            4 => (0..25_u32).prop_map(Step::Unset),
         ]
     }
 

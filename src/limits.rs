@@ -29,7 +29,8 @@ pub enum Overflow {
     DropNewest,
 }
 
-/// The limits of one service; each holds for every one of its connections.
+/// The limits of one service; each holds for every one of its connections, unless
+/// [`Io::set_limits`](crate::Io::set_limits) gives a connection its own.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,10 +50,9 @@ pub struct Limits {
     /// Bytes read from one connection in one turn, so that a fast sender does
     /// not starve its neighbours. Default 64 KiB.
     pub read_budget: usize,
-    /// Input that a handler leaves untaken, or [counts as
-    /// left](crate::Io::set_partial), in bytes: room for its longest frame, and
-    /// for the frames behind it that a handler leaves when it pauses. More ends
-    /// the connection with
+    /// Input that a handler leaves untaken, in bytes: room for its longest
+    /// frame, and for the frames behind it that a handler leaves when it pauses.
+    /// More ends the connection with
     /// [`CloseReason::InputTooLong`](crate::CloseReason::InputTooLong). Default
     /// 1 MiB.
     pub max_input: usize,
@@ -69,14 +69,18 @@ pub struct Limits {
     /// Time without a byte in either direction. `None`: no limit. Default
     /// 300 s; [`Io::set_idle`](crate::Io::set_idle) changes it for one connection.
     pub idle: Option<Duration>,
-    /// Time from `open` until the handler first takes some input: the first
-    /// frame. Dripping bytes do not extend it; bytes that the handler [counts
-    /// as left](crate::Io::set_partial) do not end it. `None`: no limit.
-    /// Default 30 s.
+    /// Time from `open` to the end of the first frame, however many bytes come
+    /// meanwhile: for protocols in which a client has to speak. `None`: a client
+    /// may be silent for as long as [`idle`](Self::idle) allows. Default `None`.
     pub first_frame: Option<Duration>,
-    /// Time that later input may lie untaken: from the first byte of a frame to
-    /// its last. Dripping bytes do not extend it; it does not run while the
-    /// handler has paused the connection. `None`: no limit. Default 60 s.
+    /// Time from the first byte of a frame to its last: a client may be silent,
+    /// but what it has begun it finishes in time. Dripping bytes do not extend
+    /// it; it does not run while the handler has paused the connection. `None`:
+    /// no limit. Default 60 s.
+    ///
+    /// A frame is open while the handler leaves input untaken, or says so
+    /// ([`Io::begin_frame`](crate::Io::begin_frame)). A handler that takes all
+    /// of its input and says nothing has no frames.
     pub frame: Option<Duration>,
     /// Time for which the peer may take no byte of the output that waits for
     /// it; on a datagram socket, the time for which the system may take no
@@ -104,6 +108,10 @@ pub struct Limits {
     /// top ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)):
     /// what the system has taken no longer counts here. Default 1 MiB.
     pub hard_mark: usize,
+    /// Bytes of the last message of a connection that a limit or a deadline
+    /// ends ([`StreamHandler::last_word`](crate::StreamHandler::last_word)), beside
+    /// the hard mark. Zero: there is none. Default 4 KiB.
+    pub last_word: usize,
     /// The policy for output that would pass the hard mark. Default: the
     /// connection ends. (A datagram socket never ends for it: the newest
     /// datagram is dropped.)
@@ -133,13 +141,14 @@ impl Default for Limits {
             connect: Some(Duration::from_secs(30)),
             handshake: Some(Duration::from_secs(10)),
             idle: Some(Duration::from_secs(300)),
-            first_frame: Some(Duration::from_secs(30)),
+            first_frame: None,
             frame: Some(Duration::from_secs(60)),
             write_stall: Some(Duration::from_secs(60)),
             linger: Duration::from_secs(5),
             low_mark: 64 << 10,
             high_mark: 256 << 10,
             hard_mark: 1 << 20,
+            last_word: 4 << 10,
             overflow: Overflow::default(),
             max_datagram: 65_535,
             datagrams_per_turn: 64,
@@ -149,13 +158,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The defaults, without a deadline for frames: for a service whose
-    /// clients may listen for as long as they like before they speak.
-    #[must_use]
-    pub fn without_frames() -> Self {
-        Self { first_frame: None, frame: None, ..Self::default() }
-    }
-
     pub(crate) fn check(&self) -> Result<()> {
         at_least_1("Limits::max_connections", self.max_connections, "nothing could connect")?;
         at_least_1("Limits::read_budget", self.read_budget, "nothing could be read")?;
@@ -184,13 +186,6 @@ impl Limits {
                 format!("Limits::{field} is 0, which nobody could meet; give more, or None for no deadline")
             })
         })
-    }
-
-    /// The shortest of the periods that run repeatedly, which is the period
-    /// between two checks of a connection's deadlines: a deadline that starts
-    /// between two checks cannot pass before the second.
-    pub(crate) fn check_period(&self) -> Option<Duration> {
-        [self.idle, self.frame, self.write_stall].into_iter().flatten().min()
     }
 }
 
@@ -386,7 +381,6 @@ mod tests {
     #[test]
     fn the_defaults_pass_their_own_check() {
         Limits::default().check().expect("good defaults");
-        Limits::without_frames().check().expect("good defaults");
         Config::default().check().expect("good defaults");
     }
 
@@ -407,12 +401,5 @@ mod tests {
         assert_eq!(text, "bad limits: Config::read_buffer is 268435457; give 268435456 or less");
         assert!(Limits { read_budget: 0, ..Limits::default() }.check().is_err());
         assert!(Config { max_connections: Some(0), ..Config::default() }.check().is_err());
-    }
-
-    #[test]
-    fn deadlines_are_looked_at_by_the_shortest_period() {
-        assert_eq!(Limits::default().check_period(), Some(Duration::from_secs(60)));
-        let none = Limits { idle: None, frame: None, write_stall: None, ..Limits::default() };
-        assert_eq!(none.check_period(), None);
     }
 }

@@ -99,6 +99,9 @@ pub(crate) struct LogRates {
     #[cfg(feature = "workers")]
     pub(crate) jobs: LogRate,
     pub(crate) layers: LogRate,
+    pub(crate) overflows: LogRate,
+    pub(crate) long_inputs: LogRate,
+    pub(crate) failures: LogRate,
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Orphans {
     pub fn watch(reactor: &mut Reactor) -> Result<Service<Self>> {
         // Its connection is silent for as long as no child exits.
         let orphans = Self { registered: None, inherits: !children().is_empty(), looks: None, reaped: 0 };
-        let limits = Limits { idle: None, ..Limits::without_frames() };
+        let limits = Limits { idle: None, ..Limits::default() };
         let service = reactor.add(orphans, limits)?;
         let (arrives, sent) = UnixStream::pair().map_err(watching)?;
         // A signal's handler must not block when nobody reads.

@@ -30,6 +30,7 @@ pub(crate) trait ErasedHandler {
     fn takes_connections(&self) -> bool {
         true
     }
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError>;
     fn verify(&mut self, peer: &Peer) -> bool;
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<u32, BoxError>;
     fn data(&mut self, io: &mut Io<'_>, session: u32, input: &mut Input) -> Result<(), BoxError>;
@@ -37,6 +38,7 @@ pub(crate) trait ErasedHandler {
     fn drained(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
     fn layer_ready(&mut self, io: &mut Io<'_>, session: u32) -> Result<(), BoxError>;
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError>;
+    fn last_word(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason);
     fn close(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason);
     fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &io::Error);
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit);
@@ -84,6 +86,10 @@ impl<S: StreamHandler> Drop for Streams<S> {
 }
 
 impl<S: StreamHandler> ErasedHandler for Streams<S> {
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.handler.started(io)
+    }
+
     fn verify(&mut self, peer: &Peer) -> bool {
         self.handler.verify(peer)
     }
@@ -117,6 +123,10 @@ impl<S: StreamHandler> ErasedHandler for Streams<S> {
 
     fn timer(&mut self, io: &mut Io<'_>, session: u32, timer: TimerId) -> Result<(), BoxError> {
         self.handler.timer(io, &mut self.sessions[session as usize], timer)
+    }
+
+    fn last_word(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason) {
+        self.handler.last_word(io, &mut self.sessions[session as usize], why);
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: u32, why: &CloseReason) {

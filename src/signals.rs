@@ -106,7 +106,7 @@ impl Signals {
     /// `max_connections`.
     pub fn watch(reactor: &mut Reactor, deadline: Duration) -> Result<Service<Self>> {
         // Its connections are silent for as long as no signal comes.
-        let limits = Limits { idle: None, ..Limits::without_frames() };
+        let limits = Limits { idle: None, ..Limits::default() };
         let signals =
             Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None, on_hangup: None };
         let service = reactor.add(signals, limits)?;

@@ -380,7 +380,7 @@ fn run(arguments: Arguments) -> Result<Outcome, BoxError> {
         errors: None,
     };
     let mut reactor = Reactor::new(Config::default())?;
-    let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
+    let limits = Limits { idle: None, frame: None, write_stall: None, ..Limits::default() };
     let service = reactor.add(client, limits)?;
     reactor
         .adopt_output(&service, io::stdout().as_fd().try_clone_to_owned()?)

@@ -98,7 +98,7 @@ fn complain(message: &str) {
 /// Sends them; true if all are there.
 fn send(options: &Options, sources: Vec<Source>) -> serve_forever::Result<bool> {
     // An answer is short, and may take as long as the server's disk does.
-    let limits = Limits { max_input: 4096, ..Limits::without_frames() };
+    let limits = Limits { max_input: 4096, ..Limits::default() };
     let report = Report::new(&sources, options.quiet);
     let mut reactor = Reactor::new(Config::default())?;
     let linger = limits.linger;

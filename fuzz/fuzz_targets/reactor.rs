@@ -54,7 +54,7 @@ impl Obedient {
         let other = self.ids[pick % self.ids.len()];
         let size = pick * pick % 3000;
         let group = self.groups.get(pick % self.groups.len().max(1)).copied();
-        match order % 26 {
+        match order % 28 {
             0 => drop(io.write(&vec![argument; size])),
             1 => drop(io.write_bytes(vec![argument; size].into())),
             2 => drop(io.send(other, vec![argument; size])),
@@ -71,7 +71,11 @@ impl Obedient {
             13 => self.timers.extend(io.after(Duration::from_millis(argument.into())).ok()),
             14 => self.timers.extend(io.every(Duration::from_millis(u64::from(argument) * 1000 + 1)).ok()),
             15 => drop(self.timers.pop().map(|timer| io.cancel(timer))),
-            16 => io.set_idle(other, Some(Duration::from_secs(argument.into()))),
+            16 => {
+                let idle = Some(Duration::from_secs(u64::from(argument) + 1));
+                let limits = Limits { idle, hard_mark: 5000 + pick, ..io.limits().clone() };
+                io.set_limits(other, limits)?;
+            }
             17 => {
                 let is_background = argument % 2 == 0;
                 io.set_background(other, is_background);
@@ -89,7 +93,9 @@ impl Obedient {
             // Of a queue that refers to the burst, and of several bursts.
             23 => drop(group.map(|group| io.broadcast(group, &vec![argument; pick].into(), Some(other)))),
             24 => drop((io.queued(other), io.is_paused(other))),
-            _ => io.set_partial(pick),
+            25 => io.begin_frame(other),
+            26 => io.end_frame(other),
+            _ => io.set_deadline(other, Some(Duration::from_secs(argument.into()))),
         }
         Ok(())
     }

@@ -119,12 +119,14 @@ impl<H: FrameHandler> Framed<H> {
         match decoded {
             Ok(Some(frame)) => {
                 framed.taken = 0;
+                io.end_frame(io.id());
                 self.handler.frame(io, &mut framed.session, frame)?;
                 Ok(Step::Next)
             }
             Ok(None) => {
                 if framed.taken > 0 && H::is_between_frames(H::codec(&mut framed.session)) {
                     framed.taken = 0;
+                    io.end_frame(io.id());
                 }
                 Ok(Step::NeedsMore)
             }
@@ -138,6 +140,10 @@ type Decode<C> = fn(&mut C, &mut BytesMut) -> Result<Option<<C as Decoder>::Item
 
 impl<H: FrameHandler> StreamHandler for Framed<H> {
     type Session = FramedSession<H::Session>;
+
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.handler.started(io)
+    }
 
     fn verify(&mut self, peer: &Peer) -> bool {
         self.handler.verify(peer)
@@ -160,18 +166,26 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
             }
             if io.is_handshaking(id) {
                 // What is left in the clear must not pass for more frames.
-                io.set_partial(framed.taken);
                 return Ok(());
             }
             if io.is_paused(id) {
-                // The codec may hold more frames than it has returned: one
-                // partial byte makes the reactor call again, even without
-                // input.
-                io.set_partial(usize::from(input.is_empty()));
+                // The codec may hold more frames than it has returned: an open
+                // frame makes the reactor call again, even without input.
+                io.begin_frame(id);
                 return Ok(());
             }
         }
-        io.set_partial(framed.taken);
+        let most = io.limits().max_input;
+        if framed.taken.saturating_add(input.len()) > most {
+            let what = format!("a frame is longer than Limits::max_input, which is {most} bytes");
+            let error = io::Error::new(io::ErrorKind::InvalidData, what);
+            return Err(self.handler.frame_error(io, &mut framed.session, error.into()));
+        }
+        if framed.taken > 0 {
+            io.begin_frame(id);
+        } else if input.is_empty() {
+            io.end_frame(id);
+        }
         Ok(())
     }
 
@@ -204,6 +218,10 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
 
     fn timer(&mut self, io: &mut Io<'_>, framed: &mut Self::Session, timer: TimerId) -> Result<(), BoxError> {
         self.handler.timer(io, &mut framed.session, timer)
+    }
+
+    fn last_word(&mut self, io: &mut Io<'_>, framed: &mut Self::Session, why: &CloseReason) {
+        self.handler.last_word(io, &mut framed.session, why);
     }
 
     fn close(&mut self, io: &mut Io<'_>, framed: Self::Session, why: &CloseReason) {

@@ -17,11 +17,11 @@ use crate::{AfterEof, BoxError, ChildId, CloseReason, Io, ListenerId, Origin, Pe
 /// `StreamHandler`:
 ///
 /// ```text
-/// verify -> open -> (frame | drained | timer)* -> frame_error? -> eof? -> (drained | timer)* -> close
+/// verify -> open -> (frame | drained | timer)* -> frame_error? -> eof? -> (drained | timer)* -> last_word? -> close
 /// ```
 ///
 /// At the end of input [`Decoder::decode_eof`] may return more frames before
-/// `eof`. After `frame_error` only `close` follows.
+/// `eof`. After `frame_error` only `last_word` and `close` follow.
 pub trait FrameHandler: 'static {
     /// The state of one connection, its codec included.
     type Session: 'static;
@@ -30,6 +30,17 @@ pub trait FrameHandler: 'static {
     /// [`FrameWriter`](super::FrameWriter) encodes with any codec that it is
     /// given, the same or another.
     type Codec: Decoder<Error: Into<BoxError>>;
+
+    /// Begins the service, as
+    /// [`StreamHandler::started`](crate::StreamHandler::started).
+    ///
+    /// # Errors
+    ///
+    /// Any error is that of [`Reactor::add`](crate::Reactor::add).
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        let _ = io;
+        Ok(())
+    }
 
     /// Decides whether this peer may connect, as
     /// [`StreamHandler::verify`](crate::StreamHandler::verify).
@@ -141,6 +152,13 @@ pub trait FrameHandler: 'static {
     ) -> Result<(), BoxError> {
         let _ = (io, session, timer);
         Ok(())
+    }
+
+    /// Writes a last message before the connection ends, as
+    /// [`StreamHandler::last_word`](crate::StreamHandler::last_word): after an
+    /// error of the codec, too, behind what `frame_error` has written.
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut Self::Session, why: &CloseReason) {
+        let _ = (io, session, why);
     }
 
     /// Takes the session back after the end of the connection, as

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::close::{CloseReason, Deadline};
-use crate::conn::{Conn, UNSCHEDULED};
+use crate::conn::{Conn, OwnDeadline, UNSCHEDULED};
 use crate::id::ConnId;
 use crate::life::{Flags, Phase};
 use crate::moment::Moment;
@@ -13,21 +13,21 @@ use crate::moment::Moment;
 impl Core {
     /// The first deadline of a connection, and its kind; the kind is `None` for
     /// the end of lingering.
-    pub(crate) fn first_deadline(&self, conn: &Conn) -> (Moment, Option<Deadline>) {
-        let limits = self.limits(conn);
+    pub(crate) fn first_deadline(&self, id: ConnId, conn: &Conn) -> (Moment, Option<Deadline>) {
+        let limits = self.limits(id, conn);
         if conn.phase() == Phase::Lingering {
             return (conn.stalled_since.plus(limits.linger), None);
         }
-        if conn.has(Flags::PIPE) {
+        if conn.has(Flags::PIPE) || conn.life.is_dead() {
             return (Moment::NEVER, None);
         }
-        if conn.phase() == Phase::Connecting {
+        if conn.life.is_connecting() {
             let (limit, which) = if conn.life.is_unanswered() {
                 (limits.connect, Deadline::Connect)
             } else {
                 (limits.handshake, Deadline::Handshake)
             };
-            let at = limit.map_or(Moment::NEVER, |limit| conn.frame_since.plus(limit));
+            let at = limit.map_or(Moment::NEVER, |limit| conn.awaits_since.plus(limit));
             return (at, Some(which));
         }
         let mut first = (Moment::NEVER, None);
@@ -36,11 +36,12 @@ impl Core {
                 first = (at, Some(which));
             }
         };
+        // A busy connection is not idle: the handler's work will move a byte in
+        // the end.
+        let is_busy = conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live();
         match conn.extras.as_ref().and_then(|extras| extras.idle) {
-            // A busy connection is not idle: the handler's work will move a
-            // byte in the end.
-            _ if conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live() => {}
-            Some(idle) => consider(Moment(conn.last_activity.0.saturating_add(idle.0)), Deadline::Idle),
+            _ if is_busy => {}
+            Some(own) => consider(Moment(conn.last_activity.0.saturating_add(own.0)), Deadline::Idle),
             None => {
                 if let Some(idle) = limits.idle {
                     consider(conn.last_activity.plus(idle), Deadline::Idle);
@@ -49,18 +50,24 @@ impl Core {
         }
         if conn.has(Flags::HANDSHAKING) {
             if let Some(handshake) = limits.handshake {
-                consider(conn.frame_since.plus(handshake), Deadline::Handshake);
+                consider(conn.awaits_since.plus(handshake), Deadline::Handshake);
             }
         } else if conn.is_live() && !conn.has(Flags::PAUSED) {
-            if conn.has(Flags::AWAITS_FIRST_FRAME) {
-                if let Some(first_frame) = limits.first_frame {
-                    consider(conn.frame_since.plus(first_frame), Deadline::FirstFrame);
-                }
-            } else if conn.is_in_frame()
+            if conn.has(Flags::AWAITS_FIRST_FRAME)
+                && let Some(first_frame) = limits.first_frame
+            {
+                consider(conn.awaits_since.plus(first_frame), Deadline::FirstFrame);
+            }
+            if conn.has(Flags::IN_FRAME)
                 && let Some(frame) = limits.frame
             {
                 consider(conn.frame_since.plus(frame), Deadline::Frame);
             }
+        }
+        if conn.is_live()
+            && let Some(own) = conn.extras.as_ref().and_then(|extras| extras.deadline)
+        {
+            consider(own.at(), Deadline::Handler);
         }
         if conn.awaits_room()
             && let Some(stall) = limits.write_stall
@@ -70,67 +77,43 @@ impl Core {
         first
     }
 
-    /// Schedules the check of a connection's deadlines: at the first of them,
-    /// and within one `check_period`, before any deadline that starts meanwhile
-    /// could pass. So neither a message nor the start of a frame has to
-    /// reschedule the check.
+    /// Sees to it that a connection's deadlines are checked when the first of
+    /// them is over. It puts off no check that is set: a check that comes too
+    /// early sets the next one. So a frame or a queue that begins and ends again
+    /// and again moves its check once in each period, and a connection without a
+    /// deadline is not checked at all.
+    ///
+    /// To be called whenever a deadline begins to run, or comes nearer.
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(id.0).filter(|conn| !conn.has(Flags::PIPE)) else { return };
-        let (mut at, which) = self.first_deadline(conn);
-        if conn.phase() != Phase::Lingering
-            && let Some(period) = self.services[conn.service as usize].check_period
-        {
-            at = at.min(self.moment.plus(period));
-        }
-        debug_assert!(
-            which.is_some() || conn.phase() == Phase::Lingering || at > self.moment,
-            "a check is ahead"
-        );
-        self.schedule_check(id, Some(at).filter(|at| *at != Moment::NEVER));
-    }
-
-    /// The same from a callback, which puts off no check that is set. While the
-    /// connection's own input is with its handler, nothing tells whether it is in
-    /// a frame.
-    pub(super) fn watch_deadlines_too(&mut self, id: ConnId) {
-        let place = self.conns.get(id.0).map(|conn| conn.check_place);
-        let set = place.filter(|place| *place != UNSCHEDULED).map(|place| self.deadline_checks.at(place));
-        self.watch_deadlines(id);
-        let Some((set, conn)) = set.zip(self.conns.get(id.0)) else { return };
-        if conn.check_place == UNSCHEDULED || set < self.deadline_checks.at(conn.check_place) {
-            self.schedule_check(id, Some(set));
-        }
-    }
-
-    /// Checks a connection's deadlines, and ends it if it missed one.
-    pub(crate) fn check_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0) else { return };
-        if conn.phase() == Phase::Dead {
-            return;
+        let at = self.first_deadline(id, conn).0;
+        let is_set = conn.check_place != UNSCHEDULED && self.deadline_checks.at(conn.check_place) <= at;
+        if at != Moment::NEVER && !is_set {
+            self.schedule_check(id, Some(at));
         }
-        let (at, which) = self.first_deadline(conn);
+    }
+
+    /// Checks a connection's deadlines. Returns the reason to end a live
+    /// connection that has missed one; a connection that is closing already, or
+    /// is not established yet, ends here, and at once.
+    pub(crate) fn check_deadlines(&mut self, id: ConnId) -> Option<CloseReason> {
+        let conn = self.conns.get(id.0).filter(|conn| !conn.life.is_dead())?;
+        let (at, which) = self.first_deadline(id, conn);
         if at > self.observed_until {
             self.watch_deadlines(id);
-            return;
+            return None;
         }
         if self.awaits_input(id, conn, which) {
             // The next turn handles the input or the room first.
             self.schedule_check(id, Some(self.moment.plus(Duration::from_nanos(1))));
-            return;
+            return None;
         }
-        match which {
+        match which.map(CloseReason::TimedOut) {
+            Some(why) if conn.is_live() => return Some(why),
+            Some(why) => self.fail(id, why),
             None => self.mark_dead(id),
-            Some(which) => {
-                // A connection that is closing already has had its deadline: it
-                // ends at once.
-                if conn.is_live() {
-                    self.end(id, CloseReason::TimedOut(which));
-                } else {
-                    self.fail(id, CloseReason::TimedOut(which));
-                }
-                self.watch_deadlines(id);
-            }
         }
+        None
     }
 
     /// True while unhandled work may prove that the connection kept its
@@ -159,7 +142,7 @@ impl Core {
     /// system has reported.
     pub(crate) fn is_stalled(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id.0) else { return false };
-        let Some(stall) = self.limits(conn).write_stall else { return false };
+        let Some(stall) = self.limits(id, conn).write_stall else { return false };
         matches!(conn.phase(), Phase::Live | Phase::Closing)
             && conn.awaits_room()
             && !conn.has(Flags::WRITABLE.union(Flags::PIPE))
@@ -173,7 +156,14 @@ impl Core {
     #[cold]
     pub(crate) fn restamp(&mut self, turn: Moment, end: Moment) {
         for conn in self.conns.values_mut() {
-            for stamp in [&mut conn.last_activity, &mut conn.frame_since, &mut conn.stalled_since] {
+            let own = conn.extras.as_mut().and_then(|extras| extras.deadline.as_mut());
+            let stamps = [
+                &mut conn.last_activity,
+                &mut conn.awaits_since,
+                &mut conn.frame_since,
+                &mut conn.stalled_since,
+            ];
+            for stamp in stamps.into_iter().chain(own.map(|own| &mut own.since)) {
                 if *stamp >= turn {
                     *stamp = end;
                 }
@@ -198,16 +188,30 @@ impl Core {
         let now = self.moment;
         if let Some(conn) = self.conns.get_mut(id.0) {
             conn.last_activity = now;
-            self.watch_deadlines_too(id);
+            self.watch_deadlines(id);
         }
     }
 
+    /// Sets the idle deadline of a connection, or takes it away.
     pub(crate) fn set_idle(&mut self, id: ConnId, idle: Option<Duration>) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         // Zero means the next turn: this turn still writes what an end in order
         // queues.
         let idle = idle.map(|idle| Moment::ZERO.plus(idle.max(Duration::from_nanos(1))));
         conn.extras().idle = Some(idle.unwrap_or(Moment::NEVER));
-        self.watch_deadlines_too(id);
+        self.watch_deadlines(id);
+    }
+
+    /// Sets or takes away the handler's own deadline of a connection.
+    pub(crate) fn set_deadline(&mut self, id: ConnId, after: Option<Duration>) {
+        let since = self.moment;
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        if after.is_none() && conn.extras.is_none() {
+            return;
+        }
+        // Zero means the next turn, as for an idle deadline.
+        let own = |after: Duration| OwnDeadline { since, after: after.max(Duration::from_nanos(1)) };
+        conn.extras().deadline = after.map(own);
+        self.watch_deadlines(id);
     }
 }

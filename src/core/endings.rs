@@ -87,15 +87,13 @@ impl Core {
     /// Frees a connection's id, with its queue, timers and memberships. Its
     /// socket and session must be gone already.
     pub(crate) fn free(&mut self, id: ConnId) {
-        while let Some(membership) = self.memberships(id).and_then(|memberships| memberships.last().copied())
-        {
-            self.leave(membership.group, id);
-        }
+        self.leave_all(id);
         self.schedule_check(id, None);
         let Some(mut conn) = self.conns.remove(id.0) else { return };
         if conn.has(Flags::LAYERED) {
             self.layers.remove(id.0);
         }
+        self.drop_limits(id, &conn);
         conn.release_queue(&mut self.pool);
         self.own -= usize::from(conn.is_own());
         let is_pipe = conn.child().is_some();

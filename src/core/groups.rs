@@ -50,6 +50,14 @@ impl Core {
         true
     }
 
+    /// Takes a connection out of all of its groups.
+    pub(crate) fn leave_all(&mut self, id: ConnId) {
+        while let Some(membership) = self.memberships(id).and_then(|memberships| memberships.last().copied())
+        {
+            self.leave(membership.group, id);
+        }
+    }
+
     pub(crate) fn dissolve(&mut self, group: GroupId) {
         for id in self.groups.dissolve(group) {
             if let Some(memberships) = self.memberships(id) {

@@ -1,9 +1,9 @@
-//! Input in the core: pauses and resumes its delivery, and keeps what a handler
-//! leaves.
+//! Input in the core: pauses and resumes its delivery, keeps what a handler leaves,
+//! and knows since when a frame is open.
 
 use bytes::BytesMut;
 
-use super::{Core, List};
+use super::{Core, List, limits_of};
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::life::Flags;
@@ -33,56 +33,87 @@ impl Core {
             return;
         }
         conn.unset(Flags::PAUSED.union(Flags::HELD));
+        conn.awaits_since = now;
         conn.frame_since = now;
-        if conn.is_in_frame() {
+        if conn.has(Flags::IN_FRAME) {
             conn.set(Flags::RESUMED);
         }
-        let awaits_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
         let child = conn.child();
-        if conn.is_in_frame() || conn.has(Flags::READABLE) {
+        if conn.has(Flags::IN_FRAME.union(Flags::READABLE)) {
             self.list(id, List::Read);
         }
-        if awaits_first_frame {
-            // It runs only now, and no later look is certain to be in time.
-            self.watch_deadlines(id);
-        }
+        // The deadlines of frames run only now.
+        self.watch_deadlines(id);
         if let Some(child) = child {
             // It may have been all that the child's end waited for.
             self.children.to_tell.push(child, &mut self.pending);
         }
     }
 
-    /// Keeps what a handler left, and the time of the frame that it begins.
-    /// `before` bytes were not used up before the call: left, taken ahead, or
-    /// new. `was_in_frame`: some of them are not new.
+    /// Opens a frame, unless one is open: then that one goes on.
+    pub(crate) fn begin_frame(&mut self, id: ConnId) {
+        let now = self.moment;
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else { return };
+        if !conn.has(Flags::IN_FRAME) {
+            conn.frame_since = now;
+        }
+        conn.set(Flags::IN_FRAME.union(Flags::FRAME_BEGUN));
+        // The fast path has to look at the connection after this callback.
+        self.direct.revoke();
+        self.watch_deadlines(id);
+    }
+
+    /// Closes the open frame. What is left of the input, or comes next, begins
+    /// another one.
+    pub(crate) fn end_frame(&mut self, id: ConnId) {
+        let now = self.moment;
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else { return };
+        conn.unset(Flags::FRAME_BEGUN.union(Flags::AWAITS_FIRST_FRAME));
+        if conn.leftover.is_none() {
+            conn.unset(Flags::IN_FRAME);
+        } else {
+            // Outside of `data`: what the handler had left begins the next frame.
+            conn.frame_since = now;
+        }
+    }
+
+    /// Keeps what a handler left of the `shown` bytes of its input, and the
+    /// time of the frame that this begins. Returns the reason to end the
+    /// connection if that is too much.
     pub(crate) fn keep(
         &mut self,
         id: ConnId,
         left: Option<Box<BytesMut>>,
-        before: usize,
-        was_in_frame: bool,
-        is_first_frame: bool,
-    ) {
-        let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if !conn.is_live() {
-            return;
+        shown: usize,
+    ) -> Option<CloseReason> {
+        let now = self.moment;
+        let conn = self.conns.get_mut(id.0).filter(|conn| conn.is_live())?;
+        let rest = left.as_ref().map_or(0, |left| left.len());
+        if conn.has(Flags::HANDSHAKING) && (rest > 0 || conn.has(Flags::FRAME_BEGUN)) {
+            self.refuse_cleartext(id, rest.max(1));
+            return None;
         }
-        let after = left.as_ref().map_or(0, |left| left.len()) + self.partial as usize;
-        if conn.has(Flags::HANDSHAKING) {
-            return self.refuse_cleartext(id, after);
-        }
-        if after < before {
-            conn.frame_since = self.moment;
-        } else if is_first_frame {
-            conn.set(Flags::AWAITS_FIRST_FRAME);
-        } else if !was_in_frame {
-            conn.frame_since = self.moment;
-        }
-        conn.partial = self.partial;
         conn.leftover = left.map(without_spare_room);
-        if after > self.services[conn.service as usize].limits.max_input {
-            self.end(id, CloseReason::InputTooLong);
+        if !conn.has(Flags::FRAME_BEGUN) {
+            let has_taken = rest < shown;
+            if has_taken {
+                conn.unset(Flags::AWAITS_FIRST_FRAME);
+            }
+            if rest == 0 {
+                conn.unset(Flags::IN_FRAME);
+            } else if has_taken || !conn.has(Flags::IN_FRAME) {
+                conn.set(Flags::IN_FRAME);
+                conn.frame_since = now;
+            }
         }
+        let max_input = limits_of(&self.services, &self.own_limits, id, conn).max_input;
+        if rest > max_input {
+            return Some(CloseReason::InputTooLong { left: rest, max_input });
+        }
+        if rest > 0 {
+            self.watch_deadlines(id);
+        }
+        None
     }
 }
 

@@ -29,10 +29,10 @@ impl Core {
         if clear > 0 {
             conn.set(Flags::WIRE_PENDING);
         }
-        conn.frame_since = now;
-        let left = conn.leftover.as_ref().map_or(0, |left| left.len()) + conn.partial as usize;
+        conn.awaits_since = now;
+        let left = conn.leftover.as_ref().map_or(0, |left| left.len());
         self.layers.insert(id.0, Layered::new(layer, clear));
-        self.watch_deadlines_too(id);
+        self.watch_deadlines(id);
         self.list(id, List::Read);
         if left > 0 {
             self.refuse_cleartext(id, left);

@@ -2,13 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Core, List};
+use super::{Core, List, limits_of};
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
 use crate::conn::Conn;
+use crate::error::Result;
 use crate::id::ConnId;
-use crate::life::Flags;
-use crate::limits::Overflow;
+use crate::life::{Flags, Phase};
+use crate::limits::{Limits, Overflow};
 use crate::shared_output::{SharedOutput, Span};
 
 impl Core {
@@ -39,9 +40,9 @@ impl Core {
     fn write_seeing(&mut self, data: &[u8]) -> Sent {
         self.direct.revoke();
         let Some(conn) = self.conns.get_mut(self.current.0) else { return Sent::Gone };
-        let limits = &self.services[conn.service as usize].limits;
-        let queued = conn.queued() + self.direct.len() + data.len();
-        match conn.room_for(queued, limits) {
+        let limits = limits_of(&self.services, &self.own_limits, self.current, conn);
+        let queued = conn.queued() + self.direct.len();
+        match room_for(conn, queued + data.len(), limits, self.last_word_up_to) {
             sent @ (Sent::Queued | Sent::Full) => {
                 if conn.out.is_none() {
                     self.direct.push(data);
@@ -51,7 +52,7 @@ impl Core {
                 }
                 sent
             }
-            sent => self.refuse(self.current, sent),
+            sent => self.refuse(self.current, sent, data.len(), queued),
         }
     }
 
@@ -140,10 +141,11 @@ impl Core {
     ) -> Sent {
         self.direct.revoke();
         let Some(conn) = self.conns.get_mut(to.0) else { return Sent::Gone };
-        let limits = &self.services[conn.service as usize].limits;
+        let limits = limits_of(&self.services, &self.own_limits, to, conn);
         let direct = if to == self.current { self.direct.len() } else { 0 };
-        let queued = conn.queued() + direct + data.len();
-        match conn.room_for(queued, limits) {
+        let queued = conn.queued() + direct;
+        let last_word_up_to = self.last_word_up_to.filter(|_| to == self.current);
+        match room_for(conn, queued + data.len(), limits, last_word_up_to) {
             sent @ (Sent::Queued | Sent::Full) => {
                 if !data.is_empty() {
                     if direct > 0 {
@@ -153,7 +155,7 @@ impl Core {
                 }
                 sent
             }
-            sent => self.refuse(to, sent),
+            sent => self.refuse(to, sent, data.len(), queued),
         }
     }
 
@@ -166,7 +168,7 @@ impl Core {
         if !self.cross_writes || !conn.is_gathering() {
             return false;
         }
-        let high_mark = self.services[conn.service as usize].limits.high_mark;
+        let high_mark = limits_of(&self.services, &self.own_limits, to, conn).high_mark;
         let Some(queue) = &mut conn.out else { return false };
         let adds = queue.len() + piece.len() <= high_mark && queue.refer(piece);
         if adds {
@@ -211,15 +213,18 @@ impl Core {
         self.direct.clear();
     }
 
+    /// Draws the consequence of a message that was not queued, behind `queued` bytes
+    /// that are.
     #[cold]
-    fn refuse(&mut self, to: ConnId, sent: Sent) -> Sent {
-        if sent == Sent::Dropped {
+    fn refuse(&mut self, to: ConnId, sent: Sent, message: usize, queued: usize) -> Sent {
+        let is_last_word = to == self.current && self.last_word_up_to.is_some();
+        if sent == Sent::Dropped && !is_last_word {
             self.stats.dropped += 1;
-            let policy = self.conns.get(to.0).map(|conn| self.limits(conn).overflow);
-            match policy {
-                Some(Overflow::Close) => self.end(to, CloseReason::Overflow),
-                Some(Overflow::DropNewest) => self.check_empty_queue(to),
-                None => {}
+            let Some(limits) = self.conns.get(to.0).map(|conn| self.limits(to, conn)) else { return sent };
+            let hard_mark = limits.hard_mark;
+            match limits.overflow {
+                Overflow::Close => self.end(to, CloseReason::Overflow { message, queued, hard_mark }),
+                Overflow::DropNewest => self.check_empty_queue(to),
             }
         }
         sent
@@ -228,7 +233,7 @@ impl Core {
     /// After a write: whether the handler may be told to go on.
     pub(crate) fn check_low_mark(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if conn.queued() <= self.services[conn.service as usize].limits.low_mark {
+        if conn.queued() <= limits_of(&self.services, &self.own_limits, id, conn).low_mark {
             conn.unset(Flags::ABOVE_HIGH);
             self.list(id, List::Drained);
         }
@@ -243,9 +248,47 @@ impl Core {
         }
     }
 
+    /// Gives a connection limits of its own.
+    pub(crate) fn set_limits(&mut self, id: ConnId, limits: Limits) -> Result<()> {
+        limits.check()?;
+        let queued = self.queued(id);
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| !conn.life.is_dead()) else {
+            return Ok(());
+        };
+        conn.set(Flags::OWN_LIMITS);
+        if let Some(extras) = &mut conn.extras {
+            extras.idle = None;
+        }
+        // Its output is within the old high mark.
+        self.direct.revoke();
+        if queued.is_some_and(|queued| queued > limits.high_mark) {
+            conn.set(Flags::ABOVE_HIGH);
+        }
+        let is_above = conn.has(Flags::ABOVE_HIGH) && conn.is_live();
+        self.own_limits.set(id, Some(Box::new(limits)));
+        if is_above {
+            self.check_low_mark(id);
+        }
+        self.watch_deadlines(id);
+        Ok(())
+    }
+
     pub(crate) fn queued(&self, id: ConnId) -> Option<usize> {
         let direct = if id == self.current { self.direct.len() } else { 0 };
-        self.conns.get(id.0).filter(|conn| conn.is_live()).map(|conn| conn.queued() + direct)
+        self.conns.get(id.0).filter(|conn| conn.life.is_before_end()).map(|conn| conn.queued() + direct)
+    }
+}
+
+/// The outcome of a message that would raise the queue of a connection to `queued`
+/// bytes, whether it is the last word or an ordinary one.
+#[inline]
+fn room_for(conn: &mut Conn, queued: usize, limits: &Limits, last_word_up_to: Option<usize>) -> Sent {
+    match last_word_up_to {
+        None => conn.room_for(queued, limits),
+        Some(most) if conn.phase() == Phase::Closing && queued <= most => Sent::Queued,
+        Some(_) if conn.phase() == Phase::Closing => Sent::Dropped,
+        // The handler has aborted it.
+        Some(_) => Sent::Gone,
     }
 }
 

@@ -100,7 +100,7 @@ impl<H> Http<H> {
     /// [`HttpLimits::request`] is one.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits { idle: Some(std::time::Duration::from_secs(100)), ..Limits::without_frames() }
+        Limits { idle: Some(std::time::Duration::from_secs(100)), frame: None, ..Limits::default() }
     }
 
     /// The handler.

@@ -50,6 +50,7 @@ impl<H: HttpHandler> Http<H> {
             return Ok(());
         }
         if std::mem::take(&mut socket.was_paused) {
+            io.end_frame(id);
             let resumed = self.with(io, |handler, io| handler.resumed(io));
             resumed.inspect_err(|_| self.fail_socket(io, socket))?;
         }
@@ -72,7 +73,7 @@ impl<H: HttpHandler> Http<H> {
             if input.is_empty() {
                 // Makes the reactor call again when the pause is over, though
                 // nothing is left.
-                io.set_partial(1);
+                io.begin_frame(id);
             }
         }
         Ok(())

@@ -33,12 +33,10 @@ impl Callbacks {
         let limit = usize::from(u16::MAX);
         let full = Error::Full { what: "services", field: None, limit };
         let index = u16::try_from(self.services.len()).ok().filter(|index| *index < u16::MAX).ok_or(full)?;
-        let check_period = limits.check_period();
         core.services.push(ServiceState {
             #[cfg(feature = "workers")]
             handler: service.handler_ref().type_id(),
             limits,
-            check_period,
             connections: 0,
         });
         self.services.push(service);

@@ -28,7 +28,7 @@ impl<D: Driver> Reactor<D> {
     /// `drained` is pending. Whether one has to be is for the caller to know.
     pub(crate) fn has_forgotten_drained(&self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.get(id.0) else { return false };
-        let low_mark = self.core.services[conn.service as usize].limits.low_mark;
+        let low_mark = self.core.limits(id, conn).low_mark;
         conn.is_live() && conn.queued() <= low_mark && !conn.has(Flags::DRAINED_PENDING)
     }
 
@@ -183,7 +183,7 @@ fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 }
 
 fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
-    let limits = &core.services[conn.service as usize].limits;
+    let limits = core.limits(id, conn);
     if let Some(queue) = &conn.out {
         holds!(queue.is_sound(&core.shared), "the queue of connection {id} miscounts");
         let waits = conn.has(Flags::IN_FLUSH_LIST);
@@ -191,13 +191,18 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         holds!(queue.len() > 0, "connection {id} keeps an empty queue");
         let told = conn.has(Flags::ABOVE_HIGH) || !conn.is_live();
         holds!(queue.len() <= limits.high_mark || told, "connection {id} is above its high mark untold");
-        holds!(queue.len() <= limits.hard_mark, "{} bytes are queued for connection {id}", queue.len());
+        // What waits when a handler changes the marks stays.
+        let most = limits.hard_mark.saturating_add(if conn.is_live() { 0 } else { limits.last_word });
+        let within = queue.len() <= most || conn.has(Flags::OWN_LIMITS);
+        holds!(within, "{} bytes are queued for connection {id}", queue.len());
     }
     if let Some(kept) = &conn.leftover {
         holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");
     }
-    let input = conn.leftover.as_ref().map_or(0, |kept| kept.len()) + conn.partial as usize;
-    holds!(conn.is_live() || input == 0, "connection {id} is closing and awaits a frame");
+    let input = conn.leftover.as_ref().map_or(0, |kept| kept.len());
+    let (in_frame, is_begun) = (conn.has(Flags::IN_FRAME), conn.has(Flags::FRAME_BEGUN));
+    holds!(conn.is_live() || !in_frame, "connection {id} is closing and awaits a frame");
+    holds!(in_frame == (is_begun || input > 0), "connection {id} has {input} bytes of no frame");
     holds!(input <= limits.max_input, "connection {id} keeps {input} bytes of input");
     let extras = conn.extras.as_deref();
     for membership in extras.into_iter().flat_map(|extras| &extras.groups) {
@@ -252,10 +257,11 @@ fn check_work(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
 /// Checks that the deadline check is scheduled no later than the first
 /// deadline.
 fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
-    if conn.life.is_dead() {
+    // What is flushed in the next turn is watched from then on.
+    if conn.life.is_dead() || conn.has(Flags::IN_FLUSH_LIST) {
         return Ok(());
     }
-    let (first, which) = core.first_deadline(conn);
+    let (first, which) = core.first_deadline(id, conn);
     let look = (conn.check_place != UNSCHEDULED).then(|| core.deadline_checks.at(conn.check_place));
     // A deadline that has passed is checked again in the next turn.
     let next = core.moment.plus(Duration::from_nanos(1));
@@ -273,7 +279,7 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         // Work that may prove the deadline kept comes first.
         return Ok(());
     }
-    let limits = &core.services[conn.service as usize].limits;
+    let limits = core.limits(id, conn);
     let overdue = |since: Moment, limit: Option<Duration>| {
         limit.map_or(Moment::NEVER, |limit| since.plus(limit)) <= core.observed_until
     };
@@ -286,19 +292,22 @@ fn check_overdue(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     }
     if conn.life.is_connecting() {
         let limit = if conn.life.is_unanswered() { limits.connect } else { limits.handshake };
-        holds!(!overdue(conn.frame_since, limit), "connection {id} is still being made");
+        holds!(!overdue(conn.awaits_since, limit), "connection {id} is still being made");
         return Ok(());
     }
     let shakes = conn.has(Flags::HANDSHAKING);
-    holds!(!shakes || !overdue(conn.frame_since, limits.handshake), "connection {id} still shakes hands");
+    holds!(!shakes || !overdue(conn.awaits_since, limits.handshake), "connection {id} still shakes hands");
     let has_own_idle = conn.extras.as_ref().is_some_and(|extras| extras.idle.is_some());
     let may_idle = has_own_idle || conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live();
     holds!(may_idle || !overdue(conn.last_activity, limits.idle), "connection {id} is idle");
     let reads = conn.is_live() && !conn.has(Flags::PAUSED) && !shakes;
     let says_nothing = reads && conn.has(Flags::AWAITS_FIRST_FRAME);
-    holds!(!says_nothing || !overdue(conn.frame_since, limits.first_frame), "connection {id} says nothing");
-    let begun = reads && !says_nothing && conn.is_in_frame();
+    holds!(!says_nothing || !overdue(conn.awaits_since, limits.first_frame), "connection {id} says nothing");
+    let begun = reads && conn.has(Flags::IN_FRAME);
     holds!(!begun || !overdue(conn.frame_since, limits.frame), "connection {id} ends no frame");
+    let own = conn.extras.as_ref().and_then(|extras| extras.deadline).filter(|_| conn.is_live());
+    let is_over = own.is_some_and(|own| own.at() <= core.observed_until);
+    holds!(!is_over, "connection {id} is there behind its handler's deadline");
     let writes = conn.awaits_room();
     holds!(!writes || !overdue(conn.stalled_since, limits.write_stall), "connection {id} takes nothing");
     Ok(())
@@ -436,6 +445,8 @@ fn check_counts(core: &Core, own_timers: usize) -> Result<(), String> {
     let due = core.children.table.iter().filter(|(_, child)| child.timer.is_some()).count();
     let timers = of_handlers + stalled + due + own_timers;
     holds!(timers == core.timers.len(), "{} timers, not {timers}", core.timers.len());
+    let own_limits = core.conns.iter().filter(|(_, conn)| conn.has(Flags::OWN_LIMITS)).count();
+    holds!(core.own_limits.are(own_limits), "limits are kept of others than {own_limits} connections");
     let held = |conn: &Conn| conn.extras.as_ref().map_or(0, |extras| extras.groups.len());
     let memberships: usize = core.conns.iter().map(|(_, conn)| held(conn)).sum();
     holds!(memberships == core.groups.memberships(), "{memberships} memberships, not those of the groups");

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::Reactor;
-use crate::conn::NO_SESSION;
-use crate::core::{List, NO_CONNECTION};
+use crate::close::CloseReason;
+use crate::conn::{Conn, NO_SESSION};
+use crate::core::{List, NO_CONNECTION, limits_of};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
@@ -31,9 +32,50 @@ impl<D: Driver> Reactor<D> {
         let outcome =
             self.callbacks.run(&mut self.core, service, id, |handler, io| callback(handler, io, session));
         self.after_callback(service, id, what);
-        let value = outcome.map_err(|why| self.core.end(id, why)).ok();
+        let value = outcome.map_err(|why| self.end(id, why)).ok();
         self.flush_or_defer(id);
         value
+    }
+
+    /// Ends a connection for a reason; its handler has a last word where the reason
+    /// leaves it one. The caller flushes. True if the handler has written one.
+    #[cold]
+    pub(super) fn end(&mut self, id: ConnId, why: CloseReason) -> bool {
+        let can_speak = |conn: &Conn| {
+            conn.is_live()
+                && conn.session != NO_SESSION
+                && conn.life.takes_output()
+                && !conn.has(Flags::HANDSHAKING)
+        };
+        let has_word = why.leaves_a_word() && self.core.conns.get(id.0).is_some_and(can_speak);
+        self.core.end(id, why);
+        has_word && self.take_last_word(id)
+    }
+
+    /// Calls `last_word` for a connection that has just begun to close. True if it has
+    /// written something.
+    fn take_last_word(&mut self, id: ConnId) -> bool {
+        let core = &mut self.core;
+        let Some(conn) = core.conns.get_mut(id.0) else { return false };
+        let (service, session) = (conn.service, conn.session);
+        let Some(why) = conn.why.take() else { return false };
+        let before = conn.queued() + core.direct.len();
+        core.last_word_up_to = Some(before + limits_of(&core.services, &core.own_limits, id, conn).last_word);
+        let outcome = self.callbacks.run(core, service, id, |handler, io| {
+            handler.last_word(io, session, &why);
+            Ok(())
+        });
+        let core = &mut self.core;
+        core.last_word_up_to = None;
+        let Some(conn) = core.conns.get_mut(id.0) else { return false };
+        let has_written = conn.queued() + core.direct.len() > before;
+        // It has another reason if the handler has aborted it.
+        conn.why.get_or_insert(why);
+        if let Err(panicked) = outcome {
+            core.end(id, panicked);
+        }
+        self.after_callback(service, id, "last_word");
+        has_written
     }
 
     /// Runs a callback that belongs to no connection.
@@ -74,6 +116,23 @@ impl<D: Driver> Reactor<D> {
             return true;
         }
         conn.has(Flags::READABLE)
+    }
+
+    /// Logs why a connection has ended: as a warning where that is a limit that its
+    /// handler could have kept, or an error of the handler, for both look like a
+    /// network that loses data.
+    pub(super) fn log_end(&mut self, service: u16, id: ConnId, why: &CloseReason) {
+        let (now, rates) = (self.core.now(), &mut self.core.rates);
+        let rate = match why {
+            CloseReason::Overflow { .. } => &mut rates.overflows,
+            CloseReason::InputTooLong { .. } => &mut rates.long_inputs,
+            CloseReason::Failed(_) => &mut rates.failures,
+            _ => return log::debug!("connection {id} closed: {why}"),
+        };
+        if let Some(more) = rate.allows(now) {
+            let name = self.callbacks.name(service);
+            log::warn!("{name}: connection {id} closed: {why}{more}");
+        }
     }
 
     /// Warns of the callback that has just returned if it was slow.

@@ -5,7 +5,7 @@ use std::io;
 use super::Reactor;
 use super::transfer::{Readiness, Wire, finish, push, push_direct};
 use crate::close::CloseReason;
-use crate::core::List;
+use crate::core::{List, limits_of};
 use crate::driver::Driver;
 use crate::id::ConnId;
 use crate::life::{AfterOutput, Flags, Output};
@@ -105,7 +105,10 @@ impl<D: Driver> Reactor<D> {
         // Without room, the next writable event flushes it; before the end of a
         // handshake, that does.
         let is_written = conn.has(Flags::WRITABLE) && conn.awaits_room() && !conn.life.is_dead();
-        let Some(socket) = socket.filter(|_| is_written) else { return conn.detach(&core.shared) };
+        let Some(socket) = socket.filter(|_| is_written) else {
+            conn.detach(&core.shared);
+            return core.watch_deadlines(id);
+        };
         let mut wire = Wire { driver: &mut self.driver, socket, stats: &mut core.stats, now: core.moment };
         let outcome = push(&mut wire, conn, &mut core.layers, id.0, &core.shared);
         conn.detach(&core.shared);
@@ -141,8 +144,11 @@ impl<D: Driver> Reactor<D> {
         }
         if is_all {
             self.end_output(id);
-        } else if readiness == Readiness::Ready {
-            core.list(id, List::Flush);
+        } else {
+            if readiness == Readiness::Ready {
+                core.list(id, List::Flush);
+            }
+            core.watch_deadlines(id);
         }
     }
 
@@ -154,6 +160,7 @@ impl<D: Driver> Reactor<D> {
                 if let Some(conn) = core.conns.get_mut(id.0) {
                     conn.unset(Flags::WRITABLE);
                 }
+                core.watch_deadlines(id);
             }
             io::ErrorKind::Interrupted => core.list(id, List::Flush),
             _ => core.broken(id, error),
@@ -210,7 +217,7 @@ impl<D: Driver> Reactor<D> {
     fn linger(&mut self, id: ConnId) {
         let core = &mut self.core;
         let Some(conn) = core.conns.get(id.0) else { return };
-        if core.services[conn.service as usize].limits.linger.is_zero() {
+        if limits_of(&core.services, &core.own_limits, id, conn).linger.is_zero() {
             return core.mark_dead(id);
         }
         if conn.life.output() != Output::FinSent && !self.send_fin(id) {

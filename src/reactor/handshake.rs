@@ -58,6 +58,7 @@ impl<D: Driver> Reactor<D> {
         }
         // The layer may hold plaintext, of which no event tells.
         conn.set(Flags::READABLE);
+        conn.awaits_since = core.moment;
         conn.frame_since = core.moment;
         core.watch_deadlines(id);
         core.list(id, List::Flush);
@@ -92,7 +93,7 @@ impl<D: Driver> Reactor<D> {
         // With a layer, it may hold plaintext, of which no event tells.
         conn.set(Flags::READABLE);
         conn.last_activity = core.moment;
-        conn.frame_since = core.moment;
+        conn.awaits_since = core.moment;
         conn.stalled_since = core.moment;
         self.open(id, origin);
         // Output and a FIN queued before can leave now.

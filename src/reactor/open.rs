@@ -5,6 +5,7 @@
 use std::io;
 
 use super::Reactor;
+use crate::close::CloseReason;
 use crate::core::List;
 use crate::driver::{Closing, Driver, Token};
 use crate::id::ConnId;
@@ -74,7 +75,7 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             Err(why) => {
-                log::debug!("{}: connection {id} is refused: {why}", origin.peer());
+                self.log_refusal(id, origin, &why);
                 self.core.end(id, why);
             }
         }
@@ -82,6 +83,17 @@ impl<D: Driver> Reactor<D> {
         // output.
         self.core.watch_deadlines(id);
         self.flush_or_defer(id);
+    }
+
+    /// Logs why a handler has refused a connection: as a warning, if that is its error.
+    #[cold]
+    fn log_refusal(&mut self, id: ConnId, origin: &Origin, why: &CloseReason) {
+        let (now, peer) = (self.core.now(), origin.peer());
+        if !matches!(why, CloseReason::Failed(_)) {
+            log::debug!("{peer}: connection {id} is refused: {why}");
+        } else if let Some(more) = self.core.rates.failures.allows(now) {
+            log::warn!("{peer}: connection {id} is refused: {why}{more}");
+        }
     }
 
     /// Opens the session of a pipe, a terminal or a file. It may have input

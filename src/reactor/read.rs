@@ -9,7 +9,7 @@ use super::dispatch::took;
 use super::transfer::{Readiness, Wire, pull, pull_for_handler, push_direct};
 use crate::close::CloseReason;
 use crate::conn::Conn;
-use crate::core::List;
+use crate::core::{List, limits_of};
 use crate::driver::Driver;
 use crate::handler::AfterEof;
 use crate::id::ConnId;
@@ -21,30 +21,16 @@ struct Delivery {
     session: u32,
     /// Input that the handler left untaken in an earlier call.
     leftover: Option<Box<BytesMut>>,
-    /// How many bytes of the incomplete frame the handler took before those.
-    partial: u32,
     /// How many bytes the read buffer holds behind that.
     count: usize,
-    /// The handler has not taken any input yet.
-    is_first_frame: bool,
 }
 
 impl Delivery {
-    /// Moves the leftover and the account of the frame out of the connection, as if
-    /// the handler will take everything. [`Core::keep`](crate::core::Core::keep) puts
-    /// back what it leaves.
+    /// Moves the leftover out of the connection.
+    /// [`Core::keep`](crate::core::Core::keep) puts back what the handler leaves.
     #[inline]
     fn prepare(conn: &mut Conn, count: usize) -> Self {
-        let is_first_frame = conn.has(Flags::AWAITS_FIRST_FRAME);
-        conn.unset(Flags::AWAITS_FIRST_FRAME);
-        Self {
-            service: conn.service,
-            session: conn.session,
-            leftover: conn.leftover.take(),
-            partial: std::mem::take(&mut conn.partial),
-            count,
-            is_first_frame,
-        }
+        Self { service: conn.service, session: conn.session, leftover: conn.leftover.take(), count }
     }
 }
 
@@ -86,16 +72,15 @@ impl<D: Driver> Reactor<D> {
         if !core.cross_writes {
             core.direct.grant(limits.high_mark);
         }
-        core.partial = 0;
         input.filled(count);
         if let Err(why) = callbacks.run(core, service, id, |handler, io| handler.data(io, session, input)) {
             return self.failed(service, id, count, why);
         }
         let took = took(driver, &mut self.clock, self.slow_after);
-        let is_plain = input.is_taken() && core.partial == 0 && core.direct.is_granted();
+        let is_plain = input.is_taken() && core.direct.is_granted();
         let more = if took > 0 || !is_plain {
             self.warn_if_slow(service, id, "data", took);
-            self.delivered(id, count, 0, false)
+            self.delivered(id, count)
         } else {
             core.direct.revoke();
             if core.direct.is_empty() {
@@ -119,8 +104,8 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     fn failed(&mut self, service: u16, id: ConnId, count: usize, why: CloseReason) {
         self.after_callback(service, id, "data");
-        self.core.end(id, why);
-        if self.delivered(id, count, 0, false) {
+        self.end(id, why);
+        if self.delivered(id, count) {
             self.read_on(id, count);
         }
     }
@@ -144,8 +129,8 @@ impl<D: Driver> Reactor<D> {
             self.handshake(id);
             return false;
         }
-        let limits = &core.services[conn.service as usize].limits;
-        let budget = limits.read_budget - *taken;
+        let limits = limits_of(&core.services, &core.own_limits, id, conn);
+        let budget = limits.read_budget.saturating_sub(*taken);
         if budget == 0 {
             core.list(id, List::Read);
             return false;
@@ -187,7 +172,7 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         conn.unset(Flags::RESUMED);
-        if !conn.is_live() || !conn.is_in_frame() {
+        if !conn.is_live() || !conn.has(Flags::IN_FRAME) {
             return true;
         }
         let delivery = Delivery::prepare(conn, 0);
@@ -202,50 +187,51 @@ impl<D: Driver> Reactor<D> {
         if delivery.leftover.is_some() {
             return self.deliver_appended(id, delivery);
         }
-        let Delivery { service, session, partial, count, is_first_frame, .. } = delivery;
+        let Delivery { service, session, count, .. } = delivery;
         self.input.filled(count);
-        self.core.partial = 0;
         let input = &mut self.input;
         let outcome =
             self.callbacks.run(&mut self.core, service, id, |handler, io| handler.data(io, session, input));
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
-            self.core.end(id, why);
+            self.end(id, why);
         }
-        self.delivered(id, count, partial, is_first_frame)
+        self.delivered(id, count)
     }
 
     /// Keeps what the handler left in the read buffer, and flushes what it wrote.
     #[inline(never)]
-    fn delivered(&mut self, id: ConnId, count: usize, partial: u32, is_first_frame: bool) -> bool {
-        if !self.input.is_taken() || self.core.partial > 0 {
-            let (left, before) = (self.input.leftover(), count + partial as usize);
-            self.core.keep(id, left, before, partial > 0, is_first_frame);
-        }
+    fn delivered(&mut self, id: ConnId, count: usize) -> bool {
+        let left = self.input.leftover();
+        self.keep(id, left, count);
         self.flush_or_defer(id)
     }
 
     /// Delivers input behind the leftover of an earlier call.
     #[inline(never)]
     fn deliver_appended(&mut self, id: ConnId, delivery: Delivery) -> bool {
-        let Delivery { service, session, leftover, partial, count, is_first_frame } = delivery;
+        let Delivery { service, session, leftover, count } = delivery;
         let mut leftover = leftover.unwrap_or_default();
         let input = &mut self.input;
         input.filled(count);
-        let before = input.lend(&mut leftover) + partial as usize;
-        self.core.partial = 0;
+        let shown = input.lend(&mut leftover);
         let outcome =
             self.callbacks.run(&mut self.core, service, id, |handler, io| handler.data(io, session, input));
         input.take_back(&mut leftover);
         self.after_callback(service, id, "data");
         if let Err(why) = outcome {
-            self.core.end(id, why);
+            self.end(id, why);
         }
         let left = Some(leftover).filter(|leftover| !leftover.is_empty());
-        if left.is_some() || self.core.partial > 0 {
-            self.core.keep(id, left, before, true, is_first_frame);
-        }
+        self.keep(id, left, shown);
         self.flush_or_defer(id)
+    }
+
+    /// Keeps what the handler left of the `shown` bytes, unless that is too much.
+    fn keep(&mut self, id: ConnId, left: Option<Box<BytesMut>>, shown: usize) {
+        if let Some(why) = self.core.keep(id, left, shown) {
+            self.end(id, why);
+        }
     }
 
     /// Deals with a read that gave no bytes: the peer's FIN, or an error.
@@ -275,8 +261,7 @@ impl<D: Driver> Reactor<D> {
             AfterInput::Die => return core.mark_dead(id),
             AfterInput::Nothing => return,
         }
-        conn.unset(Flags::AWAITS_FIRST_FRAME);
-        conn.partial = 0;
+        conn.unset(Flags::AWAITS_FIRST_FRAME.union(Flags::IN_FRAME).union(Flags::FRAME_BEGUN));
         let mut rest = conn.leftover.take().unwrap_or_default();
         let outcome =
             self.with_session(id, "eof", |handler, io, session| handler.eof(io, session, &mut rest));
@@ -303,7 +288,7 @@ impl<D: Driver> Reactor<D> {
                 continue;
             }
             let writes_only = conn.life.input() == Input::Done || conn.has(Flags::HANGUP_ENDS);
-            if !writes_only && conn.is_in_frame() {
+            if !writes_only && conn.has(Flags::IN_FRAME) {
                 continue;
             }
             let lacks_nothing = conn.child().is_some() && conn.out.is_none();

@@ -70,7 +70,8 @@ impl<D: Driver> Reactor<D> {
         if session != NO_SESSION {
             let why = conn.why.take().map_or(CloseReason::Finished, |why| *why);
             self.count(&why);
-            log::debug!("connection {id} closed: {why}");
+            self.log_end(service, id, &why);
+            self.core.leave_all(id);
             // The connection ends even if `close` panics.
             let _ = self.callbacks.run(&mut self.core, service, id, |handler, io| {
                 handler.close(io, session, &why);
@@ -108,7 +109,7 @@ impl<D: Driver> Reactor<D> {
         match why {
             CloseReason::TimedOut(_) => stats.timed_out += 1,
             CloseReason::Io(_) => stats.broken += 1,
-            CloseReason::Overflow => stats.overflowed += 1,
+            CloseReason::Overflow { .. } => stats.overflowed += 1,
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use super::Reactor;
 use crate::core::Core;
+use crate::core::NO_CONNECTION;
 use crate::driver::{Driver, ListenOptions};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -52,7 +53,8 @@ impl<D: Driver> Reactor<D> {
     /// # Errors
     ///
     /// [`Error::Limits`] if the limits contradict each other, [`Error::Full`]
-    /// if the reactor has 65,535 services.
+    /// if the reactor has 65,535 services, [`Error::NotStarted`] if
+    /// [`StreamHandler::started`] fails.
     pub fn add<S: StreamHandler>(&mut self, handler: S, limits: Limits) -> Result<Service<S>> {
         self.add_service(Box::new(Streams::new(handler)), limits)
     }
@@ -64,6 +66,15 @@ impl<D: Driver> Reactor<D> {
     ) -> Result<Service<S>> {
         limits.check()?;
         let index = self.callbacks.add(&mut self.core, service, limits)?;
+        // The last turn, and its reading of the clock, may be long ago.
+        self.read_clock();
+        let outcome =
+            self.callbacks.run(&mut self.core, index, NO_CONNECTION, |handler, io| handler.started(io));
+        self.after_callback(index, NO_CONNECTION, "started");
+        outcome.map_err(|why| Error::NotStarted {
+            handler: self.callbacks.name(index),
+            source: why.into_error(),
+        })?;
         Ok(Service { index, home: Arc::clone(&self.core.identity), handler: PhantomData })
     }
 

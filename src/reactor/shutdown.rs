@@ -109,10 +109,11 @@ impl<D: Driver> Reactor<D> {
     /// group with a connection that does and may still broadcast. A connection
     /// that was quiet since the shutdown began is closed at once, for its peer
     /// may stay connected as long as it likes. A connection that moved bytes
-    /// since then is ended in order: more input may be in flight, on which
-    /// closing at once would send a reset and could destroy the reply.
+    /// since then, or whose handler has a last word, is ended in order: more
+    /// input may be in flight, on which closing at once would send a reset and
+    /// could destroy the reply.
     fn close_the_quiet(&mut self) {
-        let core = &mut self.core;
+        let core = &self.core;
         if !core.calls.is_empty() {
             // A call may write to any connection.
             return;
@@ -143,14 +144,17 @@ impl<D: Driver> Reactor<D> {
             .map(|(key, _)| ConnId(key))
             .collect();
         for id in silent {
-            core.fail(id, CloseReason::Shutdown);
+            self.core.fail(id, CloseReason::Shutdown);
         }
         for id in quiet {
-            let was_busy = |conn: &Conn| conn.last_activity > self.shutdown_since;
-            if core.conns.get(id.0).is_some_and(was_busy) {
-                core.end(id, CloseReason::Shutdown);
+            // The last word of one may have been a message to another.
+            let is_quiet = |conn: &&Conn| conn.is_live() && conn.is_quiet();
+            let Some(conn) = self.core.conns.get(id.0).filter(is_quiet) else { continue };
+            let was_busy = conn.last_activity > self.shutdown_since;
+            if self.end(id, CloseReason::Shutdown) || was_busy {
+                self.flush_or_defer(id);
             } else {
-                core.fail(id, CloseReason::Shutdown);
+                self.core.fail(id, CloseReason::Shutdown);
             }
         }
     }

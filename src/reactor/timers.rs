@@ -102,7 +102,11 @@ impl<D: Driver> Reactor<D> {
         if self.core.is_stalled(id) {
             self.offer_again(id);
         }
-        self.core.check_deadlines(id);
+        if let Some(why) = self.core.check_deadlines(id) {
+            self.end(id, why);
+            self.flush_or_defer(id);
+            self.core.watch_deadlines(id);
+        }
     }
 
     fn fire_session_timer(&mut self, id: ConnId, timer: TimerId) {

@@ -92,6 +92,10 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
         false
     }
 
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.0.started(io)
+    }
+
     fn verify(&mut self, _: &Peer) -> bool {
         false
     }
@@ -121,6 +125,8 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
     fn timer(&mut self, _: &mut Io<'_>, _: u32, _: TimerId) -> Result<(), BoxError> {
         Ok(())
     }
+
+    fn last_word(&mut self, _: &mut Io<'_>, _: u32, _: &CloseReason) {}
 
     fn close(&mut self, _: &mut Io<'_>, _: u32, _: &CloseReason) {}
 

@@ -24,7 +24,7 @@ use self::floor::{Floor, Said, Waiting};
 use self::laggards::Laggards;
 use self::pace::Pace;
 use self::room::{NoName, Room};
-use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::framing::{Framing, LineTooLong, TOO_LONG, TYPING};
 use super::http_guard::HttpGuard;
 use super::text::clean;
 use crate::{
@@ -192,11 +192,18 @@ impl Chat {
         self
     }
 
-    /// The proposed limits: members may only listen, so only unread output has
-    /// a deadline, and a member is dropped at 1 MiB of it.
+    /// The proposed limits: members may only listen, and so may be silent for
+    /// ever. A line that is begun has five minutes to its end, unread output the
+    /// default deadline, and a member is dropped at 1 MiB of it.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits { idle: None, hard_mark: 1 << 20, overflow: Overflow::Close, ..Limits::without_frames() }
+        Limits {
+            idle: None,
+            frame: Some(TYPING),
+            hard_mark: 1 << 20,
+            overflow: Overflow::Close,
+            ..Limits::default()
+        }
     }
 
     /// The members, in order of joining: connection and name. Of members that
@@ -263,7 +270,7 @@ impl Chat {
 
     /// Takes the session of a member back, whose connection has ended.
     pub(super) fn exit(&mut self, io: &mut Io<'_>, session: &ChatSession) {
-        self.audience.forget(io, io.id()); // nothing more is sent to it
+        self.audience.forget(io.id()); // nothing more is sent to it
         let has_read = self.laggards.forget(io.id());
         let waits = session.place.and_then(|place| self.floor.at(place));
         // A queued last line is still sent, and announces the leaving
@@ -427,6 +434,10 @@ impl ChatSession {
 
 impl StreamHandler for Chat {
     type Session = ChatSession;
+
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.audience.begin(io)
+    }
 
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ChatSession, BoxError> {
         self.enter(io, origin.peer(), Wire::Lines)

@@ -17,7 +17,7 @@ use self::client::{Client, Doing};
 use self::policy::{Policy, Token};
 pub use self::reply::{Reply, Status};
 use self::rest::Rests;
-use super::framing::{Framing, Stream};
+use super::framing::{FIRST_REQUEST, Framing, Stream};
 use crate::process::{Exit, Pipe};
 use crate::{
     AfterEof, BoxError, ChildId, CloseReason, ConnId, Endpoint, Io, Limits, LogRate, Origin, Peer,
@@ -298,10 +298,11 @@ impl Command {
         self
     }
 
-    /// The proposed limits: room for one whole reply above the marks.
+    /// The proposed limits: 30 s for the first request, or the token, and room
+    /// for one whole reply above the marks.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let limits = Limits::default();
+        let limits = Limits { first_frame: Some(FIRST_REQUEST), ..Limits::default() };
         let header = 64;
         let reply = if self.reply == Reply::Stream { 0 } else { self.output_limit().saturating_add(header) };
         Limits { hard_mark: limits.hard_mark.max(limits.high_mark.saturating_add(reply)), ..limits }

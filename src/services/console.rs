@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use self::order::{Order, Target};
-use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::framing::{Framing, LineTooLong, TOO_LONG, TYPING};
 use super::http_guard::HttpGuard;
 use super::text::{clean, one_line};
 use crate::{
@@ -92,7 +92,7 @@ pub struct Console {
     awaited: Option<ConnId>,
     /// The group of all connections, so that a shutdown keeps the operator
     /// until every client's input is shown.
-    everybody: Option<GroupId>,
+    everybody: GroupId,
     turned_away: LogRate,
 }
 
@@ -122,7 +122,7 @@ impl Console {
     /// Makes a console whose clients send requests of this framing. Texts to
     /// clients end with a line end in `Lines`, and with nothing in `Chunk`.
     #[must_use]
-    pub const fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing) -> Self {
         Self {
             framing,
             clients: BTreeMap::new(),
@@ -130,22 +130,24 @@ impl Console {
             speaker: None,
             operators: Vec::new(),
             awaited: None,
-            everybody: None,
+            everybody: GroupId::default(),
             turned_away: LogRate::new(),
         }
     }
 
-    /// The proposed limits: no deadline, as both sides may only listen, and an
-    /// operator may be away from the keyboard; what would pass 1 MiB of unread
-    /// output is dropped.
+    /// The proposed limits: both sides may be silent for ever, as both may only
+    /// listen, and unread output waits, as an operator may be away from the
+    /// keyboard; what would pass 1 MiB of it is dropped. A line that a client
+    /// has begun has five minutes to its end.
     #[must_use]
     pub fn limits() -> Limits {
         Limits {
             idle: None,
+            frame: Some(TYPING),
             write_stall: None,
             hard_mark: 1 << 20,
             overflow: Overflow::DropNewest,
-            ..Limits::without_frames()
+            ..Limits::default()
         }
     }
 
@@ -375,12 +377,13 @@ impl Console {
 impl StreamHandler for Console {
     type Session = ConsoleSession;
 
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.everybody = io.group()?;
+        Ok(())
+    }
+
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConsoleSession, BoxError> {
-        let everybody = match self.everybody {
-            Some(everybody) => everybody,
-            None => *self.everybody.insert(io.group()?),
-        };
-        io.join(everybody, io.id())?;
+        io.join(self.everybody, io.id())?;
         Ok(ConsoleSession(match origin {
             Origin::Accepted { peer, .. } | Origin::Connected { peer, .. } => {
                 Side::Client { number: self.join(io, peer), guard: HttpGuard::default() }

@@ -23,11 +23,10 @@ impl Echo {
         Self(())
     }
 
-    /// The proposed limits: a plain stream of bytes has no frames, and so no
-    /// deadlines for them.
+    /// The proposed limits: the defaults.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits::without_frames()
+        Limits::default()
     }
 }
 

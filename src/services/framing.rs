@@ -2,6 +2,7 @@
 //! chunks.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
@@ -34,6 +35,13 @@ pub enum Framing {
     /// succession may arrive as one, and a long one as two.
     Chunk,
 }
+
+/// The time within which a client has to say what it wants, of a service that
+/// only answers.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(30);
+
+/// The time that somebody may take to type a line, of a service for people.
+pub(super) const TYPING: Duration = Duration::from_secs(300);
 
 /// The answer to a line that is too long, before the service closes the
 /// connection.

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::framing::{Framing, LineTooLong, TOO_LONG};
+use super::framing::{FIRST_REQUEST, Framing, LineTooLong, TOO_LONG};
 use crate::{AfterEof, BoxError, DatagramHandler, Io, Limits, Origin, Peer, SocketId, StreamHandler};
 
 /// Waits for one request, answers with a fixed text, and closes without
@@ -33,10 +33,10 @@ impl Once {
         Self { framing, answer: format!("{text}{}", framing.end()).into() }
     }
 
-    /// The limits proposed for it: room for its longest line.
+    /// The proposed limits: the defaults, and a client has 30 s for its request.
     #[must_use]
     pub fn limits() -> Limits {
-        Limits::default()
+        Limits { first_frame: Some(FIRST_REQUEST), ..Limits::default() }
     }
 
     fn answer(&self, io: &mut Io<'_>, request: Result<Option<BytesMut>, LineTooLong>) {

@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use self::header::Header;
 use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
-use super::framing::{Framing, Stream};
+use super::framing::{FIRST_REQUEST, Framing, Stream};
 use super::http_guard::HttpGuard;
 use crate::{
     AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
@@ -237,12 +237,13 @@ impl Upload {
         self
     }
 
-    /// The proposed limits: the defaults, with four times the read budget, so
-    /// that a large file needs fewer waits for events between its reads.
+    /// The proposed limits: the defaults, with 30 s for the first header, and
+    /// with four times the read budget, so that a large file needs fewer waits
+    /// for events between its reads.
     #[must_use]
     pub fn limits() -> Limits {
         let default = Limits::default();
-        Limits { read_budget: 4 * default.read_budget, ..default }
+        Limits { first_frame: Some(FIRST_REQUEST), read_budget: 4 * default.read_budget, ..default }
     }
 
     /// Takes input: data of the incoming file, and the header of the next.

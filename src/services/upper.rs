@@ -22,7 +22,7 @@ impl Upper {
     /// The proposed limits, as for [`Echo`](super::Echo::limits).
     #[must_use]
     pub fn limits() -> Limits {
-        Limits::without_frames()
+        Limits::default()
     }
 }
 

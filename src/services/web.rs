@@ -142,6 +142,10 @@ impl Web {
 impl StreamHandler for Web {
     type Session = WebSession;
 
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.room().started(io)
+    }
+
     fn verify(&mut self, peer: &Peer) -> bool {
         self.http.verify(peer)
     }

@@ -269,7 +269,12 @@ fn check_client<S: Subject, const SHORT: bool>(
         None if subject.layers().is_some() && !is_prompt(plan, planned) => true,
         None => return Err(format!("client {client} was never opened")),
         Some(None) => return Err(format!("client {client} was never closed")),
-        Some(Some("InputTooLong")) if life.is_some_and(|life| life.left().len() > plan.max_input()) => true,
+        Some(Some(why))
+            if why.starts_with("InputTooLong")
+                && life.is_some_and(|life| life.left().len() > plan.max_input()) =>
+        {
+            true
+        }
         Some(Some(why)) => {
             let output = output_after(subject, plan, planned, why, broken, stops);
             let unexplained = || format!("client {client} was closed as {why}, and nothing explains it");
@@ -453,7 +458,7 @@ fn output_after<S: Subject>(
     match why {
         "Finished" | "Closed" => Some(Output::Whole),
         "Shutdown" => plan.shutdown.map(|_| Output::Cut),
-        "Overflow" => {
+        why if why.starts_with("Overflow") => {
             (subject.may_overflow() && !(subject.keeps_readers() && keeps_up(plan))).then_some(Output::Cut)
         }
         // A slow network makes the frames of fast clients slow.

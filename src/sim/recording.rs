@@ -27,17 +27,15 @@ pub struct Life {
     owes: bool,
     opened_at: Instant,
     heard_at: Instant,
-    /// The moment from which an incomplete frame, behind the first, has waited
-    /// for its end.
+    /// The moment from which an incomplete frame has waited for its end.
     frame_since: Option<Instant>,
     /// When the turn ended in which that was: of a long one, its time runs since
     /// then. The same moment until it has ended.
     frame_since_turn: Instant,
     /// True if the frame's time runs from a resume of its handler.
     is_resumed: bool,
-    /// True once the handler has taken some input.
-    has_taken: bool,
     eof: bool,
+    had_last_word: bool,
     closed: Option<String>,
     closed_at: Option<Instant>,
 }
@@ -88,8 +86,7 @@ impl Life {
 
     /// The moment from which an incomplete frame has waited for its rest: the
     /// handler's last taking before it, the arrival of its first byte, or its
-    /// delivery anew after a pause. `None` if the handler has left nothing, or
-    /// has never taken anything.
+    /// delivery anew after a pause. `None` if the handler has left nothing.
     #[must_use]
     pub const fn frame_since(&self) -> Option<Instant> {
         self.frame_since
@@ -179,8 +176,6 @@ pub(super) struct Late {
 #[derive(Debug)]
 pub struct Recording<H> {
     handler: H,
-    low_mark: usize,
-    high_mark: usize,
     frame: Option<Duration>,
     /// Whether the queue alone shows every crossing of the high mark.
     sees_crossings: bool,
@@ -214,8 +209,6 @@ impl<H: StreamHandler> Recording<H> {
     pub fn new(handler: H, limits: &Limits) -> Self {
         Self {
             handler,
-            low_mark: limits.low_mark,
-            high_mark: limits.high_mark,
             frame: limits.frame,
             sees_crossings: limits.overflow == Overflow::Close,
             lives: Vec::new(),
@@ -313,7 +306,8 @@ impl<H: StreamHandler> Recording<H> {
         self.callbacks += 1;
         for life in &self.open {
             let life = &mut self.lives[*life];
-            if life.above && io.queued(life.id).is_some_and(|queued| queued <= self.low_mark) {
+            let low_mark = io.limits_of(life.id).map_or(0, |limits| limits.low_mark);
+            if life.above && io.queued(life.id).is_some_and(|queued| queued <= low_mark) {
                 // The queue may rise above the high mark again before its
                 // `drained`, and then owes another.
                 life.above = false;
@@ -331,6 +325,9 @@ impl<H: StreamHandler> Recording<H> {
         }
         if life.closed.is_some() {
             self.violations.push(format!("connection {id}: `{what}` after close"));
+        }
+        if life.had_last_word && what != "close" {
+            self.violations.push(format!("connection {id}: `{what}` after the last word"));
         }
     }
 
@@ -377,13 +374,22 @@ impl<H: StreamHandler> Recording<H> {
     fn end(&mut self, io: &Io<'_>) {
         for life in &self.open {
             let life = &mut self.lives[*life];
-            life.above |= io.queued(life.id).is_some_and(|queued| queued > self.high_mark);
+            let high_mark = io.limits_of(life.id).map_or(usize::MAX, |limits| limits.high_mark);
+            life.above |= io.queued(life.id).is_some_and(|queued| queued > high_mark);
         }
     }
 }
 
 impl<H: StreamHandler> StreamHandler for Recording<H> {
     type Session = Recorded<H::Session>;
+
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        if self.callbacks > 0 {
+            self.violations.push("`started` is not the first callback".into());
+        }
+        self.callbacks += 1;
+        self.handler.started(io)
+    }
 
     fn verify(&mut self, peer: &Peer) -> bool {
         self.callbacks += 1;
@@ -416,8 +422,8 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
             frame_since: None,
             frame_since_turn: io.now(),
             is_resumed: false,
-            has_taken: false,
             eof: false,
+            had_last_word: false,
             closed: None,
             closed_at: None,
         });
@@ -438,10 +444,9 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         let shown = input.len();
         let outcome = self.handler.data(io, &mut recorded.session, input);
         let life = &mut self.lives[place];
-        life.has_taken |= input.len() < shown;
         let begins = life.left.is_empty() || input.len() < shown;
         let resumes = shown == life.left.len();
-        if input.is_empty() || !life.has_taken {
+        if input.is_empty() {
             life.frame_since = None;
         } else if begins || resumes {
             life.frame_since = Some(io.now());
@@ -471,7 +476,6 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         if let Ok(taken @ 1..) = outcome {
             self.take_in(io, recorded.life, &input[..taken], "data_in_place");
             let life = &mut self.lives[recorded.life];
-            life.has_taken = true;
             life.frame_since = None;
         }
         self.end(io);
@@ -527,6 +531,18 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         let outcome = self.handler.timer(io, &mut recorded.session, timer);
         self.end(io);
         outcome
+    }
+
+    fn last_word(&mut self, io: &mut Io<'_>, recorded: &mut Self::Session, why: &CloseReason) {
+        self.begin(io, recorded.life, "last_word");
+        let life = &mut self.lives[recorded.life];
+        let id = life.id;
+        life.had_last_word = true;
+        if io.is_open(id) {
+            self.violations.push(format!("connection {id}: `last_word` of an open connection"));
+        }
+        self.handler.last_word(io, &mut recorded.session, why);
+        self.end(io);
     }
 
     fn close(&mut self, io: &mut Io<'_>, recorded: Self::Session, why: &CloseReason) {

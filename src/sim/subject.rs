@@ -318,12 +318,12 @@ impl Subject for Hub {
     type Handler = HubHandler;
 
     fn handler(&self) -> HubHandler {
-        HubHandler { everybody: None }
+        HubHandler::default()
     }
 
     fn limits(&self) -> Limits {
         // Shorter than some clients take for a record in pieces.
-        Limits { frame: Some(Duration::from_secs(5)), ..Limits::without_frames() }
+        Limits { frame: Some(Duration::from_secs(5)), ..Limits::default() }
     }
 
     fn stream(&self, _: &mut Rng, client: usize, len: usize) -> Vec<u8> {
@@ -364,28 +364,29 @@ fn parse(bytes: &[u8]) -> (usize, usize) {
 }
 
 /// The handler of a [`Hub`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HubHandler {
-    everybody: Option<GroupId>,
+    everybody: GroupId,
 }
 
 impl StreamHandler for HubHandler {
-    type Session = GroupId;
+    type Session = ();
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<GroupId, BoxError> {
-        let everybody = match self.everybody {
-            Some(everybody) => everybody,
-            None => *self.everybody.insert(io.group()?),
-        };
-        io.join(everybody, io.id())?;
-        Ok(everybody)
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.everybody = io.group()?;
+        Ok(())
     }
 
-    fn data(&mut self, io: &mut Io<'_>, all: &mut GroupId, input: &mut BytesMut) -> Result<(), BoxError> {
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
+        io.join(self.everybody, io.id())?;
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
         let complete = input.len() - input.len() % RECORD;
         let records: Bytes = input.split_to(complete).freeze();
         if !records.is_empty() {
-            let _ = io.broadcast(*all, &records, Some(io.id()));
+            let _ = io.broadcast(self.everybody, &records, Some(io.id()));
         }
         Ok(())
     }

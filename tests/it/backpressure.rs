@@ -375,11 +375,8 @@ fn who_takes_a_little_at_a_time_has_not_stalled() {
     let unix = Endpoint::Unix(directory.path().join("lavish"));
     for (at, little) in [(listen_anywhere(), 128 << 10), (unix, 40 << 10)] {
         let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
-        let limits = Limits {
-            write_stall: Some(Duration::from_millis(20)),
-            hard_mark: WHOLE,
-            ..Limits::without_frames()
-        };
+        let limits =
+            Limits { write_stall: Some(Duration::from_millis(20)), hard_mark: WHOLE, ..Limits::default() };
         let whole = noise(WHOLE);
         let lavish = reactor.add(Lavish(whole.clone()), limits).expect("good limits");
         let listener = reactor.listen(&lavish, &at).expect("it is free");

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serve_forever::{BoxError, CloseReason, Io, Limits, Origin, StreamHandler};
 
-use crate::util::{Client, Server, noise};
+use crate::util::{Client, SOON, Server, noise};
 
 /// What it was called with, by its name.
 type Call = (&'static str, Vec<u8>);
@@ -94,42 +94,41 @@ fn what_comes_behind_something_that_was_left_is_not_lent() {
     assert_eq!(calls(&[("1a", "bd"), ("23", "d"), ("\n", "d"), ("4", "b")]), expected);
 }
 
-/// Takes its input where it lies, and says of it that it is not complete.
-struct Ahead;
+/// Takes its input where it lies, and says that it is a frame without an end.
+struct Endless;
 
-impl StreamHandler for Ahead {
-    type Session = usize;
+impl StreamHandler for Endless {
+    type Session = ();
 
-    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<usize, BoxError> {
-        Ok(0)
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
+        Ok(())
     }
 
-    fn data_in_place(&mut self, io: &mut Io<'_>, taken: &mut usize, input: &[u8]) -> Result<usize, BoxError> {
-        *taken += input.len();
-        io.set_partial(*taken);
+    fn data_in_place(&mut self, io: &mut Io<'_>, (): &mut (), input: &[u8]) -> Result<usize, BoxError> {
+        io.begin_frame(io.id());
         let _ = io.write(b"b");
         Ok(input.len())
     }
 
-    fn data(&mut self, _: &mut Io<'_>, _: &mut usize, _: &mut BytesMut) -> Result<(), BoxError> {
+    fn data(&mut self, _: &mut Io<'_>, (): &mut (), _: &mut BytesMut) -> Result<(), BoxError> {
         Err("nothing was left".into())
     }
 }
 
 #[test]
-fn what_is_taken_ahead_where_it_lies_counts_as_left() {
-    let limits = Limits { max_input: 10, ..Limits::default() };
-    let server = Server::start(Ahead, limits);
+fn a_frame_that_is_taken_where_it_lies_has_its_time_and_is_no_input_that_is_kept() {
+    let limits = Limits { max_input: 10, frame: Some(SOON), ..Limits::default() };
+    let server = Server::start(Endless, limits);
+    let began = std::time::Instant::now();
     let client = server.connect();
-    for _ in 0..2 {
-        client.send("12345");
-        client.expect("b");
+    let mut answers = 0;
+    while client.try_send("12345").is_ok() {
+        answers += 1;
+        std::thread::yield_now();
     }
-    client.send("6");
-    client.expect("b");
-    client.expect_eof();
-    drop(client);
+    assert!(began.elapsed() >= SOON && answers > 3, "{answers} pieces in {:?}", began.elapsed());
     server.until_connections(0);
+    assert_eq!(server.stop().timed_out, 1);
 }
 
 #[track_caller]

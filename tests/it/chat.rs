@@ -635,7 +635,8 @@ fn an_observer_that_panics_at_a_join_leaves_no_ghost() {
 #[test]
 fn the_proposed_limits_let_members_listen() {
     let limits = Chat::limits();
-    assert_eq!((limits.idle, limits.first_frame, limits.frame), (None, None, None));
+    let typing = Some(std::time::Duration::from_secs(300));
+    assert_eq!((limits.idle, limits.first_frame, limits.frame), (None, None, typing));
     assert_eq!((limits.hard_mark, limits.overflow), (1 << 20, serve_forever::Overflow::Close));
 }
 

@@ -230,7 +230,11 @@ fn a_stale_id_reaches_nobody_though_its_slot_is_taken_again() {
         assert_eq!(io.queued(stale), None);
         assert!(!io.is_open(stale));
         io.pause(stale);
-        io.set_idle(stale, Some(Duration::from_nanos(1)));
+        io.set_deadline(stale, Some(Duration::from_nanos(1)));
+        io.set_limits(stale, Limits::default()).expect("good limits");
+        assert_eq!(io.limits_of(stale), None);
+        io.begin_frame(stale);
+        io.end_frame(stale);
         io.finish(stale);
         io.close(stale);
         io.abort(stale);

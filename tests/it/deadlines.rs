@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serve_forever::{Config, Limits, Reactor, Stats};
+use serve_forever::{Config, Io, Limits, Reactor, Stats};
 
 use crate::util::{Call, Client, Events, NEVER, PATIENCE, Recorder, SOON, Server, Take, noise};
 
@@ -145,13 +145,14 @@ fn bytes_in_either_direction_put_off_the_idle_deadline() {
 }
 
 #[test]
-fn set_idle_changes_the_deadline_of_one_connection_alone() {
+fn set_limits_changes_the_deadlines_of_one_connection_alone() {
     let (server, events) = serve(Limits { idle: Some(Duration::from_secs(600)), ..none() }, Take::All);
     let impatient = server.connect();
     let id = events.expect_open();
     let patient = server.connect();
     events.expect_open();
-    server.ask(move |_, io| io.set_idle(id, Some(SOON)));
+    let idle = |io: &Io<'_>| Limits { idle: Some(SOON), ..io.limits().clone() };
+    server.ask(move |_, io| io.set_limits(id, idle(io))).expect("good limits");
     assert_eq!(events.expect_close("TimedOut(Idle)"), id);
     impatient.expect_eof();
     drop(impatient);
@@ -161,10 +162,11 @@ fn set_idle_changes_the_deadline_of_one_connection_alone() {
 }
 
 #[test]
-fn set_idle_none_takes_the_deadline_away() {
+fn set_idle_none_takes_the_deadline_away_of_limits_too() {
     let (recorder, events) = Recorder::new(|io, call| {
         match call {
             Call::Open => {
+                io.set_limits(io.id(), Limits { idle: Some(SOON / 2), ..io.limits().clone() })?;
                 io.set_idle(io.id(), None);
                 io.after(SOON * 3)?;
             }

@@ -305,7 +305,8 @@ fn a_deadline_an_overflow_and_too_much_input_close_once() {
     };
     let limits = Limits { overflow: Overflow::Close, ..Limits::default() };
     let (life, why) = one_life(limits, flood, |client| client.expect_reset());
-    assert_eq!((&life[..], &why[..]), (&["verify", "open", "close"][..], "Overflow"));
+    let overflow = "Overflow { message: 2097152, queued: 0, hard_mark: 1048576 }";
+    assert_eq!((&life[..], &why[..]), (&["verify", "open", "close"][..], overflow));
 
     let (recorder, events) = Recorder::passive();
     let limits = Limits { max_input: 10, ..Limits::default() };

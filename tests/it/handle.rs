@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serve_forever::services::Echo;
 use serve_forever::{
-    BoxError, CloseReason, Config, Handle, Io, Limits, Origin, Reactor, Refused, Service, StreamHandler,
-    TimerId,
+    AskError, BoxError, CloseReason, Config, Handle, Io, Limits, Origin, Reactor, Refused, Service,
+    StreamHandler, TimerId,
 };
 
 use crate::util::{PATIENCE, SOON, Server, listen_anywhere};
@@ -243,4 +243,58 @@ fn a_call_is_heard_that_comes_while_a_connection_is_closed() {
     server.handle.call(move |_, _| tell.send(()).expect("the test waits")).expect("there is room");
     call.send(()).expect("the handler waits");
     told.recv_timeout(PATIENCE).expect("the call is heard");
+}
+
+#[test]
+fn an_answer_comes_back_to_the_thread_that_asked() {
+    let server = Server::start(Echo::new(), Limits::default());
+    let _client = server.connect();
+    server.until_connections(1);
+    assert_eq!(server.handle.ask(PATIENCE, |_, io| io.connections()), Ok(1));
+    let handle = server.handle.clone();
+    assert_eq!(
+        thread::spawn(move || handle.ask(PATIENCE, |_, _| "hello")).join().expect("no panic"),
+        Ok("hello")
+    );
+}
+
+#[test]
+fn who_asks_on_the_loops_own_thread_is_told_so_in_a_callback_and_between_turns() {
+    let (mut reactor, service) = reactor(Config::default());
+    let handle = reactor.handle(&service);
+    assert_eq!(handle.ask(PATIENCE, |_, _| ()), Err(AskError::ServingThread));
+    let (tell, told) = mpsc::channel();
+    let within = handle.clone();
+    handle.call(move |_, _| tell.send(within.ask(PATIENCE, |_, _| ())).expect("it is read")).expect("room");
+    reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    assert_eq!(told.try_recv(), Ok(Err(AskError::ServingThread)));
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_an_error_that_says_why() {
+    let (mut reactor, service) = reactor(Config { max_calls: 1, ..Config::default() });
+    let handle = reactor.handle(&service);
+    let ask = |within: Duration| {
+        let handle = handle.clone();
+        thread::spawn(move || handle.ask(within, |_, _| ())).join().expect("no panic")
+    };
+    // The loop does not turn.
+    assert_eq!(ask(Duration::ZERO), Err(AskError::TimedOut));
+    assert_eq!(ask(PATIENCE), Err(AskError::Refused(Refused::Full)));
+    reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    assert_eq!(reactor.stats().calls, 1, "it runs though nobody waits for it");
+    let asking = handle.clone();
+    let panics = thread::spawn(move || asking.ask(PATIENCE, |_, _| panic!("it has no answer")));
+    while reactor.stats().calls == 1 {
+        reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    }
+    assert_eq!(panics.join().expect("it is contained"), Err(AskError::Unanswered));
+    let asking = handle.clone();
+    let late = thread::spawn(move || asking.ask(PATIENCE, |_, _| ()));
+    while reactor.next_timeout().is_none() {
+        thread::yield_now(); // the call is not queued yet
+    }
+    drop(reactor);
+    assert_eq!(late.join().expect("no panic"), Err(AskError::Unanswered));
+    assert_eq!(ask(PATIENCE), Err(AskError::Refused(Refused::Gone)));
 }

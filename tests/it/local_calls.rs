@@ -95,7 +95,7 @@ where
     let driver = SimDriver::new(1, Conditions::calm());
     let mut reactor = Reactor::with_driver(driver, config).expect("a good configuration");
     let log = Log::default();
-    let limits = Limits { idle: None, ..Limits::without_frames() };
+    let limits = Limits { idle: None, ..Limits::default() };
     let handler = Radio { listeners: None, log: Rc::clone(&log) };
     let radio = reactor.add(handler, limits.clone()).expect("good limits");
     let studio = reactor.add(Studio { radio: radio.clone(), script }, limits).expect("good limits");

@@ -87,3 +87,45 @@ fn refused_files() {
         expect_few(upload, Upload::limits(), "post|1|..\n", "refused a file");
     });
 }
+
+/// Writes more than may wait, leaves more than it may, or fails.
+struct Careless;
+
+impl StreamHandler for Careless {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Io<'_>, _: &Origin) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        match input[0] {
+            b'w' => assert_eq!(io.write(&[b'x'; 2_000_000]), serve_forever::Sent::Dropped),
+            b'l' => {}
+            _ => return Err("it is no word of mine".into()),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn connections_that_a_limit_or_an_error_ends() {
+    alone("log_rate::connections_that_a_limit_or_an_error_ends", || {
+        let limits = Limits { max_input: 5, ..Limits::default() };
+        let said = [
+            (
+                "w",
+                "a message of 2000000 bytes is longer than Limits::hard_mark, which is 1048576; write it in parts",
+            ),
+            ("leaves it", "9 bytes of input are left untaken, and Limits::max_input is 5"),
+            ("fails", "failed: it is no word of mine"),
+        ];
+        for (word, line) in said {
+            expect_few(Careless, limits.clone(), word, line);
+            let logged = captured_logs();
+            let (level, text) = logged.iter().find(|(_, text)| text.contains(line)).expect("it is said");
+            assert_eq!(*level, log::Level::Warn);
+            assert!(text.contains("Careless: connection "), "whose, and which: {text}");
+        }
+    });
+}

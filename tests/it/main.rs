@@ -94,6 +94,7 @@ mod socketserver;
 mod socketserver_calls;
 mod socketserver_datagrams;
 mod socketserver_handlers;
+mod started;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod system_calls;
 mod timers;

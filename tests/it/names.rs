@@ -49,7 +49,7 @@ impl Net {
         let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
         let workers = reactor.driver().net().workers();
         reactor.set_workers(&workers);
-        let limits = Limits { connect: Some(Duration::from_secs(10)), ..Limits::without_frames() };
+        let limits = Limits { connect: Some(Duration::from_secs(10)), ..Limits::default() };
         let service = reactor.add(Caller::default(), limits).expect("good limits");
         Self { reactor, service }
     }
@@ -121,7 +121,7 @@ fn a_name_is_looked_up_and_connected_to() {
 fn an_endpoint_needs_neither_a_lookup_nor_workers() {
     let driver = SimDriver::<true>::new(1, Conditions::calm());
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
-    let service = reactor.add(Caller::default(), Limits::without_frames()).expect("good limits");
+    let service = reactor.add(Caller::default(), Limits::default()).expect("good limits");
     reactor.driver_mut().net_mut().host(&endpoint("[::1]:9"), Script::new());
     reactor.connect_name(&service, "[::1]:9", 7).expect("it begins");
     while reactor.get(&service).answers.is_empty() {
@@ -276,8 +276,8 @@ fn localhost_reaches_a_server_on_the_loopback_of_one_family() {
     let workers = Workers::new(WorkerOptions { threads: 1, ..WorkerOptions::default() }).expect("a thread");
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     reactor.set_workers(&workers);
-    let greeter = reactor.add(Greeter, Limits::without_frames()).expect("good limits");
-    let caller = reactor.add(Caller::default(), Limits::without_frames()).expect("good limits");
+    let greeter = reactor.add(Greeter, Limits::default()).expect("good limits");
+    let caller = reactor.add(Caller::default(), Limits::default()).expect("good limits");
     let listener = reactor.listen(&greeter, &endpoint("127.0.0.1:0")).expect("it listens");
     let Some(Endpoint::Tcp(at)) = reactor.local(listener) else { panic!("it listens on TCP") };
     let name = format!("localhost:{}", at.port());

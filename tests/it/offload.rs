@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn calm(ask: Ask) -> Self {
-        Self::new(1, Conditions::calm(), Config::default(), Limits::without_frames(), ask)
+        Self::new(1, Conditions::calm(), Config::default(), Limits::default(), ask)
     }
 
     fn jobs_take(&mut self, time: Duration) {
@@ -144,7 +144,7 @@ fn a_panic_and_a_loss_are_told_and_end_the_connection_if_the_handler_says_so() {
         ),
         (Conditions { job_lost: Odds::ALWAYS, ..Conditions::calm() }, JobError::Dropped),
     ] {
-        let mut bench = Bench::new(1, conditions, Config::default(), Limits::without_frames(), square);
+        let mut bench = Bench::new(1, conditions, Config::default(), Limits::default(), square);
         let client = bench.play(Script::new().send("3\n").after(Duration::from_secs(9)).finish());
         bench.run_until_ended(client);
         assert_eq!(bench.ends.borrow().errors, [wanted]);
@@ -179,7 +179,7 @@ fn the_job_of_a_connection_that_has_ended_does_not_run_and_is_told() {
 
 #[test]
 fn a_connection_that_waits_for_a_job_is_not_idle() {
-    let limits = Limits { idle: Some(Duration::from_secs(10)), ..Limits::without_frames() };
+    let limits = Limits { idle: Some(Duration::from_secs(10)), ..Limits::default() };
     let mut bench = Bench::new(1, Conditions::calm(), Config::default(), limits, square);
     bench.jobs_take(Duration::from_secs(3600));
     let client = bench.play(Script::new().send("3\n"));
@@ -240,7 +240,7 @@ fn more_jobs_than_the_limit_are_refused_and_so_is_a_reactor_without_workers() {
         Ok(())
     }
     let config = Config { max_jobs: 2, ..Config::default() };
-    let mut bench = Bench::new(1, Conditions::calm(), config, Limits::without_frames(), refused);
+    let mut bench = Bench::new(1, Conditions::calm(), config, Limits::default(), refused);
     let client = bench.play(Script::new().send("1\n").after(Duration::from_secs(1)).finish());
     bench.run_until_ended(client);
     assert_eq!(bench.received(client), "refused\n");
@@ -249,7 +249,7 @@ fn more_jobs_than_the_limit_are_refused_and_so_is_a_reactor_without_workers() {
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
     let ends = Rc::<RefCell<Ends>>::default();
     let handler = Squares { ask: square, without_session: Vec::new(), ends };
-    let service = reactor.add(handler, Limits::without_frames()).expect("good limits");
+    let service = reactor.add(handler, Limits::default()).expect("good limits");
     reactor.listen(&service, &bench.at).expect("it listens");
     let client = reactor.driver_mut().net_mut().play(&bench.at, Script::new().send("1\n"));
     while !reactor.driver().net().client(client).has_ended() {
@@ -289,7 +289,7 @@ fn every_job_is_told_once_whatever_becomes_of_its_client_and_of_the_workers() {
             job_panics: Odds::one_in(7),
             ..Conditions::seeded(&mut rng)
         };
-        let mut bench = Bench::new(seed, conditions, Config::default(), Limits::without_frames(), square);
+        let mut bench = Bench::new(seed, conditions, Config::default(), Limits::default(), square);
         for _ in 0..8 {
             let mut script = Script::new();
             for _ in 0..rng.size(1, 5) {

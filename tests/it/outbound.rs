@@ -79,7 +79,7 @@ fn dialler_with(config: Config, limits: Limits, refuses: bool) -> (Server<Dialle
 }
 
 fn dialler() -> (Server<Dialler>, Receiver<Told>) {
-    dialler_with(Config::default(), Limits::without_frames(), false)
+    dialler_with(Config::default(), Limits::default(), false)
 }
 
 #[track_caller]
@@ -109,7 +109,7 @@ fn what_is_sent_before_there_is_a_connection_waits_for_it() {
         let id = dialler.ask(move |_, io| {
             let id = io.connect(&at, 7).expect("there is room");
             assert_eq!(io.send(id, "hello"), Sent::Queued);
-            assert_eq!(io.queued(id), None, "it is no connection yet");
+            assert_eq!((io.queued(id), io.is_full(id)), (Some(5), false), "it waits");
             id
         });
         assert_eq!(next(&told), Told::Open(id, 7, shown));
@@ -167,7 +167,7 @@ fn a_failure_is_told_once_with_the_systems_reason() {
 fn a_peer_that_does_not_answer_is_given_up_in_time() {
     let (socket, to) = deserted();
     socket.listen(0).expect("it is bound");
-    let limits = Limits { connect: Some(SOON), ..Limits::without_frames() };
+    let limits = Limits { connect: Some(SOON), ..Limits::default() };
     let (dialler, told) = dialler_with(Config::default(), limits, false);
     for tag in 0..8 {
         let to = to.clone();
@@ -221,7 +221,7 @@ fn a_connection_whose_open_fails_was_answered_by_open_alone() {
 fn outbound_connections_count_among_the_others() {
     let echo = Server::start(Echo::new(), Echo::limits());
     let config = Config { max_connections: Some(1), ..Config::default() };
-    let (dialler, told) = dialler_with(config, Limits::without_frames(), false);
+    let (dialler, told) = dialler_with(config, Limits::default(), false);
     let to = echo.at().clone();
     let second = dialler.ask(move |_, io| {
         io.connect(&to, 1).expect("there is room for one");
@@ -272,8 +272,7 @@ fn a_peer_that_has_said_all_before_it_is_there_is_heard_to_its_end() {
     let to: Endpoint = sink.local_addr().expect("it is bound").into();
     let (tell, told) = mpsc::channel();
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
-    let service =
-        reactor.add(Dialler { tell, refuses: false }, Limits::without_frames()).expect("good limits");
+    let service = reactor.add(Dialler { tell, refuses: false }, Limits::default()).expect("good limits");
     let id = reactor.connect(&service, &to, 0).expect("there is room");
     reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
     let (mut accepted, _) = sink.accept().expect("it connects");

@@ -72,7 +72,7 @@ fn holds_no_more_than_its_marks<S: Read + Write>(
     target: Endpoint,
     accept: impl FnOnce() -> S + Send + 'static,
 ) {
-    let limits = Limits::without_frames();
+    let limits = Limits::default();
     let (high, most) = (limits.high_mark, limits.high_mark + limits.read_budget);
     let watched = Watched { proxy: Proxy { target: target.to_string() }, to_target: 0, to_client: 0 };
     let server = Server::start_with(Config::default(), watched, limits, &[listen_anywhere()]);

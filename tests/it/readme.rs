@@ -149,6 +149,7 @@ fn the_limits_are_those_of_the_table() {
         low_mark,
         high_mark,
         hard_mark,
+        last_word,
         overflow,
         max_datagram,
         datagrams_per_turn,
@@ -161,13 +162,15 @@ fn the_limits_are_those_of_the_table() {
     assert_says("Limits::connect", time(connect));
     assert_says("Limits::handshake", time(handshake));
     assert_says("Limits::idle", time(idle));
-    assert_says("Limits::first_frame", time(first_frame));
+    assert_eq!(first_frame, None);
+    assert_says("Limits::first_frame", "off");
     assert_says("Limits::frame", time(frame));
     assert_says("Limits::write_stall", time(write_stall));
     assert_says("Limits::linger", time(linger));
     assert_says("Limits::low_mark", bytes(low_mark));
     assert_says("Limits::high_mark", bytes(high_mark));
     assert_says("Limits::hard_mark", bytes(hard_mark));
+    assert_says("Limits::last_word", bytes(last_word));
     assert_eq!(overflow, Overflow::Close);
     assert_says("Limits::overflow", "the connection ends");
     assert_says("Limits::max_datagram", count(max_datagram));

@@ -350,14 +350,14 @@ fn what_was_written_before_a_panic_reaches_nobody_else() {
     other.expect("hello");
 }
 
-/// An idle deadline of zero was missed again while what was queued was being
+/// A deadline of zero was missed again while what was queued was being
 /// written, in the same turn: a reset took the place of the last words.
 #[test]
-fn an_idle_deadline_of_zero_ends_a_connection_in_order() {
+fn a_deadline_of_zero_ends_a_connection_in_order() {
     let (recorder, events) = Recorder::new(|io, call| {
         if let Call::Data(_) = call {
             assert!(io.write(b"last words").is_queued());
-            io.set_idle(io.id(), Some(Duration::ZERO));
+            io.set_deadline(io.id(), Some(Duration::ZERO));
         }
         Ok(())
     });
@@ -366,7 +366,7 @@ fn an_idle_deadline_of_zero_ends_a_connection_in_order() {
     client.send("x");
     assert_eq!(client.rest(), b"last words");
     drop(client);
-    assert_eq!(events.life()[2..], [Call::close("TimedOut(Idle)")]);
+    assert_eq!(events.life()[2..], [Call::close("TimedOut(Handler)")]);
 }
 
 /// The timer of another reactor named, by chance, what looks at a deadline

@@ -278,7 +278,7 @@ fn connections_that_nothing_more_comes_from_do_not_hold_it_up() {
     let (recorder, events) = Recorder::passive();
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     // Nor do deadlines.
-    let limits = Limits { idle: None, write_stall: None, ..Limits::without_frames() };
+    let limits = Limits { idle: None, write_stall: None, ..Limits::default() };
     let service = reactor.add(recorder.staying(), limits).expect("good limits");
     let (client, socket) = Client::pair();
     reactor.adopt(&service, socket).expect("a connected socket");

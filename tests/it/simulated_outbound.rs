@@ -46,7 +46,7 @@ type World<const SHORT: bool> = (Reactor<SimDriver<SHORT>>, Service<Dialler>);
 fn world<const SHORT: bool>(seed: u64, conditions: Conditions) -> World<SHORT> {
     let driver = SimDriver::new(seed, conditions);
     let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
-    let service = reactor.add(Dialler::default(), Limits::without_frames()).expect("good limits");
+    let service = reactor.add(Dialler::default(), Limits::default()).expect("good limits");
     (reactor, service)
 }
 
@@ -222,7 +222,7 @@ fn a_handler_that_connects_again_and_again_does_not_hold_a_shutdown_up() {
         let driver = SimDriver::<false>::new(1, Conditions::calm());
         let mut reactor = Reactor::with_driver(driver, Config::default()).expect("a good configuration");
         let at = endpoint("127.0.0.1:80");
-        let service = reactor.add(Persistent(at.clone()), Limits::without_frames()).expect("good limits");
+        let service = reactor.add(Persistent(at.clone()), Limits::default()).expect("good limits");
         if there {
             reactor.driver_mut().net_mut().host(&at, Script::new());
         } else {
@@ -247,7 +247,8 @@ fn the_first_frame_of_an_outbound_connection_is_awaited_from_when_it_was_made() 
         Conditions { latency: (Duration::from_secs(20), Duration::from_secs(20)), ..Conditions::calm() };
     let mut reactor = Reactor::with_driver(SimDriver::<true>::new(1, far), Config::default())
         .expect("a good configuration");
-    let limits = Limits { connect: Some(Duration::from_secs(60)), ..Limits::default() };
+    let first_frame = Some(Duration::from_secs(30));
+    let limits = Limits { connect: Some(Duration::from_secs(60)), first_frame, ..Limits::default() };
     let service = reactor.add(Dialler::default(), limits).expect("good limits");
     let at = endpoint("127.0.0.1:7000");
     reactor.driver_mut().net_mut().host(&at, Script::new().send("hello").finish());

@@ -39,7 +39,7 @@ fn serving_with<S: StreamHandler>(
     options: &ListenOptions,
 ) -> (Reactor, Service<S>, Endpoint) {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
-    let service = reactor.add(handler, Limits::without_frames()).expect("good limits");
+    let service = reactor.add(handler, Limits::default()).expect("good limits");
     let listener = reactor.listen_with(&service, at, options).expect("it is free");
     let at = reactor.local(listener).expect("it was just made").clone();
     (reactor, service, at)

@@ -154,14 +154,14 @@ fn setblocking_is_off_for_adopted_sockets_too() {
 }
 
 #[test]
-fn settimeout_is_set_idle_for_one_connection() {
+fn settimeout_is_set_limits_for_one_connection() {
     let (recorder, events) = Recorder::new(|io, call| {
         if matches!(call, Call::Data(_)) {
-            io.set_idle(io.id(), Some(SOON));
+            io.set_limits(io.id(), Limits { idle: Some(SOON), ..io.limits().clone() })?;
         }
         Ok(())
     });
-    let server = Server::start(recorder, Limits::without_frames());
+    let server = Server::start(recorder, Limits::default());
     let patient = server.connect();
     let patient_id = events.expect_open();
     let client = server.connect();

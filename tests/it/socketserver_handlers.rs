@@ -237,7 +237,7 @@ fn rbufsize_bounds_what_one_read_brings_and_max_input_what_is_left() {
                 assert!(before <= 1000, "what was left");
                 before = data.len();
             }
-            Call::Close(why) => break assert_eq!(why, "InputTooLong"),
+            Call::Close(why) => break assert!(why.starts_with("InputTooLong"), "{why}"),
             other => panic!("{other:?}"),
         }
     }

@@ -71,7 +71,7 @@ const FILLER: usize = 60_000;
 #[test]
 fn a_proxy_holds_what_its_marks_say_whatever_the_size_of_the_messages() {
     const CLIENTS: usize = 10;
-    let limits = Limits::without_frames();
+    let limits = Limits::default();
     let directory = tempfile::tempdir().expect("a directory");
     for size in [1100, 5000, 17_000] {
         let path = directory.path().join(size.to_string());

@@ -47,7 +47,7 @@ where
     let mut reactor = Reactor::new(config)?;
     let signals = Signals::watch(&mut reactor, args.grace)?;
 
-    let mut limits = Limits::without_frames();
+    let mut limits = Limits::default();
     limits.max_connections = most.unwrap_or(limits.max_connections);
     limits.idle = args.idle.or(limits.idle).filter(|idle| !idle.is_zero());
     let service = reactor.add(handler, limits)?;

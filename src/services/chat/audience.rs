@@ -20,25 +20,28 @@ pub(crate) enum Wire {
 /// The connections of all members.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    /// Those that are spoken to in lines; set from the first member on.
-    lines: Option<GroupId>,
-    /// Those that are WebSockets; the same.
-    sockets: Option<GroupId>,
+    /// Those that are spoken to in lines.
+    lines: GroupId,
+    /// Those that are WebSockets.
+    sockets: GroupId,
     are_sockets: BTreeSet<ConnId>,
 }
 
 impl Audience {
+    /// Makes the groups, at the beginning of the service.
+    pub(super) fn begin(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.lines = io.group()?;
+        self.sockets = io.group()?;
+        Ok(())
+    }
+
     /// Puts the connection of a member among those that are spoken to; it leaves
     /// when it ends.
-    pub(super) fn join(&mut self, io: &mut Io<'_>, id: ConnId, wire: Wire) -> Result<(), BoxError> {
+    pub(super) fn join(&self, io: &mut Io<'_>, id: ConnId, wire: Wire) -> Result<(), BoxError> {
         let group = match wire {
-            Wire::Lines => &mut self.lines,
+            Wire::Lines => self.lines,
             #[cfg(feature = "ws")]
-            Wire::Socket => &mut self.sockets,
-        };
-        let group = match *group {
-            Some(group) => group,
-            None => *group.insert(io.group()?),
+            Wire::Socket => self.sockets,
         };
         io.join(group, id)?;
         Ok(())
@@ -53,27 +56,24 @@ impl Audience {
 
     /// Takes a connection out: nothing more is said to all that reaches it.
     pub(super) fn leave(&self, io: &mut Io<'_>, id: ConnId) {
-        for group in [self.lines, self.sockets].into_iter().flatten() {
-            io.leave(group, id);
-        }
+        io.leave(self.lines, id);
+        io.leave(self.sockets, id);
     }
 
     /// Forgets a connection that has ended.
-    pub(super) fn forget(&mut self, io: &mut Io<'_>, id: ConnId) {
-        self.leave(io, id);
+    pub(super) fn forget(&mut self, id: ConnId) {
         self.are_sockets.remove(&id);
     }
 
     /// Whether nobody is left.
     pub(super) fn is_empty(&self, io: &Io<'_>) -> bool {
-        [self.lines, self.sockets].into_iter().flatten().all(|group| io.members(group).is_empty())
+        io.members(self.lines).is_empty() && io.members(self.sockets).is_empty()
     }
 
     /// Sends a line, given with its end, to all but `except`.
     pub(super) fn say(&self, io: &mut Io<'_>, line: String, except: Option<ConnId>) -> Tally {
         let to_sockets = self.say_to_sockets(io, &line, except);
-        let Some(lines) = self.lines else { return to_sockets };
-        let mut tally = io.broadcast(lines, &Bytes::from(line), except);
+        let mut tally = io.broadcast(self.lines, &Bytes::from(line), except);
         tally.queued += to_sockets.queued;
         tally.full += to_sockets.full;
         tally.dropped += to_sockets.dropped;
@@ -82,10 +82,10 @@ impl Audience {
     }
 
     fn say_to_sockets(&self, io: &mut Io<'_>, line: &str, except: Option<ConnId>) -> Tally {
-        match self.sockets {
-            Some(sockets) if !io.members(sockets).is_empty() => io.broadcast(sockets, &message(line), except),
-            _ => Tally::default(),
+        if io.members(self.sockets).is_empty() {
+            return Tally::default();
         }
+        io.broadcast(self.sockets, &message(line), except)
     }
 
     /// Sends a line, given with its end, to one member.

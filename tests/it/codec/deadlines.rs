@@ -22,7 +22,8 @@ fn end_of<C>(codec: fn() -> C, script: Script) -> (Duration, String, usize)
 where
     C: Decoder<Item: AsRef<[u8]>, Error: Into<BoxError>> + 'static,
 {
-    let mut world = calm(Collector::new(codec), Limits::default());
+    let limits = Limits { first_frame: Some(Duration::from_secs(30)), ..Limits::default() };
+    let mut world = calm(Collector::new(codec), limits);
     let client = world.play(script);
     run(&mut world);
     let fin = world.client(client).saw_fin().expect("a FIN");
@@ -173,11 +174,13 @@ fn what_a_codec_takes_for_an_incomplete_frame_counts_for_the_longest_input() {
         cobs_codec::Codec::new()
     }
     let limits = Limits { max_input: 10_000, read_budget: 1000, ..Limits::default() };
-    for (length, expected) in [(9000, "Finished"), (1 << 20, "InputTooLong")] {
+    let too_long = "longer than Limits::max_input, which is 10000 bytes";
+    for (length, expected) in [(9000, "Finished"), (1 << 20, too_long)] {
         let mut world = calm(Collector::new(unlimited), limits.clone());
         let client = world.play(Script::new().send(encoded(unlimited(), [vec![b'x'; length]])).finish());
         run(&mut world);
-        assert_eq!(why(&world, client), expected);
+        let why = why(&world, client);
+        assert!(why.contains(expected), "{why}");
         let life = world.life(client).expect("it was opened");
         assert!(life.input().len() <= 11_000, "{} bytes were handed over", life.input().len());
     }

@@ -99,40 +99,36 @@ fn a_framed_echo_to_a_slow_reader_stops_decoding_and_loses_nothing() {
 #[derive(Default)]
 struct Relay {
     writer: FrameWriter,
-    everybody: Option<GroupId>,
+    everybody: GroupId,
     tallies: Vec<usize>,
 }
 
 impl FrameHandler for Relay {
-    type Session = (LinesCodec, GroupId);
+    type Session = LinesCodec;
     type Codec = LinesCodec;
 
-    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<(LinesCodec, GroupId), BoxError> {
-        let everybody = match self.everybody {
-            Some(everybody) => everybody,
-            None => *self.everybody.insert(io.group()?),
-        };
-        io.join(everybody, io.id())?;
-        Ok((lines(), everybody))
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.everybody = io.group()?;
+        Ok(())
     }
 
-    fn codec((codec, _): &mut (LinesCodec, GroupId)) -> &mut LinesCodec {
-        codec
+    fn open(&mut self, io: &mut Io<'_>, _: &Origin) -> Result<LinesCodec, BoxError> {
+        io.join(self.everybody, io.id())?;
+        Ok(lines())
     }
 
-    fn frame(
-        &mut self,
-        io: &mut Io<'_>,
-        (codec, everybody): &mut (LinesCodec, GroupId),
-        line: String,
-    ) -> Result<(), BoxError> {
+    fn codec(session: &mut LinesCodec) -> &mut LinesCodec {
+        session
+    }
+
+    fn frame(&mut self, io: &mut Io<'_>, codec: &mut LinesCodec, line: String) -> Result<(), BoxError> {
         if line.len() > LONGEST / 2 {
             // More than that is no netstring of ours: nothing of it is sent.
             let _ = self.writer.write(io, &mut Netstrings, vec![b'x'; LONGEST + 1])?;
         }
         let frame = self.writer.encode(&mut Netstrings, &line)?;
-        self.tallies.push(io.broadcast(*everybody, &frame, Some(io.id())).queued);
-        let first = io.members(*everybody)[0];
+        self.tallies.push(io.broadcast(self.everybody, &frame, Some(io.id())).queued);
+        let first = io.members(self.everybody)[0];
         assert!(self.writer.send(io, first, codec, format!("passed on: {line}"))?.is_queued());
         Ok(())
     }

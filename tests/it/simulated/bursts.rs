@@ -125,7 +125,7 @@ fn who_does_not_read_is_dropped_and_costs_the_others_a_second_at_most() {
     assert!(world.elapsed() < SECOND * 5, "it took {:?}", world.elapsed());
     for sloth in sloths {
         let life = world.life(sloth).expect("it was there");
-        assert_eq!(life.closed(), Some("Overflow"));
+        assert!(life.closed().is_some_and(|why| why.starts_with("Overflow")), "{:?}", life.closed());
     }
     assert_eq!(world.reactor().stats().overflowed, 5);
 }

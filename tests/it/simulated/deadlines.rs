@@ -14,6 +14,11 @@ use super::handlers::{Call, Scripted, calm, noise, patient, run, why};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The defaults, of a service whose clients have to speak.
+fn talkative() -> Limits {
+    Limits { first_frame: Some(Duration::from_secs(30)), ..Limits::default() }
+}
+
 /// When a client saw the server's FIN.
 #[track_caller]
 fn fin<H: StreamHandler>(world: &World<H, true>, client: serve_forever::driver::sim::ClientId) -> Duration {
@@ -22,7 +27,7 @@ fn fin<H: StreamHandler>(world: &World<H, true>, client: serve_forever::driver::
 
 #[test]
 fn who_says_nothing_is_closed_at_the_first_frames_deadline() {
-    let mut world = calm(Scripted::lines(), Limits::default());
+    let mut world = calm(Scripted::lines(), talkative());
     let client = world.play(Script::new());
     run(&mut world);
     assert_eq!(why(&world, client), "TimedOut(FirstFrame)");
@@ -31,7 +36,7 @@ fn who_says_nothing_is_closed_at_the_first_frames_deadline() {
 
 #[test]
 fn a_slow_loris_is_closed_at_its_deadline_and_not_in_the_evening() {
-    let mut world = calm(Scripted::lines(), Limits::default());
+    let mut world = calm(Scripted::lines(), talkative());
     let drip = |script: Script, _| script.send("x").after(Duration::from_secs(5));
     let first_frame = world.play((0..5 * 720).fold(Script::new(), drip));
     let later_frame = world.play((0..5 * 720).fold(Script::new().send("polite\n"), drip));
@@ -54,7 +59,7 @@ impl StreamHandler for Restless {
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
-        io.set_idle(io.id(), Some(HOUR));
+        io.set_limits(io.id(), Limits { idle: Some(HOUR), ..io.limits().clone() })?;
         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             drop(input.split_to(end + 1));
         }
@@ -85,7 +90,7 @@ fn an_idle_day_ends_after_a_day() {
 
 #[test]
 fn a_thousand_halves_of_a_frame_keep_nobody_out() {
-    let mut world = calm(Scripted::lines(), Limits::default());
+    let mut world = calm(Scripted::lines(), talkative());
     let halves: Vec<_> = (0..1000).map(|_| world.play(Script::new().send("no end of the line"))).collect();
     world.run_for(Duration::from_secs(1)).expect("it keeps its promises");
     assert_eq!(world.reactor().connections(), 1000);
@@ -137,8 +142,9 @@ fn who_does_not_leave_after_its_answer_is_left_when_lingering_ends() {
     assert!(lingered.contains(&world.elapsed()), "{:?}", world.elapsed());
 }
 
-/// Records of ten bytes, each byte of which it takes as it comes, and says so
-/// or not. A record that begins with a `p` pauses the connection for a minute.
+/// Records of ten bytes, each byte of which it takes as it comes. It says whether
+/// one is open, or not. A record that begins with a `p` pauses the connection for
+/// a minute.
 struct Records {
     says_so: bool,
     calls: Vec<usize>,
@@ -157,28 +163,31 @@ impl StreamHandler for Records {
             io.pause(io.id());
             io.after(Duration::from_secs(60))?;
         }
-        *taken = (*taken + input.len()) % 10;
+        let all = *taken + input.len();
+        *taken = all % 10;
         input.clear();
-        if self.says_so {
-            io.set_partial(*taken);
+        if self.says_so && all >= 10 {
+            io.end_frame(io.id());
+        }
+        if self.says_so && *taken > 0 {
+            io.begin_frame(io.id());
         }
         Ok(())
     }
 
-    fn timer(&mut self, io: &mut Io<'_>, taken: &mut usize, _: TimerId) -> Result<(), BoxError> {
-        io.set_partial(*taken + 1); // outside of `data` it says nothing
+    fn timer(&mut self, io: &mut Io<'_>, _: &mut usize, _: TimerId) -> Result<(), BoxError> {
         io.resume(io.id());
         Ok(())
     }
 }
 
 #[test]
-fn bytes_that_are_taken_ahead_count_as_left_if_the_handler_says_so() {
+fn a_frame_that_is_taken_as_it_comes_has_its_time_if_the_handler_says_that_it_is_open() {
     let drip = |script: Script, _| script.after(Duration::from_secs(20)).send("x");
     for (says_so, first, later) in
         [(true, "TimedOut(FirstFrame)", "TimedOut(Frame)"), (false, "TimedOut(Idle)", "TimedOut(Idle)")]
     {
-        let mut world = calm(Records { says_so, calls: Vec::new() }, Limits::default());
+        let mut world = calm(Records { says_so, calls: Vec::new() }, talkative());
         let from_the_start = world.play((0..8).fold(Script::new(), drip));
         let after_a_record = world.play((0..8).fold(Script::new().send("a record: "), drip));
         // What completes one begins the next.
@@ -196,7 +205,7 @@ fn bytes_that_are_taken_ahead_count_as_left_if_the_handler_says_so() {
 }
 
 #[test]
-fn what_is_taken_ahead_waits_with_a_pause_and_is_asked_for_after_it() {
+fn an_open_frame_waits_with_a_pause_and_is_asked_for_after_it() {
     let mut world = calm(Records { says_so: true, calls: Vec::new() }, Limits::default());
     let client = world.play(Script::new().send("a record: ").after(Duration::from_secs(1)).send("p"));
     world.run_for(Duration::from_secs(62)).expect("it keeps its promises");

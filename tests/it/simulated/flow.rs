@@ -48,7 +48,7 @@ fn too_long_a_frame_is_refused_at_the_limit() {
     let mut world = calm(Scripted::lines(), Limits { max_input: 100_000, ..Limits::default() });
     let client = world.play(Script::new().send(vec![b'x'; 10 << 20]).finish());
     run(&mut world);
-    assert_eq!(why(&world, client), "InputTooLong");
+    assert!(why(&world, client).starts_with("InputTooLong"), "{}", why(&world, client));
     let life = world.life(client).expect("it was opened");
     assert!(life.input().len() <= 100_000 + (64 << 10), "{} bytes were kept", life.input().len());
 }

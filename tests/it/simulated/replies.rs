@@ -136,7 +136,7 @@ fn resume_lifts_the_hold() {
     let client = world.play((0..100).fold(script, |script, _| script.send(lines(1)).after(SECOND)));
     run(&mut world);
     // It is read on, and so the answers pass the hard mark.
-    assert_eq!(why(&world, client), "Overflow");
+    assert!(why(&world, client).starts_with("Overflow"), "{}", why(&world, client));
 }
 
 /// Repeats each line ten times; breaks off while it is held.
@@ -220,7 +220,7 @@ fn an_answer_beyond_the_hard_mark_ends_the_connection_as_every_other_write() {
     let mut world = narrow(handler, Limits { hard_mark: 8 * KIB, ..limits() });
     let client = world.play(Script::new().send(lines(1)));
     run(&mut world);
-    assert_eq!(why(&world, client), "Overflow");
+    assert!(why(&world, client).starts_with("Overflow"), "{}", why(&world, client));
 }
 
 #[test]

@@ -91,12 +91,7 @@ impl<S: StreamHandler> Server<S> {
         &self,
         question: impl FnOnce(&mut S, &mut Io<'_>) -> R + Send + 'static,
     ) -> R {
-        let (tell, told) = mpsc::channel();
-        let ask = move |handler: &mut S, io: &mut Io<'_>| {
-            tell.send(question(handler, io)).expect("the test waits for it");
-        };
-        self.handle.call(ask).expect("the server is there");
-        told.recv_timeout(PATIENCE).expect("the loop turns")
+        self.handle.ask(PATIENCE, question).expect("the loop turns")
     }
 
     /// Waits until the service has so many connections.

@@ -23,7 +23,7 @@ pub(super) fn echo(busy_poll: Option<Duration>) -> Result<()> {
 }
 
 pub(super) fn chat() -> Result<()> {
-    serve(Config::default(), Room::default(), Limits::without_frames(), None)
+    serve(Config::default(), Room::default(), Limits::default(), None)
 }
 
 pub(super) fn upload(into: &Path) -> Result<()> {
