@@ -65,6 +65,7 @@ fn services_stand_on_it_and_clients_speak_it() {
     assert_eq!((ended.status, &ended.stdout[..], &ended.stderr[..]), (0, "", ""));
 }
 
+// docs/guarantees.md, 81.
 #[test]
 fn a_hangup_reads_certificates_again_and_connections_stay() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serve_forever::driver::sim::{Act, ClientId, Conditions, Pace, Script};
 use serve_forever::services::Echo;
 use serve_forever::sim::{Toy, World};
-use serve_forever::{Config, Io, Limits, ListenOptions, StreamHandler};
+use serve_forever::{Config, Io, Layer, LayerFactory, Limits, ListenOptions, StreamHandler};
 
 use super::handlers::{Call, Scripted, noise, patient, run, why};
 
@@ -134,6 +134,7 @@ fn a_peer_that_takes_nothing_has_stalled_though_the_layer_holds_all_of_it() {
     assert!(!world.client(client).saw_layer_end(), "a part is not taken for the whole");
 }
 
+// docs/guarantees.md, 77.
 #[test]
 fn a_fin_without_the_layers_end_is_an_error_and_no_eof() {
     let mut world = world::<_, true>(Conditions::calm(), Echo::new(), patient());
@@ -149,6 +150,7 @@ fn a_fin_without_the_layers_end_is_an_error_and_no_eof() {
     assert!(why.starts_with("Io") && why.contains("its FIN came without the end"), "{why}");
 }
 
+// docs/guarantees.md, 76.
 #[test]
 fn a_fin_or_silence_in_the_handshake_opens_nothing() {
     let mut world = world::<_, true>(Conditions::calm(), Echo::new(), Limits::default());
@@ -250,6 +252,19 @@ fn a_pause_keeps_what_the_layer_holds_and_a_resume_finds_it() {
     assert!(world.elapsed() >= 49 * SECOND);
 }
 
+/// Neither an event nor a FIN tells of plaintext that the layer holds back.
+#[test]
+fn what_a_budget_leaves_with_the_layer_is_read_in_the_next_turns() {
+    for read_budget in [1, 6, 100, 399, 400] {
+        let limits = Limits { read_budget, ..patient() };
+        let mut world = world::<_, true>(Conditions::calm(), Echo::new(), limits);
+        let client = world.play(through().send(noise(3000)).after(100 * SECOND).finish());
+        world.run_for(SECOND).expect("it keeps its promises");
+        assert!(world.client(client).received() == noise(3000), "budget {read_budget}");
+        run(&mut world);
+    }
+}
+
 #[test]
 fn a_broadcast_goes_through_every_layer() {
     let mut everybody = None;
@@ -337,6 +352,7 @@ fn a_layer_begins_on_an_open_connection_behind_what_was_written_before() {
     }
 }
 
+// docs/guarantees.md, 78.
 #[test]
 fn cleartext_before_the_handshake_ends_the_connection() {
     // In the same read, and taken by nobody.
@@ -369,4 +385,127 @@ fn a_handshake_on_an_open_connection_has_its_deadline() {
     run(&mut world);
     assert_eq!(why(&world, client), "TimedOut(Handshake)");
     assert!(world.elapsed() < 4 * SECOND);
+}
+
+/// Answers every byte with a hundred, and never has any plaintext.
+struct Chatterbox {
+    wire: Vec<u8>,
+    is_ready: bool,
+}
+
+impl Layer for Chatterbox {
+    fn name(&self) -> &'static str {
+        "Chatterbox"
+    }
+
+    fn receive(&mut self, wire: &[u8]) -> std::io::Result<usize> {
+        self.is_ready = true;
+        self.wire.resize(self.wire.len() + 100 * wire.len(), b'!');
+        Ok(wire.len())
+    }
+
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write(&mut self, plain: &[u8]) -> std::io::Result<usize> {
+        Ok(plain.len())
+    }
+
+    fn take_wire(&mut self, into: &mut Vec<u8>) {
+        into.append(&mut self.wire);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+
+    fn finish(&mut self) {}
+}
+
+/// A world with a layer that is wrong in some way.
+fn wrong(make: impl Fn() -> Box<dyn Layer> + Send + Sync + 'static, limits: Limits) -> World<Echo, true> {
+    let layer = LayerFactory::new(move || Ok(make()));
+    let options = ListenOptions { layer: Some(layer), ..ListenOptions::default() };
+    let conditions = Conditions { buffer: 1000, ..Conditions::calm() };
+    World::listening(1, conditions, Echo::new(), limits, Config::default(), &options).expect("good limits")
+}
+
+// docs/guarantees.md, 79.
+#[test]
+fn what_a_layer_answers_is_bounded_when_nobody_reads_it() {
+    let chatterbox = || Box::new(Chatterbox { wire: Vec::new(), is_ready: false }) as Box<dyn Layer>;
+    let mut world = wrong(chatterbox, patient());
+    let client = world.play(Script::new().read(Pace::Never).send(noise(10_000)));
+    run(&mut world);
+    let closed = why(&world, client);
+    assert!(closed.contains("provokes more output than it takes"), "{closed}");
+    // Less than that stalls.
+    let mut world = wrong(chatterbox, Limits { write_stall: Some(SECOND), ..patient() });
+    let client = world.play(Script::new().read(Pace::Never).send(noise(100)));
+    run(&mut world);
+    assert_eq!(why(&world, client), "TimedOut(WriteStall)");
+}
+
+/// Panics in one of its methods.
+struct Panics(&'static str, Toy);
+
+impl Layer for Panics {
+    fn name(&self) -> &'static str {
+        "Panics"
+    }
+
+    fn receive(&mut self, wire: &[u8]) -> std::io::Result<usize> {
+        assert_ne!(self.0, "receive");
+        self.1.receive(wire)
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        assert_ne!(self.0, "read");
+        self.1.read(into)
+    }
+
+    fn write(&mut self, plain: &[u8]) -> std::io::Result<usize> {
+        assert_ne!(self.0, "write");
+        self.1.write(plain)
+    }
+
+    fn take_wire(&mut self, into: &mut Vec<u8>) {
+        assert_ne!(self.0, "take_wire");
+        self.1.take_wire(into);
+    }
+
+    fn is_ready(&self) -> bool {
+        assert_ne!(self.0, "is_ready");
+        self.1.is_ready()
+    }
+
+    fn has_ended(&self) -> bool {
+        assert_ne!(self.0, "has_ended");
+        self.1.has_ended()
+    }
+
+    fn finish(&mut self) {
+        assert_ne!(self.0, "finish");
+        self.1.finish();
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        assert_ne!(self.0, "drop");
+    }
+}
+
+#[test]
+fn a_layer_that_panics_ends_its_own_connection_alone() {
+    for method in ["receive", "read", "write", "take_wire", "is_ready", "has_ended", "finish", "drop"] {
+        let mut world = wrong(move || Box::new(Panics(method, Toy::server(1))), Limits::default());
+        world.play(through().send("hello").finish());
+        run(&mut world);
+    }
 }

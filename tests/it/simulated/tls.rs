@@ -137,6 +137,7 @@ fn seeds_of_bad_weather_lose_nothing_that_is_not_broken() {
     }
 }
 
+// docs/guarantees.md, 80.
 #[test]
 fn plain_http_is_answered_by_an_alert_and_closed() {
     let mut world = world::<true>(1, Conditions::calm(), Limits::default());
