@@ -12,6 +12,7 @@ pub(crate) mod churn;
 pub(crate) mod command;
 mod connect;
 pub(crate) mod echo;
+pub(crate) mod fanout;
 pub(crate) mod latency;
 pub(crate) mod memory;
 mod patience;
@@ -21,6 +22,7 @@ mod pattern;
 mod testing;
 pub(crate) mod tls;
 pub(crate) mod upload;
+pub(crate) mod web;
 
 use std::io;
 use std::net::SocketAddr;
@@ -59,6 +61,8 @@ pub(crate) enum Load {
     Command,
     Upload(upload::Upload),
     Tls(tls::Tls),
+    Web(web::Web),
+    Fanout(fanout::Fanout),
 }
 
 impl Load {
@@ -76,6 +80,8 @@ impl Load {
             Self::Command => command::run(target, effort),
             Self::Upload(upload) => upload::run(upload, target, effort),
             Self::Tls(tls) => tls::run(tls, target, effort),
+            Self::Web(web) => web::run(web, target, effort),
+            Self::Fanout(fanout) => fanout::run(fanout, target, effort),
         }
     }
 
@@ -93,6 +99,8 @@ impl Load {
             Self::Command => command::count(count, target, effort),
             Self::Upload(_) => upload::count(count, target, effort),
             Self::Tls(tls) => tls::count(tls, count, target),
+            Self::Web(web) => web::count(web, count, target, effort),
+            Self::Fanout(fanout) => fanout::count(fanout, count, target, effort),
         }
     }
 }

@@ -1,16 +1,21 @@
 //! The servers that are compared. Each does its work on one thread of its
 //! process and prints where it listens.
 
+pub(crate) mod bun;
 #[path = "../../floor/mod.rs"]
 mod floor;
+mod hyper;
 mod message_io;
 mod ours;
+mod ours_web;
 #[path = "../../common/room.rs"]
 mod room;
+mod tiny_http;
 mod tls;
 mod tokio_chat;
 mod tokio_coalescing;
 mod tokio_echo;
+mod tungstenite;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -70,7 +75,23 @@ pub(crate) enum Peer {
     BareCommand,
     /// Commands: serve_forever::services::Command
     OursCommand,
+    /// HTTP and WebSocket: serve_forever::http
+    OursWeb,
+    /// HTTP: hyper, on tokio's current thread
+    Hyper,
+    /// HTTP: tiny_http, with threads of its own
+    TinyHttp,
+    /// WebSocket: tokio-tungstenite, current thread, a writer task that coalesces
+    Tungstenite,
+    /// WebSocket: Bun, if it is installed
+    Bun,
 }
+
+/// The answer to `GET /plaintext`.
+const PLAINTEXT: &str = "Hello, World!";
+
+/// The answer to `GET /json`, of 1 KiB.
+const JSON: &str = include_str!("peers/answer.json");
 
 impl Peer {
     /// Its name in a table.
@@ -80,9 +101,16 @@ impl Peer {
             Self::BareUpload => "bare loop",
             Self::BareCommand => "bare posix_spawn",
             Self::SpliceUpload => "bare splice",
-            Self::OursEcho | Self::OursTls | Self::OursChat | Self::OursUpload | Self::OursCommand => {
-                "serve-forever"
-            }
+            Self::OursEcho
+            | Self::OursTls
+            | Self::OursChat
+            | Self::OursUpload
+            | Self::OursCommand
+            | Self::OursWeb => "serve-forever",
+            Self::Hyper => "hyper",
+            Self::TinyHttp => "tiny_http",
+            Self::Tungstenite => "tokio-tungstenite",
+            Self::Bun => "Bun",
             Self::OursEchoBusyPoll => "ours, busy_poll",
             Self::TokioEcho | Self::TokioChat => "tokio",
             Self::TokioTls => "tokio-rustls",
@@ -111,12 +139,13 @@ impl Peer {
                 | Self::OursChat
                 | Self::OursUpload
                 | Self::OursCommand
+                | Self::OursWeb
         )
     }
 
     /// tokio as a careful user has it.
     pub(crate) const fn is_tokio(self) -> bool {
-        matches!(self, Self::TokioEcho | Self::TokioTls | Self::TokioChat)
+        matches!(self, Self::TokioEcho | Self::TokioTls | Self::TokioChat | Self::Hyper | Self::Tungstenite)
     }
 
     /// Serves until the process is killed.
@@ -143,6 +172,11 @@ impl Peer {
             Self::SpliceUpload => floor::splice::serve(listen()?, folder()?),
             Self::BareCommand => floor::command::serve(listen()?),
             Self::OursCommand => ours::command(),
+            Self::OursWeb => ours::web(),
+            Self::Hyper => hyper::serve(listen()?),
+            Self::TinyHttp => tiny_http::serve(),
+            Self::Tungstenite => tungstenite::serve(listen()?),
+            Self::Bun => bun::serve(),
         }
     }
 }

@@ -8,9 +8,11 @@ use crate::load::broadcast::Broadcast;
 use crate::load::chat::Chat;
 use crate::load::churn::Churn;
 use crate::load::echo::Echo;
+use crate::load::fanout::Fanout;
 use crate::load::tls::{Sessions, Tls};
 use crate::load::upload::Upload;
-use crate::peers::Peer;
+use crate::load::web::{Web, What};
+use crate::peers::{Peer, bun};
 
 /// Who serves an echo, in the order of the tables.
 const ECHOES: &[Peer] = &[Peer::BareEcho, Peer::OursEcho, Peer::TokioEcho, Peer::MessageIoEcho];
@@ -29,6 +31,13 @@ const TLS: &[Peer] = &[Peer::OursTls, Peer::TokioTls];
 
 /// Who runs commands.
 const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
+
+/// Who serves HTTP.
+const HTTP: &[Peer] = &[Peer::OursWeb, Peer::Hyper, Peer::TinyHttp];
+
+/// Who serves WebSockets, and who does if Bun is installed.
+const SOCKETS: &[Peer] = &[Peer::OursWeb, Peer::Tungstenite];
+const SOCKETS_WITH_BUN: &[Peer] = &[Peer::OursWeb, Peer::Tungstenite, Peer::Bun];
 
 /// Rows that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -50,6 +59,10 @@ pub(crate) enum Kind {
     Commands,
     /// Messages through TLS, and handshakes
     Tls,
+    /// Answers over HTTP
+    Http,
+    /// Messages over WebSocket, there and back, and to everybody
+    Socket,
     /// Resident memory of silent connections
     Memory,
     /// Resident memory of silent connections with TLS
@@ -63,7 +76,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Echo,
         Self::Idle,
         Self::Chat,
@@ -72,6 +85,8 @@ impl Kind {
         Self::Upload,
         Self::Commands,
         Self::Tls,
+        Self::Http,
+        Self::Socket,
         Self::Memory,
         Self::TlsMemory,
         Self::Broadcast,
@@ -91,6 +106,8 @@ pub(crate) enum Task {
     Memory(usize),
     /// So many with TLS.
     TlsMemory(usize),
+    /// So many silent connections, after one answer or message.
+    WebMemory(What, usize),
     /// A line to members who do not read.
     Broadcast(Broadcast),
     /// The difference of two runs of about so much.
@@ -104,7 +121,7 @@ impl Task {
         let load = match self {
             Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
             Self::Broadcast(_) => return true,
-            Self::Latency | Self::Memory(_) | Self::TlsMemory(_) => return false,
+            Self::Latency | Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => return false,
         };
         matches!(load, Load::Chat(_))
     }
@@ -155,6 +172,9 @@ impl Row {
             Kind::Upload => UPLOADS,
             Kind::Commands => COMMANDS,
             Kind::Tls | Kind::TlsMemory => TLS,
+            Kind::Http => HTTP,
+            Kind::Socket if bun::is_installed() => SOCKETS_WITH_BUN,
+            Kind::Socket => SOCKETS,
             _ if task.is_chat() => CHATS,
             _ => ECHOES,
         };
@@ -170,8 +190,10 @@ impl Row {
             Task::Work(Load::Churn(_) | Load::Tls(Tls::Handshakes(_))) => "connections/s",
             Task::Work(Load::Command) => "commands/s",
             Task::Work(Load::Upload(_)) => "MiB/s",
+            Task::Work(Load::Web(Web { what: What::Message(_), .. }) | Load::Fanout(_)) => "messages/s",
+            Task::Work(Load::Web(_)) => "answers/s",
             Task::Latency => "ns",
-            Task::Memory(_) | Task::TlsMemory(_) | Task::Broadcast(_) => "bytes",
+            Task::Memory(_) | Task::TlsMemory(_) | Task::WebMemory(..) | Task::Broadcast(_) => "bytes",
             Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
         }
@@ -204,6 +226,7 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
     }
     rows.extend(paced_rows(smoke));
     rows.extend(tls_rows(smoke));
+    rows.extend(web_rows(&small, max_connections));
     let connections = small(10_000).min(max_connections);
     let memory = Row::new(Kind::Memory, format!("{connections} connections"), Task::Memory(connections));
     rows.push(Row { rounds: Rounds::AtMost(3), ..memory });
@@ -253,6 +276,44 @@ fn paced_rows(smoke: bool) -> Vec<Row> {
         rows.push(Row { by_pace: true, ballast, ..row });
     }
     rows
+}
+
+/// HTTP and WebSocket.
+fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> {
+    let web = |kind, what, connections, pipeline| {
+        let connections = small(connections).min(max_connections);
+        let size = match what {
+            What::Plaintext => "plaintext".into(),
+            What::Json => "JSON of 1 KiB".into(),
+            What::Message(size) => format!("{size} B there and back"),
+        };
+        let ahead = if pipeline > 1 { format!(", {pipeline} under way") } else { String::new() };
+        let name = format!("{connections} × {size}{ahead}");
+        Row::new(kind, name, Task::Work(Load::Web(Web { what, connections, pipeline })))
+    };
+    let fanout = |members, senders, messages| {
+        let fanout = Fanout { members: small(members), senders, messages };
+        let name = format!("{} members, {senders} × {messages} messages of 64 B", fanout.members);
+        Row::new(Kind::Socket, name, Task::Work(Load::Fanout(fanout)))
+    };
+    let memory = |kind, what, after| {
+        let connections = small(10_000).min(max_connections);
+        let row =
+            Row::new(kind, format!("{connections} idle, after {after}"), Task::WebMemory(what, connections));
+        Row { rounds: Rounds::AtMost(3), ..row }
+    };
+    vec![
+        web(Kind::Http, What::Plaintext, 1, 1),
+        web(Kind::Http, What::Plaintext, 50, 1),
+        web(Kind::Http, What::Plaintext, 50, 16),
+        web(Kind::Http, What::Plaintext, 1_000, 1),
+        web(Kind::Http, What::Json, 50, 1),
+        memory(Kind::Http, What::Plaintext, "an answer"),
+        web(Kind::Socket, What::Message(512), 500, 1),
+        fanout(100, 10, 16),
+        fanout(1_000, 10, 16),
+        memory(Kind::Socket, What::Message(64), "a message"),
+    ]
 }
 
 fn call_rows(smoke: bool) -> Vec<Row> {

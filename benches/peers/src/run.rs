@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::calls;
 use crate::instructions::{self, Counter};
-use crate::load::{Effort, Work, broadcast, latency, memory, tls};
+use crate::load::{Effort, Work, broadcast, latency, memory, tls, web};
 use crate::outcome::RowReport;
 use crate::peers::{Given, Peer};
 use crate::report::Report;
@@ -115,6 +115,7 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         Task::Latency => latency::run(&target, effort).map(amount),
         Task::Memory(connections) => memory::run(connections, &target).map(amount),
         Task::TlsMemory(connections) => tls::memory(connections, &target).map(amount),
+        Task::WebMemory(what, connections) => web::memory(what, connections, &target).map(amount),
         Task::Broadcast(broadcast) => broadcast::run(broadcast, &target).map(amount),
         Task::Calls { .. } | Task::Instructions { .. } => Err("it was done above".into()),
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serve_forever::services::{Command, Echo, Upload};
 use serve_forever::{Config, Endpoint, LayerFactory, Limits, ListenOptions, Reactor, StreamHandler};
 
-use super::announce;
 use super::room::Room;
+use super::{announce, ours_web};
 use crate::Result;
 
 /// More than the rows ask for; the default is made for small machines.
@@ -35,6 +35,11 @@ pub(super) fn command() -> Result<()> {
     let command = Command::shell();
     let limits = command.limits();
     serve(Config::default(), command, limits, None)
+}
+
+pub(super) fn web() -> Result<()> {
+    let (web, limits) = ours_web::web();
+    serve(Config::default(), web, limits, None)
 }
 
 pub(super) fn serve<S: StreamHandler>(
