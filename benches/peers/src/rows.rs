@@ -33,7 +33,11 @@ const TLS: &[Peer] = &[Peer::OursTls, Peer::TokioTls];
 const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
 
 /// Who serves HTTP.
-const HTTP: &[Peer] = &[Peer::OursWeb, Peer::Hyper, Peer::TinyHttp];
+const HTTP: &[Peer] = &[Peer::OursWeb, Peer::Hyper];
+
+/// The same on one connection: tiny_http, which gives each connection a thread, may
+/// leave one of many waiting for as long as the others are kept.
+const HTTP_ALONE: &[Peer] = &[Peer::OursWeb, Peer::Hyper, Peer::TinyHttp];
 
 /// Who serves WebSockets, and who does if Bun is installed.
 const SOCKETS: &[Peer] = &[Peer::OursWeb, Peer::Tungstenite];
@@ -303,7 +307,7 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
         Row { rounds: Rounds::AtMost(3), ..row }
     };
     vec![
-        web(Kind::Http, What::Plaintext, 1, 1),
+        Row { peers: HTTP_ALONE, ..web(Kind::Http, What::Plaintext, 1, 1) },
         web(Kind::Http, What::Plaintext, 50, 1),
         web(Kind::Http, What::Plaintext, 50, 16),
         web(Kind::Http, What::Plaintext, 1_000, 1),
