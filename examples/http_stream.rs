@@ -18,8 +18,8 @@ static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 
 #[derive(Default)]
 struct Streams {
-    /// The group of those who listen to the clock, and its ticks.
-    clock: Option<GroupId>,
+    /// Those who listen to the clock, and its ticks so far.
+    clock: GroupId,
     ticks: u64,
     /// What is left of each download.
     downloads: BTreeMap<Ticket, usize>,
@@ -45,17 +45,17 @@ impl Streams {
 }
 
 impl HttpHandler for Streams {
+    fn started(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
+        self.clock = io.group()?;
+        io.tick_every(Duration::from_secs(1))?;
+        Ok(())
+    }
+
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
         match request.path() {
             "/clock" => {
-                if self.clock.is_none() {
-                    self.clock = Some(io.group()?);
-                    io.tick_every(Duration::from_secs(1))?;
-                }
                 let listener = io.answer(StatusCode::OK).events();
-                if let Some(clock) = self.clock {
-                    io.subscribe(listener, clock);
-                }
+                io.subscribe(listener, self.clock);
             }
             "/download" => {
                 let length = request.query().and_then(|query| query.parse().ok()).unwrap_or(1 << 20);
@@ -81,11 +81,9 @@ impl HttpHandler for Streams {
 
     fn tick(&mut self, io: &mut HttpIo<'_, '_>, _: TimerId) {
         self.ticks += 1;
-        if let Some(clock) = self.clock {
-            // Encoded once, for all of them.
-            let event = Event::new(&format!("tick {}", self.ticks)).to_bytes();
-            let _ = io.broadcast(clock, &event, None);
-        }
+        // Encoded once, for all of them.
+        let event = Event::new(&format!("tick {}", self.ticks)).to_bytes();
+        let _ = io.broadcast(self.clock, &event, None);
     }
 }
 

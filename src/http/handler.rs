@@ -54,6 +54,18 @@ pub trait HttpHandler: 'static {
     /// Any error ends the connection, after a 500 if there is no answer yet.
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError>;
 
+    /// Begins the service, as
+    /// [`StreamHandler::started`](crate::StreamHandler::started): for groups and
+    /// timers that it has from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Any error is that of [`Reactor::add`](crate::Reactor::add).
+    fn started(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
+        let _ = io;
+        Ok(())
+    }
+
     /// Chooses how the body of a request is taken; called for a request that has
     /// one, with its head. To refuse the body, answer here (401, 404, 413): then it
     /// is not read, and the connection ends behind the answer.

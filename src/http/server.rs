@@ -166,6 +166,10 @@ impl<H: HttpHandler> Http<H> {
 impl<H: HttpHandler> StreamHandler for Http<H> {
     type Session = HttpSession;
 
+    fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.with(io, |handler, io| handler.started(io))
+    }
+
     fn verify(&mut self, peer: &Peer) -> bool {
         self.handler.verify(peer)
     }
@@ -246,6 +250,16 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
             return Ok(());
         }
         self.with(io, |handler, io| handler.timer(io, timer))
+    }
+
+    /// Says to a WebSocket that a limit or a deadline ends it.
+    #[cfg(feature = "ws")]
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut HttpSession, _: &CloseReason) {
+        if let State::Socket(socket) = &mut session.state
+            && !socket.is_over
+        {
+            self.end_socket(io, socket, crate::ws::CloseCode::POLICY);
+        }
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: HttpSession, why: &CloseReason) {

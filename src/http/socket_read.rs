@@ -118,10 +118,15 @@ impl<H: HttpHandler> Http<H> {
 
     /// Says that the handler has failed.
     pub(super) fn fail_socket(&mut self, io: &mut Io<'_>, socket: &mut SocketConn) {
+        self.end_socket(io, socket, CloseCode::FAILED);
+    }
+
+    /// Sends a close, behind which the connection is ended.
+    pub(super) fn end_socket(&mut self, io: &mut Io<'_>, socket: &mut SocketConn, code: CloseCode) {
         socket.is_over = true;
         let id = io.id();
         let mut http = HttpIo { io, core: &mut self.core, current: None };
-        let _ = http.send_frame(id, Outgoing::Close(Some(CloseCode::FAILED), ""));
+        let _ = http.send_frame(id, Outgoing::Close(Some(code), ""));
     }
 
     /// Tells the handler of the end of a WebSocket.

@@ -143,7 +143,8 @@ impl StreamHandler for Web {
     type Session = WebSession;
 
     fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
-        self.room().started(io)
+        self.room().started(io)?;
+        self.http.started(io)
     }
 
     fn verify(&mut self, peer: &Peer) -> bool {
@@ -196,6 +197,13 @@ impl StreamHandler for Web {
         match &mut session.0 {
             Client::Http(session) => self.http.timer(io, session, timer),
             Client::Chat(session) => self.room().timer(io, session, timer),
+        }
+    }
+
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut WebSession, why: &CloseReason) {
+        match &mut session.0 {
+            Client::Http(session) => self.http.last_word(io, session, why),
+            Client::Chat(session) => self.room().last_word(io, session, why),
         }
     }
 

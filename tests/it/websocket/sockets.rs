@@ -17,10 +17,15 @@ pub(crate) struct Sockets {
     pub(crate) opened: Vec<ConnId>,
     pub(crate) closed: Vec<Option<u16>>,
     pub(crate) chosen: Vec<Option<String>>,
-    pub(crate) room: Option<GroupId>,
+    pub(crate) room: GroupId,
 }
 
 impl HttpHandler for Sockets {
+    fn started(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
+        self.room = io.group()?;
+        Ok(())
+    }
+
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
         if let Handshake::Accepted { protocol } = io.accept_socket(request, &self.options) {
             self.chosen.push(protocol.map(Into::into));
@@ -30,11 +35,7 @@ impl HttpHandler for Sockets {
 
     fn socket_open(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
         self.opened.push(io.id());
-        let room = match self.room {
-            Some(room) => room,
-            None => *self.room.insert(io.group()?),
-        };
-        io.join(room, io.id())?;
+        io.join(self.room, io.id())?;
         Ok(())
     }
 
@@ -47,8 +48,7 @@ impl HttpHandler for Sockets {
             }
             Message::Text("shut down") => io.shutdown(10 * SECOND),
             Message::Text("all") => {
-                let room = self.room.expect("somebody is there");
-                let _ = io.broadcast(room, &text_frame("to all"), None);
+                let _ = io.broadcast(self.room, &text_frame("to all"), None);
             }
             message => {
                 if io.send_message(io.id(), message) == Sent::Full {
@@ -268,4 +268,15 @@ fn a_shutdown_closes_all_of_them_with_1001() {
     world.play(Script::new().after(SECOND).send(handshake("")).send(text("shut down")));
     world.run_for(20 * SECOND).expect("it keeps its promises");
     assert_eq!(received(&world, client), close(1001, "the server goes down"));
+}
+
+#[test]
+fn a_websocket_that_a_deadline_ends_is_told() {
+    let http = HttpLimits { ping: None, ..HttpLimits::default() };
+    let limits = Limits { idle: Some(60 * SECOND), ..Http::<Sockets>::limits() };
+    let mut world = world_with(SocketOptions::default(), http, limits);
+    let client = world.play(Script::new().send(handshake("")));
+    world.run().expect("it keeps its promises");
+    assert_eq!(received(&world, client), close(1008, ""));
+    assert_eq!(world.life(client).and_then(|life| life.closed()), Some("TimedOut(Idle)"));
 }
