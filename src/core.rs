@@ -150,9 +150,6 @@ pub(crate) enum List {
 /// A service as the core knows it.
 #[derive(Debug)]
 pub(crate) struct ServiceState {
-    /// The type of the handler.
-    #[cfg(feature = "workers")]
-    pub(crate) handler: std::any::TypeId,
     pub(crate) limits: Limits,
     pub(crate) connections: usize,
 }

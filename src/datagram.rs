@@ -118,6 +118,22 @@ pub trait DatagramHandler: 'static {
         log::debug!("socket {on}: {error}");
     }
 
+    /// Receives the end of a job of
+    /// [`Io::offload_tick`](crate::Io::offload_tick): the default calls the job's `done`. (The
+    /// reactor does not call this on a type that was added as a
+    /// [`StreamHandler`](crate::StreamHandler).)
+    ///
+    /// # Errors
+    ///
+    /// The reactor logs an error.
+    #[cfg(feature = "workers")]
+    fn job_done(&mut self, io: &mut Io<'_>, done: crate::JobDone) -> Result<(), BoxError>
+    where
+        Self: Sized,
+    {
+        done.run(self, io, None::<&mut ()>)
+    }
+
     /// Handles a timer that a callback of this service set, and that is due.
     /// (The reactor does not call this on a type that was added as a
     /// [`StreamHandler`](crate::StreamHandler).)

@@ -11,6 +11,8 @@ use crate::id::{ChildId, ListenerId, TimerId};
 use crate::io::Io;
 use crate::origin::{Origin, Peer};
 use crate::process::Exit;
+#[cfg(feature = "workers")]
+use crate::workers::JobDone;
 
 /// The state of a connection after its peer's FIN, as [`StreamHandler::eof`]
 /// chooses it.
@@ -303,6 +305,27 @@ pub trait StreamHandler: 'static {
     /// ended the child before it began.
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error) {
         io.warn_of_spawn(child, tag, error);
+    }
+
+    /// Receives the end of a job of [`Io::offload`](crate::Io::offload), for the connection
+    /// that gave it, or for none: the default calls the job's `done`. A handler that wraps
+    /// another one passes this on with the inner handler and the inner session:
+    /// `done.run(&mut self.inner, io, session.map(|session| &mut session.inner))`.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection; without one the reactor logs it.
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        io: &mut Io<'_>,
+        session: Option<&mut Self::Session>,
+        done: JobDone,
+    ) -> Result<(), BoxError>
+    where
+        Self: Sized,
+    {
+        done.run(self, io, session)
     }
 
     /// Handles a timer that belongs to the service and to no connection, and

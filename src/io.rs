@@ -64,6 +64,13 @@ impl<'a> Io<'a> {
         self.core
     }
 
+    /// True if the reactor has workers for [`offload`](Self::offload).
+    #[cfg(feature = "workers")]
+    #[must_use]
+    pub const fn has_workers(&self) -> bool {
+        self.core.jobs.desk.is_some()
+    }
+
     /// The index of the service whose callback this is.
     #[cfg(feature = "workers")]
     pub(crate) const fn service(&self) -> u16 {

@@ -157,7 +157,7 @@ pub use crate::serve::serve;
 pub use crate::signals::Signals;
 pub use crate::stats::{Stats, SystemCalls};
 #[cfg(feature = "workers")]
-pub use crate::workers::{JobError, WorkerOptions, Workers};
+pub use crate::workers::{JobDone, JobError, WorkerOptions, Workers};
 
 /// The code in README.md compiles.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! `Io::offload`: work for the threads of a pool, and its end as a callback (feature
 //! `workers`).
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{Any, type_name};
 
 use crate::contain::discard;
 use crate::core::{Done, NO_CONNECTION};
@@ -10,18 +10,47 @@ use crate::handler::StreamHandler;
 use crate::id::ConnId;
 use crate::io::{ConnectOptions, Io};
 use crate::layer::ContainedLayer;
-use crate::workers::{JobError, Outcome, Work};
+use crate::workers::{JobDone, JobError, Outcome, Work};
 
-/// The end of a job as a callback with the session, which is `None` once the
-/// connection has ended.
-pub(crate) type SessionDone<S> = Box<
-    dyn FnOnce(
-        &mut S,
-        &mut Io<'_>,
-        Option<&mut <S as StreamHandler>::Session>,
-        Outcome,
-    ) -> Result<(), BoxError>,
->;
+/// The end of a job with the session, which is `None` once the connection has ended.
+type SessionDone<H, S> =
+    Box<dyn FnOnce(&mut H, &mut Io<'_>, Option<&mut S>, Outcome) -> Result<(), BoxError>>;
+
+/// The end of a job of a service.
+type ServiceDone<H> = Box<dyn FnOnce(&mut H, &mut Io<'_>, Outcome) -> Result<(), BoxError>>;
+
+impl JobDone {
+    /// Calls the `done` of the job with this handler and this session.
+    ///
+    /// # Errors
+    ///
+    /// That of `done`.
+    ///
+    /// # Panics
+    ///
+    /// If the `done` that was given to [`Io::offload`] is for a handler or a session of
+    /// another type.
+    pub fn run<H: 'static, S: 'static>(
+        self,
+        handler: &mut H,
+        io: &mut Io<'_>,
+        session: Option<&mut S>,
+    ) -> Result<(), BoxError> {
+        let Self { done, outcome } = self;
+        let done = match done.downcast::<SessionDone<H, S>>() {
+            Ok(done) => return done(handler, io, session, outcome),
+            Err(done) => done,
+        };
+        match done.downcast::<ServiceDone<H>>() {
+            Ok(done) => done(handler, io, outcome),
+            Err(_) => panic!(
+                "the end of a job is for another handler than {}: type the first parameter of `done` as \
+                 `this: &mut Self`; a handler that wraps another one passes `job_done` on",
+                type_name::<H>(),
+            ),
+        }
+    }
+}
 
 /// # Work off the loop
 impl Io<'_> {
@@ -81,7 +110,9 @@ impl Io<'_> {
     ///
     /// # Panics
     ///
-    /// If `S` is not the type of the handler whose callback this is.
+    /// None here. A `done` for another type than that of the handler is a panic when its time comes.
+    /// A handler that wraps another one passes
+    /// [`job_done`](StreamHandler::job_done) on.
     pub fn offload<S: StreamHandler, T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -93,11 +124,26 @@ impl Io<'_> {
         ) -> Result<(), BoxError>
         + 'static,
     ) -> Result<()> {
-        self.check_handler::<S>();
-        let done: SessionDone<S> =
+        self.offload_as(work, done)
+    }
+
+    /// [`offload`](Self::offload) for a handler `H` with sessions `S` that are not those of a
+    /// [`StreamHandler`]: one of frames, or one in a wrapper. The third parameter of
+    /// `done` has to be typed as well, as `session: Option<&mut MySession>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`offload`](Self::offload).
+    pub fn offload_as<H: 'static, S: 'static, T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut H, &mut Io<'_>, Option<&mut S>, Result<T, JobError>) -> Result<(), BoxError>
+        + 'static,
+    ) -> Result<()> {
+        let done: SessionDone<H, S> =
             Box::new(move |handler, io, session, outcome| done(handler, io, session, typed(outcome)));
         let id = self.id();
-        self.submit(id, work, Done::Session(Box::new(done)))
+        self.submit(id, work, Done::Callback(Box::new(done)))
     }
 
     /// Runs `work` as [`offload`](Self::offload) does, for the service and no connection:
@@ -109,21 +155,16 @@ impl Io<'_> {
     ///
     /// As [`offload`](Self::offload).
     ///
-    /// # Panics
-    ///
-    /// If `S` is not the type of the handler whose callback this is.
+    /// A `done` for another type than that of the handler is a panic when its time comes.
+    /// A handler that wraps another one passes
+    /// [`job_done`](StreamHandler::job_done) on.
     pub fn offload_tick<S: 'static, T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(&mut S, &mut Io<'_>, Result<T, JobError>) -> Result<(), BoxError> + 'static,
     ) -> Result<()> {
-        self.check_handler::<S>();
-        let service = self.service();
-        let done = Done::Service(Box::new(move |handler, core, outcome| {
-            let handler = handler.downcast_mut().expect("the type was checked when the job was given");
-            done(handler, &mut Io::new(core, service), typed(outcome))
-        }));
-        self.submit(NO_CONNECTION, work, done)
+        let done: ServiceDone<S> = Box::new(move |handler, io, outcome| done(handler, io, typed(outcome)));
+        self.submit(NO_CONNECTION, work, Done::Callback(Box::new(done)))
     }
 
     /// Connects to a host by name, `HOST:PORT`, as [`connect`](Self::connect) does to an
@@ -169,18 +210,6 @@ impl Io<'_> {
         let service = self.service();
         let work = Work::Run(Box::new(move || Box::new(work()) as Box<dyn Any + Send>));
         self.core().offload(service, conn, work, done)
-    }
-
-    /// Panics unless `S` is the type of this service's handler.
-    fn check_handler<S: 'static>(&mut self) {
-        let service = self.service();
-        let handler = self.core().services[service as usize].handler;
-        assert!(
-            handler == TypeId::of::<S>(),
-            "`done` is for a {}, which is not the handler of this service; type its first parameter \
-             as `this: &mut Self`",
-            type_name::<S>(),
-        );
     }
 }
 

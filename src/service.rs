@@ -15,12 +15,10 @@ use crate::handler::{AfterEof, StreamHandler};
 use crate::id::{ChildId, ListenerId, TimerId};
 use crate::input::Input;
 use crate::io::Io;
-#[cfg(feature = "workers")]
-use crate::offload::SessionDone;
 use crate::origin::{Origin, Peer};
 use crate::process::Exit;
 #[cfg(feature = "workers")]
-use crate::workers::Outcome;
+use crate::workers::JobDone;
 
 pub(crate) use self::datagrams::{Datagrams, ServeDatagrams, Taken, via};
 
@@ -44,15 +42,8 @@ pub(crate) trait ErasedHandler {
     fn child_exited(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, exit: &Exit);
     fn spawn_failed(&mut self, io: &mut Io<'_>, child: ChildId, tag: u64, error: &io::Error);
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId);
-    /// Calls the end of a job: `done` is a `SessionDone` of this handler's type.
     #[cfg(feature = "workers")]
-    fn job_done(
-        &mut self,
-        io: &mut Io<'_>,
-        session: Option<u32>,
-        done: Box<dyn Any>,
-        outcome: Outcome,
-    ) -> Result<(), BoxError>;
+    fn job_done(&mut self, io: &mut Io<'_>, session: Option<u32>, done: JobDone) -> Result<(), BoxError>;
     fn shutting_down(&mut self, io: &mut Io<'_>);
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error);
     /// The handler, for a downcast.
@@ -151,16 +142,9 @@ impl<S: StreamHandler> ErasedHandler for Streams<S> {
     }
 
     #[cfg(feature = "workers")]
-    fn job_done(
-        &mut self,
-        io: &mut Io<'_>,
-        session: Option<u32>,
-        done: Box<dyn Any>,
-        outcome: Outcome,
-    ) -> Result<(), BoxError> {
-        let done: Box<SessionDone<S>> = done.downcast().expect("the type was checked when the job was given");
+    fn job_done(&mut self, io: &mut Io<'_>, session: Option<u32>, done: JobDone) -> Result<(), BoxError> {
         let session = session.map(|session| &mut self.sessions[session as usize]);
-        done(&mut self.handler, io, session, outcome)
+        self.handler.job_done(io, session, done)
     }
 
     fn shutting_down(&mut self, io: &mut Io<'_>) {

@@ -98,6 +98,14 @@ impl std::error::Error for JobError {}
 /// The result of a job, its type erased.
 pub(crate) type Outcome = std::result::Result<Box<dyn Any + Send>, JobError>;
 
+/// The end of a job on its way to the handler that gave it: see
+/// [`StreamHandler::job_done`](crate::StreamHandler::job_done).
+#[derive(Debug)]
+pub struct JobDone {
+    pub(crate) done: Box<dyn Any>,
+    pub(crate) outcome: Outcome,
+}
+
 /// The place to which workers report the outcomes of jobs.
 pub(crate) trait Completions: Send + Sync {
     fn complete(&self, job: Key, outcome: Outcome);

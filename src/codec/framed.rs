@@ -240,6 +240,16 @@ impl<H: FrameHandler> StreamHandler for Framed<H> {
         self.handler.spawn_failed(io, child, tag, error);
     }
 
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        io: &mut Io<'_>,
+        session: Option<&mut Self::Session>,
+        done: crate::JobDone,
+    ) -> Result<(), BoxError> {
+        self.handler.job_done(io, session.map(|framed| &mut framed.session), done)
+    }
+
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         self.handler.tick(io, timer);
     }

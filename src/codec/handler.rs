@@ -188,6 +188,25 @@ pub trait FrameHandler: 'static {
         io.warn_of_spawn(child, tag, error);
     }
 
+    /// Receives the end of a job of [`Io::offload_as`](crate::Io::offload_as), as
+    /// [`StreamHandler::job_done`](crate::StreamHandler::job_done).
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection; without one the reactor logs it.
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        io: &mut Io<'_>,
+        session: Option<&mut Self::Session>,
+        done: crate::JobDone,
+    ) -> Result<(), BoxError>
+    where
+        Self: Sized,
+    {
+        done.run(self, io, session)
+    }
+
     /// Handles a timer that belongs to the service and to no connection, and
     /// that is due.
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

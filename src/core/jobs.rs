@@ -5,22 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Core, NO_CONNECTION};
-use crate::error::{BoxError, Error, Result};
+use crate::error::{Error, Result};
 use crate::id::{ConnId, Key, Table};
 use crate::layer::ContainedLayer;
 use crate::life::Flags;
 use crate::names::{LookUp, Target};
-use crate::workers::{Completions, Job, Outcome, Work, Workers};
-
-/// The end of a job that belongs to a service: gets the handler.
-pub(crate) type ServiceDone = Box<dyn FnOnce(&mut dyn Any, &mut Core, Outcome) -> Result<(), BoxError>>;
+use crate::workers::{Completions, Job, Work, Workers};
 
 /// The receiver of a job's outcome.
 pub(crate) enum Done {
-    /// A callback with the session, typed in the way that its service knows.
-    Session(Box<dyn Any>),
-    /// A callback of a service.
-    Service(ServiceDone),
+    /// A callback, typed as its handler knows it.
+    Callback(Box<dyn Any>),
     /// The connection that waits for the addresses of this name.
     LookUp(LookUp),
 }

@@ -33,12 +33,7 @@ impl Callbacks {
         let limit = usize::from(u16::MAX);
         let full = Error::Full { what: "services", field: None, limit };
         let index = u16::try_from(self.services.len()).ok().filter(|index| *index < u16::MAX).ok_or(full)?;
-        core.services.push(ServiceState {
-            #[cfg(feature = "workers")]
-            handler: service.handler_ref().type_id(),
-            limits,
-            connections: 0,
-        });
+        core.services.push(ServiceState { limits, connections: 0 });
         self.services.push(service);
         Ok(index)
     }

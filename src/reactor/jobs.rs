@@ -10,7 +10,7 @@ use crate::core::{Desk, Done, NO_CONNECTION, PendingJob};
 use crate::driver::Driver;
 use crate::id::{ConnId, Key};
 use crate::printable::Printable;
-use crate::workers::{Completions, JobError, Outcome, Workers};
+use crate::workers::{Completions, JobDone, JobError, Outcome, Workers};
 
 impl<D: Driver> Reactor<D> {
     /// Gives the reactor a pool for [`Io::offload`](crate::Io::offload) and
@@ -44,21 +44,16 @@ impl<D: Driver> Reactor<D> {
         let PendingJob { service, conn, done, .. } = pending;
         self.core.stats.jobs += 1;
         match done {
-            Done::Session(done) if self.takes_callbacks(conn) => {
+            Done::Callback(done) if self.takes_callbacks(conn) => {
+                let done = JobDone { done, outcome };
                 self.with_session(conn, WHAT, |handler, io, session| {
-                    handler.job_done(io, Some(session), done, outcome)
+                    handler.job_done(io, Some(session), done)
                 });
             }
-            Done::Session(done) => {
+            Done::Callback(done) => {
+                let done = JobDone { done, outcome };
                 let told = self.callbacks.run(&mut self.core, service, NO_CONNECTION, |handler, io| {
-                    handler.job_done(io, None, done, outcome)
-                });
-                self.warn_of_failed_job(service, told);
-                self.after_callback(service, NO_CONNECTION, WHAT);
-            }
-            Done::Service(done) => {
-                let told = self.callbacks.run(&mut self.core, service, NO_CONNECTION, |handler, io| {
-                    done(handler.handler(), io.core(), outcome)
+                    handler.job_done(io, None, done)
                 });
                 self.warn_of_failed_job(service, told);
                 self.after_callback(service, NO_CONNECTION, WHAT);

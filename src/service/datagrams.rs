@@ -16,6 +16,8 @@ use crate::input::Input;
 use crate::io::Io;
 use crate::origin::{Origin, Peer};
 use crate::process::Exit;
+#[cfg(feature = "workers")]
+use crate::workers::JobDone;
 
 /// The fate of a datagram at its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,14 +143,8 @@ impl<S: DatagramHandler> ErasedHandler for Datagrams<S> {
     }
 
     #[cfg(feature = "workers")]
-    fn job_done(
-        &mut self,
-        _: &mut Io<'_>,
-        _: Option<u32>,
-        _: Box<dyn Any>,
-        _: crate::workers::Outcome,
-    ) -> Result<(), BoxError> {
-        Ok(())
+    fn job_done(&mut self, io: &mut Io<'_>, _: Option<u32>, done: JobDone) -> Result<(), BoxError> {
+        self.0.job_done(io, done)
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {

@@ -1,8 +1,12 @@
 //! `Upload`: receives files of clients into one directory.
 
 mod header;
+#[cfg(feature = "workers")]
+mod on_workers;
 mod refusal;
 mod store;
+#[cfg(feature = "workers")]
+mod work;
 
 use std::fmt;
 use std::io;
@@ -12,6 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use self::header::Header;
+#[cfg(feature = "workers")]
+use self::on_workers::AtWork;
 use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
 use super::framing::{FIRST_REQUEST, Framing, Stream};
@@ -61,9 +67,13 @@ type OnFile = Box<dyn FnMut(&UploadedFile<'_>) + Send>;
 /// # What it needs
 ///
 /// Each incoming file needs a descriptor, beside that of its connection: for
-/// many, lower [`Limits::max_connections`] or raise the process's limit. Writes
-/// go through the system's cache; a disk that cannot keep up blocks the loop,
-/// and so does [`sync`](Self::sync).
+/// many, lower [`Limits::max_connections`] or raise the process's limit.
+///
+/// Writes go through the system's cache; a disk that cannot keep up blocks the loop,
+/// and so does [`sync`](Self::sync). With workers (feature `workers`,
+/// `Reactor::set_workers`) both block a worker instead: the service gives it each file
+/// piece by piece, reads a client no further until its piece is written, and keeps every
+/// other promise.
 ///
 /// # Trust
 ///
@@ -136,6 +146,9 @@ pub struct Uploader {
     look: Option<Look>,
     /// The timer to continue with buffered input.
     go_on: Option<TimerId>,
+    /// The step that the workers take.
+    #[cfg(feature = "workers")]
+    at_work: Option<AtWork>,
 }
 
 /// A check for a stall that is to come.
@@ -203,9 +216,9 @@ impl Upload {
     }
 
     /// Sets whether the service syncs a file, and then its directory, to the
-    /// disk before it answers, so that the file survives a loss of power. This
-    /// blocks the loop, and with it all connections, for as long as the disk
-    /// takes. Default `false`.
+    /// disk before it answers, so that the file survives a loss of power. Without
+    /// workers this blocks the loop, and with it all connections, for as long as the
+    /// disk takes. Default `false`.
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.store.sync = sync;
@@ -246,6 +259,21 @@ impl Upload {
         Limits { first_frame: Some(FIRST_REQUEST), read_budget: 4 * default.read_budget, ..default }
     }
 
+    /// Takes input, on the workers if there are some.
+    fn take_somewhere(
+        &mut self,
+        io: &mut Io<'_>,
+        client: &mut Uploader,
+        input: &mut BytesMut,
+        stream: Stream,
+    ) -> Result<Then, Refusal> {
+        #[cfg(feature = "workers")]
+        if io.has_workers() {
+            return self.take_on_worker(io, client, input, stream).map(|()| Then::Wait);
+        }
+        self.take(io, client, input, stream)
+    }
+
     /// Takes input: data of the incoming file, and the header of the next.
     fn take(
         &mut self,
@@ -280,15 +308,27 @@ impl Upload {
     /// Finishes the incoming file, which is complete.
     fn finish(&mut self, io: &mut Io<'_>, client: &mut Uploader) -> Result<Sent, Refusal> {
         let Some(incoming) = client.incoming.take() else { return Ok(Sent::Queued) };
-        let Stored { name, size, path } = self.store.finish(incoming)?;
-        log::info!("{} sent {name:?}, {size} bytes", client.peer);
+        let stored = self.store.finish(incoming)?;
+        self.announce(&client.peer, &stored);
+        Ok(self.answer(io, &stored))
+    }
+
+    /// Tells the program of a file that is complete.
+    fn announce(&mut self, peer: &Peer, stored: &Stored) {
+        let Stored { name, size, path } = stored;
+        log::info!("{peer} sent {name:?}, {size} bytes");
         if let Some(on_file) = &mut self.on_file {
-            on_file(&UploadedFile { peer: &client.peer, name: &name, path: &path, size });
+            on_file(&UploadedFile { peer, name, path, size: *size });
         }
-        Ok(match self.framing {
+    }
+
+    /// Tells the client of a file that is complete.
+    fn answer(&self, io: &mut Io<'_>, stored: &Stored) -> Sent {
+        let Stored { name, size, .. } = stored;
+        match self.framing {
             Framing::Lines => io.write(format!("ok|{size}|{name}\n").as_bytes()),
             Framing::Chunk => Sent::Queued,
-        })
+        }
     }
 
     /// Answers with the reason of a refusal, and ends the connection.
@@ -310,10 +350,16 @@ impl Upload {
     /// Drops the incoming file, if there is one. Its file is removed at once,
     /// so that nothing of it is left when the connection ends.
     fn give_up(&mut self, io: &Io<'_>, client: &mut Uploader, why: &dyn fmt::Display) {
-        if let Some(Incoming { name, size, left, .. }) = client.incoming.take()
+        let came = client.incoming.take().map(|incoming| {
+            let came = incoming.size - incoming.left;
+            (incoming.name, incoming.size, came)
+        });
+        #[cfg(feature = "workers")]
+        let came = came.or_else(|| client.at_work.take().map(|step| (step.name, step.size, step.came)));
+        if let Some((name, size, came)) = came
             && let Some(more) = self.log.cut.allows(io.now())
         {
-            let (came, peer) = (size - left, &client.peer);
+            let peer = &client.peer;
             log::info!("{peer} sent {came} of {size} bytes of {name:?}: {why}{more}");
         }
     }
@@ -322,7 +368,10 @@ impl Upload {
     /// file.
     fn watch(&self, io: &mut Io<'_>, client: &mut Uploader) -> Result<(), BoxError> {
         // A shutdown waits for a busy connection.
-        io.set_busy(io.id(), client.incoming.is_some());
+        let is_incoming = client.incoming.is_some();
+        #[cfg(feature = "workers")]
+        let is_incoming = is_incoming || client.at_work.is_some();
+        io.set_busy(io.id(), is_incoming);
         if client.incoming.is_some() && client.look.is_none() {
             client.look = Some(Look::set(io, self.stall)?);
         }
@@ -334,13 +383,19 @@ impl StreamHandler for Upload {
     type Session = Uploader;
 
     fn open(&mut self, _: &mut Io<'_>, origin: &Origin) -> Result<Uploader, BoxError> {
-        let peer = origin.peer().clone();
-        Ok(Uploader { peer, incoming: None, look: None, go_on: None })
+        Ok(Uploader {
+            peer: origin.peer().clone(),
+            incoming: None,
+            look: None,
+            go_on: None,
+            #[cfg(feature = "workers")]
+            at_work: None,
+        })
     }
 
     fn data(&mut self, io: &mut Io<'_>, client: &mut Uploader, input: &mut BytesMut) -> Result<(), BoxError> {
         let is_http = client.incoming.is_none() && HttpGuard::default().is_http_chunk(input);
-        match self.take(io, client, input, Stream::Open) {
+        match self.take_somewhere(io, client, input, Stream::Open) {
             Ok(Then::Wait) => {}
             Ok(Then::Drain) => io.pause(io.id()),
             Ok(Then::GoOn) => {
@@ -366,6 +421,10 @@ impl StreamHandler for Upload {
         input: &[u8],
     ) -> Result<usize, BoxError> {
         let is_within = |incoming: &&mut Incoming| incoming.left > input.len() as u64;
+        #[cfg(feature = "workers")]
+        if io.has_workers() {
+            return Ok(0);
+        }
         let Some(incoming) = client.incoming.as_mut().filter(is_within) else { return Ok(0) };
         if let Err(refusal) = incoming.write(input) {
             self.refuse(io, client, &refusal);
@@ -380,8 +439,13 @@ impl StreamHandler for Upload {
         client: &mut Uploader,
         rest: &mut BytesMut,
     ) -> Result<AfterEof, BoxError> {
-        if let Err(refusal) = self.take(io, client, rest, Stream::Ended) {
+        if let Err(refusal) = self.take_somewhere(io, client, rest, Stream::Ended) {
             self.refuse(io, client, &refusal);
+        }
+        #[cfg(feature = "workers")]
+        if client.at_work.is_some() {
+            // The step ends the connection when it is taken.
+            return Ok(AfterEof::Stay);
         }
         self.give_up(io, client, &"the client ended its side");
         Ok(AfterEof::Finish)
@@ -395,6 +459,15 @@ impl StreamHandler for Upload {
     fn timer(&mut self, io: &mut Io<'_>, client: &mut Uploader, timer: TimerId) -> Result<(), BoxError> {
         if client.go_on == Some(timer) {
             client.go_on = None;
+            #[cfg(feature = "workers")]
+            match self.give_again(io, client) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(refusal) => {
+                    self.refuse(io, client, &refusal);
+                    return Ok(());
+                }
+            }
             io.resume(io.id());
             return Ok(());
         }

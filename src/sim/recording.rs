@@ -573,6 +573,28 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.end(io);
     }
 
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        io: &mut Io<'_>,
+        recorded: Option<&mut Self::Session>,
+        done: crate::JobDone,
+    ) -> Result<(), BoxError> {
+        let session = match recorded {
+            Some(recorded) => {
+                self.begin(io, recorded.life, "job_done");
+                Some(&mut recorded.session)
+            }
+            None => {
+                self.look(io);
+                None
+            }
+        };
+        let outcome = self.handler.job_done(io, session, done);
+        self.end(io);
+        outcome
+    }
+
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         self.look(io);
         self.handler.tick(io, timer);

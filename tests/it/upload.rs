@@ -7,6 +7,6 @@ mod interop;
 mod place;
 mod racing;
 mod refusing;
-#[cfg(feature = "sim")]
+#[cfg(all(feature = "sim", feature = "workers"))]
 mod simulated;
 mod taking;

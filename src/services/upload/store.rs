@@ -19,7 +19,7 @@ const PREFIX: &str = ".upload-";
 const RANDOM: usize = 20;
 
 /// A directory, and the limits of its files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Store {
     directory: PathBuf,
     pub(super) max: u64,

@@ -30,6 +30,13 @@ fn world(conditions: Conditions, seed: u64, limits: Limits, config: Config) -> (
     (World::with_config(seed, conditions, upload, limits, config).expect("good limits"), directory)
 }
 
+/// Gives the world workers, whose jobs take up to ten milliseconds.
+fn give_workers(world: &mut World<Upload>) {
+    let workers = world.net().workers();
+    world.reactor().set_workers(&workers);
+    world.net_mut().conditions_mut().job = (Duration::from_micros(1), Duration::from_millis(10));
+}
+
 fn calm() -> (World<Upload>, TempDir) {
     world(Conditions::calm(), 1, Upload::limits(), Config::default())
 }
@@ -47,6 +54,20 @@ fn why(world: &World<Upload>, client: ClientId) -> &str {
 
 /// What becomes of a stream that is cut into segments of at most `most` bytes.
 fn outcome(stream: &[u8], seed: u64, most: usize) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+    let on_loop = outcome_of(stream, seed, most, Writes::OnLoop);
+    let on_workers = outcome_of(stream, seed, most, Writes::OnWorkers);
+    assert!(on_loop == on_workers, "seed {seed}, cut into {most}: {}", stream.escape_ascii());
+    on_loop
+}
+
+/// The thread that writes to the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    OnLoop,
+    OnWorkers,
+}
+
+fn outcome_of(stream: &[u8], seed: u64, most: usize, writes: Writes) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
     let conditions = Conditions {
         segment: (1, most),
         interrupted: Odds::one_in(10),
@@ -55,6 +76,9 @@ fn outcome(stream: &[u8], seed: u64, most: usize) -> (Vec<u8>, Vec<(String, Vec<
     };
     let config = Config { read_buffer: most, ..Config::default() };
     let (mut world, directory) = world(conditions, seed, Upload::limits(), config);
+    if writes == Writes::OnWorkers {
+        give_workers(&mut world);
+    }
     let client = world.play(Script::new().send(stream.to_vec()).finish());
     run(&mut world);
     (world.client(client).received().to_vec(), contents(directory.path()))
@@ -227,4 +251,61 @@ fn in_chunks_files_arrive_whatever_the_weather() {
         assert_eq!(world.client(client).received(), b"", "seed {seed}");
         assert!(contents(directory.path()) == [("a".to_owned(), content)], "seed {seed}");
     }
+}
+
+// docs/guarantees.md, 83, 84.
+#[test]
+fn on_workers_a_file_is_whole_or_not_there_whatever_becomes_of_its_jobs() {
+    let mut stored = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let conditions = Conditions {
+            segment: (1, rng.size(1, 2000)),
+            job_lost: Odds::one_in(10),
+            job_panics: Odds::one_in(10),
+            ..Conditions::calm()
+        };
+        let (mut world, directory) = world(conditions, seed, Upload::limits(), Config::default());
+        give_workers(&mut world);
+        let sent: Vec<Vec<u8>> = (0..6).map(|_| noise(rng.size(0, 5000))).collect();
+        for (number, content) in sent.iter().enumerate() {
+            let stream = post(&number.to_string(), content);
+            let script = Script::new().send(stream).after(Duration::from_micros(rng.between(0, 20_000)));
+            world.play(if rng.below(2) == 0 { script.reset() } else { script.finish() });
+        }
+        run(&mut world);
+        for (name, content) in contents(directory.path()) {
+            let number: usize = name.parse().expect("nothing remains of what was cut");
+            assert!(content == sent[number], "seed {seed}: {name} is not whole");
+            stored += 1;
+        }
+    }
+    assert!(stored > 100, "some arrive: {stored}");
+}
+
+#[test]
+fn on_workers_a_full_pool_delays_files_and_loses_none() {
+    let config = Config { max_jobs: 1, ..Config::default() };
+    let (mut world, directory) = world(Conditions::calm(), 1, Upload::limits(), config);
+    give_workers(&mut world);
+    for number in 0..8 {
+        world.play(Script::new().send(post(&number.to_string(), &noise(3000))).finish());
+    }
+    run(&mut world);
+    assert_eq!(names_in(directory.path()).len(), 8);
+}
+
+#[test]
+fn on_workers_a_slow_disk_holds_nobody_up() {
+    let (mut world, directory) = calm();
+    give_workers(&mut world);
+    world.net_mut().conditions_mut().job = (Duration::from_secs(20), Duration::from_secs(20));
+    let slow = world.play(Script::new().send(post("slow", &noise(3000))).finish());
+    let refused = world.play(Script::new().send("junk\n"));
+    world.run_for(Duration::from_secs(10)).expect("it keeps its promises");
+    assert_eq!(world.client(refused).received(), b"err|bad header\n", "another client is served");
+    assert!(world.client(slow).received().is_empty());
+    run(&mut world);
+    assert_eq!(world.client(slow).received(), b"ok|3000|slow\n");
+    assert_eq!(names_in(directory.path()), ["slow"]);
 }
