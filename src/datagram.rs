@@ -7,6 +7,8 @@ use crate::error::BoxError;
 use crate::id::{SocketId, TimerId};
 use crate::io::Io;
 use crate::origin::Peer;
+#[cfg(feature = "workers")]
+use crate::workers::JobDone;
 
 /// A service on datagram sockets: UDP and Unix datagram.
 ///
@@ -127,7 +129,7 @@ pub trait DatagramHandler: 'static {
     ///
     /// The reactor logs an error.
     #[cfg(feature = "workers")]
-    fn job_done(&mut self, io: &mut Io<'_>, done: crate::JobDone) -> Result<(), BoxError>
+    fn job_done(&mut self, io: &mut Io<'_>, done: JobDone) -> Result<(), BoxError>
     where
         Self: Sized,
     {

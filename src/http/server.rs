@@ -14,6 +14,8 @@ use super::pipeline::Ticket;
 use super::refusal::Refusal;
 use super::session::{HttpConn, HttpSession, PeerAddress, State};
 use super::source::Source;
+#[cfg(feature = "workers")]
+use crate::JobError;
 use crate::process::Exit;
 use crate::{
     AfterEof, BoxError, ChildId, CloseReason, Error, Io, Limits, ListenerId, Origin, Peer, StreamHandler,
@@ -307,5 +309,51 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
 
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {
         self.with(io, |handler, io| handler.listener_failed(io, listener, error));
+    }
+}
+
+/// # Work off the loop
+#[cfg(feature = "workers")]
+impl HttpIo<'_, '_> {
+    /// Runs `work` on a thread of the reactor's [`Workers`](crate::Workers), and calls
+    /// `done` with the handler when its result is there, as
+    /// [`Io::offload`](crate::Io::offload) does. The answer to the request of this callback
+    /// is [deferred](Self::defer), and `done` gives it:
+    ///
+    /// ```
+    /// use serve_forever::BoxError;
+    /// use serve_forever::http::{HttpHandler, HttpIo, Request, StatusCode};
+    ///
+    /// struct Factors;
+    ///
+    /// impl HttpHandler for Factors {
+    ///     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
+    ///         let number: u64 = request.path().trim_start_matches('/').parse()?;
+    ///         let ticket = io.defer();
+    ///         let work = move || (2..=number).find(|factor| number % factor == 0);
+    ///         io.offload(work, move |_: &mut Self, io, factor| {
+    ///             _ = match factor {
+    ///                 Ok(factor) => io.answer_to(ticket, StatusCode::OK).text(&format!("{factor:?}\n")),
+    ///                 Err(_) => io.answer_to(ticket, StatusCode::INTERNAL_SERVER_ERROR).text("failed\n"),
+    ///             };
+    ///         })?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Io::offload`](crate::Io::offload).
+    pub fn offload<H: HttpHandler, T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut H, &mut HttpIo<'_, '_>, Result<T, JobError>) + 'static,
+    ) -> crate::Result<()> {
+        let done = move |http: &mut Http<H>, io: &mut Io<'_>, _: Option<&mut HttpSession>, result| {
+            http.with(io, |handler, io| done(handler, io, result));
+            Ok(())
+        };
+        self.io.offload_as(work, done)
     }
 }

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use self::header::Header;
-#[cfg(feature = "workers")]
-use self::on_workers::AtWork;
 use self::refusal::Refusal;
 use self::store::{Incoming, Store, Stored};
+#[cfg(feature = "workers")]
+use self::work::AtWork;
 use super::framing::{FIRST_REQUEST, Framing, Stream};
 use super::http_guard::HttpGuard;
 use crate::{

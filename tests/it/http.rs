@@ -10,3 +10,5 @@ mod pipelining;
 mod refusing;
 mod seeds;
 mod streams;
+#[cfg(feature = "workers")]
+mod workers;

@@ -9,25 +9,12 @@ use bytes::BytesMut;
 
 use super::header::Header;
 use super::refusal::Refusal;
-use super::work::{Progress, Step, Target};
+use super::work::{AtWork, Progress, Step, Target};
 use super::{Stream, Upload, Uploader};
 use crate::{BoxError, Error, Io, JobError, Peer, Sent};
 
 /// The time after which a step is offered again to workers that had no room.
 const RETRY: Duration = Duration::from_millis(10);
-
-/// A step that is with the workers, or waits for room there.
-#[derive(Debug)]
-pub(super) struct AtWork {
-    pub(super) name: String,
-    pub(super) size: u64,
-    /// Bytes of the file that have come, those of this step included.
-    pub(super) came: u64,
-    /// The step, while it waits.
-    waiting: Option<Step>,
-    /// Whether the client has ended its side.
-    stream: Stream,
-}
 
 /// The result of a step's job.
 type Taken = Result<Option<Result<Progress, Refusal>>, JobError>;

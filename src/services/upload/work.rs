@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::header::Header;
 use super::refusal::Refusal;
 use super::store::{Incoming, Store, Stored};
+use crate::services::framing::Stream;
 
 /// The file of a step.
 #[derive(Debug)]
@@ -56,4 +57,17 @@ impl Step {
             self.store.finish(incoming).map(Progress::Stored)
         }
     }
+}
+
+/// A step that is with the workers, or waits for room there.
+#[derive(Debug)]
+pub(super) struct AtWork {
+    pub(super) name: String,
+    pub(super) size: u64,
+    /// Bytes of the file that have come, those of this step included.
+    pub(super) came: u64,
+    /// The step, while it waits.
+    pub(super) waiting: Option<Step>,
+    /// Whether the client has ended its side.
+    pub(super) stream: Stream,
 }
