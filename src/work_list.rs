@@ -14,57 +14,58 @@
 use std::fmt;
 
 /// Whether the loop has work that no event brings: [`WorkList::push`] sets it,
-/// and the next wait does not block while it is set.
+/// and the next wait does not block while it is set. One byte, so that a turn
+/// without any work asks once.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    listed: bool,
-    rare: bool,
-}
+pub(crate) struct Pending(u8);
 
 impl Pending {
+    const LISTED: u8 = 1;
+    const RARE: u8 = 2;
+
     /// The first turn looks for rare work.
     pub(crate) const fn new() -> Self {
-        Self { listed: false, rare: true }
+        Self(Self::RARE)
     }
 
     /// True when something was pushed onto a list since the last
     /// [`clear`](Self::clear).
     #[inline]
     pub(crate) const fn is_listed(&self) -> bool {
-        self.listed
+        self.0 & Self::LISTED != 0
     }
 
     /// True when this turn has to look at more than the lists of what to read
     /// and what to flush.
     #[inline]
     pub(crate) const fn is_rare(&self) -> bool {
-        self.rare
+        self.0 & Self::RARE != 0
     }
 
-    /// True when either is. (One comparison in the turn of an echo.)
+    /// True when either is.
     #[inline]
     pub(crate) const fn is_any(&self) -> bool {
-        self.listed | self.rare
+        self.0 != 0
     }
 
     /// Has the next turn come at once, for work that is on no list.
     pub(crate) const fn raise(&mut self) {
-        self.listed = true;
+        self.0 |= Self::LISTED;
     }
 
     /// Has the turn look for rare work.
     pub(crate) const fn raise_rare(&mut self) {
-        self.rare = true;
+        self.0 |= Self::RARE;
     }
 
     /// Forgets what was pushed: the phases have walked their lists.
     pub(crate) const fn clear(&mut self) {
-        self.listed = false;
+        self.0 &= !Self::LISTED;
     }
 
     /// Forgets the rare work: its phases have walked their lists.
     pub(crate) const fn clear_rare(&mut self) {
-        self.rare = false;
+        self.0 &= !Self::RARE;
     }
 }
 
