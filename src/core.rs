@@ -300,18 +300,16 @@ impl Core {
         self.pending.raise();
     }
 
-    /// Puts a connection on a list, unless it is there. A paused one is not listed
-    /// to be read.
+    /// Puts a connection on a list, unless it is there.
     pub(crate) fn list(&mut self, id: ConnId, on: List) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         let (list, mark) = match on {
-            List::Read if conn.has(Flags::PAUSED) => return,
-            List::Read => (&mut self.to_read, Flags::IN_READ_LIST),
-            List::Flush => (&mut self.to_flush, Flags::IN_FLUSH_LIST),
-            List::Drained => (&mut self.to_drain, Flags::DRAINED_PENDING),
-            List::Reap => (&mut self.to_reap, Flags::IN_REAP_LIST),
+            List::Read => (&mut self.to_read, conn.mark(Flags::IN_READ_LIST)),
+            List::Flush => (&mut self.to_flush, conn.mark(Flags::IN_FLUSH_LIST)),
+            List::Drained => (&mut self.to_drain, conn.mark(Flags::DRAINED_PENDING)),
+            List::Reap => (&mut self.to_reap, conn.mark(Flags::IN_REAP_LIST)),
         };
-        list.push_once(id, conn.mark(mark), &mut self.pending);
+        list.push_once(id, mark, &mut self.pending);
     }
 
     /// True when something is on a list.

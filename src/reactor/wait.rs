@@ -278,6 +278,7 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
     if conn.life.is_connecting() {
         return note_connecting(core, id, event);
     }
+    let before = conn.life;
     let mut said = Flags::NONE;
     if event.readable {
         said = said.union(Flags::READABLE);
@@ -292,10 +293,12 @@ fn note(core: &mut Core, id: ConnId, event: Event) {
         }
     }
     conn.set(said);
-    if said.has(Flags::READABLE) && !conn.has(Flags::PAUSED) {
+    if said.has(Flags::READABLE) {
+        // One that is paused is passed over when its turn comes.
         core.to_read.note_once(id, conn.mark(Flags::IN_READ_LIST), &mut core.pending);
     }
-    if said.has(Flags::WRITABLE) && conn.has_output() {
+    // Output that waits though its socket had room is on the flush list.
+    if !before.has(Flags::WRITABLE) && said.has(Flags::WRITABLE) && conn.has_output() {
         core.list(id, List::Flush);
     }
 }
