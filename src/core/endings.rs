@@ -108,3 +108,92 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::close::Deadline;
+    use crate::core::ServiceState;
+    use crate::limits::{Config, Limits};
+    use crate::moment::Moment;
+
+    /// A core with one live connection.
+    fn core() -> (Core, ConnId) {
+        let mut core = Core::new(Config::default(), 1, Instant::now(), Moment::ZERO);
+        core.services.push(ServiceState {
+            #[cfg(feature = "workers")]
+            handler: std::any::TypeId::of::<()>(),
+            limits: Limits::default(),
+            connections: 0,
+        });
+        let id = core.admit(0);
+        (core, id)
+    }
+
+    fn overflow() -> CloseReason {
+        CloseReason::Overflow { message: 2, queued: 0, hard_mark: 1 }
+    }
+
+    /// The phase of a connection, and whether its socket is to be reset.
+    fn state(core: &Core, id: ConnId) -> (Phase, bool) {
+        let conn = core.conns.get(id.0).expect("it is not freed yet");
+        (conn.phase(), conn.has(Flags::RESETS))
+    }
+
+    #[test]
+    fn an_end_at_once_is_a_reset_unless_the_system_has_broken_the_connection() {
+        let stalled = CloseReason::TimedOut(Deadline::WriteStall);
+        for why in [CloseReason::Aborted, overflow(), CloseReason::Panicked(String::new()), stalled] {
+            let (mut core, id) = core();
+            core.end(id, why);
+            assert_eq!(state(&core, id), (Phase::Dead, true));
+            assert_eq!(core.to_reap.iter().collect::<Vec<_>>(), [id]);
+        }
+        let (mut core, id) = core();
+        core.broken(id, io::ErrorKind::BrokenPipe.into());
+        assert_eq!(state(&core, id), (Phase::Dead, false));
+    }
+
+    #[test]
+    fn an_end_in_order_writes_first_and_the_first_reason_stands() {
+        let (mut core, id) = core();
+        core.end(id, CloseReason::Closed);
+        assert_eq!(state(&core, id), (Phase::Closing, false));
+        assert_eq!(core.to_flush.iter().collect::<Vec<_>>(), [id]);
+        core.end(id, CloseReason::Finished);
+        let why =
+            |core: &Core| core.conns.get(id.0).and_then(|conn| conn.why.as_ref().map(ToString::to_string));
+        assert_eq!(why(&core), Some(CloseReason::Closed.to_string()));
+        core.end(id, CloseReason::Aborted);
+        assert_eq!(state(&core, id), (Phase::Dead, true));
+        assert_eq!(why(&core), Some(CloseReason::Aborted.to_string()), "only an end at once replaces it");
+        core.end(id, overflow());
+        assert_eq!(why(&core), Some(CloseReason::Aborted.to_string()), "what is dead has ended");
+    }
+
+    #[test]
+    fn a_shutdown_resets_only_what_it_cuts_short() {
+        let (mut core, id) = core();
+        core.fail(id, CloseReason::Shutdown);
+        assert_eq!(state(&core, id), (Phase::Dead, false), "nothing was queued");
+        let (mut core, id) = self::core();
+        let _ = core.send(id, &bytes::Bytes::from_static(b"on its way"));
+        core.fail(id, CloseReason::Shutdown);
+        assert_eq!(state(&core, id), (Phase::Dead, true));
+    }
+
+    #[test]
+    fn what_lingers_has_lost_nothing_however_it_ends() {
+        let (mut core, id) = core();
+        core.end(id, CloseReason::Closed);
+        let conn = core.conns.get_mut(id.0).expect("it is there");
+        conn.life.send_fin();
+        conn.life.linger();
+        core.broken(id, io::ErrorKind::ConnectionReset.into());
+        assert_eq!(state(&core, id), (Phase::Dead, false));
+        let why = core.conns.get(id.0).and_then(|conn| conn.why.as_ref().map(ToString::to_string));
+        assert_eq!(why, Some(CloseReason::Closed.to_string()), "how the peer leaves is its own affair");
+    }
+}

@@ -142,6 +142,24 @@ fn who_does_not_leave_after_its_answer_is_left_when_lingering_ends() {
     assert!(lingered.contains(&world.elapsed()), "{:?}", world.elapsed());
 }
 
+/// Lingering counts from our FIN, and not from the last byte that we wrote.
+#[test]
+fn who_is_closed_without_a_word_is_lingered_for_as_long_as_anybody() {
+    let handler = Scripted::new(|io, call| {
+        if let Call::Line(_) = call {
+            let id = io.id();
+            io.close(id);
+        }
+        Ok(())
+    });
+    let mut world = calm(handler, Limits { linger: Duration::from_secs(5), ..patient() });
+    let client = world.play(Script::new().then(Act::StayAfterFin).after(HOUR).send("bye\n"));
+    run(&mut world);
+    assert_eq!(why(&world, client), "Closed");
+    let lingered = HOUR + Duration::from_secs(5)..HOUR + Duration::from_secs(6);
+    assert!(lingered.contains(&world.elapsed()), "{:?}", world.elapsed());
+}
+
 /// Records of ten bytes, each byte of which it takes as it comes. It says whether
 /// one is open, or not. A record that begins with a `p` pauses the connection for
 /// a minute.
