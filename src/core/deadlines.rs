@@ -10,71 +10,79 @@ use crate::id::ConnId;
 use crate::life::{Flags, Phase};
 use crate::moment::Moment;
 
+/// The end that is due to a connection at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) at: Moment,
+    pub(crate) what: Expiry,
+}
+
+/// Why a connection ends when its time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// It has missed a deadline.
+    Missed(Deadline),
+    /// The peer's FIN has not come within [`Limits::linger`](crate::Limits::linger).
+    Lingered,
+}
+
+impl Due {
+    const fn at(at: Moment, what: Expiry) -> Self {
+        Self { at, what }
+    }
+
+    /// The end by a deadline that has run `since` a moment, if it is set.
+    fn missed(which: Deadline, since: Moment, limit: Option<Duration>) -> Option<Self> {
+        limit.map(|limit| Self::at(since.plus(limit), Expiry::Missed(which)))
+    }
+}
+
 impl Core {
-    /// The first deadline of a connection, and its kind; the kind is `None` for
-    /// the end of lingering.
-    pub(crate) fn first_deadline(&self, id: ConnId, conn: &Conn) -> (Moment, Option<Deadline>) {
+    /// What ends a connection first, unless it is kept from it. `None`: no deadline
+    /// runs.
+    pub(crate) fn first_deadline(&self, id: ConnId, conn: &Conn) -> Option<Due> {
         let limits = self.limits(id, conn);
-        if conn.phase() == Phase::Lingering {
-            return (conn.stalled_since.plus(limits.linger), None);
-        }
-        if conn.has(Flags::PIPE) || conn.life.is_dead() {
-            return (Moment::NEVER, None);
-        }
-        if conn.life.is_connecting() {
-            let (limit, which) = if conn.life.is_unanswered() {
-                (limits.connect, Deadline::Connect)
-            } else {
-                (limits.handshake, Deadline::Handshake)
-            };
-            let at = limit.map_or(Moment::NEVER, |limit| conn.awaits_since.plus(limit));
-            return (at, Some(which));
-        }
-        let mut first = (Moment::NEVER, None);
-        let mut consider = |at: Moment, which| {
-            if at < first.0 {
-                first = (at, Some(which));
+        let due = match conn.phase() {
+            Phase::Lingering => Some(Due::at(conn.stalled_since.plus(limits.linger), Expiry::Lingered)),
+            Phase::Dead => None,
+            Phase::Connecting | Phase::Live | Phase::Closing if conn.has(Flags::PIPE) => None,
+            Phase::Connecting if conn.life.is_unanswered() => {
+                Due::missed(Deadline::Connect, conn.awaits_since, limits.connect)
+            }
+            Phase::Connecting => Due::missed(Deadline::Handshake, conn.awaits_since, limits.handshake),
+            Phase::Live | Phase::Closing => {
+                let is_live = conn.is_live();
+                let extras = conn.extras.as_ref();
+                // A busy connection is not idle: the handler's work will move a byte in
+                // the end.
+                let is_busy = is_live && conn.has(Flags::BUSY.union(Flags::HAS_JOBS));
+                let idle = match extras.and_then(|extras| extras.idle) {
+                    Some(own) => Some(Due::at(
+                        Moment(conn.last_activity.0.saturating_add(own.0)),
+                        Expiry::Missed(Deadline::Idle),
+                    )),
+                    None => Due::missed(Deadline::Idle, conn.last_activity, limits.idle),
+                };
+                let shakes_hands = conn.has(Flags::HANDSHAKING);
+                let is_read = is_live && !shakes_hands && !conn.has(Flags::PAUSED);
+                let handshake = limits.handshake.filter(|_| shakes_hands);
+                let first_frame =
+                    limits.first_frame.filter(|_| is_read && conn.has(Flags::AWAITS_FIRST_FRAME));
+                let frame = limits.frame.filter(|_| is_read && conn.has(Flags::IN_FRAME));
+                let own = extras.and_then(|extras| extras.deadline).filter(|_| is_live);
+                let stall = limits.write_stall.filter(|_| conn.awaits_room());
+                let running = [
+                    idle.filter(|_| !is_busy),
+                    Due::missed(Deadline::Handshake, conn.awaits_since, handshake),
+                    Due::missed(Deadline::FirstFrame, conn.awaits_since, first_frame),
+                    Due::missed(Deadline::Frame, conn.frame_since, frame),
+                    own.map(|own| Due::at(own.at(), Expiry::Missed(Deadline::Handler))),
+                    Due::missed(Deadline::WriteStall, conn.stalled_since, stall),
+                ];
+                running.into_iter().flatten().min_by_key(|due| due.at)
             }
         };
-        // A busy connection is not idle: the handler's work will move a byte in
-        // the end.
-        let is_busy = conn.has(Flags::BUSY.union(Flags::HAS_JOBS)) && conn.is_live();
-        match conn.extras.as_ref().and_then(|extras| extras.idle) {
-            _ if is_busy => {}
-            Some(own) => consider(Moment(conn.last_activity.0.saturating_add(own.0)), Deadline::Idle),
-            None => {
-                if let Some(idle) = limits.idle {
-                    consider(conn.last_activity.plus(idle), Deadline::Idle);
-                }
-            }
-        }
-        if conn.has(Flags::HANDSHAKING) {
-            if let Some(handshake) = limits.handshake {
-                consider(conn.awaits_since.plus(handshake), Deadline::Handshake);
-            }
-        } else if conn.is_live() && !conn.has(Flags::PAUSED) {
-            if conn.has(Flags::AWAITS_FIRST_FRAME)
-                && let Some(first_frame) = limits.first_frame
-            {
-                consider(conn.awaits_since.plus(first_frame), Deadline::FirstFrame);
-            }
-            if conn.has(Flags::IN_FRAME)
-                && let Some(frame) = limits.frame
-            {
-                consider(conn.frame_since.plus(frame), Deadline::Frame);
-            }
-        }
-        if conn.is_live()
-            && let Some(own) = conn.extras.as_ref().and_then(|extras| extras.deadline)
-        {
-            consider(own.at(), Deadline::Handler);
-        }
-        if conn.awaits_room()
-            && let Some(stall) = limits.write_stall
-        {
-            consider(conn.stalled_since.plus(stall), Deadline::WriteStall);
-        }
-        first
+        due.filter(|due| due.at != Moment::NEVER)
     }
 
     /// Sees to it that a connection's deadlines are checked when the first of
@@ -86,9 +94,9 @@ impl Core {
     /// To be called whenever a deadline begins to run, or comes nearer.
     pub(crate) fn watch_deadlines(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id.0) else { return };
-        let at = self.first_deadline(id, conn).0;
+        let Some(Due { at, .. }) = self.first_deadline(id, conn) else { return };
         let is_set = conn.check_place != UNSCHEDULED && self.deadline_checks.at(conn.check_place) <= at;
-        if at != Moment::NEVER && !is_set {
+        if !is_set {
             self.schedule_check(id, Some(at));
         }
     }
@@ -97,21 +105,21 @@ impl Core {
     /// connection that has missed one; a connection that is closing already, or
     /// is not established yet, ends here, and at once.
     pub(crate) fn check_deadlines(&mut self, id: ConnId) -> Option<CloseReason> {
-        let conn = self.conns.get(id.0).filter(|conn| !conn.life.is_dead())?;
-        let (at, which) = self.first_deadline(id, conn);
+        let conn = self.conns.get(id.0)?;
+        let Due { at, what } = self.first_deadline(id, conn)?;
         if at > self.observed_until {
             self.watch_deadlines(id);
             return None;
         }
-        if self.awaits_input(id, conn, which) {
+        if self.may_be_kept(id, conn, what) {
             // The next turn handles the input or the room first.
             self.schedule_check(id, Some(self.moment.plus(Duration::from_nanos(1))));
             return None;
         }
-        match which.map(CloseReason::TimedOut) {
-            Some(why) if conn.is_live() => return Some(why),
-            Some(why) => self.fail(id, why),
-            None => self.mark_dead(id),
+        match what {
+            Expiry::Missed(which) if conn.is_live() => return Some(CloseReason::TimedOut(which)),
+            Expiry::Missed(which) => self.fail(id, CloseReason::TimedOut(which)),
+            Expiry::Lingered => self.mark_dead(id),
         }
         None
     }
@@ -121,13 +129,15 @@ impl Core {
     /// room for output not used yet. Turn by turn the loop handles that work,
     /// and a frame that never ends reaches `max_input`, so the delay is
     /// bounded.
-    fn awaits_input(&self, id: ConnId, conn: &Conn, which: Option<Deadline>) -> bool {
-        match which {
-            Some(Deadline::Connect) => self.to_establish.contains(&id),
-            Some(Deadline::Handshake) => self.to_establish.contains(&id) || conn.has_pending_input(),
-            Some(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
-            Some(_) => conn.has_pending_input(),
-            None => false,
+    fn may_be_kept(&self, id: ConnId, conn: &Conn, what: Expiry) -> bool {
+        match what {
+            Expiry::Missed(Deadline::Connect) => self.to_establish.contains(&id),
+            Expiry::Missed(Deadline::Handshake) => {
+                self.to_establish.contains(&id) || conn.has_pending_input()
+            }
+            Expiry::Missed(Deadline::WriteStall) => conn.has(Flags::WRITABLE),
+            Expiry::Missed(_) => conn.has_pending_input(),
+            Expiry::Lingered => false,
         }
     }
 

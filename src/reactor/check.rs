@@ -261,12 +261,12 @@ fn check_deadline(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     if conn.life.is_dead() || conn.has(Flags::IN_FLUSH_LIST) {
         return Ok(());
     }
-    let (first, which) = core.first_deadline(id, conn);
+    let first = core.first_deadline(id, conn);
     let look = (conn.check_place != UNSCHEDULED).then(|| core.deadline_checks.at(conn.check_place));
     // A deadline that has passed is checked again in the next turn.
     let next = core.moment.plus(Duration::from_nanos(1));
-    let in_time = look.map_or(first == Moment::NEVER, |look| look <= first.max(next));
-    holds!(in_time, "connection {id} is looked at {look:?}, and {which:?} is over {first:?}");
+    let in_time = first.is_none_or(|first| look.is_some_and(|look| look <= first.at.max(next)));
+    holds!(in_time, "connection {id} is looked at {look:?}, and {first:?} comes before");
     Ok(())
 }
 
