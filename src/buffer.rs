@@ -2,7 +2,10 @@
 //! buffers come.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
@@ -32,6 +35,35 @@ enum Segment {
     Copied(Vec<u8>),
     /// Bytes that other queues may share.
     Shared(Shared),
+    /// Bytes that are still in a file.
+    File(FilePart),
+}
+
+/// A part of a file that is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePart {
+    file: Arc<File>,
+    range: Range<u64>,
+}
+
+impl FilePart {
+    pub(crate) const fn new(file: Arc<File>, range: Range<u64>) -> Self {
+        Self { file, range }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The place of the first byte that is to be sent.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.range.start
+    }
+
+    /// How many bytes are to be sent.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX)
+    }
 }
 
 /// Shared bytes, whose owner ([`Bytes::from_owner`]) may be dropped with them.
@@ -45,10 +77,20 @@ impl Drop for Shared {
 }
 
 impl Segment {
-    fn bytes(&self) -> &[u8] {
+    /// The bytes, if they are in memory.
+    fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Copied(bytes) => bytes,
-            Self::Shared(bytes) => &bytes.0,
+            Self::Copied(bytes) => Some(bytes),
+            Self::Shared(bytes) => Some(&bytes.0),
+            Self::File(_) => None,
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    fn len(&self) -> usize {
+        match self {
+            Self::File(part) => part.len(),
+            _ => self.bytes().map_or(0, <[u8]>::len),
         }
     }
 }
@@ -60,7 +102,8 @@ impl Segment {
 /// The span ends with the flush that ends the shared output. Before anything
 /// else is queued behind it, [`settle`](Self::settle) copies it.
 ///
-/// Invariant: `len` is the sum of all of it, and no segment of `more` is empty.
+/// Invariant: `len` is the sum of all of it, `in_files` the sum of what is in
+/// files, and no segment of `more` is empty.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
     len: usize,
@@ -69,12 +112,61 @@ pub(crate) struct OutQueue {
     written: usize,
     more: VecDeque<Segment>,
     span: Span,
+    /// The number of bytes that are in files, and not in memory.
+    in_files: usize,
+    /// The number of segments that are parts of files.
+    files: usize,
 }
 
 impl OutQueue {
     #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// The number of bytes that are in memory.
+    #[inline]
+    pub(crate) const fn in_memory(&self) -> usize {
+        self.len - self.in_files
+    }
+
+    /// The number of parts of files.
+    #[inline]
+    pub(crate) const fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Appends a part of a file, which is not empty.
+    pub(crate) fn push_file(&mut self, part: FilePart) {
+        debug_assert!(part.len() > 0, "no segment is empty");
+        debug_assert!(self.span.is_empty(), "a span is the end of a queue");
+        self.len += part.len();
+        self.in_files += part.len();
+        self.files += 1;
+        self.more.push_back(Segment::File(part));
+    }
+
+    /// The part of a file that is next, if the next bytes are in a file.
+    #[inline]
+    pub(crate) fn next_file(&self) -> Option<&FilePart> {
+        match self.more.front() {
+            Some(Segment::File(part)) if self.written == self.front.len() => Some(part),
+            _ => None,
+        }
+    }
+
+    /// Drops the first `count` bytes, which are of the file that is next.
+    #[cold]
+    fn advance_file(&mut self, count: usize) {
+        let Some(Segment::File(part)) = self.more.front_mut() else { return };
+        debug_assert!(count <= part.len(), "no more was written than was queued");
+        self.len -= count;
+        self.in_files -= count;
+        part.range.start += count as u64;
+        if part.len() == 0 {
+            self.files -= 1;
+            self.more.pop_front();
+        }
     }
 
     /// Appends a part of the shared output, without a copy. False if the
@@ -168,7 +260,8 @@ impl OutQueue {
     }
 
     /// Writes the first pieces to `into`, as many as fit and as make up at most
-    /// `most` bytes, and returns their number. None of them is empty.
+    /// `most` bytes, and returns their number. None of them is empty. What is in
+    /// files, and what is behind it, is no piece.
     pub(crate) fn pieces<'a>(
         &'a self,
         shared: &'a SharedOutput,
@@ -177,8 +270,8 @@ impl OutQueue {
     ) -> usize {
         let front = &self.front[self.written..];
         let front = Some(front).filter(|front| !front.is_empty());
-        let span = Some(shared.bytes(self.span)).filter(|span| !span.is_empty());
-        let all = front.into_iter().chain(self.more.iter().map(Segment::bytes)).chain(span);
+        let span = Some(shared.bytes(self.span)).filter(|span| !span.is_empty() && self.files == 0);
+        let all = front.into_iter().chain(self.more.iter().map_while(Segment::bytes)).chain(span);
         let mut count = 0;
         for (slot, piece) in into.iter_mut().zip(all) {
             if most == 0 {
@@ -195,6 +288,9 @@ impl OutQueue {
     #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.len, "no more was written than was queued");
+        if self.next_file().is_some() {
+            return self.advance_file(count);
+        }
         self.len -= count;
         let front = self.front.len() - self.written;
         if count < front {
@@ -213,7 +309,10 @@ impl OutQueue {
 
     fn advance_more(&mut self, mut count: usize) {
         while let Some(segment) = self.more.front_mut() {
-            let left = segment.bytes().len();
+            let Some(left) = segment.bytes().map(<[u8]>::len) else {
+                debug_assert_eq!(count, 0, "a file is no piece");
+                return;
+            };
             match segment {
                 Segment::Shared(bytes) if count < left => {
                     bytes.0.advance(count);
@@ -238,6 +337,8 @@ impl OutQueue {
     #[cold]
     fn clear(&mut self) {
         self.len = 0;
+        self.in_files = 0;
+        self.files = 0;
         self.written = 0;
         self.front.clear();
         self.more.clear();
@@ -247,10 +348,12 @@ impl OutQueue {
     /// True when `len` equals the bytes held, for the checks of the simulation.
     #[cfg(feature = "sim")]
     pub(crate) fn is_sound(&self, shared: &SharedOutput) -> bool {
-        let more: usize = self.more.iter().map(|part| part.bytes().len()).sum();
+        let more: usize = self.more.iter().map(Segment::len).sum();
         let held = self.front.len() - self.written + more + self.span.len();
-        let is_full = self.more.iter().all(|part| !part.bytes().is_empty());
-        held == self.len && is_full && shared.holds(self.span)
+        let is_full = self.more.iter().all(|segment| segment.len() > 0);
+        let files = self.more.iter().filter(|segment| segment.bytes().is_none());
+        let in_files = (files.clone().count(), files.map(Segment::len).sum());
+        held == self.len && (self.files, self.in_files) == in_files && is_full && shared.holds(self.span)
     }
 
     /// True while the queue has a span of the shared output.

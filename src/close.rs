@@ -74,6 +74,10 @@ pub enum CloseReason {
     /// The system reported an error: a reset, a broken pipe, a peer that
     /// vanished (keep-alive, user time-out). What was queued is dropped.
     Io(io::Error),
+    /// A file of which a part was to be sent ([`Io::send_file`](crate::Io::send_file))
+    /// has no more bytes, or cannot be read; what was queued is dropped. Logged as
+    /// a warning, at a limited rate.
+    File(io::Error),
     /// The reactor shut down. What was still queued at the deadline is dropped.
     Shutdown,
 }
@@ -100,7 +104,7 @@ impl CloseReason {
                 true
             }
             Self::TimedOut(deadline) => !matches!(deadline, Deadline::Connect | Deadline::WriteStall),
-            Self::Aborted | Self::Overflow { .. } | Self::Panicked(_) | Self::Io(_) => false,
+            Self::Aborted | Self::Overflow { .. } | Self::Panicked(_) | Self::Io(_) | Self::File(_) => false,
         }
     }
 }
@@ -144,6 +148,7 @@ impl fmt::Display for CloseReason {
             Self::Failed(error) => fmt_failed(f, error),
             Self::Panicked(message) => write!(f, "panicked: {}", Printable(message)),
             Self::Io(error) => write!(f, "broken: {}", Printable(error)),
+            Self::File(error) => write!(f, "a file that was to be sent: {}", Printable(error)),
             Self::Shutdown => f.write_str("the reactor shut down"),
         }
     }

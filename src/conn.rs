@@ -268,7 +268,7 @@ impl Conn {
             Sent::Gone
         } else if queued <= limits.high_mark {
             Sent::Queued
-        } else if queued <= limits.hard_mark {
+        } else if queued - self.in_files() <= limits.hard_mark {
             self.set(Flags::ABOVE_HIGH);
             Sent::Full
         } else {
@@ -276,6 +276,24 @@ impl Conn {
             self.set(Flags::ABOVE_HIGH);
             Sent::Dropped
         }
+    }
+
+    /// The number of queued bytes that are in files, and not in memory.
+    #[inline]
+    fn in_files(&self) -> usize {
+        self.out.as_ref().map_or(0, |queue| queue.len() - queue.in_memory())
+    }
+
+    /// The number of queued parts of files.
+    #[inline]
+    pub(crate) fn files(&self) -> usize {
+        self.out.as_ref().map_or(0, |queue| queue.files())
+    }
+
+    /// True when the queue has fallen to its low mark.
+    #[inline]
+    pub(crate) fn is_low(&self, limits: &Limits) -> bool {
+        self.queued() <= limits.low_mark && self.files() <= limits.max_files / 4
     }
 
     /// The queue, taken from the pool if the connection has none.

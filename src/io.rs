@@ -2,7 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -271,6 +274,48 @@ impl Io<'_> {
     #[inline]
     pub fn send(&mut self, to: ConnId, data: impl Into<Bytes>) -> Sent {
         self.core.send(to, &data.into())
+    }
+
+    /// Sends a part of a file to any connection of this reactor, behind what is
+    /// queued: the bytes of `range`, as they are in the file when their turn
+    /// comes. An empty range is nothing. One file can be sent to many, as an
+    /// [`Arc`](std::sync::Arc).
+    ///
+    /// ```no_run
+    /// # use std::fs::File;
+    /// # use serve_forever::{BoxError, Io, Sent};
+    /// # fn download(io: &mut Io<'_>) -> Result<(), BoxError> {
+    /// let file = File::open("video.mkv")?;
+    /// let size = file.metadata()?.len();
+    /// io.reply(format!("{size}\n").as_bytes());
+    /// if io.send_file(io.id(), file, 0..size)? == Sent::Full {
+    ///     io.pause(io.id()); // until `drained`: the next request waits behind this file
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The bytes go from the file to a socket without a copy in this process
+    /// where the system can do that (sendfile(2), on Linux), at most
+    /// [`Limits::file_budget`](crate::Limits::file_budget) of them in a turn. They
+    /// count as queued output: for the high and the low mark, the deadlines and
+    /// [`queued`](Self::queued), but not for the hard mark, which bounds memory.
+    /// So a file above the high mark is [`Sent::Full`], and `drained` follows when
+    /// all but the low mark of it has left. Reading from a disk blocks the loop.
+    ///
+    /// If the file is truncated meanwhile, or cannot be read, the connection ends
+    /// with [`CloseReason::File`](crate::CloseReason::File), and a TCP peer sees a
+    /// reset, so that it cannot take the part for the whole.
+    ///
+    /// sendfile(2) raises SIGPIPE where the peer is gone, which Rust's runtime
+    /// ignores; a program without that runtime must ignore it itself (signal(7)).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`](crate::Error::Full) at
+    /// [`Limits::max_files`](crate::Limits::max_files).
+    pub fn send_file(&mut self, to: ConnId, file: impl Into<Arc<File>>, range: Range<u64>) -> Result<Sent> {
+        self.core.send_file(to, file.into(), range)
     }
 
     /// Sends `data` as one datagram on a socket of this reactor, of whichever

@@ -61,6 +61,7 @@
 //!   same listeners
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
+//! - `testing` (feature `testing`): a server on a thread of its own, for a test
 //! - [`scale`]: what a million connections take, and how to use every core
 
 #![forbid(unsafe_code)]
@@ -123,6 +124,8 @@ mod slots;
 mod socket;
 mod stats;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 #[cfg(feature = "tls")]
 pub mod tls;

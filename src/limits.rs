@@ -104,10 +104,18 @@ pub struct Limits {
     /// Waiting bytes above which a write answers
     /// [`Sent::Full`](crate::Sent::Full). Default 256 KiB.
     pub high_mark: usize,
-    /// The most bytes of output that may wait. The system's own buffer comes on
-    /// top ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)):
+    /// The most bytes of output that may wait in memory; what waits in files
+    /// counts for the other marks alone. The system's own buffer comes on top ([`ListenOptions::send_buffer`](crate::ListenOptions::send_buffer)):
     /// what the system has taken no longer counts here. Default 1 MiB.
     pub hard_mark: usize,
+    /// Parts of files that may wait on one connection
+    /// ([`Io::send_file`](crate::Io::send_file)): each holds a descriptor. Above
+    /// half of them the answer is [`Sent::Full`](crate::Sent::Full), and a quarter
+    /// is the low mark. Default 16.
+    pub max_files: usize,
+    /// Bytes of a file that are sent on one connection in one turn. Reading a file
+    /// blocks the loop where the system has to ask a disk. Default 256 KiB.
+    pub file_budget: usize,
     /// Bytes of the last message of a connection that a limit or a deadline
     /// ends ([`StreamHandler::last_word`](crate::StreamHandler::last_word)), beside
     /// the hard mark. Zero: there is none. Default 4 KiB.
@@ -148,6 +156,8 @@ impl Default for Limits {
             low_mark: 64 << 10,
             high_mark: 256 << 10,
             hard_mark: 1 << 20,
+            max_files: 16,
+            file_budget: 256 << 10,
             last_word: 4 << 10,
             overflow: Overflow::default(),
             max_datagram: 65_535,
@@ -170,6 +180,7 @@ impl Limits {
                  they must rise: low_mark <= high_mark <= hard_mark"
             )
         })?;
+        at_least_1("Limits::file_budget", self.file_budget, "no file could be sent")?;
         at_least_1("Limits::datagrams_per_turn", self.datagrams_per_turn, "none could be received")?;
         at_least_1("Limits::max_datagrams", self.max_datagrams, "none could be sent")?;
         at_most("Limits::max_datagram", self.max_datagram, MOST_BYTES)?;

@@ -102,6 +102,7 @@ pub(crate) struct LogRates {
     pub(crate) overflows: LogRate,
     pub(crate) long_inputs: LogRate,
     pub(crate) failures: LogRate,
+    pub(crate) files: LogRate,
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Messages on their way from callbacks into queues.
 
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{Core, List, limits_of};
-use crate::buffer::{OutQueue, Pool};
+use crate::buffer::{FilePart, OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
 use crate::conn::Conn;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ConnId;
 use crate::life::{Flags, Phase};
 use crate::limits::{Limits, Overflow};
@@ -177,6 +181,40 @@ impl Core {
         adds
     }
 
+    /// Sends a part of a file to any connection, behind what is queued.
+    pub(crate) fn send_file(&mut self, to: ConnId, file: Arc<File>, range: Range<u64>) -> Result<Sent> {
+        self.direct.revoke();
+        let Some(conn) = self.conns.get_mut(to.0).filter(|conn| conn.life.takes_output()) else {
+            return Ok(Sent::Gone);
+        };
+        let part = FilePart::new(file, range);
+        if part.len() == 0 {
+            return Ok(Sent::Queued);
+        }
+        let limits = limits_of(&self.services, &self.own_limits, to, conn);
+        let limit = limits.max_files;
+        let files = conn.files() + 1;
+        if files > limit {
+            let what = "parts of files on one connection";
+            return Err(Error::Full { what, field: Some("Limits::max_files"), limit });
+        }
+        let direct = if to == self.current { self.direct.len() } else { 0 };
+        let is_full = conn.queued() + direct + part.len() > limits.high_mark || files > limit / 2;
+        if direct > 0 {
+            self.queue_direct(to, 0);
+        }
+        let Some(conn) = self.conns.get_mut(to.0) else { return Ok(Sent::Gone) };
+        if conn.out.is_none() {
+            conn.stalled_since = self.moment;
+        }
+        detached(conn, &mut self.pool, &self.shared).push_file(part);
+        if is_full {
+            conn.set(Flags::ABOVE_HIGH);
+        }
+        self.is_queued(to);
+        Ok(if is_full { Sent::Full } else { Sent::Queued })
+    }
+
     fn enqueue(&mut self, to: ConnId, data: &Bytes, piece: Option<Span>, refer_from: usize) {
         let Some(conn) = self.conns.get_mut(to.0) else { return };
         if conn.out.is_none() {
@@ -193,6 +231,13 @@ impl Core {
             }
             _ => detached(conn, &mut self.pool, &self.shared).push_shared(data, refer_from),
         }
+        self.is_queued(to);
+    }
+
+    /// Sees to it that what was queued for a connection is flushed.
+    #[inline]
+    fn is_queued(&mut self, to: ConnId) {
+        let Some(conn) = self.conns.get_mut(to.0) else { return };
         conn.set(Flags::DIRTY);
         if to != self.current {
             self.cross_writes = true;
@@ -233,7 +278,7 @@ impl Core {
     /// After a write: whether the handler may be told to go on.
     pub(crate) fn check_low_mark(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
-        if conn.queued() <= limits_of(&self.services, &self.own_limits, id, conn).low_mark {
+        if conn.is_low(limits_of(&self.services, &self.own_limits, id, conn)) {
             conn.unset(Flags::ABOVE_HIGH);
             self.list(id, List::Drained);
         }

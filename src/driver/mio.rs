@@ -2,6 +2,7 @@
 //! `Poll`.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
@@ -17,7 +18,9 @@ use super::listener::MioListener;
 use super::source::IS_USED_UP;
 use super::stream::MioStream;
 use super::waker::{self, Bell};
-use super::{BindOptions, Closing, Driver, Event, ListenOptions, Moment, Spawned, Token};
+use super::{
+    BindOptions, Closing, Driver, Event, FileError, FileSent, ListenOptions, Moment, Spawned, Token,
+};
 use crate::endpoint::Endpoint;
 use crate::limits::MOST_EVENTS;
 use crate::origin::{Peer, Side};
@@ -249,6 +252,17 @@ impl Driver for MioDriver {
     fn write(&mut self, stream: &mut MioStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.calls.write += 1;
         stream.write(pieces)
+    }
+
+    fn send_file(
+        &mut self,
+        stream: &mut MioStream,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<FileSent, FileError> {
+        self.calls.write += 1;
+        stream.send_file(file, offset, count)
     }
 
     fn is_hung_up(&mut self, stream: &mut MioStream) -> io::Result<bool> {

@@ -22,7 +22,9 @@ mod unix;
 mod unix_path;
 mod waker;
 
+use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::process::ExitStatus;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -131,6 +133,38 @@ pub enum Closing {
     /// [`InOrder`](Self::InOrder) does.
     Reset,
 }
+
+/// The outcome of [`Driver::send_file`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSent {
+    /// The bytes that the system took. 0: the file ends at the offset.
+    pub written: usize,
+    /// The bytes that it was certainly offered. More than it took means that it
+    /// has no more room, where [`Driver::SHORT_MEANS_BLOCKED`].
+    pub offered: usize,
+}
+
+/// An error of [`Driver::send_file`], and whose it is.
+#[derive(Debug)]
+pub enum FileError {
+    /// The stream cannot be written to, or not yet.
+    Stream(io::Error),
+    /// The file cannot be read.
+    File(io::Error),
+}
+
+/// Reads a part of a file: 0 bytes at its end.
+pub(crate) fn read_file(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read_at(into, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The bytes that [`Driver::send_file`] reads at once where it has to copy.
+const FILE_PIECE: usize = 64 << 10;
 
 /// A started child process.
 #[derive(Debug)]
@@ -275,6 +309,32 @@ pub trait Driver {
     ///
     /// `WouldBlock` when there is no room yet; else the system's error.
     fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends up to `count` bytes of a file from `offset` on, as far as the system
+    /// has room. The default reads a piece of the file and writes that.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Stream`] as of [`write`](Self::write), [`FileError::File`] if
+    /// the file cannot be read.
+    fn send_file(
+        &mut self,
+        stream: &mut Self::Stream,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<FileSent, FileError> {
+        let mut piece = vec![0; count.min(FILE_PIECE)];
+        let read = read_file(file, offset, &mut piece).map_err(FileError::File)?;
+        if read == 0 {
+            return Ok(FileSent { written: 0, offered: 0 });
+        }
+        let written = self.write(stream, &[IoSlice::new(&piece[..read])]).map_err(FileError::Stream)?;
+        if written == 0 {
+            return Err(FileError::Stream(io::ErrorKind::WriteZero.into()));
+        }
+        Ok(FileSent { written, offered: read })
+    }
 
     /// Whether the peer has closed both of its sides, so that no output can
     /// arrive (`POLLHUP`, poll(2)). Never consumes input.

@@ -1,6 +1,7 @@
 //! `MioStream`: a connected socket, a pipe, a terminal or a file of the
 //! operating system, with the calls that suit its kind.
 
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,7 +12,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::descriptor::{self, Handed};
 use super::source::Source;
-use super::{Closing, KeepAlive, unix};
+use super::{Closing, FILE_PIECE, FileError, FileSent, KeepAlive, read_file, unix};
 use crate::endpoint::Endpoint;
 use crate::origin::{Peer, Side};
 
@@ -199,6 +200,46 @@ impl MioStream {
         }
     }
 
+    /// Sends a part of a file: without a copy where the system can, else through a
+    /// buffer.
+    pub(super) fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<FileSent, FileError> {
+        match self.kind {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Kind::Tcp | Kind::Unix => match self.sendfile(file, offset, count) {
+                Err(error) if is_unfit(&error) => self.copy_file(file, offset, count),
+                Err(error) if is_of_the_file(&error) => Err(FileError::File(error)),
+                Err(error) => Err(FileError::Stream(error)),
+                // Fewer bytes than asked for: the socket is full, or the file
+                // ends; the next call tells.
+                Ok(written) => Ok(FileSent { written, offered: written }),
+            },
+            _ => self.copy_file(file, offset, count),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sendfile(&mut self, file: &File, mut offset: u64, count: usize) -> io::Result<usize> {
+        self.socket.output(|socket| Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), count)?))
+    }
+
+    fn copy_file(&mut self, file: &File, offset: u64, count: usize) -> Result<FileSent, FileError> {
+        let mut piece = vec![0; count.min(FILE_PIECE)];
+        let offered = read_file(file, offset, &mut piece).map_err(FileError::File)?;
+        if offered == 0 {
+            return Ok(FileSent { written: 0, offered });
+        }
+        match self.write(&[IoSlice::new(&piece[..offered])]) {
+            Ok(0) => Err(FileError::Stream(io::ErrorKind::WriteZero.into())),
+            Ok(written) => Ok(FileSent { written, offered }),
+            Err(error) => Err(FileError::Stream(error)),
+        }
+    }
+
     /// Whether the peer is gone, without a read.
     pub(super) fn is_hung_up(&self) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -230,6 +271,24 @@ impl MioStream {
         }
         drop(self);
     }
+}
+
+/// True for an error that says that sendfile(2) is not for this file, such as one
+/// of `/proc` or a pipe.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_unfit(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unfit = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::SPIPE];
+    error.raw_os_error().is_some_and(|raw| unfit.iter().any(|errno| errno.raw_os_error() == raw))
+}
+
+/// True for an error of sendfile(2) that is one of reading the file.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_of_the_file(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_files =
+        [Errno::IO, Errno::BADF, Errno::ISDIR, Errno::OVERFLOW, Errno::STALE, Errno::NXIO, Errno::ACCESS];
+    error.raw_os_error().is_some_and(|raw| of_files.iter().any(|errno| errno.raw_os_error() == raw))
 }
 
 /// Reads from any stream but TCP, outside of the hottest path.

@@ -28,8 +28,7 @@ impl<D: Driver> Reactor<D> {
     /// `drained` is pending. Whether one has to be is for the caller to know.
     pub(crate) fn has_forgotten_drained(&self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.get(id.0) else { return false };
-        let low_mark = self.core.limits(id, conn).low_mark;
-        conn.is_live() && conn.queued() <= low_mark && !conn.has(Flags::DRAINED_PENDING)
+        conn.is_live() && conn.is_low(self.core.limits(id, conn)) && !conn.has(Flags::DRAINED_PENDING)
     }
 
     /// Checks the reactor's state against its own invariants: every counter
@@ -193,8 +192,13 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         holds!(queue.len() <= limits.high_mark || told, "connection {id} is above its high mark untold");
         // What waits when a handler changes the marks stays.
         let most = limits.hard_mark.saturating_add(if conn.is_live() { 0 } else { limits.last_word });
-        let within = queue.len() <= most || conn.has(Flags::OWN_LIMITS);
+        let within = queue.in_memory() <= most || conn.has(Flags::OWN_LIMITS);
         holds!(within, "{} bytes are queued for connection {id}", queue.len());
+        holds!(
+            queue.files() <= limits.max_files || conn.has(Flags::OWN_LIMITS),
+            "{} files wait",
+            queue.files()
+        );
     }
     if let Some(kept) = &conn.leftover {
         holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");

@@ -127,6 +127,7 @@ impl<D: Driver> Reactor<D> {
             CloseReason::Overflow { .. } => &mut rates.overflows,
             CloseReason::InputTooLong { .. } => &mut rates.long_inputs,
             CloseReason::Failed(_) => &mut rates.failures,
+            CloseReason::File(_) => &mut rates.files,
             _ => return log::debug!("connection {id} closed: {why}"),
         };
         if let Some(more) = rate.allows(now) {

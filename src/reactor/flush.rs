@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Reactor;
-use super::transfer::{Readiness, Wire, finish, push, push_direct};
+use super::transfer::{Readiness, Wire, finish, of_file, push, push_direct};
 use crate::close::CloseReason;
 use crate::core::{List, limits_of};
 use crate::driver::Driver;
@@ -109,8 +109,9 @@ impl<D: Driver> Reactor<D> {
             conn.detach(&core.shared);
             return core.watch_deadlines(id);
         };
+        let budget = limits_of(&core.services, &core.own_limits, id, conn).file_budget;
         let mut wire = Wire { driver: &mut self.driver, socket, stats: &mut core.stats, now: core.moment };
-        let outcome = push(&mut wire, conn, &mut core.layers, id.0, &core.shared);
+        let outcome = push(&mut wire, conn, &mut core.layers, id.0, &core.shared, budget);
         conn.detach(&core.shared);
         match outcome {
             Ok(readiness) => {
@@ -163,7 +164,10 @@ impl<D: Driver> Reactor<D> {
                 core.watch_deadlines(id);
             }
             io::ErrorKind::Interrupted => core.list(id, List::Flush),
-            _ => core.broken(id, error),
+            _ => match of_file(error) {
+                Ok(of_file) => core.fail(id, CloseReason::File(of_file)),
+                Err(error) => core.broken(id, error),
+            },
         }
     }
 

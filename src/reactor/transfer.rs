@@ -11,12 +11,13 @@
 //! `push` lead the bytes of a layered connection through it, [`shake_hands`] takes
 //! the steps of its handshake, and [`finish`] puts its end before our FIN.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 
-use crate::buffer::{OutQueue, PIECES};
+use crate::buffer::{FilePart, OutQueue, PIECES};
 use crate::conn::Conn;
 use crate::direct::DirectOutput;
-use crate::driver::Driver;
+use crate::driver::{Driver, FileError, FileSent, read_file};
 use crate::id::Key;
 use crate::layers::{Layered, Layers, Scratch};
 use crate::life::Flags;
@@ -144,6 +145,7 @@ pub(super) fn push<D: Driver>(
     layers: &mut Layers,
     key: Key,
     shared: &SharedOutput,
+    file_budget: usize,
 ) -> io::Result<Readiness> {
     if conn.has(Flags::LAYERED)
         && let Some((layered, scratch)) = layers.parts(key)
@@ -151,18 +153,24 @@ pub(super) fn push<D: Driver>(
         return push_layered(wire, conn, layered, scratch, shared);
     }
     let Some(queue) = &mut conn.out else { return Ok(Readiness::Ready) };
-    push_queue(wire, queue, shared, usize::MAX)
+    push_queue(wire, queue, shared, usize::MAX, file_budget)
 }
 
-/// Writes once from the front of a queue, at most `most` bytes, and takes what was
-/// written off.
+/// Writes once from the front of a queue, at most `most` bytes, and of a file at most
+/// `file_budget`, and takes what was written off.
 #[inline]
 fn push_queue<D: Driver>(
     wire: &mut Wire<'_, D>,
     queue: &mut OutQueue,
     shared: &SharedOutput,
     most: usize,
+    file_budget: usize,
 ) -> io::Result<Readiness> {
+    if let Some(part) = queue.next_file() {
+        let (written, readiness) = push_file(wire, part, most.min(file_budget))?;
+        queue.advance(written);
+        return Ok(readiness);
+    }
     let (written, readiness) = if let Some(piece) = queue.only_piece(shared) {
         let piece = &piece[..piece.len().min(most)];
         wire.write(&[IoSlice::new(piece)], piece.len())?
@@ -174,6 +182,52 @@ fn push_queue<D: Driver>(
     };
     queue.advance(written);
     Ok(readiness)
+}
+
+/// Sends a part of a file once, by the driver's shortest way.
+#[cold]
+fn push_file<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    part: &FilePart,
+    most: usize,
+) -> io::Result<(usize, Readiness)> {
+    match wire.driver.send_file(wire.socket, part.file(), part.offset(), part.len().min(most)) {
+        Ok(FileSent { written: 0, .. }) => Err(io::Error::other(OfFile(cut_short(part)))),
+        Ok(FileSent { written, offered }) => {
+            wire.stats.bytes_out += written as u64;
+            let is_blocked = D::SHORT_MEANS_BLOCKED && written < offered;
+            Ok((written, if is_blocked { Readiness::Blocked } else { Readiness::Ready }))
+        }
+        Err(FileError::Stream(error)) => Err(error),
+        Err(FileError::File(error)) => Err(io::Error::other(OfFile(error))),
+    }
+}
+
+/// An error of a file that was to be sent, and not of the socket.
+#[derive(Debug)]
+struct OfFile(io::Error);
+
+impl fmt::Display for OfFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for OfFile {}
+
+/// The error of a file that was to be sent, if this is one.
+///
+/// # Errors
+///
+/// The error itself, if it is the socket's.
+pub(super) fn of_file(error: io::Error) -> Result<io::Error, io::Error> {
+    error.downcast::<OfFile>().map(|of_file| of_file.0)
+}
+
+#[cold]
+fn cut_short(part: &FilePart) -> io::Error {
+    let what = format!("it ends {} bytes before the end of what was to be sent", part.len());
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
 
 /// Reads through a layer: first the plaintext that it holds, then what it makes of
@@ -356,7 +410,7 @@ fn push_layered<D: Driver>(
         && let Some(queue) = &mut conn.out
     {
         let before = queue.len();
-        let readiness = push_queue(wire, queue, shared, layered.clear)?;
+        let readiness = push_queue(wire, queue, shared, layered.clear, scratch.share())?;
         layered.clear -= before - queue.len();
         if layered.clear > 0 {
             return Ok(readiness);
@@ -423,6 +477,9 @@ fn seal(
     shared: &SharedOutput,
 ) -> io::Result<usize> {
     let Some(queue) = &conn.out else { return Ok(0) };
+    if let Some(part) = queue.next_file() {
+        return seal_file(part, layered, scratch);
+    }
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let count = queue.pieces(shared, &mut pieces, scratch.share());
     let mut sealed = 0;
@@ -433,6 +490,21 @@ fn seal(
             break;
         }
     }
+    scratch.outward.clear();
+    layered.layer.take_wire(&mut scratch.outward)?;
+    if scratch.outward.is_empty() { Err(stuck()) } else { Ok(sealed) }
+}
+
+/// The same of a part of a file, which has to be read for that.
+#[cold]
+fn seal_file(part: &FilePart, layered: &mut Layered, scratch: &mut Scratch) -> io::Result<usize> {
+    let of_file = |error| io::Error::other(OfFile(error));
+    let mut piece = vec![0; scratch.share().min(part.len())];
+    let count = read_file(part.file(), part.offset(), &mut piece).map_err(of_file)?;
+    if count == 0 {
+        return Err(of_file(cut_short(part)));
+    }
+    let sealed = layered.layer.write(&piece[..count])?;
     scratch.outward.clear();
     layered.layer.take_wire(&mut scratch.outward)?;
     if scratch.outward.is_empty() { Err(stuck()) } else { Ok(sealed) }

@@ -375,7 +375,9 @@ impl<H: StreamHandler> Recording<H> {
         for life in &self.open {
             let life = &mut self.lives[*life];
             let high_mark = io.limits_of(life.id).map_or(usize::MAX, |limits| limits.high_mark);
-            life.above |= io.queued(life.id).is_some_and(|queued| queued > high_mark);
+            // Of many small files the number is above its mark.
+            let is_full = self.sees_crossings && io.is_full(life.id);
+            life.above |= is_full || io.queued(life.id).is_some_and(|queued| queued > high_mark);
         }
     }
 }

@@ -25,7 +25,7 @@ const ONLY_IN: [(&str, Option<&str>); 8] = [
     ("catch_unwind", Some(CONTAIN)),
     ("thread::spawn", None),
     ("thread_local", None),
-    ("static", None),
+    ("static", Some("src/testing.rs")),
     ("RefCell", None),
 ];
 
@@ -351,7 +351,10 @@ mod checker {
         assert_one(&with("src/b.rs", "use mio::Poll;"), &["src/b.rs:1:", "mio::Poll", SYSTEM]);
         assert_one(&with("src/b.rs", "use mio::{\n Events,\n Poll};"), &["src/b.rs:3:", "mio::Poll"]);
         assert_one(&with("src/b.rs", "fn f() {\n Instant::now(); }"), &["src/b.rs:2:", "Instant::now"]);
-        assert_one(&with("src/b.rs", "static X: u8 = 0; fn f(_: &'static str) {}"), &["static", "no file"]);
+        assert_one(
+            &with("src/b.rs", "static X: u8 = 0; fn f(_: &'static str) {}"),
+            &["static", "src/testing.rs"],
+        );
         assert_eq!(
             with("src/b.rs", "// mio::Poll\n#[cfg(test)] mod tests { fn f() { Instant::now() } }"),
             [""; 0]

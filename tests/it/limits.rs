@@ -220,13 +220,15 @@ fn limits_that_contradict_each_other_are_refused() {
 /// A way to set one field.
 type Field<T, V> = (&'static str, fn(&mut T, V));
 
-const COUNTS_OF_LIMITS: [Field<Limits, usize>; 10] = [
+const COUNTS_OF_LIMITS: [Field<Limits, usize>; 12] = [
     ("max_connections", |limits, value| limits.max_connections = value),
     ("read_budget", |limits, value| limits.read_budget = value),
     ("max_input", |limits, value| limits.max_input = value),
     ("low_mark", |limits, value| limits.low_mark = value),
     ("high_mark", |limits, value| limits.high_mark = value),
     ("hard_mark", |limits, value| limits.hard_mark = value),
+    ("max_files", |limits, value| limits.max_files = value),
+    ("file_budget", |limits, value| limits.file_budget = value),
     ("last_word", |limits, value| limits.last_word = value),
     ("max_datagram", |limits, value| limits.max_datagram = value),
     ("datagrams_per_turn", |limits, value| limits.datagrams_per_turn = value),

@@ -27,6 +27,8 @@ mod codec;
 mod command;
 mod console;
 mod contained;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod course;
 mod datagram_faults;
 mod datagrams;
 mod deadlines;
@@ -37,6 +39,7 @@ mod endings;
 mod examples;
 #[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
 mod explore;
+mod files;
 mod grammar;
 mod groups;
 mod handle;

@@ -149,6 +149,8 @@ fn the_limits_are_those_of_the_table() {
         low_mark,
         high_mark,
         hard_mark,
+        max_files,
+        file_budget,
         last_word,
         overflow,
         max_datagram,
@@ -170,6 +172,8 @@ fn the_limits_are_those_of_the_table() {
     assert_says("Limits::low_mark", bytes(low_mark));
     assert_says("Limits::high_mark", bytes(high_mark));
     assert_says("Limits::hard_mark", bytes(hard_mark));
+    assert_says("Limits::max_files", count(max_files));
+    assert_says("Limits::file_budget", bytes(file_budget));
     assert_says("Limits::last_word", bytes(last_word));
     assert_eq!(overflow, Overflow::Close);
     assert_says("Limits::overflow", "the connection ends");

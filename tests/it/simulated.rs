@@ -9,6 +9,7 @@ mod command;
 mod console;
 mod deadlines;
 mod endings;
+mod files;
 mod flow;
 mod frames;
 mod handlers;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::client_layer::ClientLayer;
 use super::network::{Due, Network, Way};
-use super::script::{Act, Pace};
+use super::script::{Act, ClientId, Pace};
 use super::trace::What;
 use super::wire::Kind;
 
@@ -85,6 +85,7 @@ impl Network {
             if self.wires[place].client.layer.is_some() {
                 self.pump(place);
             }
+            self.look_for_answer(place);
         }
         let wire = &mut self.wires[place];
         if wire.down.at_end() && wire.client.saw_fin.is_none() {
@@ -141,6 +142,10 @@ impl Network {
                 wire.client.finishing = true;
                 self.pump(place);
             }
+            Act::Await(answer) => {
+                wire.client.awaits = Some(answer);
+                self.look_for_answer(place);
+            }
             Act::StayAfterFin => wire.client.stays_after_fin = true,
             Act::Close if wire.down.unread() > 0 => self.reset_by_client(place),
             Act::Close => {
@@ -151,6 +156,22 @@ impl Network {
             }
             Act::Vanish if wire.kind == Kind::Tcp => self.vanish(place),
             Act::Vanish | Act::Reset => self.reset_by_client(place),
+        }
+    }
+
+    /// Lets a client go on with its script if it has received what it waits for.
+    fn look_for_answer(&mut self, place: usize) {
+        let client = &mut self.wires[place].client;
+        let Some(answer) = &client.awaits else { return };
+        let new = &client.received[client.answered..];
+        let found = new.windows(answer.len().max(1)).position(|part| part == &answer[..]);
+        let end = if answer.is_empty() { Some(0) } else { found.map(|at| at + answer.len()) };
+        if let Some(end) = end {
+            client.answered += end;
+            client.awaits = None;
+            let rest = std::mem::take(&mut client.rest);
+            #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
+            self.follow(ClientId(place as u32), Duration::ZERO, rest);
         }
     }
 

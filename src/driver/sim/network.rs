@@ -228,10 +228,23 @@ impl Network {
         self.after(script.start.saturating_add(latency), Due::Connect(place));
         let client = ClientId(number);
         self.wires[place].client.prepare(&script);
-        for (time, act) in script.acts {
-            self.later(script.start.saturating_add(time), client, act);
-        }
+        self.follow(client, script.start, script.acts);
         client
+    }
+
+    /// Lets a client do these acts, each after its time and `start`, up to one that
+    /// waits for an answer.
+    pub(super) fn follow(&mut self, client: ClientId, start: Duration, acts: Vec<(Duration, Act)>) {
+        let mut acts = acts.into_iter();
+        while let Some((time, act)) = acts.next() {
+            let waits = matches!(act, Act::Await(_));
+            self.later(start.saturating_add(time), client, act);
+            if waits {
+                let rest = acts.map(|(later, act)| (later.saturating_sub(time), act)).collect();
+                self.wires[client.number()].client.rest = rest;
+                return;
+            }
+        }
     }
 
     /// Adds a host at an endpoint: the other end of each connection that the

@@ -82,6 +82,9 @@ pub enum Act {
     /// Puts a layer at its end of the connection: what is sent and received from now
     /// on goes through it, as behind STARTTLS.
     StartLayer(LayerFactory),
+    /// Waits until it has received these bytes, behind those that it awaited
+    /// before; the acts of its script that follow are counted from then.
+    Await(Bytes),
     /// Keeps its side open when the server has ended the other. By default a
     /// client then ends its side.
     StayAfterFin,
@@ -158,6 +161,24 @@ impl Script {
     pub fn then(mut self, act: Act) -> Self {
         self.acts.push((self.clock, act));
         self
+    }
+
+    /// Then waits for these bytes, and goes on when they have come: a dialogue.
+    ///
+    /// ```
+    /// use serve_forever::driver::sim::{Conditions, Script};
+    /// use serve_forever::services::Echo;
+    /// use serve_forever::sim::World;
+    ///
+    /// let mut world = World::<_, true>::new(1, Conditions::calm(), Echo::new(), Echo::limits())?;
+    /// let client = world.play(Script::new().send("one\n").await_answer("one\n").send("two\n").finish());
+    /// world.run()?;
+    /// assert_eq!(world.client(client).received(), b"one\ntwo\n");
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    #[must_use]
+    pub fn await_answer(self, bytes: impl Into<Bytes>) -> Self {
+        self.then(Act::Await(bytes.into()))
     }
 
     /// Then sends.

@@ -73,9 +73,7 @@ impl Network {
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
         let client = ClientId(place as u32);
         self.wires[place].client.prepare(&script);
-        for (time, act) in script.acts {
-            self.later(script.start.saturating_add(time), client, act);
-        }
+        self.follow(client, script.start, script.acts);
     }
 
     pub(super) fn arrive_at_listener(&mut self, place: usize) {

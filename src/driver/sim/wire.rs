@@ -2,10 +2,13 @@
 //! `HalfPipe` for each direction.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::client_layer::ClientLayer;
 use super::half_pipe::HalfPipe;
-use super::script::{Pace, Script};
+use super::script::{Act, Pace, Script};
 use crate::driver::Token;
 use crate::moment::Moment;
 
@@ -84,6 +87,12 @@ pub struct Client {
     /// The moments at which its bytes arrived at the server, and their sum by
     /// then.
     pub(super) arrivals: Vec<(u64, usize)>,
+    /// What it waits for before it goes on with the rest of its script.
+    pub(super) awaits: Option<Bytes>,
+    /// The bytes of `received` up to the end of what it has awaited.
+    pub(super) answered: usize,
+    /// The acts behind the one that waits, each with its time from then.
+    pub(super) rest: Vec<(Duration, Act)>,
     pub(super) written_to: Option<u64>,
     pub(super) took_at: Option<u64>,
     pub(super) saw_reset: Option<u64>,
@@ -275,6 +284,9 @@ impl Wire {
                 refused: false,
                 lost: false,
                 arrivals: Vec::new(),
+                awaits: None,
+                answered: 0,
+                rest: Vec::new(),
                 written_to: None,
                 took_at: None,
                 saw_reset: None,
