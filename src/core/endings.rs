@@ -122,12 +122,7 @@ mod tests {
     /// A core with one live connection.
     fn core() -> (Core, ConnId) {
         let mut core = Core::new(Config::default(), 1, Instant::now(), Moment::ZERO);
-        core.services.push(ServiceState {
-            #[cfg(feature = "workers")]
-            handler: std::any::TypeId::of::<()>(),
-            limits: Limits::default(),
-            connections: 0,
-        });
+        core.services.push(ServiceState { limits: Limits::default(), connections: 0 });
         let id = core.admit(0);
         (core, id)
     }
