@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serve_forever::Limits;
 use serve_forever::driver::sim::Script;
 
 use super::handlers::{Call, Scripted, calm, patient, run};
@@ -120,4 +121,28 @@ fn a_service_keeps_its_own_timers_when_connections_end() {
     world.play(Script::new().finish());
     run(&mut world);
     assert_eq!(ticks.get(), world.lives().len());
+}
+
+// The process stands still while a timer and, a second later, a deadline come due. The
+// handler has set the timer so that the deadline is never reached.
+#[test]
+fn a_timer_that_is_due_before_a_deadline_fires_before_it() {
+    let limits = Limits { idle: Some(Duration::from_secs(6)), ..patient() };
+    let mut world = calm(
+        Scripted::new(|io, call| {
+            match call {
+                Call::Open => drop(io.after(Duration::from_secs(5))?),
+                Call::Timer(_) => io.set_idle(io.id(), None),
+                _ => {}
+            }
+            Ok(())
+        }),
+        limits,
+    );
+    let client = world.play(Script::new().after(Duration::from_secs(60)).send("late\n").finish());
+    world.run_for(Duration::from_secs(4)).expect("it keeps its promises");
+    world.net_mut().hold_up(Duration::from_secs(6));
+    run(&mut world);
+    let why = world.life(client).and_then(|life| life.closed()).expect("it was closed");
+    assert!(why.starts_with("Finished"), "{why}");
 }
