@@ -135,6 +135,7 @@ fn an_endpoint_needs_neither_a_lookup_nor_workers() {
     assert!(matches!(refused, Err(Error::Endpoint { .. })), "{refused:?}");
 }
 
+// docs/guarantees.md, 84.
 #[test]
 fn an_address_that_does_not_answer_holds_the_next_up_for_a_quarter_of_a_second() {
     let mut net = Net::calm();

@@ -135,6 +135,7 @@ fn a_result_comes_to_its_session() {
     assert_eq!(bench.reactor.stats().jobs, 3);
 }
 
+// docs/guarantees.md, 82.
 #[test]
 fn a_panic_and_a_loss_are_told_and_end_the_connection_if_the_handler_says_so() {
     for (conditions, wanted) in [
@@ -153,6 +154,7 @@ fn a_panic_and_a_loss_are_told_and_end_the_connection_if_the_handler_says_so() {
     }
 }
 
+// docs/guarantees.md, 83.
 #[test]
 fn the_job_of_a_connection_that_has_ended_does_not_run_and_is_told() {
     fn must_not_run(_: &mut Squares, io: &mut Io<'_>, _: &mut Client, _: u64) -> Result<(), BoxError> {
@@ -190,6 +192,7 @@ fn a_connection_that_waits_for_a_job_is_not_idle() {
     assert!(u128::from(lasted).abs_diff(expected) < 1_000_000_000, "idle runs from the answer: {lasted}");
 }
 
+// docs/guarantees.md, 85.
 #[test]
 fn a_shutdown_waits_for_a_job_until_its_deadline() {
     for (takes, deadline, wanted) in [(5, 60, "9 9\n"), (100, 10, "")] {

@@ -253,7 +253,7 @@ fn in_chunks_files_arrive_whatever_the_weather() {
     }
 }
 
-// docs/guarantees.md, 83, 84.
+// docs/guarantees.md, 82, 83.
 #[test]
 fn on_workers_a_file_is_whole_or_not_there_whatever_becomes_of_its_jobs() {
     let mut stored = 0;
