@@ -113,8 +113,8 @@ impl HttpIo<'_, '_> {
         }
     }
 
-    /// Writes a piece of a body that is streamed ([`Answer::stream`],
-    /// [`Answer::events`]). At [`Sent::Full`] stop, until
+    /// Writes a piece of a body that is streamed ([`Answer::stream`](super::Answer::stream),
+    /// [`Answer::events`](super::Answer::events)). At [`Sent::Full`] stop, until
     /// [`HttpHandler::drained`](super::HttpHandler::drained). Long pieces (16 KiB
     /// or more) are not copied.
     ///

@@ -37,10 +37,11 @@ impl<D: Driver> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if waiting for events fails, which no connection can
-    /// cause. [`Error::Listen`] when the last listener has failed, could not be
-    /// made again ([`Config::listen_again`]), and no datagram socket is left:
-    /// the reactor has then shut down within
+    /// [`Error::System`](crate::Error::System) if waiting for events fails, which no
+    /// connection can cause. [`Error::Listen`](crate::Error::Listen) when the last listener
+    /// has failed, could not be made again
+    /// ([`Config::listen_again`](crate::Config::listen_again)), and no datagram socket is
+    /// left: the reactor has then shut down within
     /// [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE).
     pub fn serve_forever(&mut self) -> Result<()> {
         self.clock = self.driver.now();
@@ -66,7 +67,7 @@ impl<D: Driver> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if waiting for events fails.
+    /// [`Error::System`](crate::Error::System) if waiting for events fails.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
         // The caller may have done something else since the last turn: the
         // clock has to be read before callbacks use it.
