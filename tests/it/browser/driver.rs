@@ -3,7 +3,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +21,8 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub(crate) struct Driver {
     child: Child,
     port: u16,
+    /// Its TMPDIR, in which a browser leaves files behind.
+    temporary: PathBuf,
 }
 
 /// A browser with one page, which ends with this.
@@ -30,7 +35,7 @@ pub(crate) struct Page {
 fn find(names: &[&str]) -> Option<String> {
     let paths = std::env::var("PATH").unwrap_or_default();
     let candidates = paths.split(':').flat_map(|path| names.iter().map(move |name| format!("{path}/{name}")));
-    candidates.into_iter().find(|path| std::fs::metadata(path).is_ok_and(|file| file.is_file()))
+    candidates.into_iter().find(|path| fs::metadata(path).is_ok_and(|file| file.is_file()))
 }
 
 impl Driver {
@@ -38,8 +43,10 @@ impl Driver {
     pub(crate) fn start() -> Option<Self> {
         let program = find(&["chromedriver"])?;
         find(&["chromium"])?;
+        let temporary = tempfile::tempdir().expect("a directory").keep();
         let mut child = Command::new(program)
             .arg("--port=0")
+            .env("TMPDIR", &temporary)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -52,7 +59,7 @@ impl Driver {
             port.trim_end_matches('.').parse().ok()
         });
         // Whatever else it says is not read, and it says little.
-        Some(Self { child, port: port.expect("it says its port") })
+        Some(Self { child, port: port.expect("it says its port"), temporary })
     }
 
     /// Opens a browser.
@@ -73,6 +80,14 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The last processes of a browser may still write there while they end.
+        let until = Instant::now() + PATIENCE;
+        while fs::remove_dir_all(&self.temporary).is_err() && self.temporary.exists() {
+            if Instant::now() > until {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -124,7 +139,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             self.command("DELETE", "", &Value::Null);
         }
     }
