@@ -9,8 +9,8 @@
 //! `set KEY VALUE`, `get KEY`, `watch KEY`, `unwatch KEY`, `who KEY`. A client that
 //! watches is told `changed KEY VALUE`.
 //!
-//! What one connection has to know of another is in the handler, by the other's id:
-//! a stale id finds nothing. The session of a client is what only itself needs.
+//! The handler holds the state that connections share, by the id of each: a stale id
+//! finds nothing. A session holds the state that its own client alone needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;

@@ -95,12 +95,12 @@ pub trait Layer: Any {
 ///
 /// ```
 /// use serve_forever::{ListenOptions, LayerFactory};
-/// # fn new_layer() -> Box<dyn serve_forever::Layer> { unimplemented!() }
+/// # use serve_forever::Layer;
 ///
-/// let options = ListenOptions {
-///     layer: Some(LayerFactory::new(|| Ok(new_layer()))),
-///     ..ListenOptions::default()
-/// };
+/// fn behind(new_layer: fn() -> Box<dyn Layer>) -> ListenOptions {
+///     let layer = LayerFactory::new(move || Ok(new_layer()));
+///     ListenOptions { layer: Some(layer), ..ListenOptions::default() }
+/// }
 /// ```
 #[derive(Clone)]
 pub struct LayerFactory(Arc<dyn Fn() -> io::Result<Box<dyn Layer>> + Send + Sync>);

@@ -1,4 +1,4 @@
-//! What a callback can do with WebSockets: accept, connect, send and close.
+//! Methods of `HttpIo` for WebSockets: accept, connect, send and close.
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};

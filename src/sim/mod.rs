@@ -164,8 +164,7 @@
 //! # What is checked
 //!
 //! After every turn, whatever the handler: see [`World`] and [`Recording`].
-//! What it cannot know is what *your* handler should have answered: that is
-//! what a test says.
+//! The right answers of *your* handler are not checked: a test has to know them.
 
 pub mod commands;
 mod explore;
