@@ -30,6 +30,8 @@ pub(crate) struct Extras {
     pub(crate) idle: Option<Moment>,
     /// The deadline that the handler has set.
     pub(crate) deadline: Option<OwnDeadline>,
+    /// The turns for which a missed deadline was put off, as input was unread.
+    pub(crate) put_off: u32,
     /// The tag given to `connect`.
     pub(crate) tag: u64,
     /// Where to connect to, until the system has begun to.
@@ -74,8 +76,10 @@ pub(crate) struct Conn {
     /// While lingering: the moment at which lingering began. Else, with output
     /// waiting: the moment at which the peer last took some of it.
     pub(crate) stalled_since: Moment,
-    /// While the first frame is awaited: the moment of `open`, or of the last
-    /// resume. Before `open`: the moment at which connecting began.
+    /// Before `open`: the moment at which connecting began, and then the handshake.
+    /// While the first frame is awaited: the moment of `open`, or of the last resume.
+    /// Within the handshake of [`Io::start_layer`](crate::Io::start_layer): its
+    /// beginning.
     pub(crate) awaits_since: Moment,
     /// The moment at which the open frame began, or of the last resume.
     pub(crate) frame_since: Moment,
@@ -313,7 +317,7 @@ impl Conn {
     /// it.
     pub(crate) fn forget_input(&mut self) {
         self.leftover = None;
-        self.unset(Flags::IN_FRAME.union(Flags::FRAME_BEGUN));
+        self.unset(Flags::IN_FRAME.union(Flags::FRAME_DECLARED));
     }
 
     /// The groups of which the connection is a member.

@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::{Core, limits_of};
 use crate::close::{CloseReason, Deadline};
 use crate::conn::{Conn, OwnDeadline, UNSCHEDULED};
 use crate::id::ConnId;
 use crate::life::{Flags, Phase};
 use crate::moment::Moment;
+
+/// The bytes of a connection that may have arrived and not be read yet: the largest
+/// receive buffer that Linux chooses by itself (`tcp_rmem`, tcp(7)).
+const MOST_UNREAD: usize = 6 << 20;
 
 /// The end that is due to a connection at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +112,20 @@ impl Core {
         let conn = self.conns.get(id.0)?;
         let Due { at, what } = self.first_deadline(id, conn)?;
         if at > self.observed_until {
+            if let Some(extras) = self.conns.get_mut(id.0).and_then(|conn| conn.extras.as_mut()) {
+                extras.put_off = 0;
+            }
             self.watch_deadlines(id);
             return None;
         }
-        if self.may_be_kept(id, conn, what) {
+        let is_live = conn.is_live();
+        if self.may_be_kept(id, conn, what) && self.puts_off(id, what) {
             // The next turn handles the input or the room first.
             self.schedule_check(id, Some(self.moment.plus(Duration::from_nanos(1))));
             return None;
         }
         match what {
-            Expiry::Missed(which) if conn.is_live() => return Some(CloseReason::TimedOut(which)),
+            Expiry::Missed(which) if is_live => return Some(CloseReason::TimedOut(which)),
             Expiry::Missed(which) => self.fail(id, CloseReason::TimedOut(which)),
             Expiry::Lingered => self.mark_dead(id),
         }
@@ -126,9 +134,7 @@ impl Core {
 
     /// True while unhandled work may prove that the connection kept its
     /// deadline: input left unread because the share of the turn was spent, or
-    /// room for output not used yet. Turn by turn the loop handles that work,
-    /// and a frame that never ends reaches `max_input`, so the delay is
-    /// bounded.
+    /// room for output not used yet. Turn by turn the loop handles that work.
     fn may_be_kept(&self, id: ConnId, conn: &Conn, what: Expiry) -> bool {
         match what {
             Expiry::Missed(Deadline::Connect) => self.to_establish.contains(&id),
@@ -139,6 +145,20 @@ impl Core {
             Expiry::Missed(_) => conn.has_pending_input(),
             Expiry::Lingered => false,
         }
+    }
+
+    /// Puts a deadline off for one more turn, which reads `read_budget` bytes. False
+    /// once the turns since have read all that can have come in time: a peer that
+    /// sends without end would put it off for ever.
+    fn puts_off(&mut self, id: ConnId, what: Expiry) -> bool {
+        let waits_for_input =
+            !matches!(what, Expiry::Missed(Deadline::Connect | Deadline::Handshake | Deadline::WriteStall));
+        let Some(conn) = self.conns.get_mut(id.0).filter(|_| waits_for_input) else { return true };
+        let budget = limits_of(&self.services, &self.own_limits, id, conn).read_budget;
+        let turns = MOST_UNREAD.div_ceil(budget.max(1));
+        let put_off = &mut conn.extras().put_off;
+        *put_off = put_off.saturating_add(1);
+        *put_off as usize <= turns
     }
 
     /// True while a connection has input that arrived in time and that a signal

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use serve_forever::driver::sim::{ClientId, Script};
+use serve_forever::driver::sim::{ClientId, Conditions, Script};
 use serve_forever::services::Echo;
 use serve_forever::sim::World;
 use serve_forever::{BoxError, Io, Limits, Origin, StreamHandler};
@@ -197,7 +197,7 @@ fn a_deadline_of_the_handlers_own_is_put_off_by_nothing_but_the_handler() {
 #[test]
 fn a_deadline_of_the_handlers_own_is_judged_when_all_that_came_is_known() {
     for seed in 0..40 {
-        let conditions = serve_forever::driver::sim::Conditions::calm();
+        let conditions = Conditions::calm();
         let mut world =
             World::<_, true>::new(seed, conditions, deadline_setter(), patient()).expect("good limits");
         let done = world.play(Script::new().after(MINUTE / 2).send("done\n").after(10 * MINUTE).finish());
@@ -221,4 +221,36 @@ fn a_connection_with_nothing_to_watch_is_not_looked_at() {
     world.play(Script::new());
     run(&mut world);
     assert!(world.turns() < 20, "{} turns for one deadline", world.turns());
+}
+
+// docs/guarantees.md, 86.
+/// Input that is not read yet may keep a deadline, so the loop reads first. A peer
+/// that always has some unread must not get more time than others for it.
+#[test]
+fn a_peer_that_sends_without_end_puts_no_deadline_off() {
+    const TENTH: Duration = Duration::from_millis(100);
+    /// The bytes that a socket may hold unread, and then some.
+    const MOST: usize = 7 << 20;
+    type Begin = fn(&mut Io<'_>);
+    let begin_frame: Begin = |io| io.begin_frame(io.id());
+    let set_deadline: Begin = |io| io.set_deadline(io.id(), Some(TENTH));
+    for (begin, expected) in [(begin_frame, "TimedOut(Frame)"), (set_deadline, "TimedOut(Handler)")] {
+        let handler = Scripted::new(move |io: &mut Io<'_>, call| {
+            if call == Call::Open {
+                begin(io);
+            }
+            Ok(())
+        });
+        let limits = Limits { frame: Some(TENTH), read_budget: 1000, ..patient() };
+        let millisecond = Duration::from_millis(1);
+        let conditions = Conditions { call: (millisecond, millisecond), ..Conditions::calm() };
+        let mut world = World::<_, true>::new(1, conditions, handler, limits).expect("good limits");
+        let line = [b'x'; 999];
+        let lines = [&line[..], b"\n"].concat().repeat(1 << 10);
+        let client = world.play((0..20).fold(Script::new(), |script, _| script.send(lines.clone())));
+        run(&mut world);
+        assert_eq!(why(&world, client), expected);
+        let taken = world.life(client).expect("it was opened").input().len();
+        assert!(taken < MOST, "{taken} bytes were read");
+    }
 }
