@@ -27,9 +27,10 @@
 //! ```
 //!
 //! A connection only moves forward. *Connecting* takes output, which waits, and
-//! nothing else; the handshake of its layer, if it has one, is a part of it. *Live*
-//! delivers input and takes output; half-closes happen within it. *Closing* writes
-//! what is queued and discards what comes in. *Lingering* has sent everything and
+//! nothing else; the handshake of its layer, if it has had one from the beginning, is
+//! a part of it (that of `Io::start_layer` happens in *Live*). *Live* delivers input
+//! and takes output; half-closes happen within it. *Closing* writes what is queued and
+//! discards what comes in. *Lingering* has sent everything and
 //! discards what comes in: a socket closed with unread input makes the kernel send a
 //! reset, which destroys the reply on its way.
 //!
@@ -154,7 +155,7 @@ impl Flags {
     pub(crate) const IN_FRAME: Self = Self::bit(22);
     /// The handler has begun the open frame, and it alone ends it. Set only
     /// together with `IN_FRAME`.
-    pub(crate) const FRAME_BEGUN: Self = Self::bit(23);
+    pub(crate) const FRAME_DECLARED: Self = Self::bit(23);
     /// The connection has limits of its own.
     pub(crate) const OWN_LIMITS: Self = Self::bit(24);
 
@@ -374,10 +375,12 @@ impl Life {
     }
 
     /// True while neither the handler nor the loop has paused the reading, and no
-    /// FIN has ended it.
+    /// FIN has ended it. A pause is about what the handler is given: the handshake of
+    /// a layer is read all the same.
     #[inline]
     pub(crate) const fn is_read(self) -> bool {
-        self.0 & (Flags::PAUSED.0 | PEER_DONE) == 0
+        let stops = self.0 & (Flags::PAUSED.0 | PEER_DONE);
+        stops == 0 || stops == Flags::PAUSED.0 && self.has(Flags::HANDSHAKING)
     }
 
     /// True while a read may find input: as [`is_read`](Self::is_read), and the
@@ -385,7 +388,8 @@ impl Life {
     #[inline]
     pub(crate) const fn wants_input(self) -> bool {
         const READABLE: u32 = Flags::READABLE.0;
-        self.0 & (READABLE | Flags::PAUSED.0 | Flags::RESUMED.0 | PEER_DONE | DEAD) == READABLE
+        let state = self.0 & (READABLE | Flags::PAUSED.0 | Flags::RESUMED.0 | PEER_DONE | DEAD);
+        state == READABLE || state == READABLE | Flags::PAUSED.0 && self.has(Flags::HANDSHAKING)
     }
 
     #[inline]
@@ -753,7 +757,8 @@ mod properties {
                 prop_assert_eq!(life.is_before_end(), life.phase() <= Phase::Live);
                 let takes_output = life.is_before_end() && life.output() == Output::Open;
                 prop_assert_eq!(life.takes_output(), takes_output);
-                let is_read = life.input() == Input::Open && !life.has(Flags::PAUSED);
+                let is_paused = life.has(Flags::PAUSED) && !life.has(Flags::HANDSHAKING);
+                let is_read = life.input() == Input::Open && !is_paused;
                 prop_assert_eq!(life.is_read(), is_read);
                 let waits = life.has(Flags::RESUMED) || !life.has(Flags::READABLE);
                 prop_assert_eq!(life.wants_input(), is_read && !waits && !life.is_dead());

@@ -33,7 +33,9 @@ impl Core {
             return;
         }
         conn.unset(Flags::PAUSED.union(Flags::HELD));
-        conn.awaits_since = now;
+        if !conn.has(Flags::HANDSHAKING) {
+            conn.awaits_since = now;
+        }
         conn.frame_since = now;
         if conn.has(Flags::IN_FRAME) {
             conn.set(Flags::RESUMED);
@@ -57,7 +59,7 @@ impl Core {
         if !conn.has(Flags::IN_FRAME) {
             conn.frame_since = now;
         }
-        conn.set(Flags::IN_FRAME.union(Flags::FRAME_BEGUN));
+        conn.set(Flags::IN_FRAME.union(Flags::FRAME_DECLARED));
         // The fast path has to look at the connection after this callback.
         self.direct.revoke();
         self.watch_deadlines(id);
@@ -68,7 +70,7 @@ impl Core {
     pub(crate) fn end_frame(&mut self, id: ConnId) {
         let now = self.moment;
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else { return };
-        conn.unset(Flags::FRAME_BEGUN.union(Flags::AWAITS_FIRST_FRAME));
+        conn.unset(Flags::FRAME_DECLARED.union(Flags::AWAITS_FIRST_FRAME));
         if conn.leftover.is_none() {
             conn.unset(Flags::IN_FRAME);
         } else {
@@ -89,12 +91,12 @@ impl Core {
         let now = self.moment;
         let conn = self.conns.get_mut(id.0).filter(|conn| conn.is_live())?;
         let rest = left.as_ref().map_or(0, |left| left.len());
-        if conn.has(Flags::HANDSHAKING) && (rest > 0 || conn.has(Flags::FRAME_BEGUN)) {
+        if conn.has(Flags::HANDSHAKING) && (rest > 0 || conn.has(Flags::FRAME_DECLARED)) {
             self.refuse_cleartext(id, rest.max(1));
             return None;
         }
         conn.leftover = left.map(without_spare_room);
-        if !conn.has(Flags::FRAME_BEGUN) {
+        if !conn.has(Flags::FRAME_DECLARED) {
             let has_taken = rest < shown;
             if has_taken {
                 conn.unset(Flags::AWAITS_FIRST_FRAME);

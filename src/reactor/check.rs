@@ -204,7 +204,7 @@ fn check_limits(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
         holds!(!kept.is_empty(), "connection {id} keeps an empty buffer");
     }
     let input = conn.leftover.as_ref().map_or(0, |kept| kept.len());
-    let (in_frame, is_begun) = (conn.has(Flags::IN_FRAME), conn.has(Flags::FRAME_BEGUN));
+    let (in_frame, is_begun) = (conn.has(Flags::IN_FRAME), conn.has(Flags::FRAME_DECLARED));
     holds!(conn.is_live() || !in_frame, "connection {id} is closing and awaits a frame");
     holds!(in_frame == (is_begun || input > 0), "connection {id} has {input} bytes of no frame");
     holds!(input <= limits.max_input, "connection {id} keeps {input} bytes of input");

@@ -261,7 +261,7 @@ impl<D: Driver> Reactor<D> {
             AfterInput::Die => return core.mark_dead(id),
             AfterInput::Nothing => return,
         }
-        conn.unset(Flags::AWAITS_FIRST_FRAME.union(Flags::IN_FRAME).union(Flags::FRAME_BEGUN));
+        conn.unset(Flags::AWAITS_FIRST_FRAME.union(Flags::IN_FRAME).union(Flags::FRAME_DECLARED));
         let mut rest = conn.leftover.take().unwrap_or_default();
         let outcome =
             self.with_session(id, "eof", |handler, io, session| handler.eof(io, session, &mut rest));

@@ -387,6 +387,60 @@ fn a_handshake_on_an_open_connection_has_its_deadline() {
     assert!(world.elapsed() < 4 * SECOND);
 }
 
+/// A reply beyond the marks pauses the connection until the peer takes it, which it
+/// cannot before the handshake.
+#[test]
+fn a_reply_beyond_the_marks_behind_the_beginning_of_a_layer_waits_for_the_handshake() {
+    let handler = Scripted::new(|io: &mut Io<'_>, call| {
+        if let Call::Line(b"starttls\n") = call {
+            assert!(io.start_layer(io.id(), Box::new(Toy::server(7))));
+            io.reply(&noise(5000));
+        } else if let Call::Line(line) = call {
+            io.reply(line);
+        }
+        Ok(())
+    });
+    let limits = Limits { low_mark: 100, high_mark: 1000, ..patient() };
+    let mut world = World::<_, true>::new(1, Conditions::calm(), handler, limits).expect("good limits");
+    let script = Script::new().send("starttls\n").after(SECOND).start_layer(Toy::clients());
+    let client = world.play(script.send("secret\n").finish());
+    run(&mut world);
+    assert!(world.client(client).received() == [&noise(5000)[..], b"secret\n"].concat());
+    assert_eq!(why(&world, client), "Finished");
+}
+
+// docs/guarantees.md, 87.
+#[test]
+fn a_pause_within_a_handshake_holds_up_neither_it_nor_its_deadline() {
+    let paused = || {
+        Scripted::new(|io: &mut Io<'_>, call| {
+            match call {
+                Call::Line(b"starttls\n") => {
+                    assert!(io.start_layer(io.id(), Box::new(Toy::server(7))));
+                    io.pause(io.id());
+                    io.every(2 * SECOND)?;
+                }
+                Call::Timer(_) => {
+                    io.resume(io.id());
+                    io.pause(io.id());
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    };
+    let limits = Limits { handshake: Some(3 * SECOND), ..patient() };
+    let mut world = World::<_, true>::new(1, Conditions::calm(), paused(), limits).expect("good limits");
+    let client = world.play(Script::new().send("starttls\n"));
+    let script = Script::new().send("starttls\n").after(SECOND).start_layer(Toy::clients());
+    let shaken = world.play(script.after(9 * SECOND).reset());
+    world.run_for(8 * SECOND).expect("it keeps its promises");
+    assert_eq!(why(&world, client), "TimedOut(Handshake)");
+    assert_eq!(world.reactor().stats().handshakes, 1);
+    run(&mut world);
+    assert!(why(&world, shaken).starts_with("Io"));
+}
+
 /// Answers every byte with a hundred, and never has any plaintext.
 struct Chatterbox {
     wire: Vec<u8>,
