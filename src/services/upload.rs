@@ -11,7 +11,7 @@ mod work;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
@@ -23,7 +23,8 @@ use self::work::AtWork;
 use super::framing::{FIRST_REQUEST, Framing, Stream};
 use super::http_guard::HttpGuard;
 use crate::{
-    AfterEof, BoxError, CloseReason, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler, TimerId,
+    AfterEof, BoxError, CloseReason, Deadline, Io, Limits, LogRate, Origin, Peer, Sent, StreamHandler,
+    TimerId,
 };
 
 /// The most files finished in one callback; further ones wait until other
@@ -142,35 +143,11 @@ pub struct Uploader {
     peer: Peer,
     /// The incoming file.
     incoming: Option<Incoming>,
-    /// The check for a stall; it may outlive a file.
-    look: Option<Look>,
     /// The timer to continue with buffered input.
     go_on: Option<TimerId>,
     /// The step that the workers take.
     #[cfg(feature = "workers")]
     at_work: Option<AtWork>,
-}
-
-/// A check for a stall that is to come.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    set_at: Instant,
-    after: Duration,
-}
-
-impl Look {
-    fn set(io: &mut Io<'_>, after: Duration) -> Result<Self, BoxError> {
-        io.after(after)?;
-        Ok(Self { set_at: io.now(), after })
-    }
-
-    /// The time from `last` until the moment it is due.
-    fn since(self, last: Instant) -> Duration {
-        match last.checked_duration_since(self.set_at) {
-            Some(later) => self.after.saturating_sub(later),
-            None => self.after.saturating_add(self.set_at.saturating_duration_since(last)),
-        }
-    }
 }
 
 /// The next step after as much input as possible was taken.
@@ -364,18 +341,16 @@ impl Upload {
         }
     }
 
-    /// Updates the busy flag and the stall timer, which belong to an incoming
-    /// file.
-    fn watch(&self, io: &mut Io<'_>, client: &mut Uploader) -> Result<(), BoxError> {
+    /// Updates the busy flag and the deadline, which belong to an incoming file.
+    fn watch(&self, io: &mut Io<'_>, client: &Uploader) {
         // A shutdown waits for a busy connection.
         let is_incoming = client.incoming.is_some();
         #[cfg(feature = "workers")]
-        let is_incoming = is_incoming || client.at_work.is_some();
-        io.set_busy(io.id(), is_incoming);
-        if client.incoming.is_some() && client.look.is_none() {
-            client.look = Some(Look::set(io, self.stall)?);
-        }
-        Ok(())
+        let is_busy = is_incoming || client.at_work.is_some();
+        #[cfg(not(feature = "workers"))]
+        let is_busy = is_incoming;
+        io.set_busy(io.id(), is_busy);
+        io.set_deadline(io.id(), is_incoming.then_some(self.stall));
     }
 }
 
@@ -386,7 +361,6 @@ impl StreamHandler for Upload {
         Ok(Uploader {
             peer: origin.peer().clone(),
             incoming: None,
-            look: None,
             go_on: None,
             #[cfg(feature = "workers")]
             at_work: None,
@@ -410,7 +384,8 @@ impl StreamHandler for Upload {
                 self.refuse(io, client, &refusal);
             }
         }
-        self.watch(io, client)
+        self.watch(io, client);
+        Ok(())
     }
 
     /// Takes data of the incoming file without a copy, except its last piece.
@@ -428,8 +403,8 @@ impl StreamHandler for Upload {
         let Some(incoming) = client.incoming.as_mut().filter(is_within) else { return Ok(0) };
         if let Err(refusal) = incoming.write(input) {
             self.refuse(io, client, &refusal);
-            self.watch(io, client)?;
         }
+        self.watch(io, client);
         Ok(input.len())
     }
 
@@ -457,35 +432,32 @@ impl StreamHandler for Upload {
     }
 
     fn timer(&mut self, io: &mut Io<'_>, client: &mut Uploader, timer: TimerId) -> Result<(), BoxError> {
-        if client.go_on == Some(timer) {
-            client.go_on = None;
-            #[cfg(feature = "workers")]
-            match self.give_again(io, client) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(refusal) => {
-                    self.refuse(io, client, &refusal);
-                    return Ok(());
-                }
-            }
-            io.resume(io.id());
+        if client.go_on != Some(timer) {
             return Ok(());
         }
-        if let Some(look) = client.look.take()
-            && client.incoming.is_some()
-        {
-            let last = io.last_activity(io.id()).unwrap_or_else(|| io.now());
-            let silent = io.now().saturating_duration_since(last);
-            // What has happened since the timer was due may not be known yet: the
-            // process may have been stopped.
-            if look.since(last) >= self.stall {
-                let why = format!("no byte of its file for {silent:.1?}");
-                self.give_up(io, client, &why);
-                return Err(why.into());
+        client.go_on = None;
+        #[cfg(feature = "workers")]
+        match self.give_again(io, client) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(refusal) => {
+                self.refuse(io, client, &refusal);
+                return Ok(());
             }
-            client.look = Some(Look::set(io, self.stall.saturating_sub(silent))?);
         }
+        io.resume(io.id());
         Ok(())
+    }
+
+    /// Removes the incoming file before the client sees the end.
+    fn last_word(&mut self, io: &mut Io<'_>, client: &mut Uploader, why: &CloseReason) {
+        match why {
+            CloseReason::TimedOut(Deadline::Handler) => {
+                let stall = self.stall;
+                self.give_up(io, client, &format_args!("no byte of its file for {stall:?}"));
+            }
+            _ => self.give_up(io, client, why),
+        }
     }
 
     fn close(&mut self, io: &mut Io<'_>, mut client: Uploader, why: &CloseReason) {

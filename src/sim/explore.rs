@@ -368,6 +368,7 @@ fn check_times<S: Subject, const SHORT: bool>(
         "TimedOut(FirstFrame)" => before(life.opened_at(), limits.first_frame),
         "TimedOut(Frame)" => long_before(life.frame_since(), limits.frame),
         "TimedOut(WriteStall)" => long_before(written_at, limits.write_stall),
+        "TimedOut(Handler)" => before(life.heard_at(), subject.own_deadline()),
         _ => false,
     };
     // docs/guarantees.md, 63: a peer that takes little has not stalled.
@@ -463,7 +464,8 @@ fn output_after<S: Subject>(
         }
         // A slow network makes the frames of fast clients slow.
         why if why.starts_with("TimedOut(F") && subject.limits().frame.is_some() => Some(Output::Cut),
-        why if why.starts_with("TimedOut") || subject.is_time_out(why, stops > 0) => {
+        "TimedOut(Handler)" if subject.own_deadline().is_none() => None,
+        why if why.starts_with("TimedOut") => {
             // With needless `WouldBlock`s, a loop that was stopped cannot know
             // what came meanwhile.
             let misled = stops > 0 && !plan.conditions.would_block.is_never();

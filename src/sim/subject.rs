@@ -93,13 +93,10 @@ pub trait Subject {
         0
     }
 
-    /// Whether a close reason is a deadline of the handler's own, which may end
-    /// a client like other deadlines. `why` is as in [`Life::closed`];
-    /// `stopped` means that the process was stopped, and may have found the
-    /// deadline long past.
-    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
-        let _ = (why, stopped);
-        false
+    /// The time that the handler gives with [`Io::set_deadline`](crate::Io::set_deadline)
+    /// and begins anew with input, if it gives one.
+    fn own_deadline(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -166,8 +163,8 @@ impl<S: Subject> Subject for Layered<S> {
         self.0.headroom()
     }
 
-    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
-        self.0.is_time_out(why, stopped)
+    fn own_deadline(&self) -> Option<Duration> {
+        self.0.own_deadline()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tempfile::TempDir;
@@ -11,6 +12,9 @@ use super::subject::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::services;
 use crate::{AfterEof, BoxError, CloseReason, Io, Limits, Origin, StreamHandler, TimerId};
+
+/// The time of [`services::Upload::stall`] by default.
+const STALL: Duration = Duration::from_secs(60);
 
 type Uploader = <services::Upload as StreamHandler>::Session;
 
@@ -114,12 +118,8 @@ impl Subject for Upload {
         true
     }
 
-    /// The handler's own deadline acts in the turn in which it is due, or in
-    /// the first one after a stop.
-    fn is_time_out(&self, why: &str, stopped: bool) -> bool {
-        let silent = why.strip_prefix("Failed(").and_then(|why| why.split_once("no byte of its file for "));
-        let silent = silent.and_then(|(_, time)| time.split_once('s')?.0.parse::<f64>().ok());
-        silent.is_some_and(|silent| silent >= 60.0 && (stopped || silent < 62.0))
+    fn own_deadline(&self) -> Option<Duration> {
+        Some(STALL)
     }
 }
 
@@ -226,6 +226,10 @@ impl StreamHandler for UploadHandler {
 
     fn timer(&mut self, io: &mut Io<'_>, session: &mut Uploader, timer: TimerId) -> Result<(), BoxError> {
         self.upload.timer(io, session, timer)
+    }
+
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut Uploader, why: &CloseReason) {
+        self.upload.last_word(io, session, why);
     }
 
     fn close(&mut self, io: &mut Io<'_>, session: Uploader, why: &CloseReason) {

@@ -129,7 +129,8 @@ impl Upload {
         } else if sent != Sent::Full {
             io.resume(io.id());
         }
-        self.watch(io, client)
+        self.watch(io, client);
+        Ok(())
     }
 }
 
