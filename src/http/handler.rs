@@ -236,6 +236,12 @@ pub trait HttpHandler: 'static {
         Ok(())
     }
 
+    /// Writes a last message, as
+    /// [`StreamHandler::last_word`](crate::StreamHandler::last_word).
+    fn raw_last_word(&mut self, io: &mut HttpIo<'_, '_>, why: &CloseReason) {
+        let _ = (io, why);
+    }
+
     /// Learns of its end, as [`StreamHandler::close`](crate::StreamHandler::close).
     fn raw_close(&mut self, io: &mut HttpIo<'_, '_>, why: &CloseReason) {
         let _ = (io, why);

@@ -23,6 +23,11 @@ pub(super) struct HeadScan {
 }
 
 impl HeadScan {
+    /// Whether a part of a head has come.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.scanned > 0
+    }
+
     /// Returns the length of the head, once `input` has all of it. `input` grows
     /// from call to call.
     pub(super) fn end(&mut self, input: &[u8], limits: &HttpLimits) -> Result<Option<usize>, Refusal> {

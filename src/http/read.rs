@@ -336,6 +336,21 @@ impl<H: HttpHandler> Http<H> {
         }
     }
 
+    /// Answers a request that has begun with a refusal, as the last word of a
+    /// connection that is closing already; not if other answers, which are lost, would
+    /// have to come before.
+    pub(super) fn refuse_at_end(&mut self, io: &mut Io<'_>, conn: &mut HttpConn, refusal: Refusal) {
+        let waiting = self.core.pipelines.waiting(conn.line, io.id());
+        let (has_begun, own) = match conn.incoming.as_deref() {
+            Some(Incoming { to: BodyTo::Handler(_), .. }) => (true, 1),
+            Some(Incoming { to: BodyTo::Here { .. }, .. }) => (true, 0),
+            None => (conn.scan.has_begun(), 0),
+        };
+        if has_begun && !conn.is_over && waiting <= own {
+            self.refuse(io, conn, refusal);
+        }
+    }
+
     /// Learns that no further request comes.
     pub(super) fn end_of_requests(
         &mut self,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::CloseReason;
+
 /// A request that is not taken: its status, and a sentence that says why. The
 /// connection ends behind the answer, for where the next request would begin is
 /// not certain.
@@ -17,6 +19,16 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) const fn bad(reason: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, reason }
+    }
+
+    /// The refusal of a request that has begun and that an end of its connection cuts
+    /// off; `None` for an end that a client can do nothing about.
+    pub(crate) const fn of_end(why: &CloseReason) -> Option<Self> {
+        match why {
+            CloseReason::TimedOut(_) => Some(Self::TIMEOUT),
+            CloseReason::InputTooLong { .. } => Some(Self::HEAD_TOO_LONG),
+            _ => None,
+        }
     }
 
     pub(crate) const TIMEOUT: Self =

@@ -254,13 +254,22 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
         self.with(io, |handler, io| handler.timer(io, timer))
     }
 
-    /// Says to a WebSocket that a limit or a deadline ends it.
-    #[cfg(feature = "ws")]
-    fn last_word(&mut self, io: &mut Io<'_>, session: &mut HttpSession, _: &CloseReason) {
-        if let State::Socket(socket) = &mut session.state
-            && !socket.is_over
-        {
-            self.end_socket(io, socket, crate::ws::CloseCode::POLICY);
+    /// Answers a request that a limit of the reactor's ends before it is whole, and
+    /// says to a WebSocket that one ends it.
+    fn last_word(&mut self, io: &mut Io<'_>, session: &mut HttpSession, why: &CloseReason) {
+        match &mut session.state {
+            State::Http(conn) => {
+                if let Some(refusal) = Refusal::of_end(why) {
+                    self.refuse_at_end(io, conn, refusal);
+                }
+            }
+            State::Raw => self.with(io, |handler, io| handler.raw_last_word(io, why)),
+            #[cfg(feature = "ws")]
+            State::Socket(socket) if !socket.is_over => {
+                self.end_socket(io, socket, crate::ws::CloseCode::POLICY);
+            }
+            #[cfg(feature = "ws")]
+            State::Socket(_) | State::Dialing(_) => {}
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use serve_forever::Limits;
 use serve_forever::driver::sim::{Conditions, Script};
 use serve_forever::http::{Http, HttpLimits};
 
-use super::api::{Api, CLOSE, answers, get, received, text, text_with, world, world_with};
+use super::api::{Api, ApiWorld, CLOSE, answers, get, received, text, text_with, world, world_with};
 
 /// What is refused, each with its status and text.
 const REFUSED: [(&str, &str, &str); 12] = [
@@ -133,6 +134,44 @@ fn a_request_that_drips_is_answered_with_408() {
         assert!(ended >= 55 * second && ended < 56 * second, "{ended:?}");
         world.check_baseline().expect("nothing is left");
     }
+}
+
+/// Ends requests by the limits of the reactor alone.
+fn limited(change: impl FnOnce(&mut Limits)) -> ApiWorld {
+    let mut limits = Http::<Api>::limits();
+    change(&mut limits);
+    world_with(Conditions::calm(), HttpLimits { request: None, ..HttpLimits::default() }, limits)
+}
+
+#[test]
+fn a_request_that_a_limit_of_the_reactor_ends_is_answered_too() {
+    let second = Duration::from_secs(1);
+    let late = ("408 Request Timeout", "the request did not come in time\n");
+    let large = ("431 Request Header Fields Too Large", "the head is too long\n");
+    let long = format!("GET /hello HTTP/1.1\r\nHost: {}", "a".repeat(100));
+    for (mut world, begun, (status, reason)) in [
+        (limited(|limits| limits.frame = Some(5 * second)), "GET /hello HT", late),
+        (limited(|limits| limits.idle = Some(5 * second)), "GET /hello HT", late),
+        (limited(|limits| limits.max_input = 50), &long, large),
+    ] {
+        let client = world.play(Script::new().send(get("/hello")).after(second).send(begun.to_owned()));
+        world.run().expect("it keeps its promises");
+        let expected = text("200 OK", "hello\n") + &text_with(status, CLOSE, reason);
+        assert_eq!(received(&world, client), expected, "{begun:?}");
+        world.check_baseline().expect("nothing is left");
+    }
+}
+
+/// A 408 would be taken for the answer to the request before.
+#[test]
+fn a_request_behind_one_that_is_not_answered_ends_without_a_word() {
+    let mut world = limited(|limits| limits.frame = Some(Duration::from_secs(5)));
+    let client =
+        world.play(Script::new().send(get("/never")).after(Duration::from_secs(1)).send("GET /hello HT"));
+    world.run().expect("it keeps its promises");
+    assert_eq!(received(&world, client), "");
+    assert_eq!(world.life(client).and_then(|life| life.closed()), Some("TimedOut(Frame)"));
+    world.check_baseline().expect("nothing is left");
 }
 
 #[test]
