@@ -100,7 +100,7 @@ impl Segment {
 /// `front` alone; a queue of small broadcasts is the span alone.
 ///
 /// The span ends with the flush that ends the shared output. Before anything
-/// else is queued behind it, [`settle`](Self::settle) copies it.
+/// else is queued behind it, [`detach`](Self::detach) copies it.
 ///
 /// Invariant: `len` is the sum of all of it, `in_files` the sum of what is in
 /// files, and no segment of `more` is empty.
@@ -184,12 +184,12 @@ impl OutQueue {
     #[inline]
     pub(crate) fn detach(&mut self, shared: &SharedOutput) {
         if !self.span.is_empty() {
-            self.copy_stretch(shared);
+            self.copy_span(shared);
         }
     }
 
     #[inline(never)]
-    fn copy_stretch(&mut self, shared: &SharedOutput) {
+    fn copy_span(&mut self, shared: &SharedOutput) {
         let span = std::mem::take(&mut self.span);
         self.len -= span.len();
         // Buffers of the usual size are free as soon as they are written.
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_of_the_burst_is_the_end_of_a_queue_until_it_is_settled() {
+    fn a_span_is_the_end_of_a_queue_until_it_is_detached() {
         let big = Bytes::from(vec![b'y'; SHARE_FROM]);
         let whole: Vec<u8> = [b"abc".as_slice(), &big, b"onetwo", b"end"].concat();
         for cut in 0..whole.len() - 3 {

@@ -152,7 +152,7 @@ impl Layers {
     }
 
     /// The same for a connection that was accepted: its handshake is under way until
-    /// [`is_ready`](Self::is_ready) or [`remove`](Self::remove).
+    /// [`completed`](Self::completed) or [`remove`](Self::remove).
     pub(crate) fn insert_accepted(&mut self, key: Key, layer: ContainedLayer, origin: Origin) {
         let mut layered = Layered::new(layer, 0);
         layered.is_counted = true;

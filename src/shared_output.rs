@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_gets_every_message_has_one_stretch_and_who_missed_one_has_not() {
+    fn who_gets_every_message_has_one_span_and_who_missed_one_has_not() {
         let mut shared = SharedOutput::new();
         let [a, b, c] = [b"one\n", b"two\n", b"six\n"].map(|line| shared.add(line).expect("it is short"));
         let mut all = Span::default();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_off_is_gone_and_an_empty_stretch_begins_anywhere() {
+    fn what_is_taken_off_is_gone_and_an_empty_span_begins_anywhere() {
         let mut shared = SharedOutput::new();
         let mut span = shared.add(b"hello").expect("it is short");
         span.advance(2);
