@@ -28,6 +28,7 @@ use crate::direct::DirectOutput;
 use crate::groups::Groups;
 use crate::heap::Heap;
 use crate::id::{ChildId, ConnId, Key, SocketId, Table};
+use crate::incident::{Incident, IncidentKind};
 use crate::layers::Layers;
 use crate::life::Flags;
 use crate::limits::{Config, Limits};
@@ -209,6 +210,8 @@ pub(crate) struct Core {
     /// named something else than an established connection, there is other work of
     /// phases 2 and 4, a shutdown is under way, or the loop polls busily.
     pub(crate) pending: Pending,
+    /// The first incident of this turn that the driver is to be told of.
+    pub(crate) incident: Option<Incident>,
     /// Calls that callbacks have queued for services of this reactor.
     pub(crate) calls: LocalCalls,
     /// Jobs that are with the workers.
@@ -264,6 +267,7 @@ impl Core {
             last_word_up_to: None,
             cross_writes: false,
             pending: Pending::new(),
+            incident: None,
             calls: LocalCalls::default(),
             #[cfg(feature = "workers")]
             jobs: Jobs::new(),
@@ -297,6 +301,14 @@ impl Core {
     /// Asks for an end of the loop.
     pub(crate) fn request(&mut self, state: RunState) {
         self.requested.hasten(state);
+        self.pending.raise();
+    }
+
+    /// Notes the fault of a callback of this connection, or of none, for the driver.
+    #[cold]
+    pub(crate) fn note_incident(&mut self, kind: IncidentKind, current: ConnId) {
+        let connection = Some(current).filter(|current| *current != NO_CONNECTION);
+        self.incident.get_or_insert(Incident { kind, connection });
         self.pending.raise();
     }
 

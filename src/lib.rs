@@ -62,6 +62,8 @@
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
 //! - `testing` (feature `testing`): a server on a thread of its own, for a test
+//! - `record` (feature `record`): a recording of the last seconds, for a dump after an
+//!   incident
 //! - [`scale`]: what a million connections take, and how to use every core
 
 #![forbid(unsafe_code)]
@@ -88,6 +90,7 @@ mod heap;
 pub mod http;
 mod id;
 mod inbox;
+mod incident;
 mod input;
 mod io;
 mod layer;
@@ -104,6 +107,8 @@ mod origin;
 mod printable;
 pub mod process;
 mod reactor;
+#[cfg(feature = "record")]
+pub mod record;
 mod serve;
 mod service;
 mod shared_output;

@@ -11,6 +11,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use signal_hook::SigId;
 use signal_hook::consts::SIGCHLD;
 
+use crate::driver::Adopt;
 use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
 /// A reaper of orphaned processes, for **a program all of whose children belong
@@ -65,7 +66,7 @@ impl Orphans {
     ///
     /// [`Error::System`] if no descriptors are left; [`Error::Full`] at
     /// `max_connections`.
-    pub fn watch(reactor: &mut Reactor) -> Result<Service<Self>> {
+    pub fn watch<D: Adopt>(reactor: &mut Reactor<D>) -> Result<Service<Self>> {
         // Its connection is silent for as long as no child exits.
         let orphans = Self { registered: None, inherits: !children().is_empty(), looks: None, reaped: 0 };
         let limits = Limits { idle: None, ..Limits::default() };

@@ -9,8 +9,9 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
+use crate::driver::Adopt;
 use crate::{BoxError, Error, Io, Limits, Origin, Reactor, Result, Service, StreamHandler, TimerId};
 
 /// A service that turns SIGINT, SIGTERM and SIGHUP into a shutdown of its reactor.
@@ -55,15 +56,16 @@ pub struct Signals {
     registered: Vec<SigId>,
     first: Option<First>,
     forced: Option<i32>,
-    on_hangup: Option<OnHangup>,
+    on_hangup: Option<OnSignal>,
+    on_user_signal: Option<OnSignal>,
 }
 
-/// What a SIGHUP calls.
-struct OnHangup(Box<dyn FnMut()>);
+/// What a signal calls.
+struct OnSignal(Box<dyn FnMut()>);
 
-impl fmt::Debug for OnHangup {
+impl fmt::Debug for OnSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnHangup")
+        f.write_str("OnSignal")
     }
 }
 
@@ -104,11 +106,18 @@ impl Signals {
     ///
     /// [`Error::System`] if no descriptors are left; [`Error::Full`] at
     /// `max_connections`.
-    pub fn watch(reactor: &mut Reactor, deadline: Duration) -> Result<Service<Self>> {
+    pub fn watch<D: Adopt>(reactor: &mut Reactor<D>, deadline: Duration) -> Result<Service<Self>> {
         // Its connections are silent for as long as no signal comes.
         let limits = Limits { idle: None, ..Limits::default() };
-        let signals =
-            Self { deadline, watched: 0, registered: Vec::new(), first: None, forced: None, on_hangup: None };
+        let signals = Self {
+            deadline,
+            watched: 0,
+            registered: Vec::new(),
+            first: None,
+            forced: None,
+            on_hangup: None,
+            on_user_signal: None,
+        };
         let service = reactor.add(signals, limits)?;
         let ignored = ignored();
         for signal in SIGNALS {
@@ -116,18 +125,52 @@ impl Signals {
                 log::debug!("signal {signal} is ignored, and stays so");
                 continue;
             }
-            let (arrives, sent) = UnixStream::pair().map_err(watching)?;
-            // A signal's handler must not block when nobody reads.
-            sent.set_nonblocking(true).map_err(watching)?;
-            let id = signal_hook::low_level::pipe::register(signal, sent).map_err(watching)?;
-            let this = reactor.get_mut(&service);
-            this.registered.push(id);
-            this.watched = signal;
-            reactor.adopt(&service, arrives)?;
+            Self::watch_for(reactor, &service, signal)?;
         }
         survive_full_files().map_err(watching)?;
-        unblock().map_err(watching)?;
+        unblock(SIGNALS).map_err(watching)?;
         Ok(service)
+    }
+
+    /// Has a signal arrive through a connection.
+    fn watch_for<D: Adopt>(reactor: &mut Reactor<D>, service: &Service<Self>, signal: i32) -> Result<()> {
+        let (arrives, sent) = UnixStream::pair().map_err(watching)?;
+        // A signal's handler must not block when nobody reads.
+        sent.set_nonblocking(true).map_err(watching)?;
+        let id = signal_hook::low_level::pipe::register(signal, sent).map_err(watching)?;
+        let this = reactor.get_mut(service);
+        this.registered.push(id);
+        this.watched = signal;
+        reactor.adopt(service, arrives).map(drop)
+    }
+
+    /// Has a SIGUSR1 call this, which by default ends the process: to write a dump, for
+    /// instance (`record::DumpRequest`). It is called in the loop, where nothing else
+    /// happens meanwhile, and takes one connection more than
+    /// [`CONNECTIONS`](Self::CONNECTIONS). SIGUSR1 is unblocked in the calling thread.
+    ///
+    /// ```no_run
+    /// # use serve_forever::{Config, Reactor, SHUTDOWN_DEADLINE, Signals};
+    /// # let mut reactor = Reactor::new(Config::default())?;
+    /// let signals = Signals::watch(&mut reactor, SHUTDOWN_DEADLINE)?;
+    /// Signals::on_user_signal(&mut reactor, &signals, || println!("here I am"))?;
+    /// # Ok::<(), serve_forever::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Self::watch).
+    pub fn on_user_signal<D: Adopt>(
+        reactor: &mut Reactor<D>,
+        signals: &Service<Self>,
+        call: impl FnMut() + 'static,
+    ) -> Result<()> {
+        let is_new = reactor.get_mut(signals).on_user_signal.replace(OnSignal(Box::new(call))).is_none();
+        if is_new {
+            Self::watch_for(reactor, signals, SIGUSR1)?;
+            unblock([SIGUSR1]).map_err(watching)?;
+        }
+        Ok(())
     }
 
     /// The number of the second signal, if one ended the last shutdown early.
@@ -148,13 +191,16 @@ impl Signals {
     /// # Ok::<(), serve_forever::Error>(())
     /// ```
     pub fn on_hangup(&mut self, call: impl FnMut() + 'static) {
-        self.on_hangup = Some(OnHangup(Box::new(call)));
+        self.on_hangup = Some(OnSignal(Box::new(call)));
     }
 
     fn came(&mut self, io: &mut Io<'_>, signal: i32) {
-        if signal == SIGHUP
-            && let Some(OnHangup(call)) = &mut self.on_hangup
-        {
+        let instead = match signal {
+            SIGHUP => &mut self.on_hangup,
+            SIGUSR1 => &mut self.on_user_signal,
+            _ => &mut None,
+        };
+        if let Some(OnSignal(call)) = instead {
             return call();
         }
         let now = io.now();
@@ -210,10 +256,10 @@ fn survive_full_files() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Unblocks the three signals. A mask that blocks them is inherited from a parent that
-/// meant its own signals.
-fn unblock() -> io::Result<()> {
-    let ours: SigSet = SIGNALS.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect();
+/// Unblocks signals. A mask that blocks them is inherited from a parent that meant its
+/// own signals.
+fn unblock<const N: usize>(signals: [i32; N]) -> io::Result<()> {
+    let ours: SigSet = signals.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect();
     Ok(ours.thread_unblock()?)
 }
 

@@ -19,7 +19,7 @@ use super::source::IS_USED_UP;
 use super::stream::MioStream;
 use super::waker::{self, Bell};
 use super::{
-    BindOptions, Closing, Driver, Event, FileError, FileSent, ListenOptions, Moment, Spawned, Token,
+    Adopt, BindOptions, Closing, Driver, Event, FileError, FileSent, ListenOptions, Moment, Spawned, Token,
 };
 use crate::endpoint::Endpoint;
 use crate::limits::MOST_EVENTS;
@@ -98,44 +98,19 @@ impl MioDriver {
             maker: std::process::id(),
         })
     }
+}
 
-    /// Takes over a connected stream socket that the program made. The socket
-    /// becomes non-blocking, for every process that shares its open file
-    /// description.
-    ///
-    /// # Errors
-    ///
-    /// The system's error: `ENOTSOCK` if the descriptor is not a socket,
-    /// `ENOTCONN` if it is not connected. `InvalidInput` if it is not a stream.
-    pub fn adopt(&mut self, socket: impl Into<OwnedFd>) -> io::Result<(MioStream, Peer)> {
-        MioStream::adopt(socket.into())
+impl Adopt for MioDriver {
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(MioStream, Peer)> {
+        MioStream::adopt(socket)
     }
 
-    /// Takes over one direction of a pipe, a terminal, a socket or a file. See
-    /// [`Reactor::adopt_input`](crate::Reactor::adopt_input).
-    ///
-    /// # Errors
-    ///
-    /// The system's error; `InvalidInput` if the descriptor is a directory or a
-    /// socket other than a connected stream, or has the other direction.
-    pub fn adopt_one_way(&mut self, descriptor: OwnedFd, side: Side) -> io::Result<MioStream> {
+    fn adopt_one_way(&mut self, descriptor: OwnedFd, side: Side) -> io::Result<MioStream> {
         MioStream::adopt_one_way(descriptor, side)
     }
 
-    /// Takes over a listening stream socket that was made elsewhere, and
-    /// reports its events under `token`. The socket becomes non-blocking.
-    /// Closing it leaves its file in the file system.
-    ///
-    /// # Errors
-    ///
-    /// The system's error: `ENOTSOCK` if the descriptor is not a socket.
-    /// `InvalidInput` if it does not listen, or not for TCP or Unix streams.
-    pub fn adopt_listener(
-        &mut self,
-        socket: impl Into<OwnedFd>,
-        token: Token,
-    ) -> io::Result<(MioListener, Endpoint)> {
-        let (mut listener, local) = MioListener::adopt(socket.into())?;
+    fn adopt_listener(&mut self, socket: OwnedFd, token: Token) -> io::Result<(MioListener, Endpoint)> {
+        let (mut listener, local) = MioListener::adopt(socket)?;
         self.calls.register += 1;
         listener.register(self.poll.registry(), mio_token(token))?;
         Ok((listener, local))

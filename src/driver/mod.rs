@@ -6,12 +6,14 @@
 //! and the same handlers over something else, such as a network in memory with
 //! a clock of its own.
 
+mod adopt;
 mod bound;
 mod child;
 mod datagram;
 mod descriptor;
 mod listener;
 mod mio;
+mod notice;
 mod options;
 mod pktinfo;
 #[cfg(feature = "sim")]
@@ -29,12 +31,15 @@ use std::process::ExitStatus;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+pub use self::adopt::Adopt;
 pub use self::child::MioChild;
 pub use self::datagram::MioSocket;
 pub use self::listener::MioListener;
 pub use self::mio::MioDriver;
+pub use self::notice::Notice;
 pub use self::options::{BindOptions, KeepAlive, ListenOptions, Multicast};
 pub use self::stream::MioStream;
+pub use crate::incident::{Incident, IncidentKind};
 pub use crate::moment::Moment;
 
 use crate::endpoint::Endpoint;
@@ -453,6 +458,12 @@ pub trait Driver {
 
     /// The counts of system calls so far.
     fn calls(&self) -> SystemCalls;
+
+    /// Told of what the loop does that no other call shows. The default ignores it:
+    /// this is for drivers that record, log or count.
+    fn notice(&mut self, notice: Notice) {
+        let _ = notice;
+    }
 }
 
 #[cfg(test)]

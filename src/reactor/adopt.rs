@@ -4,13 +4,13 @@
 use std::os::fd::OwnedFd;
 
 use super::{Reactor, Service};
-use crate::driver::MioDriver;
+use crate::driver::Adopt;
 use crate::error::{Error, Result};
 use crate::handler::StreamHandler;
 use crate::id::{ConnId, ListenerId};
 use crate::origin::{Origin, Peer, Side};
 
-impl Reactor<MioDriver> {
+impl<D: Adopt> Reactor<D> {
     /// Takes over a connected stream socket that the program made (TCP or
     /// Unix), as a connection of `service`, and calls [`StreamHandler::open`]
     /// before it returns. The socket becomes non-blocking. An error closes it.
@@ -29,7 +29,7 @@ impl Reactor<MioDriver> {
         let index = self.index_of(service)?;
         self.takes_connections(index).map_err(Error::system("adopting a socket"))?;
         self.core.room_for(index)?;
-        let (stream, peer) = self.driver.adopt(socket).map_err(Error::system("adopting a socket"))?;
+        let (stream, peer) = self.driver.adopt(socket.into()).map_err(Error::system("adopting a socket"))?;
         // The last turn, and its reading of the clock, may be long ago.
         self.read_clock();
         self.admit(index, stream, &Origin::Adopted { peer, side: Side::Both })
@@ -137,6 +137,7 @@ impl Reactor<MioDriver> {
     ) -> Result<ListenerId> {
         let index = self.index_of(service)?;
         let limit = self.core.config.max_listeners;
+        let socket = socket.into();
         let make = |token| self.driver.adopt_listener(socket, token);
         self.listeners.open(limit, index, None, &"a socket that was passed on", make)
     }

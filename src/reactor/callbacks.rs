@@ -9,6 +9,7 @@ use crate::contain::{caught, discard, message};
 use crate::core::{Core, NO_CONNECTION, ServiceState};
 use crate::error::{BoxError, Error, Result};
 use crate::id::ConnId;
+use crate::incident::IncidentKind;
 use crate::io::Io;
 use crate::limits::Limits;
 use crate::printable::Printable;
@@ -77,7 +78,7 @@ impl Callbacks {
         core.current = NO_CONNECTION;
         match outcome {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(core, error)),
+            Ok(Err(error)) => Err(failed(core, current, error)),
             Err(payload) if catches => Err(panicked(core, handler.name(), current, payload)),
             Err(payload) => {
                 // The next callback must not find output of this one.
@@ -89,14 +90,16 @@ impl Callbacks {
 }
 
 #[cold]
-fn failed(core: &mut Core, error: BoxError) -> CloseReason {
+fn failed(core: &mut Core, current: ConnId, error: BoxError) -> CloseReason {
     core.stats.failed += 1;
+    core.note_incident(IncidentKind::Failed, current);
     CloseReason::Failed(error)
 }
 
 #[cold]
 fn panicked(core: &mut Core, name: &str, current: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
     core.stats.panicked += 1;
+    core.note_incident(IncidentKind::Panicked, current);
     let text = message(payload);
     let Some(more) = core.rates.panics.allows(core.now()) else { return CloseReason::Panicked(text) };
     let said = Printable(&text);

@@ -2,7 +2,7 @@
 
 use super::{Reactor, Service};
 use crate::core::LocalCall;
-use crate::driver::Driver;
+use crate::driver::{Driver, Notice};
 use crate::error::Result;
 use crate::handle::Message;
 use crate::io::Io;
@@ -88,8 +88,10 @@ impl<D: Driver> Reactor<D> {
     fn take_messages(&mut self) {
         self.core.stats.system = self.driver.calls();
         let mut messages = std::mem::take(&mut self.messages);
-        if let Some(deadline) = self.inbox.take(&mut messages) {
-            self.shutdown(deadline);
+        let shutdown = self.inbox.take(&mut messages);
+        self.driver.notice(Notice::Calls { count: messages.len(), shutdown });
+        if let Some(deadline) = shutdown {
+            self.request_shutdown(deadline);
         }
         for message in messages.drain(..) {
             match message {

@@ -10,6 +10,7 @@ use crate::core::{List, NO_CONNECTION, limits_of};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::id::ConnId;
+use crate::incident::IncidentKind;
 use crate::io::Io;
 use crate::life::Flags;
 use crate::moment::Moment;
@@ -154,6 +155,7 @@ impl<D: Driver> Reactor<D> {
     #[cold]
     fn warn_of_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: Duration) {
         self.core.stats.slow += 1;
+        self.core.note_incident(IncidentKind::Slow(took), current);
         // Activity of other connections in the rest of this turn is stamped with the
         // time at which the slow callback returned.
         self.core.moment = self.clock;

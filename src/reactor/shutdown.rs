@@ -10,7 +10,7 @@ use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::contain::caught;
 use crate::core::{List, RunState};
-use crate::driver::Driver;
+use crate::driver::{Driver, Notice};
 use crate::id::{ConnId, GroupId};
 use crate::life::{Flags, Input};
 
@@ -28,6 +28,11 @@ impl<D: Driver> Reactor<D> {
     /// requests the soonest deadline counts. Returns at once: later turns carry
     /// the shutdown out.
     pub fn shutdown(&mut self, deadline: Duration) {
+        self.driver.notice(Notice::Shutdown(deadline));
+        self.request_shutdown(deadline);
+    }
+
+    pub(super) fn request_shutdown(&mut self, deadline: Duration) {
         let at = self.driver.now().plus(deadline);
         self.core.request(RunState::ShuttingDown(at));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::core::RunState;
-use crate::driver::Driver;
+use crate::driver::{Driver, Notice};
 use crate::error::Result;
 
 /// The result of one pass of the loop.
@@ -44,6 +44,7 @@ impl<D: Driver> Reactor<D> {
     /// left: the reactor has then shut down within
     /// [`SHUTDOWN_DEADLINE`](crate::SHUTDOWN_DEADLINE).
     pub fn serve_forever(&mut self) -> Result<()> {
+        self.driver.notice(Notice::Serving);
         self.clock = self.driver.now();
         self.core.pending.raise_rare();
         self.serves_forever = true;
@@ -69,6 +70,7 @@ impl<D: Driver> Reactor<D> {
     ///
     /// [`Error::System`](crate::Error::System) if waiting for events fails.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
+        self.driver.notice(Notice::Turn(max_wait));
         // The caller may have done something else since the last turn: the
         // clock has to be read before callbacks use it.
         self.clock = self.driver.now();
@@ -134,6 +136,9 @@ impl<D: Driver> Reactor<D> {
         // The second step of a shutdown must not wait for an event, for none
         // may come.
         let has_begun = was_running && self.state != RunState::Running;
+        if let Some(incident) = self.core.incident.take() {
+            self.driver.notice(Notice::Incident(incident));
+        }
         if self.core.has_listed() || has_begun {
             self.core.pending.raise();
         } else {

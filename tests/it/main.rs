@@ -75,6 +75,8 @@ mod proxy;
 mod reactor_echo;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod readme;
+#[cfg(feature = "record")]
+mod record;
 mod regressions;
 #[cfg(feature = "cli")]
 mod serve;

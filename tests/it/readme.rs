@@ -238,6 +238,17 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::catch_panics", "on");
 }
 
+#[cfg(feature = "record")]
+#[test]
+fn the_options_of_a_recording_are_those_of_the_table() {
+    use serve_forever::record::{Incidents, Payloads, RecordOptions};
+    let RecordOptions { bytes: ring, payloads, file, max_dumps, pause, after } = RecordOptions::default();
+    assert_says("RecordOptions::bytes", bytes(ring));
+    assert_says("RecordOptions::max_dumps", count(max_dumps as usize));
+    assert_says("RecordOptions::pause", time(pause));
+    assert_eq!((payloads, file, after), (Payloads::Hashed, None, Incidents::ALL));
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn the_sessions_of_tls_are_those_of_the_table() {

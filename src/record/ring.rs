@@ -1,0 +1,148 @@
+//! `Ring`: the last entries of a recording in segments, within a bound of bytes.
+
+use std::collections::VecDeque;
+
+use super::encode::{put_call, put_outcome};
+use super::entry::{Call, Outcome};
+
+/// The segments that a full ring has at least.
+const SEGMENTS: usize = 16;
+
+/// A run of entries that can be read without those before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// The number of segments before this one, since the recording began.
+    pub(super) number: u64,
+    /// The number of waits before it.
+    pub(super) waits: u64,
+    /// The last time before it, in nanoseconds.
+    pub(super) clock: u64,
+    /// Its entries.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// See the module. A full segment stays as it is until it is the oldest and there is no
+/// room for it; then its buffer serves for the next one.
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// The most bytes of all segments.
+    capacity: usize,
+    /// The length from which a segment counts as full.
+    full_at: usize,
+    full: VecDeque<Segment>,
+    current: Segment,
+    /// The bytes of the full segments.
+    held: usize,
+    waits: u64,
+    clock: u64,
+}
+
+impl Ring {
+    pub(super) fn new(capacity: usize) -> Self {
+        let full_at = capacity / SEGMENTS;
+        let current = Segment { number: 0, waits: 0, clock: 0, bytes: Vec::with_capacity(full_at) };
+        Self { capacity, full_at, full: VecDeque::new(), current, held: 0, waits: 0, clock: 0 }
+    }
+
+    /// The longest payload that is kept: a quarter of the ring.
+    pub(super) const fn longest_payload(&self) -> usize {
+        self.capacity / 4
+    }
+
+    /// The waits so far.
+    pub(super) const fn waits(&self) -> u64 {
+        self.waits
+    }
+
+    /// Adds an entry.
+    #[inline]
+    pub(super) fn add(&mut self, call: &Call<'_>, outcome: &Outcome<'_>) {
+        let bytes = &mut self.current.bytes;
+        put_call(bytes, call);
+        put_outcome(bytes, &mut self.clock, outcome);
+        if bytes.len() >= self.full_at {
+            self.turn_over();
+        }
+    }
+
+    /// Counts a wait.
+    #[inline]
+    pub(super) const fn count_wait(&mut self) {
+        self.waits += 1;
+    }
+
+    /// Begins another segment.
+    #[cold]
+    fn turn_over(&mut self) {
+        let room = self.capacity - self.full_at;
+        self.held += self.current.bytes.len();
+        let mut spare = Vec::new();
+        let number = self.current.number + 1;
+        let next = Segment { number, waits: self.waits, clock: self.clock, bytes: Vec::new() };
+        self.full.push_back(std::mem::replace(&mut self.current, next));
+        while self.held > room
+            && let Some(oldest) = self.full.pop_front()
+        {
+            self.held -= oldest.bytes.len();
+            spare = oldest.bytes;
+        }
+        spare.clear();
+        // A long payload has made it longer than it is to be.
+        spare.shrink_to(2 * self.full_at);
+        spare.reserve(self.full_at);
+        self.current.bytes = spare;
+    }
+
+    /// The segments, the oldest first.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> + Clone {
+        self.full.iter().chain([&self.current])
+    }
+
+    /// The bytes of all segments.
+    pub(super) fn len(&self) -> usize {
+        self.held + self.current.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Number, Payload};
+    use super::*;
+    use crate::driver::Moment;
+
+    fn add_times(ring: &mut Ring, count: u64) {
+        for nanos in 0..count {
+            ring.add(&Call::Now, &Outcome::Time(Moment::from_nanos(nanos * 1000)));
+        }
+    }
+
+    #[test]
+    fn it_stays_within_its_bound_and_keeps_the_latest() {
+        let mut ring = Ring::new(16 << 10);
+        add_times(&mut ring, 100_000);
+        let numbers: Vec<_> = ring.segments().map(|segment| segment.number).collect();
+        assert!(ring.len() <= 16 << 10 && ring.len() > 14 << 10, "{}", ring.len());
+        assert!(numbers[0] > 0 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+        assert_eq!(ring.segments().map(|segment| segment.bytes.len()).sum::<usize>(), ring.len());
+    }
+
+    #[test]
+    fn what_is_short_is_kept_from_its_beginning() {
+        let mut ring = Ring::new(16 << 10);
+        add_times(&mut ring, 2000);
+        assert_eq!(ring.segments().next().map(|segment| (segment.number, segment.clock)), Some((0, 0)));
+    }
+
+    #[test]
+    fn a_long_entry_leaves_room_for_itself_alone() {
+        let mut ring = Ring::new(16 << 10);
+        add_times(&mut ring, 4000);
+        let long = vec![7; ring.longest_payload()];
+        for _ in 0..10 {
+            let payload = Payload::Kept((&long).into());
+            ring.add(&Call::Read { stream: Number(1), space: 1 }, &Outcome::Input(payload));
+            assert!(ring.len() <= 16 << 10, "{}", ring.len());
+        }
+        assert!(ring.segments().all(|segment| segment.bytes.capacity() <= 5 << 10));
+    }
+}
