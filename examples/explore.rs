@@ -23,7 +23,9 @@ use serve_forever::sim::commands::Commands;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::Upload;
-use serve_forever::sim::{Failure, Plan, Record, Subject, Totals, Violation, run, shrink};
+use serve_forever::sim::{
+    Failure, Plan, Record, ReplayedPlan, Subject, Totals, Violation, replay_plan, run, shrink,
+};
 
 /// Lines of a trace that are printed.
 const SHOWN: usize = 300;
@@ -40,6 +42,10 @@ struct Options {
     /// Seeds run at once.
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, Into::into))]
     threads: usize,
+    /// Record each run and replay it, and look for the first call or byte that is another
+    /// one, instead of making the checks.
+    #[arg(long)]
+    replay: bool,
     /// Runs spent on making the first failure smaller.
     #[arg(long, default_value_t = 5000)]
     shrink: usize,
@@ -89,6 +95,20 @@ fn failure<S: Subject + Sync>(subject: &S, plan: &Plan, record: Record) -> Resul
     })
 }
 
+/// Records a run and replays it. A panic is a divergence like any other.
+fn replayed<S: Subject + Sync>(subject: &S, plan: &Plan) -> Result<Totals, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| replay_plan(subject, plan)));
+    let ReplayedPlan { replayed, stats, .. } = outcome.unwrap_or_else(|_| Err("it panicked".into()))?;
+    Ok(Totals {
+        runs: 1,
+        turns: replayed.turns,
+        connections: stats.accepted + stats.connected,
+        children: stats.children_started,
+        bytes: stats.bytes_in + stats.bytes_out,
+        ..Totals::default()
+    })
+}
+
 fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
     let began = Instant::now();
     let bar = ProgressBar::new(options.seeds.end - options.seeds.start);
@@ -105,9 +125,15 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
                     if seed >= options.seeds.end {
                         break;
                     }
-                    match failure(subject, &Plan::new(seed), Record::Nothing) {
+                    let plan = Plan::new(seed);
+                    let outcome = if options.replay {
+                        replayed(subject, &plan)
+                    } else {
+                        failure(subject, &plan, Record::Nothing).map_err(|failure| failure.to_string())
+                    };
+                    match outcome {
                         Ok(run) => totals += run,
-                        Err(failure) => failed.push((seed, failure.to_string())),
+                        Err(what) => failed.push((seed, what)),
                     }
                     bar.inc(1);
                 }
@@ -125,6 +151,10 @@ fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
         println!("seed {seed} failed: {what}");
     }
     let Some((seed, _)) = failed.first() else { return ExitCode::SUCCESS };
+    if options.replay {
+        println!("{} seeds diverged", failed.len());
+        return ExitCode::FAILURE;
+    }
     println!("{} seeds failed; the first of them, made smaller:", failed.len());
     let smallest = shrink(&Plan::new(*seed), options.shrink, |plan| {
         failure(subject, plan, Record::Nothing).err().map(|failure| failure.violation.what)

@@ -170,6 +170,8 @@ pub mod commands;
 mod explore;
 mod plan;
 mod recording;
+#[cfg(feature = "record")]
+mod replay;
 pub mod subject;
 mod toy;
 #[cfg(feature = "upload")]
@@ -179,6 +181,11 @@ mod world;
 pub use self::explore::{Failure, Record, Totals, kind_of, run, shrink};
 pub use self::plan::{ClientPlan, Ending, Plan};
 pub use self::recording::{Life, Recorded, Recording, Told};
+#[cfg(feature = "record")]
+pub use self::replay::{
+    Divergence, Expected, Replay, ReplayError, Replayed, ReplayedPlan, RightAnswer, Shrinking, Shrunk,
+    Unshrunk, replay_plan,
+};
 pub use self::subject::Subject;
 pub use self::toy::Toy;
 pub use self::world::{Violation, World};

@@ -78,6 +78,8 @@ mod readme;
 #[cfg(feature = "record")]
 mod record;
 mod regressions;
+#[cfg(all(feature = "record", feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod replay;
 #[cfg(feature = "cli")]
 mod serve;
 #[cfg(all(feature = "cli", not(mio_unsupported_force_poll_poll)))]
