@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serve_forever::Endpoint;
+use serve_forever::record::Payloads;
 use serve_forever::services::{Framing, Reply};
 
 const EXAMPLES: &str = "\
@@ -22,7 +23,8 @@ Examples:
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
 SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within the time
 of --grace; a second one, a second or more later, ends it at once. With tls://,
-SIGHUP has it read the certificates again instead; connections stay.
+SIGHUP has it read the certificates again instead; connections stay. With --record,
+SIGUSR1 has it write its recording.
 
 A listener that fails is made again.
 
@@ -126,6 +128,18 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = "Upload")]
     pub(crate) sync: bool,
 
+    /// Keep the last calls of the loop in memory, and write them to FILE.1, FILE.2 and
+    /// so on: at a SIGUSR1, when a callback fails, panics or is slow
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    pub(crate) record: Option<PathBuf>,
+    /// What is recorded of input: its hashes, or the bytes, passwords and all; only with
+    /// those can the recording be replayed
+    #[arg(long, value_name = "hashed|kept", default_value = "hashed", value_parser = payloads, help_heading = "Recording")]
+    pub(crate) record_payloads: Payloads,
+    /// The longest recording, in bytes; the oldest calls make room for new ones
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = number::<usize>, help_heading = "Recording")]
+    pub(crate) record_bytes: usize,
+
     /// Say more on stderr; twice: still more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -221,6 +235,14 @@ fn origin(text: &str) -> Result<String, String> {
     match host {
         Some(host) if !host.is_empty() && !host.contains('/') => Ok(text.to_ascii_lowercase()),
         _ => Err("that is no origin; write a scheme and a host, such as https://example.org".into()),
+    }
+}
+
+fn payloads(text: &str) -> Result<Payloads, String> {
+    match text {
+        "hashed" => Ok(Payloads::Hashed),
+        "kept" => Ok(Payloads::Kept),
+        _ => Err("payloads are recorded in one of two ways; write hashed or kept".into()),
     }
 }
 

@@ -27,6 +27,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Parser;
+use serve_forever::driver::{Adopt, Driver, MioDriver};
+use serve_forever::record::{RecordOptions, Recorder};
 use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper, Web};
 use serve_forever::ws::Origins;
 use serve_forever::{
@@ -43,8 +45,8 @@ const USAGE: u8 = 2;
 const OPERATOR: usize = 2;
 
 /// A reactor, and what it serves so far.
-struct Server<'a> {
-    reactor: Reactor,
+struct Server<'a, D: Driver> {
+    reactor: Reactor<D>,
     arguments: &'a Arguments,
     /// Where each of the arguments is served, with its real port.
     listening: Vec<Option<Endpoint>>,
@@ -54,7 +56,7 @@ struct Server<'a> {
     operated: Option<Service<Console>>,
 }
 
-impl Server<'_> {
+impl<D: Driver> Server<'_, D> {
     /// The limits of a service, as the command line changes them.
     fn limits(&self, limits: Limits) -> Limits {
         let idle = self.arguments.idle.or(limits.idle).filter(|idle| !idle.is_zero());
@@ -255,14 +257,41 @@ enum Ended {
     Lost(Error),
 }
 
-/// Serves until a signal comes, or there is nothing left to serve.
+/// Serves, with or without a recording.
 fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     // Beside the clients there are the program's own connections.
     let has_operator = arguments.served.iter().any(|served| served.kind == Kind::Console);
-    let own = Signals::CONNECTIONS + Orphans::CONNECTIONS + if has_operator { OPERATOR } else { 0 };
+    let own = Signals::CONNECTIONS
+        + usize::from(arguments.record.is_some())
+        + Orphans::CONNECTIONS
+        + if has_operator { OPERATOR } else { 0 };
     let max_connections = arguments.max_connections.map(|most| most.get().saturating_add(own));
-    let mut reactor = Reactor::new(Config { max_connections, ..Config::default() })?;
+    let config = Config { max_connections, ..Config::default() };
+    let Some(file) = arguments.record.clone() else {
+        let mut reactor = Reactor::new(config)?;
+        let signals = Signals::watch(&mut reactor, arguments.grace)?;
+        return run_in(reactor, &signals, arguments);
+    };
+    let options = RecordOptions {
+        bytes: arguments.record_bytes,
+        payloads: arguments.record_payloads,
+        file: Some(file),
+        ..RecordOptions::default()
+    };
+    let driver = Recorder::new(MioDriver::new(config.events_per_turn)?, options)?;
+    let request = driver.request();
+    let mut reactor = Reactor::with_driver(driver, config)?;
     let signals = Signals::watch(&mut reactor, arguments.grace)?;
+    Signals::on_user_signal(&mut reactor, &signals, move || request.ask())?;
+    run_in(reactor, &signals, arguments)
+}
+
+/// Serves until a signal comes, or there is nothing left to serve.
+fn run_in<D: Adopt>(
+    mut reactor: Reactor<D>,
+    signals: &Service<Signals>,
+    arguments: &Arguments,
+) -> Result<Ended, BoxError> {
     // Its children are commands, and it may be the first process of a container.
     Orphans::watch(&mut reactor)?;
     inherited::keep_from_children()?;
@@ -270,7 +299,7 @@ fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     let tls = tls::server(arguments)?;
     if let Some(tls) = tls.clone() {
         let arguments = arguments.clone();
-        reactor.get_mut(&signals).on_hangup(move || tls::read_again(&tls, &arguments));
+        reactor.get_mut(signals).on_hangup(move || tls::read_again(&tls, &arguments));
     }
     let mut server = Server { reactor, arguments, listening, tls, operated: None };
     for (place, served) in arguments.served.iter().enumerate() {
@@ -294,7 +323,7 @@ fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
         Err(error @ Error::Listen { .. }) => Ok(Ended::Lost(error)),
         outcome => {
             outcome?;
-            Ok(server.reactor.get(&signals).forced().map_or(Ended::InOrder, Ended::Forced))
+            Ok(server.reactor.get(signals).forced().map_or(Ended::InOrder, Ended::Forced))
         }
     }
 }

@@ -248,3 +248,46 @@ fn a_panic_that_ends_the_reactor_leaves_a_dump() {
     let dump = Dump::open(&dumps(&base)[0]).expect("a dump");
     assert_eq!(dump.conversations()[0].received, 5);
 }
+
+#[cfg(feature = "cli")]
+mod serve {
+    use super::*;
+    use crate::util::program::{Serve, Signal, command, run, wait_until};
+
+    #[test]
+    fn a_signal_has_serve_write_its_recording_and_go_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = directory.path().join("serve");
+        let record = format!("--record={}", base.display());
+        let serve = Serve::start(&[record.as_str(), "--record-payloads=kept", "echo=127.0.0.1:0"]);
+        for number in 1..=2 {
+            let client = serve.connect(0);
+            client.send(format!("hello {number}"));
+            client.expect(format!("hello {number}"));
+            serve.program.signal(Signal::USR1);
+            let path = PathBuf::from(format!("{}.{number}", base.display()));
+            // It is created before it is written.
+            let whole = || Dump::open(&path).ok().filter(|dump| dump.damage().is_none());
+            wait_until("there is a dump", || whole().is_some());
+            let text = whole().expect("it was").to_string();
+            assert!(text.contains(&format!("7 bytes \"hello {number}\"")), "{text}");
+            client.send("again");
+            client.expect("again");
+        }
+        serve.program.signal(Signal::TERM);
+        let ended = serve.program.wait();
+        assert_eq!(ended.status, 0);
+        assert!(ended.stderr.contains("recording: wrote "), "{}", ended.stderr);
+    }
+
+    #[test]
+    fn options_of_the_recording_that_make_no_sense_are_refused() {
+        for (option, said) in
+            [("--record-payloads=some", "write hashed or kept"), ("--record-bytes=7", "give 65536 or more")]
+        {
+            let ended = run(&mut command("serve", &["--record=/nowhere/at/all", option, "echo=127.0.0.1:0"]));
+            assert_eq!(ended.status, 2, "{}", ended.stderr);
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        }
+    }
+}
