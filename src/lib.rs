@@ -177,6 +177,11 @@ struct Readme;
 #[doc = include_str!("../docs/http.md")]
 struct DocsOfHttp;
 
+/// The code in docs/incident.md compiles.
+#[cfg(all(doctest, feature = "record", feature = "sim", feature = "upload"))]
+#[doc = include_str!("../docs/incident.md")]
+struct DocsOfIncident;
+
 /// The code in docs/websocket.md compiles.
 #[cfg(all(doctest, feature = "ws"))]
 #[doc = include_str!("../docs/websocket.md")]

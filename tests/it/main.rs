@@ -46,6 +46,8 @@ mod handle;
 mod handle_request;
 #[cfg(all(feature = "http", feature = "sim", not(mio_unsupported_force_poll_poll)))]
 mod http;
+#[cfg(all(feature = "record", feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod incident;
 mod interop;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod layering;
