@@ -350,3 +350,167 @@ fn what_the_program_does_between_turns_it_has_to_do_again() {
     again.listen(&service, &at()).expect("as recorded");
     assert_eq!(Replay::run(&mut again).expect("the rest").turns, 3);
 }
+
+/// Over sockets of the system: an echo, datagrams, a child, a connection to the echo, a
+/// part of a file, and a socket that the program has made.
+mod system {
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use serve_forever::driver::{Adopt, Driver, MioDriver};
+    use serve_forever::process::{Command, Exit};
+    use serve_forever::{AfterEof, ChildId, ConnId, SocketId};
+
+    use super::*;
+    use crate::util::{Client, DatagramClient};
+
+    /// Does what lines say: runs a program, sends a file, connects; its answers go to
+    /// who has asked first.
+    struct Errands {
+        file: File,
+        echo: Endpoint,
+        client: Option<ConnId>,
+    }
+
+    /// What a connection is.
+    #[derive(PartialEq)]
+    enum Kind {
+        Client,
+        /// A pipe of a child, or a connection of ours.
+        Source,
+    }
+
+    impl StreamHandler for Errands {
+        type Session = Kind;
+
+        fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<Kind, BoxError> {
+            match origin {
+                Origin::Accepted { .. } | Origin::Adopted { .. } => {
+                    let id = io.id();
+                    self.client.get_or_insert(id);
+                    Ok(Kind::Client)
+                }
+                Origin::Connected { .. } => {
+                    io.reply(b"from afar\n");
+                    Ok(Kind::Source)
+                }
+                _ => Ok(Kind::Source),
+            }
+        }
+
+        fn data(&mut self, io: &mut Io<'_>, kind: &mut Kind, input: &mut BytesMut) -> Result<(), BoxError> {
+            let Some(client) = self.client else {
+                return Err("nobody has asked for anything".into());
+            };
+            if *kind == Kind::Source {
+                let _ = io.send(client, input.split().freeze());
+                return Ok(());
+            }
+            match &input.split()[..] {
+                b"run" => drop(io.spawn(Command::new("echo").arg("from a child"), 0)?),
+                b"file" => drop(io.send_file(client, self.file.try_clone()?, 3..9)?),
+                b"connect" => drop(io.connect(&self.echo, 0)?),
+                b"fail" => drop(io.spawn(Command::new("/no/such/program"), 0)?),
+                _ => {}
+            }
+            Ok(())
+        }
+
+        fn eof(&mut self, _: &mut Io<'_>, _: &mut Kind, _: &mut BytesMut) -> Result<AfterEof, BoxError> {
+            Ok(AfterEof::Finish)
+        }
+
+        fn child_exited(&mut self, io: &mut Io<'_>, _: ChildId, _: u64, exit: &Exit) {
+            if let Some(client) = self.client {
+                let _ = io.send(client, format!("exit {:?}\n", exit.status.and_then(|status| status.code())));
+            }
+        }
+
+        fn spawn_failed(&mut self, io: &mut Io<'_>, _: ChildId, _: u64, error: &std::io::Error) {
+            if let Some(client) = self.client {
+                let _ = io.send(client, format!("{:?}\n", error.kind()));
+            }
+        }
+    }
+
+    /// Where everything is.
+    struct Places {
+        echo: Endpoint,
+        errands: Endpoint,
+        datagrams: SocketId,
+    }
+
+    /// Makes the same services in a recorded reactor and in a replay.
+    fn serve<D: Adopt>(reactor: &mut Reactor<D>, file: &File, adopted: OwnedFd) -> Places {
+        let anywhere: Endpoint = "127.0.0.1:0".parse().expect("an endpoint");
+        let echo = reactor.add(Echo::new(), Echo::limits()).expect("good limits");
+        let listener = reactor.listen(&echo, &anywhere).expect("a free port");
+        let datagrams =
+            reactor.bind(&echo, &"udp://127.0.0.1:0".parse().expect("an endpoint")).expect("a free port");
+        let echo_at = reactor.local(listener).expect("it listens").clone();
+        let file = file.try_clone().expect("a descriptor is free");
+        let errands = Errands { file, echo: echo_at.clone(), client: None };
+        let errands = reactor.add(errands, Limits::default()).expect("good limits");
+        let listener = reactor.listen(&errands, &anywhere).expect("a free port");
+        reactor.adopt(&errands, adopted).expect("a connected socket");
+        let errands = reactor.local(listener).expect("it listens").clone();
+        Places { echo: echo_at, errands, datagrams }
+    }
+
+    #[test]
+    fn sockets_datagrams_children_and_files_are_replayed() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"0123456789").expect("there is room");
+        let config = || Config { slow_callback: None, ..Config::default() };
+        let driver = MioDriver::new(config().events_per_turn).expect("a descriptor is free");
+        let driver = Recorder::new(driver, options(Payloads::Kept)).expect("good options");
+        let mut reactor = Reactor::with_driver(driver, config()).expect("a reactor");
+        let (adopted, theirs) = UnixStream::pair().expect("a pair");
+        let places = serve(&mut reactor, &file, theirs.into());
+        let datagrams = reactor.local(places.datagrams).expect("it is bound").clone();
+
+        let talk = std::thread::spawn(move || {
+            let echo = Client::connect(&places.echo);
+            echo.send("hello");
+            echo.expect("hello");
+            let datagram = DatagramClient::connect(&datagrams, None);
+            datagram.send("a datagram");
+            datagram.expect("a datagram");
+            let errands = Client::connect(&places.errands);
+            let adopted = Client(adopted.into());
+            for (errand, answer) in [
+                ("run", "from a child\nexit Some(0)\n"),
+                ("file", "345678"),
+                ("connect", "from afar\n"),
+                ("fail", "NotFound\n"),
+            ] {
+                errands.send(errand);
+                adopted.expect(answer);
+            }
+            drop((echo, errands));
+        });
+        while !(talk.is_finished() && reactor.connections() <= 2) {
+            reactor.turn(Some(Duration::from_millis(20))).expect("it runs");
+        }
+        talk.join().expect("no panic");
+        reactor.shutdown(Duration::from_secs(1));
+        while !reactor.turn(None).expect("it runs").finished {}
+        let dump = reactor.driver_mut().dump();
+        let stats = reactor.stats();
+        drop(reactor);
+
+        let replay = Replay::<{ MioDriver::SHORT_MEANS_BLOCKED }>::new(dump).expect("whole");
+        let mut again = Reactor::with_driver(replay, config()).expect("a reactor");
+        let (_, theirs) = UnixStream::pair().expect("a pair");
+        serve(&mut again, &file, theirs.into());
+        let replayed = Replay::run(&mut again).unwrap_or_else(|error| panic!("{error}"));
+        let counts = |mut stats: serve_forever::Stats| {
+            stats.system = Default::default();
+            stats
+        };
+        assert_eq!(counts(again.stats()), counts(stats));
+        assert!(replayed.turns > 10 && replayed.lost_calls == 0, "{replayed:?}");
+    }
+}
