@@ -163,7 +163,11 @@ impl<D: Driver> Reactor<D> {
                 }
                 core.watch_deadlines(id);
             }
-            io::ErrorKind::Interrupted => core.list(id, List::Flush),
+            io::ErrorKind::Interrupted => {
+                core.list(id, List::Flush);
+                // It may be for the first time that its output waits.
+                core.watch_deadlines(id);
+            }
             _ => match of_file(error) {
                 Ok(of_file) => core.fail(id, CloseReason::File(of_file)),
                 Err(error) => core.broken(id, error),

@@ -105,6 +105,15 @@ fn a_frame_that_came_in_time_is_read_however_often_the_process_is_stopped() {
     explore(&Commands, 7_258_875..7_258_876);
 }
 
+/// A signal interrupted the first write of what waits, and the process was stopped
+/// before the second: no check of its deadline was set.
+#[test]
+fn output_of_which_the_first_write_is_interrupted_has_its_deadline() {
+    for seed in [20_015_980, 20_024_221, 20_035_124, 20_063_647, 20_131_006] {
+        explore(&Hesitant, seed..seed + 1);
+    }
+}
+
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);
