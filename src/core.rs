@@ -34,6 +34,7 @@ use crate::life::Flags;
 use crate::limits::{Config, Limits};
 use crate::log_rate::LogRates;
 use crate::moment::Moment;
+use crate::service_stats::ServiceStats;
 use crate::shared_output::SharedOutput;
 use crate::socket::Sockets;
 use crate::stats::Stats;
@@ -152,7 +153,7 @@ pub(crate) enum List {
 #[derive(Debug)]
 pub(crate) struct ServiceState {
     pub(crate) limits: Limits,
-    pub(crate) connections: usize,
+    pub(crate) stats: ServiceStats,
 }
 
 /// See the module.
@@ -296,6 +297,11 @@ impl Core {
     /// When a byte of a connection last moved.
     pub(crate) fn last_activity(&self, id: ConnId) -> Option<Instant> {
         self.conns.get(id.0).map(|conn| self.epoch + conn.last_activity.since(Moment::ZERO))
+    }
+
+    /// The name of a service, for logs.
+    pub(crate) fn name(&self, service: u16) -> &str {
+        &self.services[service as usize].stats.name
     }
 
     /// Asks for an end of the loop.

@@ -21,6 +21,7 @@ use crate::life::Flags;
 use crate::limits::Limits;
 use crate::origin::Peer;
 use crate::process::{Command, ExitCause, Pipe};
+use crate::service_stats::ServiceStats;
 use crate::stats::Stats;
 
 /// The options of an outbound connection.
@@ -133,11 +134,19 @@ impl<'a> Io<'a> {
         self.core.set_limits(id, limits)
     }
 
-    /// The counters of the whole reactor. Its [`Stats::system`] is as of the
-    /// last call from a [`Handle`](crate::Handle).
+    /// The counters of the whole reactor. Its [`Stats::system`] is not quite of now: the
+    /// loop brings it up to date before it accepts, before it runs calls of
+    /// [`Handle`](crate::Handle)s, and before a wait in which something may be due or
+    /// behind which nothing came.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.core.stats
+    }
+
+    /// The counters of each service of the reactor, in the order in which they were
+    /// added.
+    pub fn service_stats(&self) -> impl ExactSizeIterator<Item = &ServiceStats> {
+        self.core.services.iter().map(|service| &service.stats)
     }
 
     /// The default of `connect_failed`.
@@ -593,7 +602,7 @@ impl Io<'_> {
     /// and the pipes of its children not.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.core.services[self.service as usize].connections
+        self.core.services[self.service as usize].stats.connections
     }
 
     /// True while the connection is there and takes input and output.

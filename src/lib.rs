@@ -86,6 +86,7 @@ mod groups;
 mod handle;
 mod handler;
 mod heap;
+mod histogram;
 #[cfg(feature = "http")]
 pub mod http;
 mod id;
@@ -111,6 +112,7 @@ mod reactor;
 pub mod record;
 mod serve;
 mod service;
+mod service_stats;
 mod shared_output;
 #[doc = include_str!("../docs/scale.md")]
 pub mod scale {}
@@ -150,6 +152,7 @@ pub use crate::endpoint::{Endpoint, UNIX_PATH_MAX};
 pub use crate::error::{BoxError, Error, Result};
 pub use crate::handle::{AskError, Handle, Refused};
 pub use crate::handler::{AfterEof, StreamHandler};
+pub use crate::histogram::Histogram;
 pub use crate::id::{Bound, ChildId, ConnId, GroupId, ListenerId, SocketId, TimerId};
 pub use crate::io::{ConnectOptions, Io};
 pub use crate::layer::{Layer, LayerFactory};
@@ -161,6 +164,7 @@ pub use crate::orphans::Orphans;
 pub use crate::printable::Printable;
 pub use crate::reactor::{Handled, Reactor, Service, Turn};
 pub use crate::serve::serve;
+pub use crate::service_stats::{CloseCounts, ServiceStats};
 #[cfg(feature = "signals")]
 pub use crate::signals::Signals;
 pub use crate::stats::{Stats, SystemCalls};

@@ -54,6 +54,7 @@ use crate::error::{Error, Result};
 use crate::handle::{Inbox, Messages};
 use crate::input::Input;
 use crate::limits::Config;
+use crate::service_stats::ServiceStats;
 use crate::slots::Slots;
 use crate::stats::Stats;
 
@@ -178,7 +179,7 @@ impl<D: Driver> Reactor<D> {
             input: Input::new(config.read_buffer, core.direct.address()),
             inbox: Arc::new(Inbox::new(waker, config.max_calls)),
             messages: Messages::new(),
-            slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos()),
+            slow_after: config.slow_callback.map(|slow| Moment::ZERO.plus(slow).as_nanos().max(1)),
             state: RunState::Running,
             shutdown_since: now,
             clock: now,
@@ -200,6 +201,11 @@ impl<D: Driver> Reactor<D> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { system: self.driver.calls(), ..self.core.stats.clone() }
+    }
+
+    /// The counters of each service, in the order in which they were added.
+    pub fn service_stats(&self) -> impl ExactSizeIterator<Item = &ServiceStats> {
+        self.core.services.iter().map(|service| &service.stats)
     }
 
     /// The number of connections, with those that are closing and without the
@@ -224,6 +230,11 @@ impl<D: Driver> Reactor<D> {
     /// The driver, to change between turns.
     pub const fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
+    }
+
+    /// Has handlers see what the driver has counted.
+    fn tell_system_calls(&mut self) {
+        self.core.stats.system = self.driver.calls();
     }
 
     /// Reads the clock: the time that all callbacks see until the next reading.

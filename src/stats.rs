@@ -1,5 +1,7 @@
 //! Counters of a reactor's work, and of its calls into the operating system.
 
+use crate::histogram::Histogram;
+
 /// Counts since the reactor was made. None of them is ever reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +46,16 @@ pub struct Stats {
     pub panicked: u64,
     /// Callbacks that took longer than `Config::slow_callback`.
     pub slow: u64,
+    /// How long callbacks took. Nothing is counted where
+    /// [`Config::slow_callback`](crate::Config::slow_callback) is `None`, for then
+    /// nobody reads the clock after a callback.
+    pub callback_times: Histogram,
+    /// How long turns took without the wait: from the end of the wait to the end of the
+    /// last callback, or of the writes in phase 6 if they came later. So long a
+    /// connection may have waited for another one. What the last callback wrote to its
+    /// own connection is not in it, unless
+    /// [`Config::slow_callback`](crate::Config::slow_callback) is `None`.
+    pub turn_times: Histogram,
     /// Bytes read: delivered to a handler, or discarded while a connection closes.
     /// A connection with a layer counts what came over the wire.
     pub bytes_in: u64,

@@ -104,7 +104,7 @@ impl Core {
         if is_pipe {
             self.pipes -= 1;
         } else {
-            self.services[conn.service as usize].connections -= 1;
+            self.services[conn.service as usize].stats.connections -= 1;
         }
     }
 }
@@ -118,11 +118,12 @@ mod tests {
     use crate::core::ServiceState;
     use crate::limits::{Config, Limits};
     use crate::moment::Moment;
+    use crate::service_stats::ServiceStats;
 
     /// A core with one live connection.
     fn core() -> (Core, ConnId) {
         let mut core = Core::new(Config::default(), 1, Instant::now(), Moment::ZERO);
-        core.services.push(ServiceState { limits: Limits::default(), connections: 0 });
+        core.services.push(ServiceState { limits: Limits::default(), stats: ServiceStats::default() });
         let id = core.admit(0);
         (core, id)
     }

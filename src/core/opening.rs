@@ -29,7 +29,7 @@ impl Core {
                 field: Some("Config::max_connections"),
                 limit: self.max_connections.saturating_sub(self.own),
             })
-        } else if state.connections >= state.limits.max_connections {
+        } else if state.stats.connections >= state.limits.max_connections {
             Err(Error::Full {
                 what: "connections of the service",
                 field: Some("Limits::max_connections"),
@@ -42,13 +42,13 @@ impl Core {
 
     /// Inserts a connection that is there, to be opened.
     pub(crate) fn admit(&mut self, service: u16) -> ConnId {
-        self.services[service as usize].connections += 1;
+        self.services[service as usize].stats.connections += 1;
         ConnId(self.conns.insert(Conn::new(service, self.moment)))
     }
 
     /// Inserts an accepted connection with a layer, to be opened when that is ready.
     pub(crate) fn admit_layered(&mut self, service: u16, layer: ContainedLayer, origin: Origin) -> ConnId {
-        self.services[service as usize].connections += 1;
+        self.services[service as usize].stats.connections += 1;
         let id = ConnId(self.conns.insert(Conn::layered(service, self.moment)));
         self.layers.insert_accepted(id.0, layer, origin);
         id
@@ -56,7 +56,7 @@ impl Core {
 
     /// Inserts the connection of an adopted one-way descriptor, to be opened.
     pub(crate) fn admit_one_way(&mut self, service: u16, side: Side) -> ConnId {
-        self.services[service as usize].connections += 1;
+        self.services[service as usize].stats.connections += 1;
         self.own += 1;
         ConnId(self.conns.insert(Conn::pipe(service, self.moment, side)))
     }
@@ -68,7 +68,7 @@ impl Core {
         tag: u64,
         layer: Option<ContainedLayer>,
     ) -> ConnId {
-        self.services[service as usize].connections += 1;
+        self.services[service as usize].stats.connections += 1;
         let id = ConnId(self.conns.insert(Conn::outbound(service, self.moment, tag)));
         if let Some((layer, conn)) = layer.zip(self.conns.get_mut(id.0)) {
             conn.set(Flags::LAYERED.union(Flags::HANDSHAKING));

@@ -77,6 +77,7 @@ impl<D: Driver> Reactor<D> {
 
     #[inline(never)]
     fn accept_ready(&mut self) {
+        self.tell_system_calls();
         let share = self.core.config.accepts_per_turn;
         let mut batch = self.listeners.ready.batch();
         while let Some(id) = self.listeners.ready.take(&mut batch) {
@@ -151,6 +152,7 @@ impl<D: Driver> Reactor<D> {
     ) -> Option<ConnId> {
         if let Err(error) = self.core.room_for(service) {
             self.core.stats.refused_full += 1;
+            self.core.services[service as usize].stats.refused_full += 1;
             log::debug!("{peer} is turned away: {error}");
             self.driver.close(stream, Closing::InOrder);
             return None;
@@ -161,6 +163,7 @@ impl<D: Driver> Reactor<D> {
         self.after_callback(service, NO_CONNECTION, "verify");
         if !verified.unwrap_or(false) {
             self.core.stats.refused_by_handler += 1;
+            self.core.services[service as usize].stats.refused_by_handler += 1;
             self.driver.close(stream, Closing::InOrder);
             return None;
         }
@@ -181,6 +184,7 @@ impl<D: Driver> Reactor<D> {
         match admitted {
             Ok(id) => {
                 self.core.stats.accepted += 1;
+                self.core.services[service as usize].stats.accepted += 1;
                 self.is_served(id).then_some(id)
             }
             Err(error) => {

@@ -14,6 +14,7 @@ use crate::io::Io;
 use crate::limits::Limits;
 use crate::printable::Printable;
 use crate::service::ErasedHandler;
+use crate::service_stats::ServiceStats;
 
 /// The handlers of the services, by index.
 pub(super) struct Callbacks {
@@ -34,7 +35,7 @@ impl Callbacks {
         let limit = usize::from(u16::MAX);
         let full = Error::Full { what: "services", field: None, limit };
         let index = u16::try_from(self.services.len()).ok().filter(|index| *index < u16::MAX).ok_or(full)?;
-        core.services.push(ServiceState { limits, connections: 0 });
+        core.services.push(ServiceState { limits, stats: ServiceStats::of(service.name()) });
         self.services.push(service);
         Ok(index)
     }
@@ -55,7 +56,8 @@ impl Callbacks {
         self.services[service as usize].takes_connections()
     }
 
-    pub(super) fn name(&self, service: u16) -> &'static str {
+    /// The name of a handler's type.
+    pub(super) fn type_name(&self, service: u16) -> &'static str {
         self.services[service as usize].name()
     }
 
@@ -78,8 +80,8 @@ impl Callbacks {
         core.current = NO_CONNECTION;
         match outcome {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(core, current, error)),
-            Err(payload) if catches => Err(panicked(core, handler.name(), current, payload)),
+            Ok(Err(error)) => Err(failed(core, service, current, error)),
+            Err(payload) if catches => Err(panicked(core, service, current, payload)),
             Err(payload) => {
                 // The next callback must not find output of this one.
                 core.direct.clear();
@@ -90,19 +92,21 @@ impl Callbacks {
 }
 
 #[cold]
-fn failed(core: &mut Core, current: ConnId, error: BoxError) -> CloseReason {
+fn failed(core: &mut Core, service: u16, current: ConnId, error: BoxError) -> CloseReason {
     core.stats.failed += 1;
+    core.services[service as usize].stats.failed += 1;
     core.note_incident(IncidentKind::Failed, current);
     CloseReason::Failed(error)
 }
 
 #[cold]
-fn panicked(core: &mut Core, name: &str, current: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
+fn panicked(core: &mut Core, service: u16, current: ConnId, payload: Box<dyn Any + Send>) -> CloseReason {
     core.stats.panicked += 1;
+    core.services[service as usize].stats.panicked += 1;
     core.note_incident(IncidentKind::Panicked, current);
     let text = message(payload);
     let Some(more) = core.rates.panics.allows(core.now()) else { return CloseReason::Panicked(text) };
-    let said = Printable(&text);
+    let (name, said) = (core.name(service), Printable(&text));
     if current == NO_CONNECTION {
         log::error!("{name}: a callback panicked: {said}{more}");
     } else {

@@ -86,7 +86,7 @@ impl<D: Driver> Reactor<D> {
 
     #[inline(never)]
     fn take_messages(&mut self) {
-        self.core.stats.system = self.driver.calls();
+        self.tell_system_calls();
         let mut messages = std::mem::take(&mut self.messages);
         let shutdown = self.inbox.take(&mut messages);
         self.driver.notice(Notice::Calls { count: messages.len(), shutdown });

@@ -12,6 +12,7 @@ use crate::driver::sim::WillTell;
 use crate::id::{ChildId, ConnId, SocketId};
 use crate::life::{Flags, Input, Output, Phase};
 use crate::moment::Moment;
+use crate::service_stats::ServiceStats;
 use crate::socket::Socket;
 
 /// Returns an error that names the broken condition and its subject.
@@ -123,6 +124,7 @@ impl<D: Driver> Reactor<D> {
         let own_timers = own.iter().flatten().count();
         #[cfg(feature = "workers")]
         let own_timers = own_timers + self.attempts.timers();
+        check_stats(core)?;
         check_counts(core, own_timers)
     }
 
@@ -421,14 +423,37 @@ fn check_socket(core: &Core, id: SocketId, socket: &Socket) -> Result<(), String
     Ok(())
 }
 
+/// Checks that what is counted by service is what is counted of all.
+fn check_stats(core: &Core) -> Result<(), String> {
+    let sum = |of: fn(&ServiceStats) -> u64| core.services.iter().map(|state| of(&state.stats)).sum::<u64>();
+    let stats = &core.stats;
+    for (what, by_service, of_all) in [
+        ("accepted", sum(|of| of.accepted), stats.accepted),
+        ("refused at a limit", sum(|of| of.refused_full), stats.refused_full),
+        ("refused by handlers", sum(|of| of.refused_by_handler), stats.refused_by_handler),
+        ("closed", sum(|of| of.closed.total()), stats.closed),
+        ("timed out", sum(|of| of.closed.timed_out), stats.timed_out),
+        ("broken", sum(|of| of.closed.broken), stats.broken),
+        ("overflowed", sum(|of| of.closed.overflowed), stats.overflowed),
+        ("failed", sum(|of| of.failed), stats.failed),
+        ("panicked", sum(|of| of.panicked), stats.panicked),
+        ("slow", sum(|of| of.slow), stats.slow),
+    ] {
+        holds!(by_service == of_all, "{of_all} are counted as {what}, and {by_service} by service");
+    }
+    let (turns, measured) = (stats.turns, stats.turn_times.count());
+    holds!(measured <= turns, "{measured} of {turns} turns are measured");
+    Ok(())
+}
+
 fn check_counts(core: &Core, own_timers: usize) -> Result<(), String> {
     for (service, state) in core.services.iter().enumerate() {
         let is_its = |conn: &Conn| usize::from(conn.service) == service && conn.child().is_none();
         let there = core.conns.iter().filter(|(_, conn)| is_its(conn)).count();
         holds!(
-            there == state.connections,
+            there == state.stats.connections,
             "service {service} has {there} connections, not {}",
-            state.connections
+            state.stats.connections
         );
         holds!(there <= state.limits.max_connections, "service {service} has {there} connections");
     }

@@ -204,7 +204,7 @@ impl<D: Driver> Reactor<D> {
             }
             Err(why) => {
                 if !matches!(why, CloseReason::Panicked(_)) {
-                    log::debug!("{}: a datagram from {from} {why}", callbacks.name(service));
+                    log::debug!("{}: a datagram from {from} {why}", core.name(service));
                 }
                 true
             }

@@ -9,6 +9,7 @@ use crate::conn::{Conn, NO_SESSION};
 use crate::core::{List, NO_CONNECTION, limits_of};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
+use crate::histogram::Histogram;
 use crate::id::ConnId;
 use crate::incident::IncidentKind;
 use crate::io::Io;
@@ -132,7 +133,7 @@ impl<D: Driver> Reactor<D> {
             _ => return log::debug!("connection {id} closed: {why}"),
         };
         if let Some(more) = rate.allows(now) {
-            let name = self.callbacks.name(service);
+            let name = self.core.name(service);
             log::warn!("{name}: connection {id} closed: {why}{more}");
         }
     }
@@ -140,28 +141,24 @@ impl<D: Driver> Reactor<D> {
     /// Warns of the callback that has just returned if it was slow.
     #[inline]
     pub(super) fn after_callback(&mut self, service: u16, current: ConnId, what: &'static str) {
-        let took = took(&self.driver, &mut self.clock, self.slow_after);
-        self.warn_if_slow(service, current, what, took);
-    }
-
-    /// The same when the time that it took is known, if it was too long.
-    #[inline]
-    pub(super) fn warn_if_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: u64) {
-        if took > 0 {
-            self.warn_of_slow(service, current, what, Duration::from_nanos(took));
+        let times = &mut self.core.stats.callback_times;
+        if let Some(took) = slow(&self.driver, &mut self.clock, self.slow_after, times) {
+            self.warn_of_slow(service, current, what, took);
         }
     }
 
+    /// Warns of a callback that took so long.
     #[cold]
-    fn warn_of_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: Duration) {
+    pub(super) fn warn_of_slow(&mut self, service: u16, current: ConnId, what: &'static str, took: Duration) {
         self.core.stats.slow += 1;
+        self.core.services[service as usize].stats.slow += 1;
         self.core.note_incident(IncidentKind::Slow(took), current);
         // Activity of other connections in the rest of this turn is stamped with the
         // time at which the slow callback returned.
         self.core.moment = self.clock;
         let core = &mut self.core;
         let Some(more) = core.rates.slow.allows(core.now()) else { return };
-        let name = self.callbacks.name(service);
+        let name = self.core.name(service);
         if current == NO_CONNECTION {
             log::warn!("{name}: `{what}` took {took:?}; everybody else waited{more}");
         } else {
@@ -170,14 +167,20 @@ impl<D: Driver> Reactor<D> {
     }
 }
 
-/// How many nanoseconds the callback took that has just returned, if it kept
-/// everybody waiting for as many as `limit`; else 0. `clock` is when it began,
-/// and the time from now on.
+/// How long the callback took that has just returned, if it kept everybody waiting
+/// for as many nanoseconds as `limit`. `clock` is when it began, and the time from
+/// now on. Counts the callback among the `times`.
 #[inline(always)]
-pub(super) fn took<D: Driver>(driver: &D, clock: &mut Moment, limit: Option<u64>) -> u64 {
-    let Some(limit) = limit else { return 0 };
+pub(super) fn slow<D: Driver>(
+    driver: &D,
+    clock: &mut Moment,
+    limit: Option<u64>,
+    times: &mut Histogram,
+) -> Option<Duration> {
+    let limit = limit?;
     let began = std::mem::replace(clock, driver.now());
     // A driver's time never goes backwards, so this never wraps.
     let took = clock.as_nanos().wrapping_sub(began.as_nanos());
-    if took >= limit { took } else { 0 }
+    times.count_nanos(took);
+    (took >= limit).then(|| Duration::from_nanos(took))
 }

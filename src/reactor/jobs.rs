@@ -73,7 +73,7 @@ impl<D: Driver> Reactor<D> {
         if let Err(CloseReason::Failed(error)) = &told
             && let Some(more) = self.core.rates.jobs.allows(self.core.now())
         {
-            let name = self.callbacks.name(service);
+            let name = self.core.name(service);
             log::warn!("{name}: the end of a job failed: {}{more}", Printable(error));
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use bytes::BytesMut;
 
 use super::Reactor;
-use super::dispatch::took;
+use super::dispatch::slow;
 use super::transfer::{Readiness, Wire, pull, pull_for_handler, push_direct};
 use crate::close::CloseReason;
 use crate::conn::Conn;
@@ -76,10 +76,12 @@ impl<D: Driver> Reactor<D> {
         if let Err(why) = callbacks.run(core, service, id, |handler, io| handler.data(io, session, input)) {
             return self.failed(service, id, count, why);
         }
-        let took = took(driver, &mut self.clock, self.slow_after);
+        let slow = slow(driver, &mut self.clock, self.slow_after, &mut core.stats.callback_times);
         let is_plain = input.is_taken() && core.direct.is_granted();
-        let more = if took > 0 || !is_plain {
-            self.warn_if_slow(service, id, "data", took);
+        let more = if slow.is_some() || !is_plain {
+            if let Some(took) = slow {
+                self.warn_of_slow(service, id, "data", took);
+            }
             self.delivered(id, count)
         } else {
             core.direct.revoke();

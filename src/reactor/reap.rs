@@ -69,7 +69,7 @@ impl<D: Driver> Reactor<D> {
         let session = std::mem::replace(&mut conn.session, NO_SESSION);
         if session != NO_SESSION {
             let why = conn.why.take().map_or(CloseReason::Finished, |why| *why);
-            self.count(&why);
+            self.count(service, &why);
             self.log_end(service, id, &why);
             self.core.leave_all(id);
             // The connection ends even if `close` panics.
@@ -103,7 +103,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn count(&mut self, why: &CloseReason) {
+    fn count(&mut self, service: u16, why: &CloseReason) {
+        self.core.services[service as usize].stats.closed.count(why);
         let stats = &mut self.core.stats;
         stats.closed += 1;
         match why {

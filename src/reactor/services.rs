@@ -72,7 +72,7 @@ impl<D: Driver> Reactor<D> {
             self.callbacks.run(&mut self.core, index, NO_CONNECTION, |handler, io| handler.started(io));
         self.after_callback(index, NO_CONNECTION, "started");
         outcome.map_err(|why| Error::NotStarted {
-            handler: self.callbacks.name(index),
+            handler: self.callbacks.type_name(index),
             source: why.into_error(),
         })?;
         Ok(Service { index, home: Arc::clone(&self.core.identity), handler: PhantomData })
@@ -178,6 +178,18 @@ impl<D: Driver> Reactor<D> {
     pub fn get_mut<S: 'static>(&mut self, service: &Service<S>) -> &mut S {
         let index = self.index_of(service).expect("a service of this reactor");
         self.callbacks.handler(index).downcast_mut().expect("its index was given out with its type")
+    }
+
+    /// Gives a service a name, for logs and [`ServiceStats::name`](crate::ServiceStats::name);
+    /// without it, that of the handler's type is used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignService`] if the service belongs to another reactor.
+    pub fn set_name<S>(&mut self, service: &Service<S>, name: impl Into<String>) -> Result<()> {
+        let index = self.index_of(service)?;
+        self.core.services[index as usize].stats.name = name.into();
+        Ok(())
     }
 
     /// Checks that a service can have connections; the error names the remedy.

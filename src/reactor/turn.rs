@@ -86,6 +86,7 @@ impl<D: Driver> Reactor<D> {
     #[inline]
     fn pass(&mut self, max_wait: Option<Duration>) -> Result<Pass> {
         let events = self.wait(max_wait)?; // 1
+        let began = self.clock;
         if self.core.pending.is_rare() {
             self.accept(); // 2
             self.before_reading();
@@ -105,6 +106,9 @@ impl<D: Driver> Reactor<D> {
             // With `slow_callback`, the last callback has read the clock.
             self.clock = self.driver.now();
         }
+        // A driver's time never goes backwards.
+        let took = self.clock.as_nanos().wrapping_sub(began.as_nanos());
+        self.core.stats.turn_times.count_nanos(took);
         Ok(Pass { events, finished })
     }
 

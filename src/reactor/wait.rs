@@ -65,6 +65,7 @@ impl<D: Driver> Reactor<D> {
     /// Waits where something may be due soon, or the last wait had no event.
     #[inline(never)]
     fn wait_in_time(&mut self, max_wait: Option<Duration>) -> Result<usize> {
+        self.tell_system_calls();
         let outcome = self.poll_in_time(max_wait);
         let began = self.clock;
         match outcome {

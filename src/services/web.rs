@@ -1,6 +1,5 @@
 //! `Web`: files, a health check, metrics and a chat in the browser, on one port.
 
-mod metrics;
 mod page;
 mod site;
 
@@ -26,7 +25,7 @@ use crate::{
 /// | path | what it is |
 /// | --- | --- |
 /// | `GET /healthz` | 200 and `ok`; 503 during a shutdown |
-/// | `GET /metrics` | the reactor's counters, in Prometheus' text format |
+/// | `GET /metrics` | the [counters](crate::http::metrics_text) of the reactor and of each service, in Prometheus' text format |
 /// | `GET /chat` | the page of the chat |
 /// | `/chat/ws` | its WebSocket: a message is a line without its end |
 /// | `/echo/ws` | a WebSocket that sends each message back, up to 16 MiB |

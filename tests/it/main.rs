@@ -27,6 +27,7 @@ mod codec;
 mod command;
 mod console;
 mod contained;
+mod counters;
 #[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
 mod course;
 mod datagram_faults;

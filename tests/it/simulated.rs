@@ -7,6 +7,7 @@ mod chat;
 #[cfg(feature = "command")]
 mod command;
 mod console;
+mod counters;
 mod deadlines;
 mod endings;
 mod files;

@@ -4,6 +4,7 @@
 mod autobahn;
 mod cutting;
 mod handshakes;
+mod metrics;
 mod oracle;
 mod rooms;
 mod sockets;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::chat::{Chat, ChatSession, Wire};
-use super::metrics::{self, Gauges};
 use super::page::{PAGE, POLICY};
 use crate::http::{
-    Files, Handshake, HttpHandler, HttpIo, Method, Request, SocketOptions, StatusCode, header,
+    Files, Handshake, HttpHandler, HttpIo, METRICS_TYPE, Method, Request, SocketOptions, StatusCode, header,
+    metrics_text,
 };
 use crate::ws::{CloseCode, Message, Origins, Part, SocketLimits};
 use crate::{BoxError, ConnId, Peer, Sent, StreamHandler, TimerId};
@@ -18,6 +18,11 @@ const MAX_LINE: u32 = 65_536;
 
 /// The longest message that is echoed, in bytes.
 const MAX_ECHO: u32 = 16 << 20;
+
+/// What stands before the number of members among the metrics.
+const MEMBERS: &str = "# HELP serve_forever_chat_members Members of the chat's room.\n\
+    # TYPE serve_forever_chat_members gauge\n\
+    serve_forever_chat_members";
 
 /// The routes, and what they lead to.
 #[derive(Debug)]
@@ -109,13 +114,8 @@ impl Site {
     }
 
     fn metrics(&self, io: &mut HttpIo<'_, '_>) -> Sent {
-        let gauges = Gauges {
-            connections: io.connections(),
-            children: io.children(),
-            members: self.chat.members().len(),
-        };
-        let text = metrics::text(io.stats(), gauges);
-        io.answer(StatusCode::OK).header(header::CONTENT_TYPE, metrics::CONTENT_TYPE).body(text)
+        let text = format!("{}{MEMBERS} {}\n", metrics_text(io), self.chat.members().len());
+        io.answer(StatusCode::OK).header(header::CONTENT_TYPE, METRICS_TYPE).bytes(text)
     }
 
     /// Hands a member's lines to the chat.

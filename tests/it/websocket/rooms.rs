@@ -151,16 +151,13 @@ fn ask(server: &Server<Web>, line: &str) -> String {
 }
 
 #[test]
-fn health_metrics_the_page_and_files() {
+fn health_the_page_and_files() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("index.html"), "<p>hello").expect("a file");
     let (server, _) = room(Web::new(Chat::new()).files(directory.path()).expect("it is there"));
     let health = ask(&server, "GET /healthz");
     assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nok\n"), "{health}");
     assert!(health.contains("\r\ndate: ") && !health.contains("\r\nserver: "));
-    let metrics = ask(&server, "GET /metrics");
-    assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
-    assert!(metrics.contains("\nserve_forever_accepted_total 2\n"), "{metrics}");
     let page = ask(&server, "GET /chat");
     assert!(page.contains("content-security-policy: default-src 'none'; script-src 'sha256-"));
     assert!(page.ends_with("</html>\n"));
