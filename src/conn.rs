@@ -7,8 +7,7 @@ use bytes::BytesMut;
 use crate::buffer::{OutQueue, Pool};
 use crate::close::{CloseReason, Sent};
 use crate::endpoint::Endpoint;
-use crate::groups::Membership;
-use crate::id::{ChildId, GroupId, Key};
+use crate::id::{ChildId, Key};
 use crate::life::{FlagMark, Flags, Input, Life, Phase};
 use crate::limits::Limits;
 use crate::moment::Moment;
@@ -25,7 +24,6 @@ pub(crate) const NO_SESSION: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) timers: Vec<Key>,
-    pub(crate) groups: Vec<Membership>,
     /// The idle deadline of this connection, if the handler has set one.
     pub(crate) idle: Option<Moment>,
     /// The deadline that the handler has set.
@@ -318,12 +316,6 @@ impl Conn {
     pub(crate) fn forget_input(&mut self) {
         self.leftover = None;
         self.unset(Flags::IN_FRAME.union(Flags::FRAME_DECLARED));
-    }
-
-    /// The groups of which the connection is a member.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        let memberships = self.extras.as_deref().map_or(&[][..], |extras| &extras.groups);
-        memberships.iter().map(|membership| membership.group)
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {

@@ -394,7 +394,7 @@ impl Io<'_> {
 
     /// Takes a group away. Its members stay connected.
     pub fn dissolve(&mut self, group: GroupId) {
-        self.core.dissolve(group);
+        self.core.groups.dissolve(group);
     }
 
     /// The members of a group, in no particular order.

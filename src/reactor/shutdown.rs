@@ -130,14 +130,14 @@ impl<D: Driver> Reactor<D> {
             .conns
             .iter()
             .filter(|(_, conn)| concerned(conn) && !conn.is_heard())
-            .flat_map(|(_, conn)| conn.groups())
+            .flat_map(|(key, _)| core.groups.of(ConnId(key)))
             .collect();
         let quiet: Vec<ConnId> = core
             .conns
             .iter()
             .filter(|(_, conn)| concerned(conn) && conn.is_quiet())
-            .filter(|(_, conn)| speaking.is_empty() || !conn.groups().any(|group| speaking.contains(&group)))
             .map(|(key, _)| ConnId(key))
+            .filter(|id| speaking.is_empty() || !core.groups.of(*id).any(|group| speaking.contains(&group)))
             .collect();
         // Who has not begun to shake hands by now has nothing under way.
         let silent: Vec<ConnId> = core
