@@ -1,8 +1,12 @@
 //! `Answer`: an answer on its way from its status to its body.
 
 use std::fs::File;
+use std::io::Seek;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, Method, Response, StatusCode, header};
 
 use super::core::{Answered, To};
@@ -30,6 +34,18 @@ pub struct Answer<'x, 'a, 'io> {
     exchange: Exchange,
     /// A field could not be written.
     is_flawed: bool,
+}
+
+/// Appends so many bytes of a file. False, and nothing is appended, if it has no such
+/// bytes, or cannot be read.
+fn read(file: &File, first: u64, count: usize, out: &mut BytesMut) -> bool {
+    let begin = out.len();
+    out.resize(begin + count, 0);
+    let is_read = file.read_exact_at(&mut out[begin..], first).is_ok();
+    if !is_read {
+        out.truncate(begin);
+    }
+    is_read
 }
 
 /// Fields that follow from the message itself.
@@ -175,13 +191,38 @@ impl<'x, 'a, 'io> Answer<'x, 'a, 'io> {
         self.body("")
     }
 
-    /// Sends the rest of a file, as far as this many bytes. It is read piece by
-    /// piece as the client takes it, which may wait for the disk. A file that
-    /// turns out shorter aborts the connection.
+    /// Sends so many bytes of a file, from its position on. A file that has no
+    /// position, such as a pipe, is answered with 500; it can be a
+    /// [stream](Self::stream).
+    ///
+    /// As [`file_range`](Self::file_range).
     pub fn file(self, file: File, length: u64) -> Sent {
-        self.send(length, |_| match length {
-            0 => Source::Done,
-            left => Source::File { file, left },
+        match (&file).stream_position() {
+            Ok(first) => self.file_range(file, first..first.saturating_add(length)),
+            Err(error) => {
+                log::error!("the answer is a file that has no position: {error}");
+                self.flawed()
+            }
+        }
+    }
+
+    /// Sends a part of a file. As the client takes it, it goes from the file to the
+    /// socket without a copy in this process, where the system can do that
+    /// ([`Io::send_file`](crate::Io::send_file)); a short one (below 16 KiB) is read
+    /// at once, and leaves together with its head. Both may wait for the disk.
+    ///
+    /// A file that turns out shorter, or cannot be read, ends the connection with
+    /// [`CloseReason::File`](crate::CloseReason::File), and a TCP peer sees a reset,
+    /// so that it cannot take the part for the whole.
+    pub fn file_range(self, file: impl Into<Arc<File>>, range: Range<u64>) -> Sent {
+        let length = range.end.saturating_sub(range.start);
+        let file = file.into();
+        self.send(length, |io| match usize::try_from(length) {
+            Ok(0) => Source::Done,
+            Ok(short) if short < LONG && read(&file, range.start, short, &mut io.core.encoder.out) => {
+                Source::Done
+            }
+            _ => Source::File { file, range },
         })
     }
 

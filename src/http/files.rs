@@ -1,7 +1,7 @@
 //! `Files`: the files of one directory, served.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -150,7 +150,7 @@ fn open(directory: &OwnedFd, segment: &str, flags: OFlags) -> io::Result<Option<
 }
 
 /// Answers with a file, or with what its conditions say.
-fn send(io: &mut HttpIo<'_, '_>, request: &Request<'_>, mut file: File, kind: &str) -> io::Result<Sent> {
+fn send(io: &mut HttpIo<'_, '_>, request: &Request<'_>, file: File, kind: &str) -> io::Result<Sent> {
     let metadata = file.metadata()?;
     let length = metadata.len();
     let etag = format!("\"{:x}.{:x}-{length:x}\"", metadata.mtime(), metadata.mtime_nsec());
@@ -187,7 +187,6 @@ fn send(io: &mut HttpIo<'_, '_>, request: &Request<'_>, mut file: File, kind: &s
     if status == StatusCode::PARTIAL_CONTENT {
         answer =
             answer.header(header::CONTENT_RANGE, format!("bytes {first}-{}/{length}", first + count - 1));
-        file.seek(SeekFrom::Start(first))?;
     }
-    Ok(answer.file(file, count))
+    Ok(answer.file_range(file, first..first + count))
 }

@@ -1,13 +1,14 @@
 //! `Source`: where the rest of an answer comes from.
 
 use std::fs::File;
-use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{ConnId, Io, Sent};
 
-/// The most bytes that are read of a file, or cut off shared bytes, at a time.
+/// The most bytes that are cut off shared bytes at a time.
 const PIECE: usize = 64 << 10;
 
 /// Where the rest of an answer comes from.
@@ -19,8 +20,8 @@ pub(super) enum Source {
     Handler(Delimiter),
     /// It is all there.
     Bytes(Bytes),
-    /// So many bytes of a file.
-    File { file: File, left: u64 },
+    /// A part of a file.
+    File { file: Arc<File>, range: Range<u64> },
     /// There is no rest.
     Done,
 }
@@ -46,7 +47,7 @@ pub(super) enum Pumped {
     Full,
     /// It is not for the service to send.
     NotOurs,
-    /// The connection is gone, or has to go: the file is shorter than it was.
+    /// The connection is gone, or has to go.
     Broken,
 }
 
@@ -57,13 +58,14 @@ impl Source {
             let piece = match self {
                 Self::Done => return Pumped::All,
                 Self::Waiting | Self::Handler(_) => return Pumped::NotOurs,
+                Self::File { file, range } => {
+                    let sent = send_file(io, to, file, range);
+                    *self = Self::Done;
+                    return sent;
+                }
                 Self::Bytes(bytes) => bytes.split_to(PIECE.min(bytes.len())),
-                Self::File { file, left } => match read(file, left) {
-                    Some(piece) => piece,
-                    None => return Pumped::Broken,
-                },
             };
-            if self.is_spent() {
+            if matches!(self, Self::Bytes(bytes) if bytes.is_empty()) {
                 *self = Self::Done;
             }
             match io.send(to, piece) {
@@ -75,31 +77,17 @@ impl Source {
             }
         }
     }
-
-    fn is_spent(&self) -> bool {
-        match self {
-            Self::Bytes(bytes) => bytes.is_empty(),
-            Self::File { left, .. } => *left == 0,
-            Self::Waiting | Self::Handler(_) | Self::Done => false,
-        }
-    }
 }
 
-/// Reads the next piece of a file; `None` if it is shorter than it was, or cannot
-/// be read.
-fn read(file: &mut File, left: &mut u64) -> Option<Bytes> {
-    let wanted = usize::try_from(*left).unwrap_or(PIECE).min(PIECE);
-    let mut piece = BytesMut::zeroed(wanted);
-    match file.read_exact(&mut piece) {
-        Ok(()) => {
-            *left -= wanted as u64;
-            Some(piece.freeze())
-        }
+/// Queues a part of a file. While much of it waits, the next answer does too.
+fn send_file(io: &mut Io<'_>, to: ConnId, file: &Arc<File>, range: &Range<u64>) -> Pumped {
+    match io.send_file(to, Arc::clone(file), range.clone()) {
+        Ok(Sent::Queued) => Pumped::All,
+        Ok(Sent::Full) => Pumped::Full,
+        Ok(Sent::Dropped | Sent::Gone) => Pumped::Broken,
         Err(error) => {
-            log::warn!(
-                "a file that is being sent cannot be read to its end, {left} bytes before it: {error}"
-            );
-            None
+            log::error!("a file is not sent to connection {to}: {error}");
+            Pumped::Broken
         }
     }
 }

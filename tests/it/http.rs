@@ -9,6 +9,7 @@ mod keeping;
 mod pipelining;
 mod refusing;
 mod seeds;
+mod sending_files;
 mod streams;
 #[cfg(feature = "workers")]
 mod workers;
