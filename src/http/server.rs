@@ -17,6 +17,8 @@ use super::source::Source;
 #[cfg(feature = "workers")]
 use crate::JobError;
 use crate::process::Exit;
+#[cfg(feature = "ws")]
+use crate::ws::CloseCode;
 use crate::{
     AfterEof, BoxError, ChildId, CloseReason, Error, Io, Limits, ListenerId, Origin, Peer, StreamHandler,
     TimerId,
@@ -255,7 +257,7 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
     }
 
     /// Answers a request that a limit of the reactor's ends before it is whole, and
-    /// says to a WebSocket that one ends it.
+    /// says to a WebSocket that one, or a shutdown, ends it.
     fn last_word(&mut self, io: &mut Io<'_>, session: &mut HttpSession, why: &CloseReason) {
         match &mut session.state {
             State::Http(conn) => {
@@ -266,7 +268,11 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
             State::Raw => self.with(io, |handler, io| handler.raw_last_word(io, why)),
             #[cfg(feature = "ws")]
             State::Socket(socket) if !socket.is_over => {
-                self.end_socket(io, socket, crate::ws::CloseCode::POLICY);
+                let (code, reason) = match why {
+                    CloseReason::Shutdown => (CloseCode::AWAY, "the server goes down"),
+                    _ => (CloseCode::POLICY, ""),
+                };
+                self.end_socket(io, socket, code, reason);
             }
             #[cfg(feature = "ws")]
             State::Socket(_) | State::Dialing(_) => {}
@@ -312,8 +318,6 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
         for conn in self.core.pipelines.endless() {
             io.close(conn);
         }
-        #[cfg(feature = "ws")]
-        self.close_sockets(io);
     }
 
     fn listener_failed(&mut self, io: &mut Io<'_>, listener: ListenerId, error: &io::Error) {

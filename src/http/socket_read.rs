@@ -10,7 +10,7 @@ use super::io::HttpIo;
 use super::server::Http;
 use super::sockets::{Dialed, SocketConn};
 use crate::ws::{CloseCode, Found, Outgoing, Reader, Role, SocketLimits};
-use crate::{BoxError, ConnId, Io};
+use crate::{BoxError, Io};
 
 /// The most bytes of an answer to a client's handshake.
 const MOST_HEAD: usize = 16 << 10;
@@ -118,15 +118,21 @@ impl<H: HttpHandler> Http<H> {
 
     /// Says that the handler has failed.
     pub(super) fn fail_socket(&mut self, io: &mut Io<'_>, socket: &mut SocketConn) {
-        self.end_socket(io, socket, CloseCode::FAILED);
+        self.end_socket(io, socket, CloseCode::FAILED, "");
     }
 
     /// Sends a close, behind which the connection is ended.
-    pub(super) fn end_socket(&mut self, io: &mut Io<'_>, socket: &mut SocketConn, code: CloseCode) {
+    pub(super) fn end_socket(
+        &mut self,
+        io: &mut Io<'_>,
+        socket: &mut SocketConn,
+        code: CloseCode,
+        reason: &str,
+    ) {
         socket.is_over = true;
         let id = io.id();
         let mut http = HttpIo { io, core: &mut self.core, current: None };
-        let _ = http.send_frame(id, Outgoing::Close(Some(code), ""));
+        let _ = http.send_frame(id, Outgoing::Close(Some(code), reason));
     }
 
     /// Tells the handler of the end of a WebSocket.
@@ -167,15 +173,6 @@ impl<H: HttpHandler> Http<H> {
         if let Some(dialed) = dialing.take() {
             let error = io::Error::other(why);
             self.with(io, |handler, io| handler.connect_failed(io, dialed.tag, &error));
-        }
-    }
-
-    /// Closes all WebSockets, for a shutdown.
-    pub(super) fn close_sockets(&mut self, io: &mut Io<'_>) {
-        let open: Vec<ConnId> = self.core.sockets.ids().collect();
-        let mut http = HttpIo { io, core: &mut self.core, current: None };
-        for id in open {
-            http.close_socket(id, CloseCode::AWAY, "the server goes down");
         }
     }
 }

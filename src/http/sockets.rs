@@ -140,11 +140,6 @@ impl Sockets {
             io.cancel(tick);
         }
     }
-
-    /// All sockets.
-    pub(super) fn ids(&self) -> impl Iterator<Item = ConnId> {
-        self.all.iter().map(|(_, socket)| socket.conn)
-    }
 }
 
 /// A frame of its own.

@@ -7,4 +7,5 @@ mod handshakes;
 mod metrics;
 mod oracle;
 mod rooms;
+mod shutdown;
 mod sockets;
