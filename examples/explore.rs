@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serve_forever::sim::commands::Commands;
+#[cfg(feature = "http")]
+use serve_forever::sim::requests::Requests;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::Upload;
@@ -77,6 +79,9 @@ enum Service {
     LayeredHesitant,
     /// A program is run for each line.
     Commands,
+    /// HTTP requests are answered, at once, later or in parts (feature `http`).
+    #[cfg(feature = "http")]
+    Http,
     /// Files are received into a temporary directory (feature `upload`).
     #[cfg(feature = "upload")]
     Upload,
@@ -203,6 +208,8 @@ fn main() -> ExitCode {
         Service::LayeredHub => explore(&Layered(Hub), &options),
         Service::LayeredHesitant => explore(&Layered(Hesitant), &options),
         Service::Commands => explore(&Commands, &options),
+        #[cfg(feature = "http")]
+        Service::Http => explore(&Requests, &options),
         #[cfg(feature = "upload")]
         Service::Upload => explore(&Upload, &options),
     }

@@ -235,7 +235,7 @@ mod properties {
                 for (group, id) in ids.iter().enumerate() {
                     let members: BTreeSet<_> = groups.members(*id).iter().map(|id| id.0.slot).collect();
                     prop_assert_eq!(members.len(), groups.members(*id).len());
-                    prop_assert_eq!(&members, model.get(&group).unwrap_or(&BTreeSet::new()));
+                    prop_assert_eq!(members, model.get(&group).cloned().unwrap_or_default());
                     prop_assert_eq!(groups.exists(*id), model.contains_key(&group));
                 }
                 for slot in 0..8 {

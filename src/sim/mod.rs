@@ -172,6 +172,8 @@ mod plan;
 mod recording;
 #[cfg(feature = "record")]
 mod replay;
+#[cfg(feature = "http")]
+pub mod requests;
 pub mod subject;
 mod toy;
 #[cfg(feature = "upload")]

@@ -138,6 +138,14 @@ fn programs_answer_each_line_and_leave_nothing_behind() {
     assert!(totals.children > 1000, "{totals:?}");
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn requests_are_answered_in_order_however_they_are_cut() {
+    let totals = explore(&serve_forever::sim::requests::Requests, 150_000..150_300);
+    assert!(totals.connections > 1000 && totals.bytes > 100_000, "{totals:?}");
+    explore(&Layered(serve_forever::sim::requests::Requests), 160_000..160_100);
+}
+
 #[cfg(feature = "upload")]
 #[test]
 fn a_file_is_there_whole_or_not_at_all() {
