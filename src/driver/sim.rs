@@ -38,15 +38,19 @@
 //! the signal, and may leave a grandchild behind that holds its pipes; its exit
 //! and the end of its pipes come in any order. [`Conditions`] sets how often
 //! each event happens, [`Script`] what a client does, and [`Program`] what a
-//! child process of a handler does.
+//! child process of a handler does. An [`Actor`] is a client that answers.
 //!
 //! Not simulated: the file system (a Unix path is just a name), congestion,
 //! urgent data.
 
+mod act;
+mod actor;
+mod actors;
 mod children;
 mod client_layer;
 mod clients;
 mod conditions;
+mod datagram_actor;
 mod datagram_socket;
 mod datagrams;
 mod events;
@@ -76,12 +80,15 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+pub use self::act::{Act, ClientId, Cut, Pace};
+pub use self::actor::{Actor, ActorIo, End};
 pub use self::conditions::{Conditions, Faults};
+pub use self::datagram_actor::{DatagramActor, DatagramActorIo};
 pub use self::network::Network;
 pub use self::process::Process;
 pub use self::program::{Grandchild, Program};
 pub use self::rng::{Odds, Rng};
-pub use self::script::{Act, ClientId, Pace, Script};
+pub use self::script::Script;
 pub use self::trace::{Entry, Trace, What};
 pub use self::wire::Client;
 

@@ -1,10 +1,11 @@
-//! Clients of the network: run their acts, and read at their pace.
+//! Clients of the network: do what their actors ask for, and read at their pace.
 
 use std::time::Duration;
 
+use super::act::{Act, ClientId, Pace};
+use super::actor::{End, News, Order};
 use super::client_layer::ClientLayer;
 use super::network::{Due, Network, Way};
-use super::script::{Act, ClientId, Pace};
 use super::trace::What;
 use super::wire::Kind;
 
@@ -77,6 +78,7 @@ impl Network {
 
     pub(super) fn take(&mut self, place: usize, count: usize) {
         let wire = &mut self.wires[place];
+        let from = wire.client.received.len();
         if count > 0 {
             wire.take_down(count);
             self.wires[place].client.took_at = Some(self.now);
@@ -85,17 +87,31 @@ impl Network {
             if self.wires[place].client.layer.is_some() {
                 self.pump(place);
             }
-            self.look_for_answer(place);
+            self.tell_of_input(place, from);
         }
         let wire = &mut self.wires[place];
         if wire.down.at_end() && wire.client.saw_fin.is_none() {
             wire.client.saw_fin = Some(self.now);
             self.note(place, What::ClientSeesFin, 0);
-            let client = &mut self.wires[place].client;
-            if !client.stays_after_fin && !client.finishing {
-                client.finishing = true;
-                self.pump(place);
-            }
+            self.tell(place, &News::End(End::Fin));
+            self.order(Order::FollowFin(ClientId::at(place)));
+        }
+    }
+
+    /// Gives an actor what has come from this byte on. A layer may have made nothing
+    /// of it yet.
+    pub(super) fn tell_of_input(&mut self, place: usize, from: usize) {
+        if self.wires[place].client.received.len() > from {
+            self.tell(place, &News::Data(from));
+        }
+    }
+
+    /// Ends a client's side behind the server's, unless it stays.
+    pub(super) fn follow_fin(&mut self, place: usize) {
+        let client = &mut self.wires[place].client;
+        if !client.stays_after_fin && !client.finishing {
+            client.finishing = true;
+            self.pump(place);
         }
     }
 
@@ -142,10 +158,6 @@ impl Network {
                 wire.client.finishing = true;
                 self.pump(place);
             }
-            Act::Await(answer) => {
-                wire.client.awaits = Some(answer);
-                self.look_for_answer(place);
-            }
             Act::StayAfterFin => wire.client.stays_after_fin = true,
             Act::Close if wire.down.unread() > 0 => self.reset_by_client(place),
             Act::Close => {
@@ -156,22 +168,6 @@ impl Network {
             }
             Act::Vanish if wire.kind == Kind::Tcp => self.vanish(place),
             Act::Vanish | Act::Reset => self.reset_by_client(place),
-        }
-    }
-
-    /// Lets a client go on with its script if it has received what it waits for.
-    fn look_for_answer(&mut self, place: usize) {
-        let client = &mut self.wires[place].client;
-        let Some(answer) = &client.awaits else { return };
-        let new = &client.received[client.answered..];
-        let found = new.windows(answer.len().max(1)).position(|part| part == &answer[..]);
-        let end = if answer.is_empty() { Some(0) } else { found.map(|at| at + answer.len()) };
-        if let Some(end) = end {
-            client.answered += end;
-            client.awaits = None;
-            let rest = std::mem::take(&mut client.rest);
-            #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
-            self.follow(ClientId(place as u32), Duration::ZERO, rest);
         }
     }
 

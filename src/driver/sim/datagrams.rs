@@ -1,5 +1,6 @@
 //! Simulated datagrams: delivers, loses, doubles and reorders them.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::datagram_actor::{DatagramActor, DatagramNews, DatagramOrder, DatagramPlayer};
 use super::datagram_socket::{DatagramSocket, Packet};
 use super::network::{Due, Network, Source};
 use super::trace::What;
@@ -29,6 +31,42 @@ impl Network {
             from.asked = self.datagram_sockets[place].asked(to);
             self.asked.extend(from.asked.map(|asked| asked.ip()));
             self.transmit(|| Packet::Up(place, from.clone(), data.clone()));
+        }
+    }
+
+    /// Gives an address to an actor, which begins at once. An earlier actor at this
+    /// address is gone, and its timers are.
+    pub fn play_datagrams(&mut self, peer: &Peer, actor: impl DatagramActor) {
+        if let Some(earlier) = self.datagram_player(peer) {
+            self.datagram_players[earlier] = None;
+        }
+        self.datagram_players.push(Some(DatagramPlayer { peer: peer.clone(), actor: Box::new(actor) }));
+        self.tell_datagram_actor(self.datagram_players.len() - 1, &DatagramNews::Begin);
+    }
+
+    /// The actor that has this address, to read; `None` if that is of another type.
+    #[must_use]
+    pub fn datagram_actor<A: DatagramActor>(&self, peer: &Peer) -> Option<&A> {
+        let player = self.datagram_players[self.datagram_player(peer)?].as_ref()?;
+        let actor: &dyn Any = player.actor.as_ref();
+        actor.downcast_ref()
+    }
+
+    fn datagram_player(&self, peer: &Peer) -> Option<usize> {
+        let is_there = |player: &DatagramPlayer| player.peer.address == peer.address;
+        self.datagram_players.iter().position(|player| player.as_ref().is_some_and(is_there))
+    }
+
+    /// Calls a datagram actor, and carries out what it asks for.
+    pub(super) fn tell_datagram_actor(&mut self, place: usize, news: &DatagramNews<'_>) {
+        let now = self.now();
+        let Some(player) = &mut self.datagram_players[place] else { return };
+        let peer = player.peer.clone();
+        for order in player.tell(now, news) {
+            match order {
+                DatagramOrder::Send(to, data) => self.send_datagram(&peer, &to, data),
+                DatagramOrder::Timer(after, tag) => self.after(after, Due::DatagramTimer(place, tag)),
+            }
         }
     }
 
@@ -133,7 +171,12 @@ impl Network {
 
     pub(super) fn deliver(&mut self, place: usize) {
         match self.packets[place].take() {
-            Some(Packet::Down(from, to, data)) => self.delivered.push((from, to, data)),
+            Some(Packet::Down(from, to, data)) => {
+                if let Some(player) = self.datagram_player(&to) {
+                    self.tell_datagram_actor(player, &DatagramNews::Datagram(&from, &data));
+                }
+                self.delivered.push((from, to, data));
+            }
             Some(Packet::Up(place, from, data)) => {
                 let room = self.conditions.buffer.max(MOST);
                 let socket = &mut self.datagram_sockets[place];

@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::act::{Act, ClientId};
+use super::actor::{News, Order, Players};
 use super::conditions::{Conditions, Faults};
+use super::datagram_actor::{DatagramNews, DatagramPlayer};
 use super::datagram_socket::{DatagramSocket, Packet};
 use super::process::Process;
 use super::program::Programs;
 use super::rng::Rng;
-use super::script::{Act, ClientId, Script};
 use super::trace::{Trace, What};
 use super::wire::{Client, Kind, Wire};
 #[cfg(feature = "workers")]
@@ -39,10 +41,14 @@ pub(super) enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Connect(usize),
+    /// A client's actor begins.
+    Begin(usize),
     Arrive(usize, Way),
     Reset(usize, Way),
     /// A client's act: the client, and the index of the act.
     Act(usize, usize),
+    /// A client's timer: the client, and the tag.
+    Timer(usize, u64),
     /// A client goes on behind a cut.
     Cut(usize),
     /// A slow reader reads.
@@ -54,6 +60,8 @@ pub(super) enum Due {
     SocketEdge(usize),
     /// A datagram arrives.
     Packet(usize),
+    /// A timer of a datagram actor: its place, and the tag.
+    DatagramTimer(usize, u64),
     /// Keep-alive breaks the connection of a vanished client.
     GiveUp(usize),
     /// A host, or its absence, answers the server's connect.
@@ -89,6 +97,14 @@ pub(super) struct Listening {
     pub(super) listed: bool,
 }
 
+/// A host that the server can connect to.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) at: Endpoint,
+    /// The makers of its ends of connections; `None`: it never answers.
+    pub(super) players: Option<Players>,
+}
+
 /// A socket that has an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -113,9 +129,8 @@ pub struct Network {
     sequence: u64,
     pub(super) listeners: Vec<Listening>,
     pub(super) wires: Vec<Wire>,
-    /// Hosts for outbound connections, and their scripts; `None`: a host that
-    /// never answers.
-    pub(super) hosts: Vec<(Endpoint, Option<Script>)>,
+    /// Hosts for outbound connections.
+    pub(super) hosts: Vec<Host>,
     /// Unix sockets whose backlog is full, until a moment.
     pub(super) crowded: Vec<(Endpoint, u64)>,
     /// Endpoints that are taken by another process, until a moment.
@@ -123,11 +138,16 @@ pub struct Network {
     pub(super) datagram_sockets: Vec<DatagramSocket>,
     /// Addresses of the server at which a peer has asked.
     pub(super) asked: BTreeSet<IpAddr>,
+    /// Actors with an address for datagrams; `None`: another has taken it.
+    pub(super) datagram_players: Vec<Option<DatagramPlayer>>,
     /// Datagrams in flight.
     pub(super) packets: Vec<Option<Packet>>,
     /// Arrived datagrams of the server, with the endpoint that sent each.
     pub(super) delivered: Vec<(Endpoint, Peer, Bytes)>,
-    acts: Vec<Option<Act>>,
+    pub(super) acts: Vec<Option<Act>>,
+    /// What actors have asked for and is not carried out yet.
+    pub(super) orders: VecDeque<Order>,
+    pub(super) is_carrying_out: bool,
     pub(super) programs: Programs,
     pub(super) processes: Vec<Process>,
     #[cfg(feature = "workers")]
@@ -177,9 +197,12 @@ impl Network {
             taken: Vec::new(),
             datagram_sockets: Vec::new(),
             asked: BTreeSet::new(),
+            datagram_players: Vec::new(),
             packets: Vec::new(),
             delivered: Vec::new(),
             acts: Vec::new(),
+            orders: VecDeque::new(),
+            is_carrying_out: false,
             programs: Programs::default(),
             processes: Vec::new(),
             #[cfg(feature = "workers")]
@@ -205,60 +228,6 @@ impl Network {
 
     // What a test does
 
-    /// Connects a client. Without a listener it is
-    /// [refused](Client::was_refused).
-    pub fn connect(&mut self, to: &Endpoint) -> ClientId {
-        self.play(to, Script::new())
-    }
-
-    /// Connects a client that follows a script.
-    ///
-    /// # Panics
-    ///
-    /// If the network has 2²⁴ clients.
-    pub fn play(&mut self, to: &Endpoint, script: Script) -> ClientId {
-        let place = self.wires.len();
-        let number =
-            u32::try_from(place).ok().filter(|number| number >> 24 == 0).expect("2^24 clients at most");
-        let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
-        let is_there = |listener: &Listening| listener.token.is_some() && listener.at == *to;
-        let listener = self.listeners.iter().position(is_there).unwrap_or(usize::MAX);
-        self.wires.push(Wire::new(kind, listener, self.conditions.buffer));
-        let latency = self.latency();
-        self.after(script.start.saturating_add(latency), Due::Connect(place));
-        let client = ClientId(number);
-        self.wires[place].client.prepare(&script);
-        self.follow(client, script.start, script.acts);
-        client
-    }
-
-    /// Lets a client do these acts, each after its time and `start`, up to one that
-    /// waits for an answer.
-    pub(super) fn follow(&mut self, client: ClientId, start: Duration, acts: Vec<(Duration, Act)>) {
-        let mut acts = acts.into_iter();
-        while let Some((time, act)) = acts.next() {
-            let waits = matches!(act, Act::Await(_));
-            self.later(start.saturating_add(time), client, act);
-            if waits {
-                let rest = acts.map(|(later, act)| (later.saturating_sub(time), act)).collect();
-                self.wires[client.number()].client.rest = rest;
-                return;
-            }
-        }
-    }
-
-    /// Adds a host at an endpoint: the other end of each connection that the
-    /// server makes to it follows the script. Without a host a connection is
-    /// refused.
-    pub fn host(&mut self, at: &Endpoint, script: Script) {
-        self.hosts.push((at.clone(), Some(script)));
-    }
-
-    /// Adds a host that never answers, as behind a firewall that drops packets.
-    pub fn silent_host(&mut self, at: &Endpoint) {
-        self.hosts.push((at.clone(), None));
-    }
-
     /// Fills the backlog of a Unix socket for this long: connecting fails with
     /// `EAGAIN`, and no event reports room.
     pub fn crowd(&mut self, at: &Endpoint, time: Duration) {
@@ -269,17 +238,6 @@ impl Network {
     /// listen there.
     pub fn take_endpoint(&mut self, at: &Endpoint, time: Duration) {
         self.taken.push((at.clone(), self.now.saturating_add(nanos(time))));
-    }
-
-    /// Lets a client act after a time.
-    pub fn later(&mut self, time: Duration, client: ClientId, act: Act) {
-        self.acts.push(Some(act));
-        self.after(time, Due::Act(client.number(), self.acts.len() - 1));
-    }
-
-    /// Lets a client act now.
-    pub fn act(&mut self, client: ClientId, act: Act) {
-        self.perform(client.number(), act);
     }
 
     /// A client, to read.
@@ -319,8 +277,7 @@ impl Network {
     /// All clients so far, without the pipes of child processes.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
         let clients = self.wires.iter().enumerate().filter(|(_, wire)| wire.kind != Kind::Pipe);
-        #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
-        clients.map(|(place, wire)| (ClientId(place as u32), &wire.client))
+        clients.map(|(place, wire)| (ClientId::at(place), &wire.client))
     }
 
     /// Makes every accept of the listener at an endpoint fail with this error
@@ -514,20 +471,21 @@ impl Network {
     }
 
     pub(super) fn note(&mut self, client: usize, what: What, number: u64) {
-        #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
-        self.trace.note(self.now, Some(ClientId(client as u32)), what, number);
+        self.trace.note(self.now, Some(ClientId::at(client)), what, number);
     }
 
     fn happen(&mut self, due: Due) {
         match due {
             Due::Connect(place) => self.arrive_at_listener(place),
+            Due::Begin(place) => self.tell(place, &News::Begin),
+            Due::Timer(place, tag) => self.timer(place, tag),
             Due::Arrive(place, Way::Up) => self.arrive_at_server(place),
             Due::Arrive(place, Way::Down) => self.arrive_at_client(place),
             Due::Reset(place, Way::Up) => self.reset_arrives_at_server(place),
             Due::Reset(place, Way::Down) => self.reset_arrives_at_client(place),
             Due::Act(place, act) => {
                 if let Some(act) = self.acts[act].take() {
-                    self.perform(place, act);
+                    self.act(ClientId::at(place), act);
                 }
             }
             Due::Cut(place) => self.pass_cut(place),
@@ -549,6 +507,7 @@ impl Network {
             }
             Due::SocketEdge(place) => self.socket_edge(place),
             Due::Packet(place) => self.deliver(place),
+            Due::DatagramTimer(place, tag) => self.tell_datagram_actor(place, &DatagramNews::Timer(tag)),
             Due::Answer(place) => self.answer_server(place),
             Due::Runs(place) => self.run_process(place),
             Due::Dies(place, status) => self.exit(place, status),

@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use super::act::ClientId;
 use super::program::{Program, words};
-use super::script::ClientId;
 use crate::driver::Token;
 use crate::id::ChildId;
 use crate::moment::Moment;

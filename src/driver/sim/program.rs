@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use super::script::Pace;
+use super::act::Pace;
 use crate::process::{Command, Pipe};
 
 /// A step of a program; the next one begins when it is done.

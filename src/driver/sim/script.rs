@@ -1,94 +1,15 @@
-//! `Script`: the acts of a simulated client, and when it does each.
+//! `Script`: an actor whose acts are known in advance, each with its time.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::act::{Act, Cut, Pace};
+use super::actor::{Actor, ActorIo};
 use crate::layer::LayerFactory;
-use crate::origin::{Address, Peer};
 
-/// The id of a client of a simulated network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub(super) u32);
-
-impl ClientId {
-    /// The client that a handler sees as this peer; `None` if the peer is not a
-    /// client of a simulated network.
-    #[must_use]
-    pub fn of(peer: &Peer) -> Option<Self> {
-        match (&peer.address, &peer.credentials) {
-            (Address::Inet(std::net::SocketAddr::V4(address)), _) => {
-                let bits = u32::from(*address.ip());
-                (bits >> 24 == 10).then_some(Self(bits & 0x00FF_FFFF))
-            }
-            (Address::Unnamed, Some(credentials)) => credentials.pid.map(Self),
-            _ => None,
-        }
-    }
-
-    /// Clients are numbered from 0, in the order in which they were made.
-    #[must_use]
-    pub const fn number(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for ClientId {
-    /// `#7`: short, for traces.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-/// The pace at which a client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Reads everything at once.
-    AtOnce,
-    /// Reads nothing.
-    Never,
-    /// Reads at most `bytes` in each period.
-    Slowly {
-        /// Bytes.
-        bytes: usize,
-        /// The period; at least a nanosecond.
-        every: Duration,
-    },
-}
-
-/// An act of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Sends these bytes behind earlier ones; the network cuts them into
-    /// segments, and delays them while its buffer is full.
-    Send(Bytes),
-    /// Reads at this pace from now on. A client begins with [`Pace::AtOnce`].
-    Read(Pace),
-    /// Ends its side once everything is sent; goes on reading.
-    Finish,
-    /// Ends its side once everything is sent, without the end that its layer has:
-    /// what a connection looks like that somebody has cut.
-    CutOff,
-    /// Closes: ends its side once everything is sent, and answers later input
-    /// with a reset. With unread input it resets at once, as TCP does.
-    Close,
-    /// Resets the connection; unsent bytes are dropped, and bytes in flight may
-    /// be.
-    Reset,
-    /// Vanishes without a FIN, as a machine that lost power. On a Unix socket,
-    /// where that is impossible, it is a [`Reset`](Self::Reset).
-    Vanish,
-    /// Puts a layer at its end of the connection: what is sent and received from now
-    /// on goes through it, as behind STARTTLS.
-    StartLayer(LayerFactory),
-    /// Waits until it has received these bytes, behind those that it awaited
-    /// before; the acts of its script that follow are counted from then.
-    Await(Bytes),
-    /// Keeps its side open when the server has ended the other. By default a
-    /// client then ends its side.
-    StayAfterFin,
-}
+/// The time between the two sides of a [`Script::cut_at`].
+const CUT: Duration = Duration::from_millis(10);
 
 /// The acts of a client, each some time after the one before.
 ///
@@ -103,15 +24,27 @@ pub enum Act {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// The time from now until the client connects.
-    pub(super) start: Duration,
-    /// The acts, each with its time since the start.
-    pub(super) acts: Vec<(Duration, Act)>,
-    /// The maker of the layer at the client's end.
-    pub(super) layer: Option<LayerFactory>,
-    /// Where what goes to the server is cut, in bytes from the beginning.
-    pub(super) cuts: Vec<usize>,
+    /// The time until the client connects.
+    start: Duration,
+    /// The steps, each with its time since the start.
+    steps: Vec<(Duration, Step)>,
+    cuts: Vec<(usize, Cut)>,
+    /// The time of the next step.
     clock: Duration,
+    /// The number of answers that it has still to wait for.
+    awaits: usize,
+    /// What has come behind the answers that it has awaited.
+    heard: Vec<u8>,
+    /// The step that waits.
+    waiting: Option<usize>,
+}
+
+/// A step of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Act(Act),
+    /// Waits for these bytes; the times of the steps behind it count from then.
+    Await(Bytes),
 }
 
 impl Script {
@@ -128,24 +61,42 @@ impl Script {
         self
     }
 
-    /// A client with a layer at its end of the connection, such as TLS. The script
-    /// is in plaintext: what it sends goes through the layer once its handshake is
-    /// complete, its end goes through the layer before the FIN, and
+    /// A client with a layer at its end of the connection from the beginning, such as
+    /// TLS. The script is in plaintext: what it sends goes through the layer once its
+    /// handshake is complete, its end goes through the layer before the FIN, and
     /// [`Client::received`](super::Client::received) is plaintext.
     #[must_use]
     pub fn through(mut self, layer: LayerFactory) -> Self {
-        self.layer = Some(layer);
+        self.steps.insert(0, (Duration::ZERO, Step::Act(Act::StartLayer(layer))));
         self
     }
 
     /// Cuts what goes to the server after so many bytes, each counted from the
     /// beginning: what follows leaves ten milliseconds later. With a layer, these are
-    /// the bytes that it has for the wire. A test of all cuts makes one run for each.
+    /// the bytes that it has for the wire. [`every_cut`](crate::sim::every_cut) tries
+    /// all of them.
     #[must_use]
-    pub fn cut_at(mut self, cuts: impl IntoIterator<Item = usize>) -> Self {
-        self.cuts.extend(cuts);
-        self.cuts.sort_unstable();
-        self.cuts.dedup();
+    pub fn cut_at(self, cuts: impl IntoIterator<Item = usize>) -> Self {
+        cuts.into_iter().filter(|byte| *byte > 0).fold(self, |script, byte| script.cut(byte, Cut::Pause(CUT)))
+    }
+
+    /// Has something happen after so many bytes, counted from the beginning, as
+    /// [`ActorIo::cut`].
+    ///
+    /// ```
+    /// use serve_forever::driver::sim::{Act, Conditions, Cut, Script};
+    /// use serve_forever::services::Echo;
+    /// use serve_forever::sim::World;
+    ///
+    /// let mut world = World::<_, true>::new(1, Conditions::calm(), Echo::new(), Echo::limits())?;
+    /// let client = world.play(Script::new().send("hello").cut(3, Cut::Act(Act::Finish)));
+    /// world.run()?;
+    /// assert_eq!(world.client(client).received(), b"hel");
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    #[must_use]
+    pub fn cut(mut self, byte: usize, cut: Cut) -> Self {
+        self.cuts.push((byte, cut));
         self
     }
 
@@ -159,11 +110,12 @@ impl Script {
     /// Then does this.
     #[must_use]
     pub fn then(mut self, act: Act) -> Self {
-        self.acts.push((self.clock, act));
+        self.steps.push((self.clock, Step::Act(act)));
         self
     }
 
-    /// Then waits for these bytes, and goes on when they have come: a dialogue.
+    /// Then waits until it has received these bytes, behind those that it awaited
+    /// before; the times of what follows count from then. A dialogue.
     ///
     /// ```
     /// use serve_forever::driver::sim::{Conditions, Script};
@@ -177,8 +129,10 @@ impl Script {
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     /// ```
     #[must_use]
-    pub fn await_answer(self, bytes: impl Into<Bytes>) -> Self {
-        self.then(Act::Await(bytes.into()))
+    pub fn await_answer(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.steps.push((self.clock, Step::Await(bytes.into())));
+        self.awaits += 1;
+        self
     }
 
     /// Then sends.
@@ -221,5 +175,66 @@ impl Script {
     #[must_use]
     pub fn vanish(self) -> Self {
         self.then(Act::Vanish)
+    }
+}
+
+impl Script {
+    /// Sets a timer for each step from `next` on, up to one that waits. Their times
+    /// count from the step before.
+    fn go_on(&self, io: &mut ActorIo<'_>, next: usize) {
+        let since = next.checked_sub(1).map_or(Duration::ZERO, |last| self.steps[last].0);
+        for (place, (time, step)) in self.steps.iter().enumerate().skip(next) {
+            io.set_timer(time.saturating_sub(since), place as u64);
+            if matches!(step, Step::Await(_)) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on if what it waits for has come.
+    fn look_for_answer(&mut self, io: &mut ActorIo<'_>) {
+        let Some(place) = self.waiting else { return };
+        let Step::Await(answer) = &self.steps[place].1 else { return };
+        let found = self.heard.windows(answer.len().max(1)).position(|part| part == &answer[..]);
+        let end = if answer.is_empty() { Some(0) } else { found.map(|at| at + answer.len()) };
+        if let Some(end) = end {
+            self.heard.drain(..end);
+            self.waiting = None;
+            self.awaits -= 1;
+            self.go_on(io, place + 1);
+        }
+    }
+}
+
+impl Actor for Script {
+    fn starts_after(&self) -> Duration {
+        self.start
+    }
+
+    fn begin(&mut self, io: &mut ActorIo<'_>) {
+        for (byte, cut) in std::mem::take(&mut self.cuts) {
+            io.cut(byte, cut);
+        }
+        self.go_on(io, 0);
+    }
+
+    /// The tag is the place of a step.
+    #[allow(clippy::cast_possible_truncation, reason = "the place of a step")]
+    fn timer(&mut self, io: &mut ActorIo<'_>, tag: u64) {
+        let place = tag as usize;
+        match &self.steps[place].1 {
+            Step::Act(act) => io.act(act.clone()),
+            Step::Await(_) => {
+                self.waiting = Some(place);
+                self.look_for_answer(io);
+            }
+        }
+    }
+
+    fn data(&mut self, io: &mut ActorIo<'_>, bytes: &[u8]) {
+        if self.awaits > 0 {
+            self.heard.extend_from_slice(bytes);
+            self.look_for_answer(io);
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Steps of simulated child processes: runs them, and wakes processes that wait
 //! for a pipe.
 
+use super::act::Pace;
 use super::network::{Due, Network, nanos};
 use super::process::Left;
 use super::program::Step;
 use super::rng::Odds;
-use super::script::Pace;
 use super::trace::What;
 use crate::process::Pipe;
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::script::ClientId;
+use super::act::ClientId;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::act::{Act, Cut};
+use super::actor::{End, News, Players};
 use super::half_pipe::Arrival;
 use super::network::{Due, Listening, Network, Source, Way};
 use super::rng::Odds;
-use super::script::ClientId;
 use super::trace::What;
 use super::wire::{Client, Kind, Stage, Wire};
 use crate::endpoint::Endpoint;
@@ -17,15 +18,16 @@ use crate::endpoint::Endpoint;
 /// (a SYN's first retransmission, RFC 6298).
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 
-/// The time between the two sides of a cut.
-const CUT: Duration = Duration::from_millis(10);
-
 impl Network {
     // Connecting
 
-    /// Begins an outbound connection of the server to a host; `listener` is
-    /// that host's place. The listener that is now at the endpoint of an
-    /// earlier one.
+    /// The place of the listener at an endpoint; none if no listener is there.
+    pub(super) fn listener_at(&self, at: &Endpoint) -> usize {
+        let is_there = |listener: &Listening| listener.token.is_some() && listener.at == *at;
+        self.listeners.iter().position(is_there).unwrap_or(usize::MAX)
+    }
+
+    /// The listener that is now at the endpoint of an earlier one.
     fn listener_now(&self, listener: usize) -> usize {
         let Some(then) = self.listeners.get(listener).filter(|then| then.token.is_none()) else {
             return listener;
@@ -41,18 +43,23 @@ impl Network {
             && (self.crowded.iter().any(|(at, until)| at == to && *until > now) || self.blocks_anyway())
     }
 
+    /// Begins an outbound connection of the server to a host.
     pub(super) fn dial(&mut self, to: &Endpoint) -> usize {
         let place = self.wires.len();
         let kind = if matches!(to, Endpoint::Unix(_)) { Kind::Unix } else { Kind::Tcp };
-        let host = self.hosts.iter().rposition(|(at, _)| at == to);
-        let mut wire = Wire::new(kind, host.unwrap_or(usize::MAX), self.conditions.buffer);
+        let mut wire = Wire::new(kind, usize::MAX, self.conditions.buffer);
         wire.socket.open = true;
+        wire.client.is_host = true;
+        let host = self.hosts.iter_mut().rfind(|host| host.at == *to);
+        let is_silent = host.as_ref().is_some_and(|host| host.players.is_none());
+        wire.client.actor = host.and_then(|host| host.players.as_mut()).map(Players::make);
+        let start = wire.client.actor.as_ref().map_or(Duration::ZERO, |player| player.0.starts_after());
         self.wires.push(wire);
         self.open += 1;
         self.note(place, What::Dial, 0);
-        if host.is_none_or(|host| self.hosts[host].1.is_some()) {
+        if !is_silent {
             let latency = self.latency();
-            self.after(latency, Due::Answer(place));
+            self.after(start.saturating_add(latency), Due::Answer(place));
         }
         place
     }
@@ -61,19 +68,16 @@ impl Network {
         if !self.wires[place].socket.open {
             return; // it has given up
         }
-        let host = self.hosts.get(self.wires[place].listener);
-        let Some(script) = host.and_then(|(_, script)| script.clone()) else {
+        if self.wires[place].client.actor.is_none() {
             self.note(place, What::ServerIsRefused, 0);
             self.wires[place].stage = Stage::Refused;
             return self.break_socket(place, Errno::CONNREFUSED);
-        };
+        }
         self.note(place, What::Answer, 0);
         self.wires[place].stage = Stage::Accepted;
         self.write_edge(place);
-        #[allow(clippy::cast_possible_truncation, reason = "there are fewer than 2^24")]
-        let client = ClientId(place as u32);
-        self.wires[place].client.prepare(&script);
-        self.follow(client, script.start, script.acts);
+        self.tell(place, &News::Begin);
+        self.tell(place, &News::Connected);
     }
 
     pub(super) fn arrive_at_listener(&mut self, place: usize) {
@@ -87,12 +91,14 @@ impl Network {
                 self.listeners[listener].waiting.push_back(place);
                 self.change_of_listener(listener);
                 self.pump(place);
+                self.tell(place, &News::Connected);
             }
             Some(_) if self.wires[place].kind == Kind::Tcp => self.after(CONNECT_RETRY, Due::Connect(place)),
             _ => {
                 self.note(place, What::Refused, 0);
                 self.wires[place].stage = Stage::Refused;
                 self.wires[place].client.refused = true;
+                self.tell(place, &News::End(End::Refused));
             }
         }
     }
@@ -149,7 +155,11 @@ impl Network {
         let client = &mut self.wires[place].client;
         if client.before_cut() == 0 {
             if !std::mem::replace(&mut client.is_cutting, true) {
-                self.after(CUT, Due::Cut(place));
+                let time = match client.cuts.front() {
+                    Some((_, Cut::Pause(time))) => *time,
+                    _ => Duration::ZERO,
+                };
+                self.after(time, Due::Cut(place));
             }
             return;
         }
@@ -166,11 +176,19 @@ impl Network {
         }
     }
 
-    /// Lets a client go on behind a cut.
+    /// Lets a client go on behind a cut, or has it do what is to be done there.
     pub(super) fn pass_cut(&mut self, place: usize) {
         let client = &mut self.wires[place].client;
-        client.cuts.pop_front();
         client.is_cutting = false;
+        match client.cuts.pop_front() {
+            Some((_, Cut::Act(act))) => {
+                if matches!(act, Act::Finish | Act::CutOff | Act::Close) {
+                    client.drop_unsent();
+                }
+                self.perform(place, act);
+            }
+            Some((_, Cut::Pause(_))) | None => {}
+        }
         self.pump(place);
     }
 
@@ -296,6 +314,7 @@ impl Network {
         }
         self.faults.resets_out += 1;
         let wire = &mut self.wires[place];
+        let from = wire.client.received.len();
         if destroys && wire.kind == Kind::Tcp {
             wire.down.lose_unread();
         } else {
@@ -304,5 +323,7 @@ impl Network {
         wire.client.saw_reset = Some(self.now);
         wire.up.lose_flight(0);
         self.note(place, What::ClientSeesReset, 0);
+        self.tell_of_input(place, from);
+        self.tell(place, &News::End(End::Reset));
     }
 }

@@ -2,13 +2,11 @@
 //! `HalfPipe` for each direction.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::act::{Cut, Pace};
+use super::actor::Player;
 use super::client_layer::ClientLayer;
 use super::half_pipe::HalfPipe;
-use super::script::{Act, Pace, Script};
 use crate::driver::Token;
 use crate::moment::Moment;
 
@@ -63,13 +61,16 @@ pub(super) struct Socket {
 /// A client of a simulated network, as a test sees it.
 #[derive(Debug)]
 pub struct Client {
+    /// What plays it; `None`: it is the end of a pipe that a process has.
+    pub(super) actor: Option<Player>,
+    pub(super) is_host: bool,
     pub(super) sent: Vec<u8>,
     /// The layer at its end, whose `wire` then goes to the server instead of `sent`.
     pub(super) layer: Option<Box<ClientLayer>>,
     /// The bytes of that which are in flight or have arrived.
     pub(super) pumped: usize,
-    /// Where `outgoing` is still to be cut.
-    pub(super) cuts: VecDeque<usize>,
+    /// Where `outgoing` is still to be cut, in order, and how.
+    pub(super) cuts: VecDeque<(usize, Cut)>,
     /// It waits at the first of them.
     pub(super) is_cutting: bool,
     pub(super) received: Vec<u8>,
@@ -87,12 +88,6 @@ pub struct Client {
     /// The moments at which its bytes arrived at the server, and their sum by
     /// then.
     pub(super) arrivals: Vec<(u64, usize)>,
-    /// What it waits for before it goes on with the rest of its script.
-    pub(super) awaits: Option<Bytes>,
-    /// The bytes of `received` up to the end of what it has awaited.
-    pub(super) answered: usize,
-    /// The acts behind the one that waits, each with its time from then.
-    pub(super) rest: Vec<(Duration, Act)>,
     pub(super) written_to: Option<u64>,
     pub(super) took_at: Option<u64>,
     pub(super) saw_reset: Option<u64>,
@@ -100,14 +95,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// All bytes that its script has sent, whether or not the network took
+    /// Whether the server has connected to it, and not it to the server.
+    #[must_use]
+    pub const fn is_host(&self) -> bool {
+        self.is_host
+    }
+
+    /// All bytes that its actor has sent, whether or not the network took
     /// them.
     #[must_use]
     pub fn sent(&self) -> &[u8] {
         &self.sent
     }
 
-    /// The bytes that go to the server: what its script has sent, or what its layer
+    /// The bytes that go to the server: what its actor has sent, or what its layer
     /// has made of that.
     pub(super) fn outgoing(&self) -> &[u8] {
         self.layer.as_ref().map_or(&self.sent, |layer| &layer.wire)
@@ -115,19 +116,42 @@ impl Client {
 
     /// How many bytes may leave before the next cut.
     pub(super) fn before_cut(&self) -> usize {
-        self.cuts.front().map_or(usize::MAX, |cut| cut - self.pumped)
+        self.cuts.front().map_or(usize::MAX, |(byte, _)| byte.saturating_sub(self.pumped))
     }
 
-    /// Takes what its script says of the whole connection.
-    pub(super) fn prepare(&mut self, script: &Script) {
-        self.layer = script.layer.as_ref().map(|layer| Box::new(ClientLayer::new(layer, &[])));
-        self.cuts = script.cuts.iter().copied().filter(|cut| *cut > 0).collect();
+    /// Whether it waits at a [cut](super::Cut).
+    #[must_use]
+    pub const fn is_at_cut(&self) -> bool {
+        self.is_cutting
+    }
+
+    /// Adds a cut behind those at the same place.
+    pub(super) fn add_cut(&mut self, byte: usize, cut: Cut) {
+        let place = self.cuts.partition_point(|(at, _)| *at <= byte);
+        self.cuts.insert(place, (byte, cut));
+    }
+
+    /// Drops what has not left yet, the end of its layer included.
+    pub(super) fn drop_unsent(&mut self) {
+        match &mut self.layer {
+            Some(layer) => {
+                layer.wire.truncate(self.pumped);
+                layer.cut_off();
+            }
+            None => self.sent.truncate(self.pumped),
+        }
     }
 
     /// Whether its end of the connection has a layer.
     #[must_use]
     pub const fn has_layer(&self) -> bool {
         self.layer.is_some()
+    }
+
+    /// Whether its actor has a [layer of its own](super::Actor::has_own_layer).
+    #[must_use]
+    pub fn has_own_layer(&self) -> bool {
+        self.actor.as_ref().is_some_and(|player| player.0.has_own_layer())
     }
 
     /// Whether the handshake of its layer is complete; `false` without a layer.
@@ -267,6 +291,8 @@ impl Wire {
             down: HalfPipe::new(buffer.max(1)),
             socket: Socket::default(),
             client: Client {
+                actor: None,
+                is_host: false,
                 sent: Vec::new(),
                 layer: None,
                 pumped: 0,
@@ -284,9 +310,6 @@ impl Wire {
                 refused: false,
                 lost: false,
                 arrivals: Vec::new(),
-                awaits: None,
-                answered: 0,
-                rest: Vec::new(),
                 written_to: None,
                 took_at: None,
                 saw_reset: None,
