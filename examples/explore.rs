@@ -7,26 +7,34 @@
 //!
 //! Prints the seeds that failed, the trace of the shortest once it was shrunk,
 //! and what all of them covered. Ends with 1 if any failed.
+//!
+//! One seed can be looked at turn by turn: `--stop-at 40` prints the state after its
+//! turn 40, `--turns FILE` writes all turns to a file, and `--compare FILE` (with
+//! another build, say) prints the first turn that differs from those in the file, and
+//! ends with 1 if one does.
 
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serve_forever::BoxError;
 use serve_forever::sim::commands::Commands;
 #[cfg(feature = "http")]
 use serve_forever::sim::requests::Requests;
-use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
+use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Relay, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::Upload;
 use serve_forever::sim::{
-    Failure, Plan, Record, ReplayedPlan, Subject, Totals, Violation, replay_plan, run, shrink,
+    Failure, Plan, Record, ReplayedPlan, Subject, Totals, Turns, Violation, replay_plan, run, run_recorded,
+    shrink, stop_at,
 };
 
 /// Lines of a trace that are printed.
@@ -51,6 +59,16 @@ struct Options {
     /// Runs spent on making the first failure smaller.
     #[arg(long, default_value_t = 5000)]
     shrink: usize,
+    /// Prints the state after this turn of the first seed, and runs nothing else.
+    #[arg(long, group = "look")]
+    stop_at: Option<u64>,
+    /// Writes the turns of the first seed to this file, and runs nothing else.
+    #[arg(long, group = "look")]
+    turns: Option<PathBuf>,
+    /// Compares the turns of the first seed with those in this file, and runs nothing
+    /// else.
+    #[arg(long, group = "look")]
+    compare: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,6 +81,10 @@ enum Service {
     Once,
     /// Records are sent on to everybody else.
     Hub,
+    /// Lines are sent to a host, and its answers back.
+    Relay,
+    /// The same behind a layer with a toy cipher.
+    LayeredRelay,
     /// An echo with timers.
     Timed,
     /// A chat room.
@@ -114,7 +136,44 @@ fn replayed<S: Subject + Sync>(subject: &S, plan: &Plan) -> Result<Totals, Strin
     })
 }
 
+/// Looks at the first seed turn by turn, if an option says so.
+fn look<S: Subject>(subject: &S, options: &Options) -> Option<Result<(), BoxError>> {
+    let plan = Plan::new(options.seeds.start);
+    let turns = || {
+        let (turns, outcome) = run_recorded(subject, &plan);
+        let outcome = outcome.map_or_else(|failure| failure.to_string(), |()| "it kept its promises".into());
+        println!("{} turns: {outcome}", turns.0.len());
+        turns
+    };
+    if let Some(turn) = options.stop_at {
+        return Some(stop_at(subject, &plan, turn).map(|shown| println!("{shown}")).map_err(Into::into));
+    }
+    if let Some(file) = &options.turns {
+        return Some(fs::write(file, turns().to_string()).map_err(Into::into));
+    }
+    let compare = |file: &PathBuf| {
+        let kept: Turns = fs::read_to_string(file)?.parse()?;
+        match kept.first_difference(&turns()) {
+            None => {
+                println!("every turn is the same as in the file");
+                Ok(())
+            }
+            Some(difference) => Err(format!("the file holds the first run\n{difference}").into()),
+        }
+    };
+    options.compare.as_ref().map(compare)
+}
+
 fn explore<S: Subject + Sync>(subject: &S, options: &Options) -> ExitCode {
+    if let Some(outcome) = look(subject, options) {
+        return outcome.map_or_else(
+            |error| {
+                println!("{error}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     let began = Instant::now();
     let bar = ProgressBar::new(options.seeds.end - options.seeds.start);
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} {msg}");
@@ -200,6 +259,8 @@ fn main() -> ExitCode {
         Service::Upper => explore(&Upper, &options),
         Service::Once => explore(&Once, &options),
         Service::Hub => explore(&Hub, &options),
+        Service::Relay => explore(&Relay, &options),
+        Service::LayeredRelay => explore(&Layered(Relay), &options),
         Service::Timed => explore(&Timed, &options),
         Service::Chat => explore(&Chat::default(), &options),
         Service::LimitedChat => explore(&Chat { lines_per_second: NonZeroU32::new(10) }, &options),

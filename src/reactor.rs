@@ -14,6 +14,8 @@ mod connect;
 mod connect_queue;
 mod datagram_sockets;
 mod datagrams;
+#[cfg(feature = "sim")]
+mod describe;
 mod dispatch;
 mod flush;
 mod handshake;

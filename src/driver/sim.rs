@@ -53,6 +53,7 @@ mod conditions;
 mod datagram_actor;
 mod datagram_socket;
 mod datagrams;
+mod describe;
 mod events;
 mod half_pipe;
 #[cfg(feature = "workers")]

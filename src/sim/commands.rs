@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::recording::Life;
+use super::log::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Grandchild, Network, Pace, Program, Rng};
 use crate::process::{Command, Exit, ExitCause, Pipe};

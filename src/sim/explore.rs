@@ -6,12 +6,13 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
+use super::log::Life;
 use super::plan::{ClientPlan, Ending, Plan, STILLNESS};
-use super::recording::Life;
 use super::subject::Subject;
+use super::turns::Turns;
 use super::world::{Violation, World};
 use crate::driver::Moment;
-use crate::driver::sim::{Client, ClientId, Faults, Pace};
+use crate::driver::sim::{Act, Client, ClientId, Faults, Pace, Rng};
 use crate::{ListenOptions, Turn};
 
 /// The coverage of runs.
@@ -106,6 +107,83 @@ fn run_in<S: Subject, const SHORT: bool>(
     plan: &Plan,
     record: Record,
 ) -> Result<Totals, Failure> {
+    let mut world = prepare::<S, SHORT>(subject, plan)?;
+    if record == Record::Trace {
+        world.net_mut().trace_mut().record();
+    }
+    match play(subject, plan, &mut world) {
+        Ok(()) => Ok(totals(&world)),
+        Err(violation) => Err(Failure { violation, trace: world.net().trace().to_string() }),
+    }
+}
+
+/// Runs a plan as [`run`] does, and keeps what happens in each turn, to compare it
+/// with another run: [`Turns::first_difference`].
+pub fn run_recorded<S: Subject>(subject: &S, plan: &Plan) -> (Turns, Result<(), Failure>) {
+    fn run_in<S: Subject, const SHORT: bool>(subject: &S, plan: &Plan) -> (Turns, Result<(), Failure>) {
+        let mut world = match prepare::<S, SHORT>(subject, plan) {
+            Ok(world) => world,
+            Err(failure) => return (Turns::default(), Err(failure)),
+        };
+        world.record_turns();
+        let outcome = play(subject, plan, &mut world);
+        let trace = world.net().trace().to_string();
+        (world.take_turns(), outcome.map_err(|violation| Failure { violation, trace }))
+    }
+    if plan.short_means_blocked {
+        run_in::<S, true>(subject, plan)
+    } else {
+        run_in::<S, false>(subject, plan)
+    }
+}
+
+/// Runs a plan as [`run`] does up to the end of this turn, and returns what happened in
+/// that and the [state](World::state) after it. A run that ends before is shown at its
+/// end.
+///
+/// ```
+/// use serve_forever::sim::{Plan, stop_at, subject::Echo};
+///
+/// let shown = stop_at(&Echo, &Plan::new(42), 5)?;
+/// assert!(shown.contains("after turn 5 "), "{shown}");
+/// # Ok::<(), serve_forever::sim::Failure>(())
+/// ```
+///
+/// # Errors
+///
+/// A check that breaks before.
+pub fn stop_at<S: Subject>(subject: &S, plan: &Plan, turn: u64) -> Result<String, Failure> {
+    fn stop_in<S: Subject, const SHORT: bool>(
+        subject: &S,
+        plan: &Plan,
+        turn: u64,
+    ) -> Result<String, Failure> {
+        let mut world = prepare::<S, SHORT>(subject, plan)?;
+        world.record_turns();
+        world.stop_after(turn);
+        let outcome = play(subject, plan, &mut world);
+        match outcome {
+            Err(violation) if !world.is_stopped() => {
+                Err(Failure { violation, trace: world.net().trace().to_string() })
+            }
+            _ => {
+                let last = world.take_turns().0.pop().map(|record| record.to_string());
+                Ok(format!("{}{}", last.unwrap_or_default(), world.state()))
+            }
+        }
+    }
+    if plan.short_means_blocked {
+        stop_in::<S, true>(subject, plan, turn)
+    } else {
+        stop_in::<S, false>(subject, plan, turn)
+    }
+}
+
+/// Makes the world of a plan, with its clients.
+fn prepare<S: Subject, const SHORT: bool>(
+    subject: &S,
+    plan: &Plan,
+) -> Result<World<S::Handler, SHORT>, Failure> {
     let mut limits = plan.limits(subject.limits());
     limits.hard_mark = limits.hard_mark.max(limits.high_mark + subject.headroom());
     let layers = subject.layers();
@@ -124,23 +202,27 @@ fn run_in<S: Subject, const SHORT: bool>(
     })?;
     world.set_patience(plan.patience());
     world.set_stillness(STILLNESS);
-    if record == Record::Trace {
-        world.net_mut().trace_mut().record();
-    }
     subject.prepare(world.net_mut());
     world.net_mut().limit_descriptors(plan.descriptors);
     for (number, client) in plan.clients.iter().enumerate() {
-        let mut script = client.script(subject, number);
-        if let Some(layers) = &layers {
-            script = script.through(layers.clients.clone());
-        }
         let at = if client.unix { world.unix() } else { world.tcp() }.clone();
-        world.net_mut().play(&at, script);
+        let net = world.net_mut();
+        let id = match subject.actor(client, number) {
+            Some(actor) => {
+                let id = net.play_boxed(&at, actor);
+                client.disturb(net, id);
+                id
+            }
+            None => {
+                let stream = subject.stream(&mut Rng::new(client.stream), number, client.len());
+                net.play(&at, client.script(&stream))
+            }
+        };
+        if let Some(layers) = &layers {
+            net.act(id, Act::StartLayer(layers.clients.clone()));
+        }
     }
-    match play(subject, plan, &mut world) {
-        Ok(()) => Ok(totals(&world)),
-        Err(violation) => Err(Failure { violation, trace: world.net().trace().to_string() }),
-    }
+    Ok(world)
 }
 
 fn totals<H: crate::StreamHandler, const SHORT: bool>(world: &World<H, SHORT>) -> Totals {
@@ -193,9 +275,9 @@ fn play<S: Subject, const SHORT: bool>(
     let recording = world.recording();
     subject.check_handler(recording.inner(), recording.lives()).map_err(|what| world.violation(what))?;
     world.net_mut().settle();
-    for (place, client) in world.net().clients().map(|(id, _)| id).collect::<Vec<_>>().into_iter().enumerate()
-    {
-        check_client(subject, plan, shutdown.as_ref(), world, &plan.clients[place], client)
+    let own = world.net().clients().filter(|(_, seen)| !seen.is_host()).map(|(client, _)| client);
+    for (client, planned) in own.zip(&plan.clients) {
+        check_client(subject, plan, shutdown.as_ref(), world, planned, client)
             .map_err(|what| world.violation(what))?;
     }
     check_turned_away(plan, world).map_err(|what| world.violation(what))?;
@@ -237,7 +319,11 @@ fn check_turned_away<H: crate::StreamHandler, const SHORT: bool>(
     let refused = refused + stats.handshake_failures;
     let opened: BTreeSet<_> = world.lives().iter().filter_map(Life::client).collect();
     let unopened = world.net().clients().filter(|(client, seen)| {
-        !opened.contains(client) && !seen.has_reset() && !seen.was_lost() && !seen.was_refused()
+        !seen.is_host()
+            && !opened.contains(client)
+            && !seen.has_reset()
+            && !seen.was_lost()
+            && !seen.was_refused()
     });
     let closes = |client: ClientId| plan.clients[client.number()].ending == Ending::Close;
     let unopened = unopened.filter(|(client, _)| !closes(*client)).count();
@@ -422,6 +508,7 @@ fn ended_in_order<H: crate::StreamHandler, const SHORT: bool>(
     let arrived = shutdown.arrived.get(&client).copied().unwrap_or(0);
     // A layer's bytes are counted as they arrive, and the handler's as plaintext.
     if !world.client(client).has_layer()
+        && !world.client(client).has_own_layer()
         && plan.conditions.would_block.is_never()
         && !broken
         && life.input().len() < arrived

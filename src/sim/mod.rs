@@ -90,9 +90,97 @@
 //!
 //! The fix is to delete the line. To see what happened under a seed, record
 //! its trace: `world.net_mut().trace_mut().record()` before, and
-//! `println!("{}", world.net().trace())` after.
+//! `println!("{}", world.net().trace())` after; [`World::state`] shows where
+//! everything stands.
 //!
-//! # 3. Children
+//! # 3. Every cut
+//!
+//! Seeds find such a bug by luck. [`every_cut`] takes one script and tries all of
+//! them: every cut, every two, a pause, a FIN and a reset at each place, each in a
+//! world of its own and compared with the uncut run. It is one call, and belongs into
+//! the tests of every protocol:
+//!
+//! ```
+//! use serve_forever::driver::sim::{Conditions, Script};
+//! use serve_forever::services::Upper;
+//! use serve_forever::sim::{World, every_cut};
+//!
+//! let script = Script::new().send("one\ntwo\n").send("three\n").finish();
+//! every_cut(&script, || World::<_, true>::new(1, Conditions::calm(), Upper::new(), Upper::limits()))?;
+//! # Ok::<(), serve_forever::sim::CutError>(())
+//! ```
+//!
+//! # 4. Peers that answer
+//!
+//! A script is known in advance. An [`Actor`](crate::driver::sim::Actor) is a peer with
+//! state: it is told what comes, and says what it likes. An implementation of a
+//! protocol that does no I/O is an actor by a few lines, a real TLS client too. Actors
+//! are clients of a service, hosts that a handler connects to
+//! ([`Network::host_with`](crate::driver::sim::Network::host_with)), or have an address
+//! for datagrams ([`DatagramActor`](crate::driver::sim::DatagramActor)); all that the
+//! conditions do to scripts they do to actors. Here a handler keeps each line at a host
+//! that answers as a mail server does:
+//!
+//! ```
+//! use serve_forever::driver::sim::{Actor, ActorIo, Conditions, Script};
+//! use serve_forever::sim::World;
+//! # use serve_forever::bytes::BytesMut;
+//! use serve_forever::{BoxError, ConnId, Endpoint, Io, Limits, Origin, StreamHandler};
+//!
+//! /// Says hello, and `250` to each line.
+//! #[derive(Default)]
+//! struct Mail(Vec<u8>);
+//!
+//! impl Actor for Mail {
+//!     fn connected(&mut self, io: &mut ActorIo<'_>) {
+//!         io.send("220 mail.test\r\n");
+//!     }
+//!
+//!     fn data(&mut self, io: &mut ActorIo<'_>, bytes: &[u8]) {
+//!         for byte in bytes {
+//!             self.0.push(*byte);
+//!             if self.0.ends_with(b"\r\n") {
+//!                 io.send(format!("250 {} bytes\r\n", self.0.len() - 2));
+//!                 self.0.clear();
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// Greets the host once, and sends each client its answer.
+//! struct Greets(Endpoint);
+//!
+//! impl StreamHandler for Greets {
+//!     type Session = ConnId;
+//!
+//!     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConnId, BoxError> {
+//!         match origin {
+//!             Origin::Connected { tag, .. } => {
+//!                 io.reply(b"EHLO me\r\n");
+//!                 Ok(ConnId::from_bits(*tag))
+//!             }
+//!             _ => Ok(io.connect(&self.0, io.id().to_bits())?),
+//!         }
+//!     }
+//!
+//!     fn data(&mut self, io: &mut Io<'_>, client: &mut ConnId, input: &mut BytesMut) -> Result<(), BoxError> {
+//!         let _ = io.send(*client, input.split());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let at: Endpoint = "192.0.2.1:25".parse()?;
+//! let mut world = World::<_, true>::new(1, Conditions::calm(), Greets(at.clone()), Limits::default())?;
+//! world.net_mut().host_with(&at, Mail::default);
+//! let client = world.play(Script::new().await_answer("250 7 bytes\r\n").finish());
+//! world.run()?;
+//! assert_eq!(world.client(client).received(), b"220 mail.test\r\n250 7 bytes\r\n");
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! A world may have [more services](World::add), with clients of each.
+//!
+//! # 5. Children
 //!
 //! The programs that a handler starts are scripted too, by name
 //! ([`Network::install`](crate::driver::sim::Network::install)): what they
@@ -137,7 +225,7 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 //!
-//! # 4. Exploring
+//! # 6. Exploring
 //!
 //! Say once what your clients send and what they must receive, as a
 //! [`Subject`], and let a [`Plan`] made of a seed decide the rest: who comes
@@ -159,15 +247,25 @@
 //! ```
 //!
 //! `examples/explore.rs` does so for as many seeds as one has time for, and
-//! says what they covered.
+//! says what they covered. A subject whose clients answer has
+//! [actors](Subject::actor) play them: a plan of fewer clients has fewer actors.
+//!
+//! To see how a run comes to where it fails, [`stop_at`] shows the state after a turn.
+//! [`run_recorded`] keeps what happens in each turn; of two such records, of a plan and
+//! a smaller one, or of two builds of the library,
+//! [`first_difference`](Turns::first_difference) names the first turn that differs and
+//! shows both sides.
 //!
 //! # What is checked
 //!
 //! After every turn, whatever the handler: see [`World`] and [`Recording`].
 //! The right answers of *your* handler are not checked: a test has to know them.
 
+mod checks;
 pub mod commands;
+mod every_cut;
 mod explore;
+mod log;
 mod plan;
 mod recording;
 #[cfg(feature = "record")]
@@ -176,13 +274,16 @@ mod replay;
 pub mod requests;
 pub mod subject;
 mod toy;
+mod turns;
 #[cfg(feature = "upload")]
 pub mod uploads;
 mod world;
 
-pub use self::explore::{Failure, Record, Totals, kind_of, run, shrink};
+pub use self::every_cut::{CutError, CutReport, Disturbance, EveryCut, Pairs, every_cut};
+pub use self::explore::{Failure, Record, Totals, kind_of, run, run_recorded, shrink, stop_at};
+pub use self::log::{Life, Told};
 pub use self::plan::{ClientPlan, Ending, Plan};
-pub use self::recording::{Life, Recorded, Recording, Told};
+pub use self::recording::{Recorded, Recording};
 #[cfg(feature = "record")]
 pub use self::replay::{
     Divergence, Expected, Replay, ReplayError, Replayed, ReplayedPlan, RightAnswer, Shrinking, Shrunk,
@@ -190,4 +291,5 @@ pub use self::replay::{
 };
 pub use self::subject::Subject;
 pub use self::toy::Toy;
+pub use self::turns::{BadTurns, TurnDifference, TurnRecord, Turns};
 pub use self::world::{Violation, World};

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::subject::Subject;
-use crate::driver::sim::{Act, Conditions, Odds, Pace, Rng, Script};
+use crate::driver::sim::{Act, ClientId, Conditions, Network, Odds, Pace, Rng, Script};
 use crate::{Config, Limits};
 
 /// Consecutive turns without any movement after which a run counts as endless.
@@ -94,10 +93,21 @@ impl ClientPlan {
         self.pace != Pace::Never && self.ending == Ending::Finish
     }
 
-    /// The script of the client with this number.
-    pub fn script<S: Subject>(&self, subject: &S, number: usize) -> Script {
-        let total = self.pieces.iter().map(|(_, len)| len).sum();
-        let stream = subject.stream(&mut Rng::new(self.stream), number, total);
+    /// About how many bytes it sends.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(|(_, len)| len).sum()
+    }
+
+    /// Whether it sends nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The script that sends this stream in the planned pieces.
+    #[must_use]
+    pub fn script(&self, stream: &[u8]) -> Script {
         let mut script = Script::new().starting_after(self.start).read(self.pace);
         let mut at = 0;
         for (place, (time, len)) in self.pieces.iter().enumerate() {
@@ -112,6 +122,20 @@ impl ClientPlan {
             Ending::Reset => script.reset(),
             Ending::Vanish => script.vanish(),
             Ending::Stay => script.then(Act::StayAfterFin),
+        }
+    }
+
+    /// Has a client that an actor plays read at the planned pace, and end as planned:
+    /// when its script would, unless it is to finish, which an actor does by itself.
+    pub fn disturb(&self, net: &mut Network, client: ClientId) {
+        net.later(self.start, client, Act::Read(self.pace));
+        let end = self.pieces.iter().fold(self.start, |end, (time, _)| end + *time);
+        match self.ending {
+            Ending::Finish => {}
+            Ending::Close => net.later(end, client, Act::Close),
+            Ending::Reset => net.later(end, client, Act::Reset),
+            Ending::Vanish => net.later(end, client, Act::Vanish),
+            Ending::Stay => net.later(self.start, client, Act::StayAfterFin),
         }
     }
 }
@@ -244,7 +268,7 @@ impl Plan {
     /// A generous bound of the turns of a run: each byte may take several to
     /// arrive and to leave, for each client.
     pub(super) fn patience(&self) -> u64 {
-        let bytes: usize = self.clients.iter().flat_map(|client| &client.pieces).map(|(_, len)| len).sum();
+        let bytes: usize = self.clients.iter().map(ClientPlan::len).sum();
         STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len()) as u64
     }
 

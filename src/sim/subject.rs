@@ -2,15 +2,18 @@
 //! output that they must receive.
 
 mod chat;
+mod relay;
 
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 pub use self::chat::Chat;
-use super::recording::Life;
+pub use self::relay::{Answering, Asking, Relay, RelayHandler};
+use super::log::Life;
+use super::plan::ClientPlan;
 use super::toy::Toy;
-use crate::driver::sim::{ClientId, Network, Rng};
+use crate::driver::sim::{Actor, ClientId, Network, Rng};
 use crate::{
     AfterEof, BoxError, GroupId, Io, LayerFactory, Limits, Origin, Sent, StreamHandler, TimerId, services,
 };
@@ -37,6 +40,15 @@ pub trait Subject {
     /// the handler runs.
     fn prepare(&self, net: &mut Network) {
         let _ = net;
+    }
+
+    /// The actor that plays the client with this number; `None`: its plan's
+    /// [script](ClientPlan::script) does, by the [stream](Self::stream). An actor
+    /// starts after [`ClientPlan::start`], says about as much as [`ClientPlan::len`],
+    /// and finishes; the plan [disturbs](ClientPlan::disturb) it.
+    fn actor(&self, plan: &ClientPlan, number: usize) -> Option<Box<dyn Actor>> {
+        let _ = (plan, number);
+        None
     }
 
     /// The bytes that the client with this number sends: about `len`. The plan
@@ -133,6 +145,10 @@ impl<S: Subject> Subject for Layered<S> {
 
     fn prepare(&self, net: &mut Network) {
         self.0.prepare(net);
+    }
+
+    fn actor(&self, plan: &ClientPlan, number: usize) -> Option<Box<dyn Actor>> {
+        self.0.actor(plan, number)
     }
 
     fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {

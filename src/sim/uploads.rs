@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tempfile::TempDir;
 
-use super::recording::Life;
+use super::log::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::services;

@@ -4,19 +4,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::recording::{Late, Life, Recording, Told};
-use crate::driver::Moment;
-use crate::driver::sim::{Client, ClientId, Conditions, Network, Process, Script, SimDriver};
-use crate::process::{Fate, Pipe, Signal};
+use super::checks::Checks;
+use super::log::Life;
+use super::recording::Recording;
+use super::turns::{TurnRecord, Turns};
+use crate::driver::sim::{Actor, Client, ClientId, Conditions, Network, SimDriver};
 use crate::{Config, Endpoint, Error, Limits, ListenOptions, Reactor, Service, StreamHandler, Turn};
-
-/// The most consecutive turns without an effect before they count as spinning.
-/// A few are legitimate: a connection may turn out to have no input.
-const IDLE_TURNS: u32 = 8;
-
-/// For so long a loop may be busy with what has come in time, while nothing stops
-/// it.
-const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// A broken check, and when it broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,19 +69,13 @@ pub struct World<H: StreamHandler, const SHORT: bool = false> {
     unix: Endpoint,
     turns: u64,
     patience: u64,
-    stillness: u64,
-    /// The counts at the last movement, and its turn.
-    moved: ([u64; 6], u64),
-    read_budget: usize,
-    accepts_per_turn: usize,
-    /// The number of compared bytes of each life's input.
-    compared: Vec<usize>,
-    /// The turns and the accepted connections at the last check of the share.
-    shared: (u64, u64),
-    /// The number of checked answers about children.
-    answers: usize,
-    /// The counts at the last effect, and the turns since.
-    achieved: ([u64; 9], u32),
+    checks: Checks<SHORT>,
+    /// The turns so far, if they are recorded.
+    recorded: Option<Turns>,
+    /// The events of the trace that are in it.
+    recorded_events: usize,
+    /// The turn to stop after.
+    last_turn: u64,
 }
 
 impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
@@ -130,9 +117,11 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         options: &ListenOptions,
     ) -> Result<Self, Error> {
         let driver = SimDriver::new(seed, Conditions::calm());
-        let (read_budget, accepts_per_turn) = (limits.read_budget, config.accepts_per_turn);
+        let mut checks = Checks::new(config.accepts_per_turn);
+        let read_budget = limits.read_budget;
         let mut reactor = Reactor::with_driver(driver, config)?;
         let service = reactor.add(Recording::new(handler, &limits), limits)?;
+        checks.watch(&service, read_budget);
         let tcp: Endpoint = "127.0.0.1:7".parse()?;
         let unix: Endpoint = "unix:/sim".parse()?;
         reactor.listen_with(&service, &tcp, options)?;
@@ -147,14 +136,10 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
             unix,
             turns: 0,
             patience: 10_000_000,
-            stillness: u64::MAX,
-            moved: ([0; 6], 0),
-            read_budget,
-            accepts_per_turn,
-            compared: Vec::new(),
-            shared: (0, 0),
-            answers: 0,
-            achieved: ([0; 9], 0),
+            checks,
+            recorded: None,
+            recorded_events: 0,
+            last_turn: u64::MAX,
         })
     }
 
@@ -167,6 +152,68 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     #[must_use]
     pub const fn service(&self) -> &Service<Recording<H>> {
         &self.service
+    }
+
+    /// Adds another service to the reactor, whose handler is recorded and checked as
+    /// the first is. A client is addressed to it by where it
+    /// [listens](Self::listen).
+    ///
+    /// ```
+    /// use serve_forever::driver::sim::{Conditions, Script};
+    /// use serve_forever::services::{Echo, Upper};
+    /// use serve_forever::sim::World;
+    /// use serve_forever::ListenOptions;
+    ///
+    /// let mut world = World::<_, true>::new(1, Conditions::calm(), Echo::new(), Echo::limits())?;
+    /// let upper = world.add(Upper::new(), Upper::limits())?;
+    /// let at = world.listen(&upper, &"127.0.0.1:8".parse()?, &ListenOptions::default())?;
+    ///
+    /// let quiet = world.play(Script::new().send("hello").finish());
+    /// let loud = world.net_mut().play(&at, Script::new().send("hello").finish());
+    /// world.run()?;
+    /// assert_eq!(world.client(quiet).received(), b"hello");
+    /// assert_eq!(world.client(loud).received(), b"HELLO");
+    /// assert_eq!(world.recording_of(&upper).lives().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::add`].
+    pub fn add<O: StreamHandler>(
+        &mut self,
+        handler: O,
+        limits: Limits,
+    ) -> Result<Service<Recording<O>>, Error> {
+        let read_budget = limits.read_budget;
+        let service = self.reactor.add(Recording::new(handler, &limits), limits)?;
+        self.checks.watch(&service, read_budget);
+        Ok(service)
+    }
+
+    /// Has a service listen at one more endpoint, and returns that: a port 0 has
+    /// become a number. No fault of the conditions hits the listening itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::listen_with`].
+    pub fn listen<O: StreamHandler>(
+        &mut self,
+        service: &Service<Recording<O>>,
+        at: &Endpoint,
+        options: &ListenOptions,
+    ) -> Result<Endpoint, Error> {
+        let conditions = std::mem::take(self.net_mut().conditions_mut());
+        let listening = self.reactor.listen_with(service, at, options);
+        *self.net_mut().conditions_mut() = conditions;
+        let listener = listening?;
+        Ok(self.reactor.local(listener).unwrap_or(at).clone())
+    }
+
+    /// The record of the callbacks of a service that was [added](Self::add).
+    #[must_use]
+    pub fn recording_of<O: StreamHandler>(&self, service: &Service<Recording<O>>) -> &Recording<O> {
+        self.reactor.get(service)
     }
 
     /// The handler.
@@ -203,16 +250,17 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         &self.unix
     }
 
-    /// Connects a TCP client that follows the script.
-    pub fn play(&mut self, script: Script) -> ClientId {
+    /// Connects a TCP client that the actor plays; a
+    /// [`Script`](crate::driver::sim::Script) is an actor.
+    pub fn play(&mut self, actor: impl Actor) -> ClientId {
         let at = self.tcp.clone();
-        self.net_mut().play(&at, script)
+        self.net_mut().play(&at, actor)
     }
 
-    /// Connects a client to the Unix socket that follows the script.
-    pub fn play_unix(&mut self, script: Script) -> ClientId {
+    /// Connects a client to the Unix socket that the actor plays.
+    pub fn play_unix(&mut self, actor: impl Actor) -> ClientId {
         let at = self.unix.clone();
-        self.net_mut().play(&at, script)
+        self.net_mut().play(&at, actor)
     }
 
     /// A client, to read.
@@ -221,16 +269,17 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
         self.net().client(client)
     }
 
-    /// The records of all connections, in the order of `open`.
+    /// The records of all connections of its first service, in the order of `open`.
     #[must_use]
     pub fn lives(&self) -> &[Life] {
         self.recording().lives()
     }
 
-    /// The record of a client's connection, if it was opened.
+    /// The record of a client's connection, if it was opened, of whichever service.
     #[must_use]
     pub fn life(&self, client: ClientId) -> Option<&Life> {
-        self.lives().iter().find(|life| life.client() == Some(client))
+        let mut lives = self.checks.logs(&self.reactor).flat_map(|log| &log.lives);
+        lives.find(|life| life.client() == Some(client))
     }
 
     /// Sets the number of turns after which a run counts as endless. Default
@@ -243,7 +292,65 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     /// connection or a child after which a run counts as endless. Default: no
     /// limit.
     pub const fn set_stillness(&mut self, turns: u64) {
-        self.stillness = turns;
+        self.checks.stillness = turns;
+    }
+
+    /// Stops before the turn behind this one: [`turn`](Self::turn), and whatever takes
+    /// turns, then fails.
+    pub const fn stop_after(&mut self, turn: u64) {
+        self.last_turn = turn;
+    }
+
+    /// Whether the turn to [stop after](Self::stop_after) is over.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.turns >= self.last_turn
+    }
+
+    /// Keeps what happens in each turn from now on.
+    pub fn record_turns(&mut self) {
+        self.net_mut().trace_mut().record();
+        self.recorded.get_or_insert_default();
+    }
+
+    /// The turns since [`record_turns`](Self::record_turns).
+    #[must_use]
+    pub fn take_turns(&mut self) -> Turns {
+        self.recorded.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn record_turn(&mut self) {
+        let Some(Turns(records)) = &mut self.recorded else { return };
+        let trace = self.reactor.driver().net().trace();
+        let events = trace.entries()[self.recorded_events..].iter().map(ToString::to_string).collect();
+        self.recorded_events = trace.entries().len();
+        records.push(TurnRecord { turn: self.turns, hash: trace.hash(), events });
+    }
+
+    /// The state between two turns, as text: every connection as the reactor has it,
+    /// as its handler was told of it, and as the network has it.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let callbacks: u64 = self.checks.logs(&self.reactor).map(|log| log.callbacks).sum();
+        let mut lines = vec![
+            format!("after turn {} and {:?}, with {callbacks} callbacks", self.turns, self.elapsed()),
+            "connections of the reactor:".into(),
+        ];
+        lines.extend(self.reactor.describe().map(|(id, state)| format!("  {id}: {state}")));
+        lines.push("connections as their handlers know them:".into());
+        for life in self.checks.logs(&self.reactor).flat_map(|log| &log.lives) {
+            let client = life.client().map_or_else(|| "nobody".into(), |client| client.to_string());
+            lines.push(format!(
+                "  {} of {client}: {} bytes of input, {} of them left; {}",
+                life.id(),
+                life.input().len(),
+                life.left().len(),
+                life.closed().map_or_else(|| "open".into(), |why| format!("closed as {why}")),
+            ));
+        }
+        lines.push("connections of the network:".into());
+        lines.extend(self.net().describe().map(|state| format!("  {state}")));
+        lines.join("\n")
     }
 
     /// Turns so far.
@@ -270,14 +377,18 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     ///
     /// The first broken check.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn, Violation> {
-        self.turns += 1;
-        let turn = self.reactor.turn(max_wait).map_err(|error| self.violation(error.to_string()))?;
-        let ended_at = self.epoch() + self.elapsed();
-        self.reactor.get_mut(&self.service).end_turn(ended_at);
-        if max_wait == Some(Duration::ZERO) {
-            self.achieved.1 = 0; // the turn was not allowed to wait
+        if self.is_stopped() {
+            return Err(self.violation("it was stopped here, as asked".into()));
         }
-        self.check().map_err(|what| self.violation(what))?;
+        self.turns += 1;
+        let turn = self.reactor.turn(max_wait);
+        self.record_turn();
+        let turn = turn.map_err(|error| self.violation(error.to_string()))?;
+        self.checks.end_turn(&mut self.reactor);
+        if max_wait == Some(Duration::ZERO) {
+            self.checks.excuse_from_rest();
+        }
+        self.checks.run(&mut self.reactor, self.turns).map_err(|what| self.violation(what))?;
         Ok(turn)
     }
 
@@ -288,7 +399,13 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     ///
     /// The first broken check, or an [endless run](Self::set_patience).
     pub fn run(&mut self) -> Result<(), Violation> {
-        self.run_while(|world| !(world.net().is_quiet() && world.reactor.next_timeout().is_none()))
+        self.run_while(|world| !world.is_at_rest())
+    }
+
+    /// Whether nothing more will happen: no client will act, and no timer is set.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.net().is_quiet() && self.reactor.next_timeout().is_none()
     }
 
     /// Takes turns until this much simulated time has passed.
@@ -328,7 +445,7 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     /// The state that is left over.
     pub fn check_baseline(&self) -> Result<(), Violation> {
         let (connections, sockets) = (self.reactor.connections(), self.net().open_sockets());
-        let sessions = self.recording().sessions();
+        let sessions: usize = self.checks.logs(&self.reactor).map(|log| log.open.len()).sum();
         let children = self.reactor.children();
         let unreaped = self
             .net()
@@ -350,228 +467,4 @@ impl<H: StreamHandler, const SHORT: bool> World<H, SHORT> {
     pub fn violation(&self, what: String) -> Violation {
         Violation { turn: self.turns, at: self.elapsed(), what }
     }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.reactor.check_invariants()?;
-        self.reactor.check_readiness(|stream| self.reactor.driver().will_tell(stream))?;
-        self.check_accounts()?;
-        let turns = self.check_share()?;
-        self.check_input(turns)?;
-        self.check_late()?;
-        self.check_drained()?;
-        self.check_ended()?;
-        self.check_children()?;
-        self.check_rest()?;
-        self.check_motion()
-    }
-
-    /// Checks the reactor's counts against the network's.
-    fn check_accounts(&self) -> Result<(), String> {
-        let stats = self.reactor.stats();
-        let net = self.reactor.driver().net();
-        let counted = (stats.bytes_in, stats.bytes_out);
-        if counted != net.moved() {
-            return Err(format!("{counted:?} bytes are counted, and {:?} were moved", net.moved()));
-        }
-        if self.reactor.streams() != net.open_sockets() {
-            let (sockets, streams) = (net.open_sockets(), self.reactor.streams());
-            return Err(format!("{sockets} sockets are open for {streams} connections"));
-        }
-        if stats.stale_events != net.faults().stale {
-            let (seen, made) = (stats.stale_events, net.faults().stale);
-            return Err(format!("{seen} stale events were seen, of {made}"));
-        }
-        if net.reads_after_a_close() > 0 {
-            return Err("a connection was closed before the turn's events were dealt with".into());
-        }
-        // Stalled output is offered once more without an event.
-        if net.futile_writes() > stats.stalls_checked {
-            return Err("a socket was written to that had said it had no room".into());
-        }
-        if net.overslept() > 0 {
-            return Err("a descriptor was free for a client that waited, and the loop slept".into());
-        }
-        let recording = self.recording();
-        let closed = recording.lives().len() - recording.sessions();
-        if stats.closed != closed as u64 {
-            return Err(format!("{} closed connections are counted, not {closed}", stats.closed));
-        }
-        recording.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
-    }
-
-    /// Checks that no turn accepts more than its share. Returns the number of
-    /// turns.
-    fn check_share(&mut self) -> Result<u64, String> {
-        let stats = self.reactor.stats();
-        let accepted = stats.accepted + stats.refused_full + stats.refused_by_handler;
-        let (turns, before) = std::mem::replace(&mut self.shared, (stats.turns, accepted));
-        let turns = stats.turns - turns;
-        let listeners = self.reactor.driver().net().open_listeners();
-        let share = (self.accepts_per_turn * listeners) as u64;
-        // A shutdown accepts the whole backlog as it closes its listeners.
-        if listeners > 0 && accepted - before > turns.saturating_mul(share) {
-            return Err(format!("{} connections were accepted in {turns} turns", accepted - before));
-        }
-        Ok(turns)
-    }
-
-    /// Checks that handlers get what clients have sent, in order, and no more
-    /// at once than their share.
-    fn check_input(&mut self, turns: u64) -> Result<(), String> {
-        let share = turns.saturating_mul(self.read_budget as u64);
-        let news = self.reactor.get_mut(&self.service).take_news();
-        let lives = self.reactor.get(&self.service).lives();
-        self.compared.resize(lives.len(), 0);
-        for place in news {
-            let (life, compared) = (&lives[place], &mut self.compared[place]);
-            let net = self.reactor.driver().net();
-            let of_child = |(child, pipe)| process_of(net, child).and_then(|process| process.pipe(pipe));
-            let Some(client) = life.client().or_else(|| life.pipe().and_then(of_child)) else { continue };
-            let (new, from) = (&life.input()[*compared..], *compared);
-            let sent = net.client(client).sent();
-            if !sent[from..].starts_with(new) {
-                return Err(format!(
-                    "client {client}: what was handed over after {from} bytes is not what it sent"
-                ));
-            }
-            if new.len() as u64 > share {
-                return Err(format!("client {client}: {} bytes were read in {turns} turns", new.len()));
-            }
-            *compared += new.len();
-        }
-        Ok(())
-    }
-
-    /// What came late was there when the loop began to catch up, and it has
-    /// done nothing else since; but for the time in which it stood still.
-    fn check_late(&mut self) -> Result<(), String> {
-        let late = self.reactor.get_mut(&self.service).take_late();
-        let moment = |at: Instant| Moment::ZERO.plus(at.saturating_duration_since(self.epoch()));
-        for Late { id, what, heard_at, at } in late {
-            let stopped = self.net().stopped_between(moment(heard_at), moment(at));
-            if heard_at + CATCHING_UP + stopped < at {
-                return Err(format!("connection {id}: `{what}` after a frame has taken too long"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that `drained` was called, or is about to be, for every queue that
-    /// has fallen from above its high mark to its low mark.
-    fn check_drained(&self) -> Result<(), String> {
-        let mut waiting = self.recording().awaiting_drained();
-        match waiting.find(|id| self.reactor.has_forgotten_drained(*id)) {
-            Some(id) => Err(format!("connection {id} is down to its low mark, and `drained` was not told")),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks that our side has ended on every connection whose `close` was
-    /// called.
-    fn check_ended(&mut self) -> Result<(), String> {
-        let ended = self.reactor.get_mut(&self.service).take_ended();
-        let lives = self.recording().lives();
-        for client in ended.into_iter().filter_map(|place| lives[place].client()) {
-            if !self.net().has_heard_all(client) {
-                return Err(format!("client {client}: `close` came before our FIN"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that answers about children are true, and come after their
-    /// output.
-    fn check_children(&mut self) -> Result<(), String> {
-        let recording = self.reactor.get(&self.service);
-        let net = self.reactor.driver().net();
-        let answers = std::mem::replace(&mut self.answers, recording.told().len());
-        let stats = self.reactor.stats();
-        let started = net.processes().len() as u64;
-        let counted = (stats.children_started, stats.children_exited + stats.children_failed);
-        let seen = (started, recording.told().len() as u64);
-        if counted != seen {
-            return Err(format!("{counted:?} children are counted as started and told of, not {seen:?}"));
-        }
-        recording.told()[answers..].iter().try_for_each(|told| check_told(net, recording.lives(), told))
-    }
-
-    /// Checks that a wait follows turns without an effect.
-    fn check_rest(&mut self) -> Result<(), String> {
-        let stats = self.reactor.stats();
-        let net = self.reactor.driver().net();
-        let achieved = [
-            stats.bytes_in + stats.bytes_out,
-            stats.accepted + stats.refused_full + stats.refused_by_handler + stats.accept_errors,
-            stats.accept_pauses,
-            stats.events,
-            stats.timers_fired + stats.calls,
-            stats.children_started + stats.children_exited + stats.children_failed,
-            net.faults().total(),
-            net.naps(),
-            self.recording().callbacks(),
-        ];
-        if achieved != self.achieved.0 {
-            self.achieved = (achieved, 0);
-            return Ok(());
-        }
-        self.achieved.1 += 1;
-        if self.achieved.1 > IDLE_TURNS {
-            return Err(format!("{} turns achieved nothing and did not wait", self.achieved.1));
-        }
-        Ok(())
-    }
-
-    /// Checks that something moves, sooner or later.
-    fn check_motion(&mut self) -> Result<(), String> {
-        let stats = self.reactor.stats();
-        let moved = [
-            stats.bytes_in + stats.bytes_out,
-            stats.accepted + stats.refused_full + stats.refused_by_handler,
-            stats.connected + stats.connect_failures,
-            stats.closed,
-            stats.datagrams_in + stats.datagrams_out,
-            stats.children_started + stats.children_exited + stats.children_failed,
-        ];
-        if moved != self.moved.0 {
-            self.moved = (moved, self.turns);
-        }
-        if self.turns - self.moved.1 > self.stillness {
-            return Err(format!("{} turns passed in which nothing moved", self.stillness));
-        }
-        Ok(())
-    }
-}
-
-/// The simulated process of a child.
-fn process_of(net: &Network, child: crate::ChildId) -> Option<&Process> {
-    net.processes().iter().rev().find(|process| process.child() == child)
-}
-
-/// Checks one answer: its status is the process's, and the output was delivered
-/// to its last byte, unless its pipe was ended otherwise.
-fn check_told(net: &Network, lives: &[Life], told: &Told) -> Result<(), String> {
-    let child = told.child();
-    let (exit, process) = match (told.outcome(), process_of(net, child)) {
-        (Ok(exit), Some(process)) => (exit, process),
-        (Err(_), None) => return Ok(()),
-        (Ok(_), None) => return Err(format!("child {child} has ended, and was never started")),
-        (Err(_), Some(_)) => return Err(format!("child {child} was started, and is said not to be")),
-    };
-    let killed = process.signals().any(|(_, signal)| signal == Signal::Kill);
-    // A shutdown does not wait for it, whatever it was first killed for.
-    let was_let_go = process.is_let_go() && killed && exit.status.is_none();
-    if process.fate() != Fate::Exited(exit.status) && !was_let_go {
-        return Err(format!("child {child} is said to have ended with {exit:?}, not {:?}", process.fate()));
-    }
-    for (pipe, life) in lives.iter().filter_map(|life| Some((life.pipe()?, life))) {
-        let whole = life.closed() == Some("Finished") && pipe.0 == child && pipe.1 != Pipe::Stdin;
-        let (given, own) = (life.input().len(), process.own_output(pipe.1).unwrap_or(0));
-        if whole && given < own {
-            return Err(format!(
-                "child {child} wrote {own} bytes to {:?}, and {given} were handed over",
-                pipe.1
-            ));
-        }
-    }
-    Ok(())
 }

@@ -3,10 +3,18 @@
 //! have seeds of their own, in `tests/it/simulated_datagrams.rs`.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use bytes::BytesMut;
+use serve_forever::driver::sim::{Actor, ClientId, Network, Pace, Rng};
 use serve_forever::sim::commands::Commands;
-use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Timed, Upper};
-use serve_forever::sim::{Ending, Plan, Record, Subject, Totals, run, shrink};
+use serve_forever::sim::subject::{
+    Chat, Echo, Hesitant, Hub, Layered, Once, Relay, RelayHandler, Timed, Upper,
+};
+use serve_forever::sim::{
+    ClientPlan, Ending, Life, Plan, Record, Subject, Totals, run, run_recorded, shrink, stop_at,
+};
+use serve_forever::{AfterEof, BoxError, CloseReason, ConnId, Io, Limits, Origin, StreamHandler};
 
 /// Failures after which a test has seen enough: a run that never comes to
 /// rest takes its time.
@@ -130,6 +138,13 @@ fn services_keep_their_promises_behind_a_layer() {
 }
 
 #[test]
+fn a_relay_carries_what_actors_ask_and_what_they_answer() {
+    let totals = explore(&Relay, 150_000..150_300);
+    assert!(totals.connections > 1000 && totals.bytes > 50_000, "{totals:?}");
+    explore(&Layered(Relay), 160_000..160_200);
+}
+
+#[test]
 fn programs_answer_each_line_and_leave_nothing_behind() {
     let totals = explore(&Commands, 80_000..80_300);
     let is_other = |name: &str| name.starts_with("datagrams") || name.starts_with("jobs");
@@ -209,4 +224,109 @@ fn a_plan_that_is_made_smaller_fails_in_the_same_way() {
     };
     assert_eq!(shrink(&plan, 10_000, failure).clients.len(), 3);
     assert_eq!(shrink(&plan, 10_000, |_| None), plan, "what does not fail stays as it is");
+}
+
+/// A relay that loses a letter of each line with two in a certain order.
+struct Lossy;
+
+struct LossyHandler(RelayHandler);
+
+impl Subject for Lossy {
+    type Handler = LossyHandler;
+
+    fn handler(&self) -> LossyHandler {
+        LossyHandler(Relay.handler())
+    }
+
+    fn limits(&self) -> Limits {
+        Relay.limits()
+    }
+
+    fn prepare(&self, net: &mut Network) {
+        Relay.prepare(net);
+    }
+
+    fn actor(&self, plan: &ClientPlan, number: usize) -> Option<Box<dyn Actor>> {
+        Relay.actor(plan, number)
+    }
+
+    fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8> {
+        Relay.stream(rng, client, len)
+    }
+
+    fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
+        Relay.check(net, client, life, whole)
+    }
+}
+
+impl StreamHandler for LossyHandler {
+    type Session = ConnId;
+
+    fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<ConnId, BoxError> {
+        self.0.open(io, origin)
+    }
+
+    fn data(&mut self, io: &mut Io<'_>, other: &mut ConnId, input: &mut BytesMut) -> Result<(), BoxError> {
+        if let Some(at) = input.windows(2).position(|two| two == b"cd") {
+            let behind = input.split_off(at + 1);
+            input.truncate(at);
+            input.unsplit(behind);
+        }
+        self.0.data(io, other, input)
+    }
+
+    fn drained(&mut self, io: &mut Io<'_>, other: &mut ConnId) -> Result<(), BoxError> {
+        self.0.drained(io, other)
+    }
+
+    fn eof(
+        &mut self,
+        io: &mut Io<'_>,
+        other: &mut ConnId,
+        rest: &mut BytesMut,
+    ) -> Result<AfterEof, BoxError> {
+        self.0.eof(io, other, rest)
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, other: ConnId, why: &CloseReason) {
+        self.0.close(io, other, why);
+    }
+
+    fn connect_failed(&mut self, io: &mut Io<'_>, tag: u64, error: &std::io::Error) {
+        self.0.connect_failed(io, tag, error);
+    }
+}
+
+/// Fewer actors, which say less, in a network with fewer faults.
+#[test]
+fn a_run_with_actors_is_made_smaller() {
+    let failure = |plan: &Plan| Some(run(&Lossy, plan, Record::Nothing).err()?.violation.what);
+    let many = |plan: &Plan| plan.clients.len() > 2 && failure(plan).is_some();
+    let plan = (0..).map(Plan::new).find(many).expect("one of them");
+    let mut smallest = shrink(&plan, 2000, failure);
+    let what = failure(&smallest).expect("it still fails");
+    assert!(what.ends_with("something else than the answers to its lines"), "{what}");
+    let [client] = &smallest.clients[..] else { panic!("one actor is enough: {smallest:?}") };
+    assert!(client.pieces.len() == 1 && client.len() < plan.clients.iter().map(ClientPlan::len).sum());
+    assert_eq!((client.pace, client.ending), (Pace::AtOnce, Ending::Finish));
+    assert!(smallest.conditions.odds_mut().iter().all(|odds| odds.is_never()), "{smallest:?}");
+}
+
+#[test]
+fn two_runs_of_one_seed_are_the_same_turn_by_turn_and_others_part_at_one() {
+    for seed in 0..20 {
+        let plan = Plan::new(seed);
+        let (once, outcome) = run_recorded(&Relay, &plan);
+        outcome.expect("it keeps its promises");
+        let (again, _) = run_recorded(&Relay, &plan);
+        assert_eq!(once.first_difference(&again), None, "seed {seed}");
+        assert_eq!(once.to_string().parse(), Ok(once.clone()), "seed {seed}");
+        let mut other = plan.clone();
+        other.conditions.call = (Duration::from_micros(3), Duration::from_micros(3));
+        let (other, _) = run_recorded(&Relay, &other);
+        let difference = once.first_difference(&other).expect("calls take another time");
+        let last = stop_at(&Relay, &plan, difference.turn).expect("it keeps its promises");
+        assert!(last.contains(&format!("after turn {} ", difference.turn)), "seed {seed}: {last}");
+        assert!(last.starts_with(&difference.these.expect("it goes on").to_string()), "seed {seed}");
+    }
 }

@@ -2,6 +2,7 @@
 //! days pass in milliseconds, and every turn is checked.
 
 mod accepting;
+mod actors;
 mod bursts;
 mod chat;
 #[cfg(feature = "command")]

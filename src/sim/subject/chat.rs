@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
-use crate::sim::recording::Life;
+use crate::sim::log::Life;
 use crate::{Limits, services};
 
 /// [`services::Chat`]. Its clients ask for the members, take unique names, and
