@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use self::site::Site;
 use super::chat::{Chat, ChatSession};
-use crate::http::{Files, Http, HttpSession};
+use crate::http::{Files, Http, HttpSession, WallClock};
 use crate::process::Exit;
 use crate::ws::Origins;
 use crate::{
@@ -96,6 +96,13 @@ impl Web {
     #[must_use]
     pub fn origins(mut self, origins: &Origins) -> Self {
         self.http.handler_mut().set_origins(origins);
+        self
+    }
+
+    /// Sets the clock of `Date`, as [`Http::clock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Option<WallClock>) -> Self {
+        self.http = self.http.clock(clock);
         self
     }
 

@@ -11,6 +11,7 @@ mod console;
 mod counters;
 mod deadlines;
 mod endings;
+mod every_cut;
 mod files;
 mod flow;
 mod frames;
