@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::log::Life;
 use super::plan::{ClientPlan, Ending, Plan, STILLNESS};
-use super::subject::Subject;
+use super::subject::{Subject, populate};
 use super::turns::Turns;
 use super::world::{Violation, World};
 use crate::driver::Moment;
-use crate::driver::sim::{Act, Client, ClientId, Faults, Pace, Rng};
+use crate::driver::sim::{Client, ClientId, Faults, Pace};
 use crate::{ListenOptions, Turn};
 
 /// The coverage of runs.
@@ -186,8 +186,7 @@ fn prepare<S: Subject, const SHORT: bool>(
 ) -> Result<World<S::Handler, SHORT>, Failure> {
     let mut limits = plan.limits(subject.limits());
     limits.hard_mark = limits.hard_mark.max(limits.high_mark + subject.headroom());
-    let layers = subject.layers();
-    let servers = layers.as_ref().map(|layers| layers.servers.clone());
+    let servers = subject.layers().map(|layers| layers.servers);
     let world = World::<_, SHORT>::listening(
         plan.seed,
         plan.conditions.clone(),
@@ -202,26 +201,8 @@ fn prepare<S: Subject, const SHORT: bool>(
     })?;
     world.set_patience(plan.patience());
     world.set_stillness(STILLNESS);
-    subject.prepare(world.net_mut());
-    world.net_mut().limit_descriptors(plan.descriptors);
-    for (number, client) in plan.clients.iter().enumerate() {
-        let at = if client.unix { world.unix() } else { world.tcp() }.clone();
-        let net = world.net_mut();
-        let id = match subject.actor(client, number) {
-            Some(actor) => {
-                let id = net.play_boxed(&at, actor);
-                client.disturb(net, id);
-                id
-            }
-            None => {
-                let stream = subject.stream(&mut Rng::new(client.stream), number, client.len());
-                net.play(&at, client.script(&stream))
-            }
-        };
-        if let Some(layers) = &layers {
-            net.act(id, Act::StartLayer(layers.clients.clone()));
-        }
-    }
+    let endpoints = [world.tcp(), world.unix()].map(Clone::clone);
+    populate(world.net_mut(), subject, plan, &endpoints);
     Ok(world)
 }
 

@@ -325,7 +325,7 @@ impl Plan {
             with(&|plan| plan.clients[place].pieces.truncate(pieces.len() / 2));
             for (piece, (_, len)) in pieces.iter().enumerate() {
                 with(&|plan| plan.clients[place].pieces.truncate(piece));
-                with(&|plan| drop(plan.clients[place].pieces.remove(piece)));
+                with(&|plan| _ = plan.clients[place].pieces.remove(piece));
                 with(&|plan| plan.clients[place].pieces[piece].0 = Duration::ZERO);
                 with(&|plan| plan.clients[place].pieces[piece].1 = len.div_ceil(2));
             }

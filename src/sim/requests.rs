@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::recording::Life;
+use super::log::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
 use crate::http::{Body, Http, HttpHandler, HttpIo, Request, StatusCode, Ticket};

@@ -11,11 +11,12 @@ use bytes::{Bytes, BytesMut};
 pub use self::chat::Chat;
 pub use self::relay::{Answering, Asking, Relay, RelayHandler};
 use super::log::Life;
-use super::plan::ClientPlan;
+use super::plan::{ClientPlan, Plan};
 use super::toy::Toy;
-use crate::driver::sim::{Actor, ClientId, Network, Rng};
+use crate::driver::sim::{Act, Actor, ClientId, Network, Rng};
 use crate::{
-    AfterEof, BoxError, GroupId, Io, LayerFactory, Limits, Origin, Sent, StreamHandler, TimerId, services,
+    AfterEof, BoxError, Endpoint, GroupId, Io, LayerFactory, Limits, Origin, Sent, StreamHandler, TimerId,
+    services,
 };
 
 /// A service to [explore](super::run): it makes the handler, the clients'
@@ -109,6 +110,30 @@ pub trait Subject {
     /// and begins anew with input, if it gives one.
     fn own_deadline(&self) -> Option<Duration> {
         None
+    }
+}
+
+/// Prepares a network for a subject, and connects the clients of a plan.
+pub(super) fn populate<S: Subject>(net: &mut Network, subject: &S, plan: &Plan, [tcp, unix]: &[Endpoint; 2]) {
+    subject.prepare(net);
+    net.limit_descriptors(plan.descriptors);
+    let layers = subject.layers();
+    for (number, client) in plan.clients.iter().enumerate() {
+        let at = if client.unix { unix } else { tcp };
+        let id = match subject.actor(client, number) {
+            Some(actor) => {
+                let id = net.play_boxed(at, actor);
+                client.disturb(net, id);
+                id
+            }
+            None => {
+                let stream = subject.stream(&mut Rng::new(client.stream), number, client.len());
+                net.play(at, client.script(&stream))
+            }
+        };
+        if let Some(layers) = &layers {
+            net.act(id, Act::StartLayer(layers.clients.clone()));
+        }
     }
 }
 

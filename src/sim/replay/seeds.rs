@@ -6,7 +6,7 @@ use crate::driver::sim::{Conditions, SimDriver};
 use crate::driver::{Driver, Moment};
 use crate::record::{Dump, Payloads, RecordOptions, Recorder};
 use crate::sim::plan::Plan;
-use crate::sim::subject::Subject;
+use crate::sim::subject::{Subject, populate};
 use crate::{Endpoint, Error, Limits, ListenOptions, Reactor, Stats};
 
 /// The bytes of a recording, which has to hold the whole run of a plan.
@@ -98,21 +98,12 @@ fn play<S: Subject, const SHORT: bool>(
     reactor: &mut Reactor<Recorder<SimDriver<SHORT>>>,
     subject: &S,
     plan: &Plan,
-    [tcp, unix]: &[Endpoint; 2],
+    endpoints: &[Endpoint; 2],
 ) -> Result<(), String> {
-    let layers = subject.layers();
     let net = reactor.driver_mut().inner_mut().net_mut();
     // Set only now, so that no fault hits the listening itself.
     *net.conditions_mut() = plan.conditions.clone();
-    subject.prepare(net);
-    net.limit_descriptors(plan.descriptors);
-    for (number, client) in plan.clients.iter().enumerate() {
-        let mut script = client.script(subject, number);
-        if let Some(layers) = &layers {
-            script = script.through(layers.clients.clone());
-        }
-        net.play(if client.unix { unix } else { tcp }, script);
-    }
+    populate(net, subject, plan, endpoints);
     let mut turns = 0;
     let mut turn = |reactor: &mut Reactor<_>, max_wait| {
         turns += 1;
