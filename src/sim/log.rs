@@ -29,6 +29,9 @@ pub struct Life {
     pub(super) frame_since_turn: Instant,
     /// True if the frame's time runs from a resume of its handler.
     pub(super) is_resumed: bool,
+    /// True if its last input has left it paused: its frame has no deadline until it is
+    /// resumed, and then a new one.
+    pub(super) was_paused: bool,
     pub(super) eof: bool,
     pub(super) had_last_word: bool,
     pub(super) closed: Option<String>,
@@ -54,6 +57,7 @@ impl Life {
             frame_since: None,
             frame_since_turn: io.now(),
             is_resumed: false,
+            was_paused: false,
             eof: false,
             had_last_word: false,
             closed: None,
@@ -296,7 +300,7 @@ impl Log {
         // while the loop catches up, but not long afterwards.
         let is_over = |frame| life.heard_at.saturating_duration_since(life.frame_since_turn) >= frame;
         let is_late = life.frame_since.and(self.frame).is_some_and(is_over);
-        if is_late && life.pipe.is_none() && life.heard_at < io.now() {
+        if is_late && life.pipe.is_none() && !life.was_paused && life.heard_at < io.now() {
             self.late.push(Late { id, what, heard_at: life.heard_at, at: io.now() });
         }
         if input.len() > life.left.len() {

@@ -130,6 +130,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         let shown = input.len();
         let outcome = self.handler.data(io, &mut recorded.session, input);
         let life = &mut self.log.lives[place];
+        life.was_paused = io.is_paused(life.id);
         let begins = life.left.is_empty() || input.len() < shown;
         let resumes = shown == life.left.len();
         if input.is_empty() {

@@ -122,6 +122,13 @@ fn output_of_which_the_first_write_is_interrupted_has_its_deadline() {
     }
 }
 
+/// The process was stopped until a frame was late, and what came then paused its
+/// connection: a frame has no deadline meanwhile, and a new one after it.
+#[test]
+fn a_frame_that_is_late_as_its_connection_is_paused_has_a_new_deadline() {
+    explore(&Chat::default(), 20_056_480..20_056_481);
+}
+
 #[test]
 fn what_a_handler_leaves_is_handed_back_when_it_resumes() {
     explore(&Hesitant, 70_000..70_300);
