@@ -50,6 +50,8 @@ mod http;
 #[cfg(all(feature = "record", feature = "sim", not(mio_unsupported_force_poll_poll)))]
 mod incident;
 mod interop;
+#[cfg(all(feature = "sim", not(mio_unsupported_force_poll_poll)))]
+mod kv;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod layering;
 #[cfg(feature = "sim")]
