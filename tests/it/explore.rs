@@ -173,7 +173,7 @@ fn programs_answer_each_line_and_leave_nothing_behind() {
 #[test]
 fn requests_are_answered_in_order_however_they_are_cut() {
     let totals = explore(&serve_forever::sim::requests::Requests, 150_000..150_300);
-    assert!(totals.connections > 1000 && totals.bytes > 100_000, "{totals:?}");
+    assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
     explore(&Layered(serve_forever::sim::requests::Requests), 160_000..160_100);
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 
 use serve_forever::http::{Http, HttpHandler, HttpIo, Request, SocketOptions, StatusCode};
 use serve_forever::ws::Message;
-use serve_forever::{BoxError, Config, Reactor};
+use serve_forever::{BoxError, Config, GroupId, Reactor};
 
 use crate::counting::{allocations_in, live};
 use crate::util::{Client, PATIENCE, listen_anywhere};
@@ -18,16 +18,31 @@ const SOCKETS: usize = 1024;
 #[derive(Default)]
 struct Plain {
     options: SocketOptions,
+    /// Whether WebSockets are members of a group, and that group.
+    has_room: bool,
+    room: GroupId,
     requests: u64,
     messages: usize,
 }
 
 impl HttpHandler for Plain {
+    fn started(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
+        self.room = io.group()?;
+        Ok(())
+    }
+
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
         self.requests += 1;
         match request.path() {
             "/socket" => _ = io.accept_socket(request, &self.options),
             _ => _ = io.answer(StatusCode::OK).text("Hello, World!"),
+        }
+        Ok(())
+    }
+
+    fn socket_open(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
+        if self.has_room {
+            io.join(self.room, io.id())?;
         }
         Ok(())
     }
@@ -79,8 +94,17 @@ fn ten_thousand_answers_allocate_nothing_and_make_two_calls_beside_the_wait() {
 
 #[test]
 fn an_idle_websocket_takes_less_than_300_bytes() {
+    let alone = bytes_of_an_idle_websocket(false);
+    assert!(alone < 300, "{alone} bytes");
+    let in_a_group = bytes_of_an_idle_websocket(true);
+    assert!(in_a_group < 300, "{in_a_group} bytes as a member of a group");
+}
+
+/// What each WebSocket owns after an echo, as a member of a group or not.
+fn bytes_of_an_idle_websocket(has_room: bool) -> usize {
     let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
-    let plain = reactor.add(Http::new(Plain::default()), Http::<Plain>::limits()).expect("good limits");
+    let plain = Plain { has_room, ..Plain::default() };
+    let plain = reactor.add(Http::new(plain), Http::<Plain>::limits()).expect("good limits");
     let listener = reactor.listen(&plain, &listen_anywhere()).expect("the endpoint is free");
     let at = reactor.local(listener).expect("it was just made").clone();
     let connect = move |count: usize| {
@@ -111,7 +135,7 @@ fn an_idle_websocket_takes_less_than_300_bytes() {
     let before = serve_until(1);
     let others = connect(SOCKETS - 1);
     let each = (serve_until(SOCKETS) - before) as usize / (SOCKETS - 1);
-    println!("{each} bytes for each idle WebSocket");
-    assert!(each < 300, "{each} bytes");
+    println!("{each} bytes for each idle WebSocket, in a group: {has_room}");
     drop((first.join().expect("it echoed"), others.join().expect("all echoed")));
+    each
 }
