@@ -13,6 +13,9 @@ use crate::names::LookUp;
 #[derive(Debug)]
 pub(super) struct Attempts<S> {
     pub(super) by_connection: BTreeMap<ConnId, Race<S>>,
+    /// Sockets of attempts that have ended, to be closed in phase 7: until then an event of
+    /// this turn may be about them.
+    pub(super) ended: Vec<S>,
 }
 
 /// The attempts of one connection. All their sockets are registered under the token of
@@ -29,13 +32,20 @@ pub(super) struct Race<S> {
 
 impl<S> Attempts<S> {
     pub(super) const fn new() -> Self {
-        Self { by_connection: BTreeMap::new() }
+        Self { by_connection: BTreeMap::new(), ended: Vec::new() }
     }
 
     /// The number of pending timers.
     #[cfg(feature = "sim")]
     pub(super) fn timers(&self) -> usize {
         self.by_connection.values().filter(|race| race.timer.is_some()).count()
+    }
+
+    /// The number of open sockets.
+    #[cfg(feature = "sim")]
+    pub(super) fn sockets(&self) -> usize {
+        let under_way: usize = self.by_connection.values().map(|race| race.under_way.len()).sum();
+        under_way + self.ended.len()
     }
 
     pub(super) fn contains(&self, id: ConnId) -> bool {

@@ -151,11 +151,12 @@ impl<D: Driver> Reactor<D> {
         Ok(())
     }
 
-    /// The number of connections with a socket or an end of a pipe.
+    /// The number of sockets of connections, those that are being connected included,
+    /// and of ends of pipes.
     #[doc(hidden)]
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.streams.count()
+        self.streams.count() + self.attempts.sockets()
     }
 
     /// The number of timers, of handlers and of the reactor's own.

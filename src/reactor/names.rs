@@ -140,8 +140,9 @@ impl<D: Driver> Reactor<D> {
                 }
                 Err(error) => {
                     let (address, stream) = race.under_way.swap_remove(place);
-                    self.driver.close(stream, Closing::InOrder);
                     race.failed.push((address, error));
+                    self.attempts.ended.push(stream);
+                    self.core.pending.raise();
                     has_failed = true;
                 }
             }
@@ -152,15 +153,26 @@ impl<D: Driver> Reactor<D> {
         None
     }
 
-    /// Closes the sockets of all attempts of a connection.
+    /// Ends all attempts of a connection.
     pub(super) fn end_attempts(&mut self, id: ConnId) {
         let Some(race) = self.attempts.by_connection.remove(&id) else { return };
         if let Some(timer) = race.timer {
             self.core.timers.remove(timer);
         }
-        for (_, stream) in race.under_way {
+        self.attempts.ended.extend(race.under_way.into_iter().map(|(_, stream)| stream));
+        self.core.pending.raise();
+    }
+
+    /// Closes the sockets of attempts that have ended.
+    pub(super) fn close_attempts(&mut self) {
+        if self.attempts.ended.is_empty() {
+            return;
+        }
+        for stream in self.attempts.ended.drain(..) {
             self.driver.close(stream, Closing::InOrder);
         }
+        // Their descriptors may be what a listener waits for.
+        self.listeners.resume(&mut self.core.timers);
     }
 
     /// Adds the addresses that were tried to the error of a connection that was not

@@ -22,6 +22,8 @@ impl<D: Driver> Reactor<D> {
         if !self.core.to_reap.is_empty() {
             self.reap_listed();
         }
+        #[cfg(feature = "workers")]
+        self.close_attempts();
         if !self.core.children.to_tell.is_empty() {
             self.tell_exits();
         }
