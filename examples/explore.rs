@@ -27,11 +27,13 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serve_forever::BoxError;
 use serve_forever::sim::commands::Commands;
+use serve_forever::sim::jobs::Jobs;
+use serve_forever::sim::names::Names;
 #[cfg(feature = "http")]
 use serve_forever::sim::requests::Requests;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Relay, Timed, Upper};
 #[cfg(feature = "upload")]
-use serve_forever::sim::uploads::Upload;
+use serve_forever::sim::uploads::{OnWorkers, Upload};
 use serve_forever::sim::{
     Failure, Plan, Record, ReplayedPlan, Subject, Totals, Turns, Violation, replay_plan, run, run_recorded,
     shrink, stop_at,
@@ -104,9 +106,16 @@ enum Service {
     /// HTTP requests are answered, at once, later or in parts (feature `http`).
     #[cfg(feature = "http")]
     Http,
+    /// Workers do the work of each line.
+    Jobs,
+    /// A host is connected to by name for each line.
+    Names,
     /// Files are received into a temporary directory (feature `upload`).
     #[cfg(feature = "upload")]
     Upload,
+    /// The same, and workers write them.
+    #[cfg(feature = "upload")]
+    UploadOnWorkers,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -271,7 +280,11 @@ fn main() -> ExitCode {
         Service::Commands => explore(&Commands, &options),
         #[cfg(feature = "http")]
         Service::Http => explore(&Requests, &options),
+        Service::Jobs => explore(&Jobs, &options),
+        Service::Names => explore(&Names, &options),
         #[cfg(feature = "upload")]
         Service::Upload => explore(&Upload, &options),
+        #[cfg(feature = "upload")]
+        Service::UploadOnWorkers => explore(&OnWorkers, &options),
     }
 }

@@ -240,6 +240,12 @@ impl Workers {
         self.pool.queue.lock().jobs.pop_front()
     }
 
+    /// Whether jobs wait in a pool without threads.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.pool.queue.lock().jobs.is_empty()
+    }
+
     /// Queues a job; gives it back if as many wait as may.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
         self.pool.queue.push(job)

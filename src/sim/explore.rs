@@ -203,6 +203,11 @@ fn prepare<S: Subject, const SHORT: bool>(
     world.set_stillness(STILLNESS);
     let endpoints = [world.tcp(), world.unix()].map(Clone::clone);
     populate(world.net_mut(), subject, plan, &endpoints);
+    #[cfg(feature = "workers")]
+    if subject.has_workers() {
+        let workers = world.net().workers();
+        world.reactor().set_workers(&workers);
+    }
     Ok(world)
 }
 

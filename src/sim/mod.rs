@@ -265,7 +265,11 @@ mod checks;
 pub mod commands;
 mod every_cut;
 mod explore;
+#[cfg(feature = "workers")]
+pub mod jobs;
 mod log;
+#[cfg(feature = "workers")]
+pub mod names;
 mod plan;
 mod recording;
 #[cfg(feature = "record")]

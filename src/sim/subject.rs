@@ -37,6 +37,13 @@ pub trait Subject {
         None
     }
 
+    /// Whether the reactor has the network's workers
+    /// ([`Network::workers`]).
+    #[cfg(feature = "workers")]
+    fn has_workers(&self) -> bool {
+        false
+    }
+
     /// Prepares the network before the first client: installs the programs that
     /// the handler runs.
     fn prepare(&self, net: &mut Network) {
@@ -166,6 +173,11 @@ impl<S: Subject> Subject for Layered<S> {
 
     fn layers(&self) -> Option<Layers> {
         Some(Layers { servers: Toy::servers(), clients: Toy::clients() })
+    }
+
+    #[cfg(feature = "workers")]
+    fn has_workers(&self) -> bool {
+        self.0.has_workers()
     }
 
     fn prepare(&self, net: &mut Network) {

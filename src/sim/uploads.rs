@@ -1,12 +1,18 @@
 //! `Upload`: a subject that receives files (feature `upload`).
 
+#[cfg(feature = "workers")]
+mod on_workers;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tempfile::TempDir;
 
+#[cfg(feature = "workers")]
+pub use self::on_workers::OnWorkers;
 use super::log::Life;
 use super::subject::Subject;
 use crate::driver::sim::{ClientId, Network, Rng};
@@ -32,6 +38,9 @@ pub struct Upload;
 pub struct UploadHandler {
     upload: services::Upload,
     directory: TempDir,
+    /// The names of the files that were stored.
+    stored: mpsc::Receiver<String>,
+    is_shutting_down: bool,
 }
 
 impl Subject for Upload {
@@ -42,8 +51,13 @@ impl Subject for Upload {
     /// If the system refuses a temporary directory.
     fn handler(&self) -> UploadHandler {
         let directory = tempfile::tempdir().expect("temporary directories can be made");
+        let (announce, stored) = mpsc::channel();
         let upload = services::Upload::into(directory.path()).expect("it was just made");
-        UploadHandler { upload, directory }
+        let upload = upload.on_file(move |file| {
+            // The handler has the other end.
+            let _ = announce.send(file.name.to_owned());
+        });
+        UploadHandler { upload, directory, stored, is_shutting_down: false }
     }
 
     fn limits(&self) -> Limits {
@@ -99,6 +113,9 @@ impl Subject for Upload {
             expected.extend(Taken::of(taken, stream).files);
         }
         let found = contents(&handler.directory).map_err(|error| error.to_string())?;
+        if let Some(name) = handler.stored.try_iter().find(|name| !found.contains_key(name)) {
+            return Err(format!("{name} was stored, and is not there"));
+        }
         for name in found.keys().chain(expected.keys()) {
             let sizes = (found.get(name).map(Vec::len), expected.get(name).map(Vec::len));
             match sizes {
@@ -234,5 +251,20 @@ impl StreamHandler for UploadHandler {
 
     fn close(&mut self, io: &mut Io<'_>, session: Uploader, why: &CloseReason) {
         self.upload.close(io, session, why);
+    }
+
+    fn shutting_down(&mut self, io: &mut Io<'_>) {
+        self.is_shutting_down = true;
+        self.upload.shutting_down(io);
+    }
+
+    #[cfg(feature = "workers")]
+    fn job_done(
+        &mut self,
+        io: &mut Io<'_>,
+        session: Option<&mut Uploader>,
+        done: crate::JobDone,
+    ) -> Result<(), BoxError> {
+        self.upload.job_done(io, session, done)
     }
 }

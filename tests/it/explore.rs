@@ -177,11 +177,34 @@ fn requests_are_answered_in_order_however_they_are_cut() {
     explore(&Layered(serve_forever::sim::requests::Requests), 160_000..160_100);
 }
 
+#[cfg(feature = "workers")]
+#[test]
+fn each_job_is_told_once_and_its_line_is_answered() {
+    let totals = explore(&serve_forever::sim::jobs::Jobs, 150_000..150_500);
+    let faults = totals.faults;
+    assert!(faults.jobs_lost > 100 && faults.jobs_panicked > 100, "{faults:?}");
+}
+
+#[cfg(feature = "workers")]
+#[test]
+fn each_name_is_connected_to_or_said_not_to_be_once() {
+    let totals = explore(&serve_forever::sim::names::Names, 160_000..160_500);
+    assert!(totals.connections > 2000 && totals.faults.jobs_lost > 100, "{totals:?}");
+}
+
 #[cfg(feature = "upload")]
 #[test]
 fn a_file_is_there_whole_or_not_at_all() {
     let totals = explore(&serve_forever::sim::uploads::Upload, 90_000..90_300);
     assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
+}
+
+#[cfg(all(feature = "upload", feature = "workers"))]
+#[test]
+fn so_is_one_that_workers_write_whatever_becomes_of_its_jobs() {
+    let totals = explore(&serve_forever::sim::uploads::OnWorkers, 170_000..170_300);
+    assert!(totals.connections > 500 && totals.bytes > 100_000, "{totals:?}");
+    assert!(totals.faults.jobs_lost > 20, "{:?}", totals.faults);
 }
 
 /// The process was stopped for longer than a minute after the loop had looked, and

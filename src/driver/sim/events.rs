@@ -56,7 +56,8 @@ impl Network {
         if wire.socket.open && spurious {
             net.faults.spurious += 1;
         } else if !wire.socket.open && stale {
-            net.faults.stale += 1;
+            net.faults.stale += u64::from(!wire.client.is_host);
+            net.stale_of_hosts += u64::from(wire.client.is_host);
         } else {
             return 0;
         }

@@ -180,6 +180,8 @@ pub struct Network {
     pub(super) starved: Option<usize>,
     /// Waits in which time passed and a client could have been accepted.
     pub(super) overslept: u64,
+    /// Stale events of sockets that the server had connected to hosts.
+    pub(super) stale_of_hosts: u64,
 }
 
 impl Network {
@@ -223,6 +225,7 @@ impl Network {
             futile: 0,
             starved: None,
             overslept: 0,
+            stale_of_hosts: 0,
         }
     }
 
@@ -363,6 +366,13 @@ impl Network {
         self.overslept
     }
 
+    /// The number of stale events of sockets that the server had connected to hosts. It
+    /// may not know that one is stale: all attempts of a connection have its token.
+    #[must_use]
+    pub const fn stale_of_hosts(&self) -> u64 {
+        self.stale_of_hosts
+    }
+
     /// The current time.
     #[must_use]
     pub const fn now(&self) -> Moment {
@@ -385,6 +395,10 @@ impl Network {
     /// True when nothing more will happen unless the server or the test acts.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        #[cfg(feature = "workers")]
+        if self.jobs.workers.has_waiting() {
+            return false;
+        }
         self.agenda.is_empty() && self.edges.is_empty()
     }
 
