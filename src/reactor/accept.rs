@@ -217,7 +217,7 @@ impl<D: Driver> Reactor<D> {
             let Some(listener) = self.listeners.table.get_mut(id.0) else { continue };
             // A client may have connected whose event is not reported yet.
             listener.ready = true;
-            let share = listener.backlog as usize;
+            let share = listener.options.backlog as usize;
             self.accept_from(id, share);
             self.listeners.close(&mut self.driver, id);
         }

@@ -3,8 +3,9 @@
 
 use std::os::fd::OwnedFd;
 
+use super::listeners::Maker;
 use super::{Reactor, Service};
-use crate::driver::Adopt;
+use crate::driver::{Adopt, ListenOptions};
 use crate::error::{Error, Result};
 use crate::handler::StreamHandler;
 use crate::id::{ConnId, ListenerId};
@@ -135,10 +136,29 @@ impl<D: Adopt> Reactor<D> {
         service: &Service<S>,
         socket: impl Into<OwnedFd>,
     ) -> Result<ListenerId> {
+        self.adopt_listener_with(service, socket, &ListenOptions::default())
+    }
+
+    /// The same with options. Two of them apply:
+    /// [`layer`](ListenOptions::layer), so that its connections have TLS, and
+    /// [`backlog`](ListenOptions::backlog), the number that the socket was given
+    /// to listen with (a shutdown accepts up to so many that wait). The others
+    /// are the socket's own, and whoever made it has set them.
+    ///
+    /// # Errors
+    ///
+    /// As [`adopt_listener`](Self::adopt_listener).
+    pub fn adopt_listener_with<S: StreamHandler>(
+        &mut self,
+        service: &Service<S>,
+        socket: impl Into<OwnedFd>,
+        options: &ListenOptions,
+    ) -> Result<ListenerId> {
         let index = self.index_of(service)?;
         let limit = self.core.config.max_listeners;
         let socket = socket.into();
         let make = |token| self.driver.adopt_listener(socket, token);
-        self.listeners.open(limit, index, None, &"a socket that was passed on", make)
+        let made = (Maker::Program, options);
+        self.listeners.open(limit, index, made, &"a socket that was passed on", make)
     }
 }

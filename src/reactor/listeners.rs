@@ -20,13 +20,20 @@ pub(super) struct Listener<L> {
     pub(super) service: u16,
     /// `None` while the listener is being opened.
     pub(super) local: Option<Endpoint>,
-    pub(super) backlog: u32,
-    /// The options to make it again with; `None` for an adopted listener.
-    pub(super) options: Option<Box<ListenOptions>>,
+    pub(super) maker: Maker,
+    pub(super) options: Box<ListenOptions>,
     /// Set while the socket is closed and is to be made again.
     pub(super) failed: Option<Failed>,
     /// True until an accept finds the backlog empty.
     pub(super) ready: bool,
+}
+
+/// The maker of a listening socket. A failed one is made again by the reactor alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    Reactor,
+    /// The program, from which the reactor has adopted it.
+    Program,
 }
 
 /// The schedule by which a failed listener is made again.
@@ -89,7 +96,7 @@ impl<L> Listeners<L> {
         &mut self,
         limit: usize,
         service: u16,
-        options: Option<&ListenOptions>,
+        (maker, options): (Maker, &ListenOptions),
         at: &dyn fmt::Display,
         make: impl FnOnce(Token) -> io::Result<(L, Endpoint)>,
     ) -> Result<ListenerId> {
@@ -100,8 +107,8 @@ impl<L> Listeners<L> {
             socket: None,
             service,
             local: None,
-            backlog: options.map_or_else(|| ListenOptions::default().backlog, |options| options.backlog),
-            options: options.cloned().map(Box::new),
+            maker,
+            options: Box::new(options.clone()),
             failed: None,
             ready: false,
         });
@@ -156,7 +163,7 @@ impl<L> Listeners<L> {
 
     /// The maker of layers for a listener's connections.
     pub(super) fn layer(&self, id: ListenerId) -> Option<&LayerFactory> {
-        self.table.get(id.0)?.options.as_ref()?.layer.as_ref()
+        self.table.get(id.0)?.options.layer.as_ref()
     }
 
     /// Sets a listener aside whose connections have a layer, until

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Reactor;
-use super::listeners::Failed;
+use super::listeners::{Failed, Maker};
 use crate::core::RunState;
 use crate::driver::{Driver, Token};
 use crate::error::Error;
@@ -29,7 +29,7 @@ impl<D: Driver> Reactor<D> {
         }
         listener.ready = false;
         let service = listener.service;
-        if !is_wished || listener.options.is_none() {
+        if !is_wished || listener.maker == Maker::Program {
             return self.give_up_listening(id, error);
         }
         if let Some(at) = &listener.local {
@@ -58,13 +58,9 @@ impl<D: Driver> Reactor<D> {
         let core = &self.core;
         let now = core.moment;
         let Some(listener) = self.listeners.table.get_mut(id.0) else { return };
-        let (Some(failed), Some(options), Some(at)) =
-            (&mut listener.failed, &listener.options, &mut listener.local)
-        else {
-            return;
-        };
+        let (Some(failed), Some(at)) = (&mut listener.failed, &mut listener.local) else { return };
         let outcome = loop {
-            match self.driver.listen(at, options, Token::listener(id)) {
+            match self.driver.listen(at, &listener.options, Token::listener(id)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => break outcome,
             }

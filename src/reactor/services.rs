@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::Reactor;
+use super::listeners::Maker;
 use crate::core::Core;
 use crate::core::NO_CONNECTION;
 use crate::driver::{Driver, ListenOptions};
@@ -118,7 +119,7 @@ impl<D: Driver> Reactor<D> {
         }
         let limit = self.core.config.max_listeners;
         let make = |token| self.driver.listen(at, options, token);
-        self.listeners.open(limit, index, Some(options), at, make)
+        self.listeners.open(limit, index, (Maker::Reactor, options), at, make)
     }
 
     /// Whether a listener has a listening socket: `false` if the listener is

@@ -434,6 +434,56 @@ fn a_listener_that_was_passed_on_serves_those_who_waited_and_leaves_its_file() {
 }
 
 #[test]
+fn localhost_and_a_link_local_address_with_its_interface_are_listened_at() {
+    let mut at = vec!["localhost:0".to_owned()];
+    let addresses = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let link_local = addresses.lines().find_map(|line| {
+        let digits = line.strip_prefix("fe80").map(|rest| format!("fe80{}", &rest[..28]))?;
+        let number = u128::from_str_radix(&digits, 16).ok()?;
+        Some(format!("[{}%{}]:0", std::net::Ipv6Addr::from(number), line.split_whitespace().last()?))
+    });
+    match link_local {
+        Some(address) => at.push(address),
+        None => eprintln!("SKIPPED: this machine has no link-local address"),
+    }
+    for at in at {
+        let (mut reactor, echo) = reactor();
+        let listener = reactor.listen(&echo, &at.parse().expect("an endpoint")).expect("it is ours");
+        let client = Client::connect(&local(&reactor, listener));
+        client.send("hello");
+        while reactor.stats().bytes_out < 5 {
+            reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        }
+        client.expect("hello");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_listener_that_was_passed_on_takes_a_layer() {
+    use serve_forever::{ConnectOptions, ListenOptions};
+
+    use super::util::certificates::CERTIFICATES;
+
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = Endpoint::Tcp(tcp.local_addr().expect("it is bound"));
+    let (mut reactor, echo) = reactor();
+    let options =
+        ListenOptions { layer: Some(CERTIFICATES.tls_server().factory()), ..ListenOptions::default() };
+    reactor.adopt_listener_with(&echo, tcp, &options).expect("it listens");
+
+    let layer = CERTIFICATES.tls_client().layer("localhost").expect("a good name");
+    let options = ConnectOptions { layer: Some(layer) };
+    reactor.connect_with(&echo, &at, 0, options).expect("there is room");
+    let begun = std::time::Instant::now();
+    while reactor.stats().handshakes < 2 {
+        reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        assert!(begun.elapsed() < PATIENCE, "{:?}", reactor.stats());
+    }
+    assert_eq!(reactor.stats().handshake_failures, 0);
+}
+
+#[test]
 fn what_does_not_listen_is_not_taken_for_a_listener() {
     let (mut reactor, echo) = reactor();
     let (connected, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
