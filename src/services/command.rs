@@ -32,9 +32,11 @@ const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or 
 ///
 /// **Every client that can connect may run what is allowed, with the rights of
 /// this process.** So the program has to name what is allowed, the service
-/// refuses clients from other machines unless it has a [`token`](Self::token),
-/// and it logs each command and reports it to an [`audit`](Self::audit). The
-/// token and all other data travel as plain text.
+/// refuses clients from other machines unless it has a [`token`](Self::token) or
+/// demands certificates of them ([`certified_clients`](Self::certified_clients),
+/// feature `tls`), and it logs each command and reports it to an
+/// [`audit`](Self::audit). Without TLS the token and all other data travel as
+/// plain text.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,6 +70,8 @@ const LOST: &[u8] = b"it is not known how it ended: SIGCHLD is ignored here, or 
 pub struct Command {
     policy: Policy,
     token: Option<Token>,
+    /// Whether a certificate lets in a client of another machine.
+    takes_certificates: bool,
     framing: Framing,
     reply: Reply,
     greeting: String,
@@ -174,6 +178,7 @@ impl Command {
         Self {
             policy,
             token: None,
+            takes_certificates: false,
             framing: Framing::default(),
             reply: Reply::default(),
             greeting: String::new(),
@@ -211,6 +216,19 @@ impl Command {
         };
         self.token = Some(Token::new(token.into()).ok_or_else(empty)?);
         Ok(self)
+    }
+
+    /// Lets in clients of other machines that have presented a certificate, as a
+    /// [`tls::Server`](crate::tls::Server) with
+    /// [`ClientCertificates`](crate::tls::ClientCertificates) has verified it. Any
+    /// other client of another machine is closed without an answer, one whose
+    /// connection has no TLS too. A [`token`](Self::token) that is set is required
+    /// beside it. Without this method a certificate counts for nothing.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub const fn certified_clients(mut self) -> Self {
+        self.takes_certificates = true;
+        self
     }
 
     /// Sets the framing of requests. Default: lines.
@@ -309,10 +327,34 @@ impl Command {
     }
 
     /// Whether the service, as configured now, accepts clients at this
-    /// endpoint: without a token it refuses those of other machines.
+    /// endpoint without a certificate: without a token it refuses those of other
+    /// machines.
     #[must_use]
     pub fn serves(&self, at: &Endpoint) -> bool {
         self.token.is_some() || policy::is_local_endpoint(at)
+    }
+
+    /// Logs the first ten clients that are refused, and then each that doubles the
+    /// number: `verify` has no clock.
+    fn log_refusal(&mut self, peer: &Peer, why: &str) {
+        self.refused += 1;
+        let count = self.refused;
+        if count <= 10 || count.is_power_of_two() {
+            log::warn!("{peer} is refused: it is on another machine, and {why} ({count} so far)");
+        }
+    }
+
+    /// Refuses a client of another machine that has presented no certificate, where
+    /// one is what lets it in.
+    #[cfg(feature = "tls")]
+    fn check_certificate(&mut self, io: &Io<'_>, peer: &Peer) -> Result<(), BoxError> {
+        let tls = io.layer::<crate::tls::Tls>(io.id());
+        let is_certified = tls.is_some_and(|tls| tls.peer_certificates().is_some());
+        if !self.takes_certificates || is_certified || policy::is_local(peer) {
+            return Ok(());
+        }
+        self.log_refusal(peer, "it has presented no certificate");
+        Err("a client of another machine has presented no certificate".into())
     }
 
     fn output_limit(&self) -> usize {
@@ -324,19 +366,12 @@ impl StreamHandler for Command {
     type Session = CommandSession;
 
     fn verify(&mut self, peer: &Peer) -> bool {
-        let welcome = self.token.is_some() || policy::is_local(peer);
-        if !welcome {
-            // `verify` has no clock: the first ten are logged, and then each
-            // that doubles the number.
-            self.refused += 1;
-            let count = self.refused;
-            if count <= 10 || count.is_power_of_two() {
-                log::warn!(
-                    "{peer} is refused: it is on another machine, and there is no token ({count} so far)"
-                );
-            }
+        // A certificate is shown later: `open` looks for it.
+        let is_welcome = self.takes_certificates || self.token.is_some() || policy::is_local(peer);
+        if !is_welcome {
+            self.log_refusal(peer, "there is no token");
         }
-        welcome
+        is_welcome
     }
 
     fn open(&mut self, io: &mut Io<'_>, origin: &Origin) -> Result<CommandSession, BoxError> {
@@ -344,6 +379,8 @@ impl StreamHandler for Command {
             let mark = if *pipe == Pipe::Stderr { "err" } else { "out" };
             return Ok(CommandSession(Whose::Output(*tag, mark)));
         }
+        #[cfg(feature = "tls")]
+        self.check_certificate(io, origin.peer())?;
         let client = Client::new(origin.peer().clone(), self.token.is_none());
         let is_admitted = client.is_admitted;
         self.clients.insert(io.id(), client);

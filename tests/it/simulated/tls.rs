@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serve_forever::driver::sim::{Act, Conditions, Pace, Rng, Script};
-use serve_forever::services::Echo;
+use serve_forever::driver::sim::{Act, Conditions, Pace, Program, Rng, Script};
+use serve_forever::services::{Command, Echo};
 use serve_forever::sim::World;
 use serve_forever::tls::rustls::pki_types::CertificateDer;
 use serve_forever::tls::rustls::pki_types::pem::PemObject;
 use serve_forever::tls::rustls::version::{TLS12, TLS13};
 use serve_forever::tls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto};
-use serve_forever::tls::{Client, Tls};
+use serve_forever::tls::{Client, ClientCertificates, ClientOptions, Server, ServerOptions, Tls};
 use serve_forever::{Config, Io, LayerFactory, Limits, ListenOptions};
 
 use super::handlers::{Call, Scripted, noise, patient, run, why};
@@ -177,4 +177,40 @@ fn starttls_agrees_on_a_version_and_echoes_behind_it() {
         let seen = world.client(client);
         assert_eq!((seen.received(), seen.saw_layer_end()), (&b"go ahead\nsecret\n"[..], true));
     }
+}
+
+/// Runs a command for a client of another machine, whose certificate is this; what it
+/// gets back. `None`: its connection has no TLS.
+fn command_of(tls: Option<Client>) -> Vec<u8> {
+    let server = tls.as_ref().map(|_| {
+        let clients = ClientCertificates::Asked(CERTIFICATES.roots());
+        let identities = vec![CERTIFICATES.server.identity()];
+        Server::new(&ServerOptions { identities, clients, ..ServerOptions::default() }).expect("good options")
+    });
+    let command = Command::allow(["echo"]).certified_clients();
+    let limits = command.limits();
+    let options = ListenOptions { layer: server.as_ref().map(Server::factory), ..ListenOptions::default() };
+    let mut world =
+        World::<_, true>::listening(1, Conditions::calm(), command, limits, Config::default(), &options)
+            .expect("good limits");
+    world.net_mut().install("echo", Program::new().write("done"));
+    let mut script = Script::new();
+    if let Some(tls) = tls {
+        let layer = move || tls.layer("server.test").map_err(std::io::Error::other);
+        script = script.through(LayerFactory::new(layer));
+    }
+    let client = world.play(script.send("echo\n").finish());
+    run(&mut world);
+    world.client(client).received().to_vec()
+}
+
+// docs/guarantees.md, 40.
+#[test]
+fn a_certificate_lets_in_a_client_of_another_machine_and_nothing_else_does() {
+    let options = |identity| ClientOptions { identity, ..ClientOptions::new(CERTIFICATES.roots()) };
+    let certified = Client::new(&options(Some(CERTIFICATES.client.identity()))).expect("good options");
+    assert_eq!(command_of(Some(certified)), b"info|4|0\ndone");
+    let nobody = Client::new(&options(None)).expect("good options");
+    assert_eq!(command_of(Some(nobody)), b"");
+    assert_eq!(command_of(None), b"");
 }
