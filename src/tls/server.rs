@@ -55,7 +55,8 @@ impl Default for ServerOptions {
     }
 }
 
-/// The maker of the TLS layers of accepted connections. Clones are one server:
+/// The maker of the TLS layers of accepted connections. The order of cipher suites is
+/// the server's: with AES before ChaCha20. Clones are one server:
 /// [`replace`](Self::replace) on one of them, from whichever thread, holds for all.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<Mutex<Arc<ServerConfig>>>);
@@ -136,6 +137,7 @@ fn configured(options: &ServerOptions) -> Result<Arc<ServerConfig>> {
     let identities = options.identities.iter().map(|identity| Arc::clone(&identity.0)).collect();
     let mut config = builder.with_cert_resolver(Arc::new(ByName { identities }));
     config.alpn_protocols.clone_from(&options.alpn);
+    config.ignore_client_order = true;
     if options.sessions == 0 {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
