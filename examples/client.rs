@@ -9,7 +9,7 @@
 mod address;
 #[path = "../src/bin/reactor-echo/streams.rs"]
 mod streams;
-#[path = "common/tls.rs"]
+#[path = "../src/bin/reactor-echo/tls.rs"]
 mod tls;
 
 use std::io::{self, Write};

@@ -11,7 +11,7 @@ mod address;
 mod reply;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
 mod streams;
-#[path = "../common/tls.rs"]
+#[path = "../../src/bin/reactor-echo/tls.rs"]
 mod tls;
 
 use std::collections::VecDeque;

@@ -30,7 +30,7 @@ impl Address {
     }
 
     fn options(&self) -> Result<ConnectOptions> {
-        self.secured.as_ref().map_or_else(|| Ok(ConnectOptions::default()), Secured::options)
+        Ok(ConnectOptions { layer: self.secured.as_ref().map(Secured::layer).transpose()? })
     }
 
     /// Connects to the server, with tag 0. Every address of a name is tried.

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use serve_forever::Endpoint;
 use serve_forever::record::Payloads;
 use serve_forever::services::{Framing, Reply};
+
+use super::place::{Channel, Place};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -176,24 +177,12 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) kind: Kind,
-    pub(crate) at: Endpoint,
-    pub(crate) channel: Channel,
-}
-
-/// How its connections carry bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
-    Plain,
-    Tls,
+    pub(crate) place: Place,
 }
 
 impl Served {
-    /// An endpoint as it is written, where the system has given it a port.
-    pub(crate) fn shown(&self, local: &Endpoint) -> String {
-        match (self.channel, local) {
-            (Channel::Tls, Endpoint::Tcp(at)) => format!("tls://{at}"),
-            _ => local.to_string(),
-        }
+    pub(crate) fn has_tls(&self) -> bool {
+        self.place.channel == Channel::Tls
     }
 }
 
@@ -206,18 +195,11 @@ impl FromStr for Served {
             let names: Vec<String> = Kind::value_variants().iter().map(|kind| kind.name()).collect();
             format!("there is no service {name:?}; there are {}", names.join(", "))
         })?;
-        let (channel, at) = match at.strip_prefix("tls://") {
-            Some(at) => (Channel::Tls, at),
-            None => (Channel::Plain, at),
-        };
-        let at: Endpoint = at.parse().map_err(|error: serve_forever::Error| error.to_string())?;
-        if channel == Channel::Tls && !matches!(at, Endpoint::Tcp(_)) {
-            return Err(format!("tls:// is for HOST:PORT, and {at} is none"));
+        let place: Place = at.parse()?;
+        if place.at.is_datagram() && !kind.takes_datagrams() {
+            return Err(format!("{name} is a service for streams: tcp:// or unix:, not {}", place.at));
         }
-        if at.is_datagram() && !kind.takes_datagrams() {
-            return Err(format!("{name} is a service for streams: tcp:// or unix:, not {at}"));
-        }
-        Ok(Self { kind, at, channel })
+        Ok(Self { kind, place })
     }
 }
 

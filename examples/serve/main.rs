@@ -12,6 +12,8 @@ mod cli;
 mod inherited;
 #[path = "../../src/bin/reactor-echo/logging.rs"]
 mod logging;
+#[path = "../../src/bin/reactor-echo/place.rs"]
+mod place;
 #[path = "../../src/bin/reactor-echo/standing.rs"]
 mod standing;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
@@ -36,7 +38,7 @@ use serve_forever::{
     Service, Signals, StreamHandler,
 };
 
-use self::cli::{Arguments, Channel, Kind};
+use self::cli::{Arguments, Kind, Served};
 
 /// What was asked for cannot be done.
 const USAGE: u8 = 2;
@@ -80,13 +82,11 @@ impl<D: Driver> Server<'_, D> {
     ) -> Result<Vec<ListenerId>, BoxError> {
         let mut listeners = Vec::new();
         for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
-            if served.kind == kind && !served.at.is_datagram() {
-                let layer = match served.channel {
-                    Channel::Plain => None,
-                    Channel::Tls => self.tls.as_ref().map(serve_forever::tls::Server::factory),
-                };
+            if served.kind == kind && !served.place.at.is_datagram() {
+                let tls = self.tls.as_ref().filter(|_| served.has_tls());
+                let layer = tls.map(serve_forever::tls::Server::factory);
                 let options = ListenOptions { layer, ..ListenOptions::default() };
-                let listener = self.reactor.listen_with(service, &served.at, &options)?;
+                let listener = self.reactor.listen_with(service, &served.place.at, &options)?;
                 *local = self.reactor.local(listener).cloned();
                 listeners.push(listener);
             }
@@ -101,8 +101,8 @@ impl<D: Driver> Server<'_, D> {
     {
         self.listen(kind, service)?;
         for (served, local) in self.arguments.served.iter().zip(&mut self.listening) {
-            if served.kind == kind && served.at.is_datagram() {
-                let socket = self.reactor.bind(service, &served.at)?;
+            if served.kind == kind && served.place.at.is_datagram() {
+                let socket = self.reactor.bind(service, &served.place.at)?;
                 *local = self.reactor.local(socket).cloned();
             }
         }
@@ -114,7 +114,9 @@ impl<D: Driver> Server<'_, D> {
         let listening = self.arguments.served.iter().zip(self.listening.iter().flatten());
         standing::say(
             listening
-                .map(|(served, local)| format!("listening {} {}\n", served.kind.name(), served.shown(local)))
+                .map(|(served, local)| {
+                    format!("listening {} {}\n", served.kind.name(), served.place.shown(local))
+                })
                 .collect(),
         )
     }
@@ -152,12 +154,16 @@ impl<D: Driver> Server<'_, D> {
             }
             Kind::Command => {
                 let command = command(arguments)?;
+                let asks_who_it_is = |served: &Served| served.has_tls() && arguments.tls_client_ca.is_some();
+                let is_open = |served: &&Served| !command.serves(&served.place.at) && !asks_who_it_is(served);
                 let mut endpoints = arguments.served.iter().filter(|served| served.kind == kind);
-                if let Some(served) = endpoints.find(|served| !command.serves(&served.at)) {
-                    let at = &served.at;
-                    return Err(
-                        format!("{at} can be reached from other machines: give a --token-file").into()
-                    );
+                if let Some(served) = endpoints.find(is_open) {
+                    let at = served.place.shown(&served.place.at);
+                    return Err(format!(
+                        "{at} can be reached from other machines: give a --token-file, or serve it on \
+                         tls:// with a --tls-client-ca"
+                    )
+                    .into());
                 }
                 let limits = command.limits();
                 let service = self.add(command, limits)?;
@@ -189,6 +195,9 @@ fn command(arguments: &Arguments) -> Result<Command, BoxError> {
         .gap(Duration::from_millis(arguments.gap))
         .await_ack(arguments.ack)
         .greeting(arguments.greeting.as_str());
+    if arguments.tls_client_ca.is_some() {
+        command = command.certified_clients();
+    }
     if let Some(bytes) = arguments.command_output {
         command = command.output(bytes);
     }

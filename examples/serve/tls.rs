@@ -3,11 +3,11 @@
 use serve_forever::BoxError;
 use serve_forever::tls::{ClientCertificates, Identity, Roots, Server, ServerOptions};
 
-use super::cli::{Arguments, Channel};
+use super::cli::{Arguments, Served};
 
 /// The TLS of all tls:// endpoints; `None` if there is none.
 pub(crate) fn server(arguments: &Arguments) -> Result<Option<Server>, BoxError> {
-    if arguments.served.iter().all(|served| served.channel == Channel::Plain) {
+    if !arguments.served.iter().any(Served::has_tls) {
         return Ok(None);
     }
     Ok(Some(Server::new(&options(arguments)?)?))

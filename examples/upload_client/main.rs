@@ -15,7 +15,7 @@ mod report;
 mod sender;
 #[path = "../../src/bin/reactor-echo/streams.rs"]
 mod streams;
-#[path = "../common/tls.rs"]
+#[path = "../../src/bin/reactor-echo/tls.rs"]
 mod tls;
 
 use std::io::{self, Write};

@@ -469,3 +469,94 @@ fn a_chart_that_cannot_be_written_is_said_before_the_run() {
     let output = run(&["--svg", "/nonexistent/chart.svg", "-d", "80000"]);
     assert_failed(&output, &["/nonexistent/chart.svg", "No such file"]);
 }
+
+/// `serve` with these arguments, and the endpoint of its only line.
+fn serve(args: &[&str]) -> (Ended, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reactor-echo"))
+        .arg("serve")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let line = lines.next().expect("it has not ended").expect("UTF-8");
+    let at = line.strip_prefix("listening echo ").expect("an endpoint").to_owned();
+    (Ended(child), at)
+}
+
+/// A program that is ended when the test is.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn messages_go_through_tls_and_each_byte_of_them_is_checked() {
+    use crate::util::certificates::CERTIFICATES;
+
+    let path = |name: &str| CERTIFICATES.path(name).to_str().expect("UTF-8").to_owned();
+    let (chain, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let (_server, at) = serve(&["--tls-cert", &chain, "--tls-key", &key, "tls://127.0.0.1:0"]);
+    let at = at.replace("tls://127.0.0.1:", "tls://localhost:");
+    for load in ["-n 3000 -c 20 -s 100 -p 4", "-n 40 -c 4 -s 300k", "--rate 500 -n 200 -c 3 --idle 20"] {
+        let output = bench(&at, &format!("{load} --tls-ca {ca} --output json"));
+        assert_eq!(output.status.code(), Some(0), "{load}: {}", stderr(&output));
+        let json = json(&output);
+        assert_eq!(json["endpoint"], at.as_str());
+        assert_eq!(json["messages"].as_u64().map(|count| count >= 40), Some(true), "{json}");
+    }
+    // A certificate that it does not believe, a name that it is not for, no TLS at all.
+    assert_failed(&bench(&at, "-n 1 -c 1"), &["certificate"]);
+    let (chain, key) = (path("other.pem"), path("other.key"));
+    let (_other, other) = serve(&["--tls-cert", &chain, "--tls-key", &key, "tls://127.0.0.1:0"]);
+    assert_failed(&bench(&other, &format!("-n 1 -c 1 --tls-ca {ca}")), &["certificate"]);
+    let plain = echo_server();
+    let plain = format!("tls://localhost:{}", plain.rsplit_once(':').expect("an address").1);
+    assert_failed(&bench(&plain, &format!("-n 1 -c 1 --tls-ca {ca}")), &["handshake"]);
+    let output = bench(&at, "-n 100 -c 2 --tls-insecure");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: --tls-insecure"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_end_without_one_of_tls_is_told() {
+    use serve_forever::tls::rustls::{ServerConnection, StreamOwned};
+
+    use crate::util::certificates::CERTIFICATES;
+
+    let config = CERTIFICATES.rustls_server();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = format!("tls://localhost:{}", listener.local_addr().expect("an address").port());
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let connection = ServerConnection::new(config.clone()).expect("good options");
+            let mut tls = StreamOwned::new(connection, stream);
+            let mut buffer = [0; 100];
+            // It gives half of a message back, and falls silent for good.
+            let _ = tls.read_exact(&mut buffer).and_then(|()| tls.write_all(&buffer[..50]));
+            let _ = tls.sock.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    let output = bench(&at, "-n 1 -c 1 -s 100 --tls-insecure");
+    assert_failed(&output, &["without an end of TLS", "50 of the 100 bytes"]);
+}
+
+#[test]
+fn tls_and_its_certificate_belong_together() {
+    for (args, word) in [
+        ("serve tls://127.0.0.1:0", "give --tls-cert FILE and --tls-key FILE"),
+        ("serve --tls-cert x --tls-key x 127.0.0.1:0", "nothing speaks TLS"),
+        ("serve --tls-cert x tls://127.0.0.1:0", "--tls-key"),
+        ("serve tls://unix:/tmp/x", "tls:// is for HOST:PORT"),
+    ] {
+        let output = run(&args.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        assert!(stderr(&output).contains(word), "{args}: {}", stderr(&output));
+    }
+}

@@ -10,8 +10,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::endpoint::Endpoint;
 use crate::load::{LoadOptions, Pace, Window};
+use crate::place::Place;
 use crate::report::FIELDS;
 use crate::streams;
+use crate::tls::TlsArguments;
 use crate::units::{parse_positive_time, parse_rate, parse_size, parse_time};
 
 const EXAMPLES: &str = "\
@@ -33,6 +35,7 @@ Examples:
   reactor-echo bench --connect 127.0.0.1:7000
   reactor-echo bench --connect unix:/tmp/echo.sock -c 10 -s 1M -d 10
   reactor-echo bench --connect [::1]:7000 -c 100 --idle 15000
+  reactor-echo bench --connect tls://localhost:7443 --tls-ca server.pem
   reactor-echo bench --connect tcp://server:7 --rate 5000 --svg latency.svg";
 
 /// Measures an echo server: how many messages a second, how late, at what cost.
@@ -103,9 +106,12 @@ pub(crate) enum Command {
 /// `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// The server: HOST:PORT, tcp://HOST:PORT or unix:PATH
+    /// The server: HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or unix:PATH
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) connect: Endpoint,
+    /// Whose certificates are believed.
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
     /// The load.
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -158,6 +164,7 @@ impl LoadArgs {
     pub(crate) fn options(&self, endpoint: Endpoint) -> LoadOptions {
         LoadOptions {
             endpoint,
+            tls: None,
             connections: self.connections as usize,
             idle: self.idle as usize,
             size: self.size,
@@ -213,10 +220,10 @@ pub(crate) struct TalkArgs {
 /// `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to serve: HOST:PORT, tcp://HOST:PORT, unix:PATH, and for datagrams
-    /// udp://HOST:PORT or unixgram:PATH; port 0 takes a free one
+    /// Where to serve: HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT, unix:PATH, and
+    /// for datagrams udp://HOST:PORT or unixgram:PATH; port 0 takes a free one
     #[arg(value_name = "ENDPOINT", default_value = "127.0.0.1:7000")]
-    pub(crate) endpoints: Vec<serve_forever::Endpoint>,
+    pub(crate) endpoints: Vec<Place>,
     /// What to answer
     #[arg(long, value_name = "NAME", default_value = "echo")]
     pub(crate) service: Served,
@@ -231,10 +238,10 @@ pub(crate) struct ServeArgs {
     /// After a signal, how long connections have to finish
     #[arg(alias = "drain", long, value_name = "SECONDS", default_value = "10", value_parser = parse_time)]
     pub(crate) grace: Duration,
-    /// Speak TLS on every stream endpoint: the certificate and its chain, in PEM
+    /// For tls://: the certificate and its chain, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key of the certificate, in PEM
+    /// For tls://: the private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 }

@@ -12,8 +12,8 @@ use serve_forever::Printable;
 /// The longest path `sockaddr_un` holds, without the terminating NUL.
 const UNIX_PATH_MAX: usize = 107;
 
-/// The address of a stream server: `HOST:PORT`, `tcp://HOST:PORT` or
-/// `unix:PATH`.
+/// The address of a stream server: `HOST:PORT`, `tcp://HOST:PORT`,
+/// `tls://HOST:PORT` or `unix:PATH`.
 ///
 /// The host is kept as written and resolved when it is used, so a report names
 /// what the user asked for.
@@ -26,14 +26,21 @@ pub(crate) enum Endpoint {
         /// The port; 0 lets a server take any free one.
         port: u16,
     },
+    /// The same behind TLS; the host has to be one that the server's certificate is for.
+    Tls {
+        /// As above.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Endpoint {
-    /// Parses `rest`, which follows the scheme; `text` is the whole, for
-    /// errors.
-    fn tcp(text: &str, rest: &str) -> Result<Self, InvalidEndpoint> {
+    /// Parses the host and port in `rest`, which follows the scheme; `text` is the
+    /// whole, for errors.
+    fn host_and_port(text: &str, rest: &str) -> Result<(String, u16), InvalidEndpoint> {
         let wrong = |why: &str| Err(InvalidEndpoint::new(text, why));
         if rest.contains(char::is_whitespace) {
             return wrong("there is white space in it");
@@ -68,10 +75,18 @@ impl Endpoint {
         }
         match port.parse() {
             Ok(port_number) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Ok(Self::Tcp { host: host.to_owned(), port: port_number })
+                Ok((host.to_owned(), port_number))
             }
             _ => wrong("the port is not a number from 0 to 65535"),
         }
+    }
+
+    fn tcp(text: &str, rest: &str) -> Result<Self, InvalidEndpoint> {
+        Self::host_and_port(text, rest).map(|(host, port)| Self::Tcp { host, port })
+    }
+
+    fn tls(text: &str, rest: &str) -> Result<Self, InvalidEndpoint> {
+        Self::host_and_port(text, rest).map(|(host, port)| Self::Tls { host, port })
     }
 
     fn unix(text: &str, path: &str) -> Result<Self, InvalidEndpoint> {
@@ -101,6 +116,7 @@ impl FromStr for Endpoint {
         }
         match text.split_once("://") {
             Some(("tcp", rest)) => Self::tcp(text, rest),
+            Some(("tls", rest)) => Self::tls(text, rest),
             Some((scheme, _)) => {
                 Err(InvalidEndpoint::new(text, &format!("{scheme}:// is not a scheme it knows")))
             }
@@ -115,6 +131,8 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tls { host, port } if host.contains(':') => write!(f, "tls://[{host}]:{port}"),
+            Self::Tls { host, port } => write!(f, "tls://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", Printable(path.display())),
         }
     }
@@ -130,7 +148,9 @@ pub(crate) struct InvalidEndpoint {
 impl InvalidEndpoint {
     fn new(text: &str, why: &str) -> Self {
         Self {
-            message: format!("{text:?} is no endpoint: {why}; write HOST:PORT, tcp://HOST:PORT or unix:PATH"),
+            message: format!(
+                "{text:?} is no endpoint: {why}; write HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or unix:PATH"
+            ),
         }
     }
 }
@@ -158,13 +178,15 @@ mod tests {
         assert_eq!("[::1]:0".parse(), Ok(tcp("::1", 0)));
         assert_eq!("tcp://[fe80::2]:80".parse(), Ok(tcp("fe80::2", 80)));
         assert_eq!("[fe80::2%eth0]:80".parse(), Ok(tcp("fe80::2%eth0", 80)));
+        let tls = Endpoint::Tls { host: "localhost".to_owned(), port: 443 };
+        assert_eq!("tls://localhost:443".parse(), Ok(tls));
         assert_eq!("unix:/run/a:b.sock".parse(), Ok(Endpoint::Unix("/run/a:b.sock".into())));
         assert_eq!("unix:rel".parse(), Ok(Endpoint::Unix("rel".into())));
     }
 
     #[test]
     fn what_it_prints_it_reads_back() {
-        for text in ["tcp://h:1", "tcp://[::1]:7000", "unix:/run/x.sock"] {
+        for text in ["tcp://h:1", "tcp://[::1]:7000", "tls://h:1", "tls://[::1]:1", "unix:/run/x.sock"] {
             let endpoint: Endpoint = text.parse().expect("a valid endpoint");
             assert_eq!(endpoint.to_string(), text);
         }
@@ -177,6 +199,7 @@ mod tests {
             ("localhost", "no port"),
             (":80", "no host"),
             ("tcp://:80", "no host"),
+            ("tls://:80", "no host"),
             ("h:", "port is not a number"),
             ("h:65536", "port is not a number"),
             ("h:-1", "port is not a number"),

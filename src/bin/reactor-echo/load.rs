@@ -3,6 +3,7 @@
 //!
 //! It uses mio and the standard library alone, without the reactor that this
 //! program measures, so a fault in one cannot hide the same fault in the other.
+//! TLS is rustls at both ends, and the load has the library's layer for it.
 //!
 //! A run has three parts: it connects, warms up, and measures. Each of the last
 //! two begins with nothing in flight and ends when every message it began has
@@ -16,6 +17,7 @@ mod connector;
 mod failure;
 mod pattern;
 mod phase;
+mod secure;
 mod stream;
 
 use std::io;
@@ -27,12 +29,15 @@ use self::client::Client;
 pub(crate) use self::failure::{Failures, Kind};
 use crate::endpoint::Endpoint;
 use crate::limits;
+use crate::tls::Secured;
 
 /// What to load a server with.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
     /// The server.
     pub(crate) endpoint: Endpoint,
+    /// The TLS of its connections, where it speaks that.
+    pub(crate) tls: Option<Secured>,
     /// Connections which carry messages.
     pub(crate) connections: usize,
     /// Connections which are open and silent.

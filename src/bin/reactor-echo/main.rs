@@ -11,6 +11,7 @@ mod limits;
 mod load;
 mod logging;
 mod pin;
+mod place;
 mod progress;
 mod report;
 mod run;
@@ -18,6 +19,7 @@ mod serve;
 mod server;
 mod standing;
 mod streams;
+mod tls;
 mod units;
 
 use std::io::Write;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{BenchArgs, Cli, Output, ReportArgs};
+use crate::endpoint::Endpoint;
 use crate::load::{self, LoadOptions, LoadReport, Observer};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -36,7 +37,10 @@ pub(crate) fn standalone(cli: &Cli) -> Result<(), Box<dyn Error>> {
 /// Loads the server `--connect` names.
 pub(crate) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Box<dyn Error>> {
     check_chart(&args.report)?;
-    let options = args.load.options(args.connect.clone());
+    let mut options = args.load.options(args.connect.clone());
+    if let Endpoint::Tls { host, .. } = &args.connect {
+        options.tls = Some(args.tls.client(host)?);
+    }
     let mut watch = Watch::new(quiet, None);
     let load = load::run(&options, &mut watch);
     watch.finish()?;

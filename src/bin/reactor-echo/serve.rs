@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use serve_forever::services::{Echo, Upper};
 use serve_forever::tls::{Identity, Server, ServerOptions};
 use serve_forever::{
-    Bound, BoxError, Config, DatagramHandler, Endpoint, Limits, ListenOptions, Reactor, Signals,
-    StreamHandler,
+    Bound, BoxError, Config, DatagramHandler, Limits, ListenOptions, Reactor, Signals, StreamHandler,
 };
 
 use crate::backlog::Backlog;
 use crate::cli::{ServeArgs, Served};
+use crate::place::Channel;
 use crate::standing;
 
 /// The exit status of an impossible request: a bad address, or one in use.
@@ -34,6 +34,20 @@ pub(crate) fn run(args: &ServeArgs, errors: &mut Backlog) -> ExitCode {
     }
 }
 
+/// The TLS of the `tls://` endpoints; `None` if there is none.
+fn tls(args: &ServeArgs) -> Result<Option<Server>, BoxError> {
+    let has_endpoint = args.endpoints.iter().any(|place| place.channel == Channel::Tls);
+    match args.tls_cert.as_ref().zip(args.tls_key.as_ref()) {
+        Some((chain, key)) if has_endpoint => {
+            let identities = vec![Identity::from_pem_files(chain, key)?];
+            Ok(Some(Server::new(&ServerOptions { identities, ..ServerOptions::default() })?))
+        }
+        Some(_) => Err("there is a --tls-cert and nothing speaks TLS: write tls://HOST:PORT".into()),
+        None if has_endpoint => Err("tls://: give --tls-cert FILE and --tls-key FILE".into()),
+        None => Ok(None),
+    }
+}
+
 /// Serves one handler on every endpoint. `Some` exit status if a second
 /// signal cut the end short.
 fn serve<S>(args: &ServeArgs, name: &str, handler: S) -> Result<Option<u8>, BoxError>
@@ -51,28 +65,18 @@ where
     limits.max_connections = most.unwrap_or(limits.max_connections);
     limits.idle = args.idle.or(limits.idle).filter(|idle| !idle.is_zero());
     let service = reactor.add(handler, limits)?;
-    let layer = match args.tls_cert.as_ref().zip(args.tls_key.as_ref()) {
-        Some((chain, key)) => {
-            let identities = vec![Identity::from_pem_files(chain, key)?];
-            let options = ServerOptions { identities, ..ServerOptions::default() };
-            Some(Server::new(&options)?.factory())
-        }
-        None => None,
-    };
-    let options = ListenOptions { layer, ..ListenOptions::default() };
+    let tls = tls(args)?;
     let mut listening = String::new();
-    for endpoint in &args.endpoints {
-        let bound: Bound = if endpoint.is_datagram() {
-            reactor.bind(&service, endpoint)?.into()
+    for place in &args.endpoints {
+        let bound: Bound = if place.at.is_datagram() {
+            reactor.bind(&service, &place.at)?.into()
         } else {
-            reactor.listen_with(&service, endpoint, &options)?.into()
+            let layer = tls.as_ref().filter(|_| place.channel == Channel::Tls).map(Server::factory);
+            let options = ListenOptions { layer, ..ListenOptions::default() };
+            reactor.listen_with(&service, &place.at, &options)?.into()
         };
         let local = reactor.local(bound).expect("it was just opened");
-        let local = match local {
-            Endpoint::Tcp(at) if options.layer.is_some() => format!("tls://{at}"),
-            _ => local.to_string(),
-        };
-        listening += &format!("listening {name} {local}\n");
+        listening += &format!("listening {name} {}\n", place.shown(local));
     }
     standing::say(listening).map_err(|error| format!("standard output: {error}"))?;
     reactor.serve_forever()?;

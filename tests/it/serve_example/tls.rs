@@ -149,3 +149,114 @@ fn what_is_missing_is_told() {
     refused(&["--tls-cert", "/nowhere", "--tls-key", "/nowhere", at], "/nowhere");
     refused(&["--tls-self-signed", "localhost", "echo=tls://unix:/tmp/x"], "HOST:PORT");
 }
+
+/// The certificate and key of the server, as options.
+fn served_with() -> [String; 4] {
+    ["--tls-cert".into(), path("server.pem"), "--tls-key".into(), path("server.key")]
+}
+
+fn texts(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+/// The same endpoint as its line says, for who asks by HTTPS.
+fn https(line: &str) -> String {
+    named(line).replace("tls://", "https://")
+}
+
+/// What curl says with these arguments; `None` where there is none.
+fn curl(arguments: &[&str]) -> Option<(bool, Vec<u8>)> {
+    let ca = path("ca.pem");
+    let output =
+        Command::new("curl").args(["--silent", "--show-error", "--cacert", &ca]).args(arguments).output();
+    match output {
+        Ok(output) => Some((output.status.success(), [output.stdout, output.stderr].concat())),
+        Err(error) => {
+            eprintln!("SKIPPED: curl cannot be run: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn curl_gets_pages_over_https_in_both_versions() {
+    let (certificate, directory) = (served_with(), tempfile::tempdir().expect("a directory"));
+    fs::write(directory.path().join("index.html"), "<p>home").expect("a file");
+    let www = format!("--www={}", directory.path().display());
+    let (serve, lines) = start(&[&texts(&certificate)[..], &[&www, "web=tls://127.0.0.1:0"]].concat());
+    let at = https(&lines[0]);
+    for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+        let Some((success, said)) = curl(&[version, &[&format!("{at}/")]].concat()) else { return };
+        assert!(success && said == b"<p>home", "{version:?}: {}", String::from_utf8_lossy(&said));
+    }
+    // Whom it does not know, it does not believe.
+    let insecure =
+        Command::new("curl").args(["--silent", "--show-error", &at]).output().expect("it is there");
+    let said = String::from_utf8_lossy(&insecure.stderr);
+    assert!(!insecure.status.success() && said.contains("certificate"), "{said}");
+    assert_eq!(serve.end_by(Signal::TERM).status, 0);
+}
+
+/// A large file, its name in a directory, and its digest.
+fn large_file(directory: &std::path::Path, mib: usize) -> (std::path::PathBuf, Vec<u8>) {
+    let content = crate::util::noise(mib << 20);
+    let path = directory.join("large");
+    fs::write(&path, &content).expect("there is room");
+    (path, sha256(&content))
+}
+
+fn sha256(content: &[u8]) -> Vec<u8> {
+    use sha2::Digest;
+
+    sha2::Sha256::digest(content).to_vec()
+}
+
+#[test]
+fn a_file_of_100_megabytes_goes_both_ways_and_is_the_same() {
+    let (certificate, ca) = (served_with(), path("ca.pem"));
+    let [from, into] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let (file, digest) = large_file(from.path(), 96);
+    let (www, dir) = (format!("--www={}", into.path().display()), format!("--dir={}", into.path().display()));
+    let endpoints = [&www[..], &dir, "upload=tls://127.0.0.1:0", "web=tls://127.0.0.1:0"];
+    let (serve, lines) = start(&[&texts(&certificate)[..], &endpoints].concat());
+    let mut upload = command("upload_client", &["--quiet", "--tls-ca", &ca, &named(&lines[0])]);
+    let ended = run(upload.arg(&file));
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let came = fs::read(into.path().join("large")).expect("it was received");
+    assert!(sha256(&came) == digest, "{} bytes came", came.len());
+
+    let back = from.path().join("back");
+    let to = back.to_str().expect("UTF-8");
+    let Some((success, said)) = curl(&["--output", to, &format!("{}/large", https(&lines[1]))]) else {
+        return;
+    };
+    assert!(success, "{}", String::from_utf8_lossy(&said));
+    let got = fs::read(&back).expect("it was received");
+    assert!(sha256(&got) == digest, "{} bytes came back", got.len());
+    assert_eq!(serve.end_by(Signal::TERM).status, 0);
+}
+
+/// Where other machines can connect, a certificate of their client is as good as a
+/// token; without either, and where it would not be asked for, `serve` refuses.
+#[test]
+fn commands_for_other_machines_need_a_token_or_certificates_of_clients() {
+    let (certificate, ca) = (served_with(), path("ca.pem"));
+    let certificate = texts(&certificate);
+    let refused = |arguments: &[&str], says: &str| {
+        let ended = run(&mut command("serve", &[&certificate[..], &["--allow", "echo"], arguments].concat()));
+        assert!(ended.status == 2 && ended.stderr.contains(says), "{says}: {}", ended.stderr);
+    };
+    refused(&["command=tls://0.0.0.0:0"], "tls://0.0.0.0:0 can be reached from other machines");
+    refused(&["--tls-client-ca", &ca, "command=0.0.0.0:0"], "give a --token-file, or serve it on tls://");
+
+    let with_ca = ["--allow", "echo", "--tls-client-ca", &ca, "command=tls://0.0.0.0:0"];
+    let (serve, lines) = start(&[&certificate[..], &with_ca].concat());
+    let at = lines[0].replace("listening command tls://0.0.0.0:", "tls://localhost:");
+    let (own, key) = (path("client.pem"), path("client.key"));
+    let certified = ["--tls-ca", &ca, "--tls-cert", &own, "--tls-key", &key, &at, "echo who"];
+    let ended = run(&mut command("command_client", &certified));
+    assert_eq!((ended.status, &ended.stdout[..]), (0, "who\n"), "{}", ended.stderr);
+    let ended = run(&mut command("command_client", &["--tls-ca", &ca, &at, "echo who"]));
+    assert_eq!((ended.status, &ended.stdout[..]), (125, ""), "{}", ended.stderr);
+    assert_eq!(serve.end_by(Signal::TERM).status, 0);
+}

@@ -2,12 +2,15 @@
 //! issued.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use serve_forever::tls::rustls::pki_types::pem::PemObject;
+use serve_forever::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serve_forever::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
 use serve_forever::tls::{Client, ClientOptions, Identity, Roots, Server, ServerOptions};
 
 /// A certificate and its key, in PEM.
@@ -52,6 +55,31 @@ impl Certificates {
     pub(crate) fn tls_server(&self) -> Server {
         let options = ServerOptions { identities: vec![self.server.identity()], ..ServerOptions::default() };
         Server::new(&options).expect("good options")
+    }
+
+    /// The same, as rustls has it.
+    pub(crate) fn rustls_server(&self) -> Arc<ServerConfig> {
+        let certificate = CertificateDer::from_pem_slice(self.server.certificate.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes());
+        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the versions that there are")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.expect("PEM")], key.expect("PEM"));
+        Arc::new(config.expect("they belong together"))
+    }
+
+    /// A client that believes the authority, as rustls has it.
+    pub(crate) fn rustls_client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
+        roots.add(authority).expect("a good certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the versions that there are")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
     }
 
     /// A client that believes the authority.

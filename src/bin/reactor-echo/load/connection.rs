@@ -14,11 +14,6 @@ use super::stream::Stream;
 /// way.
 const STEPS_PER_TURN: usize = 16;
 
-/// A short read has emptied the socket, and a short write has filled it: on
-/// Linux what comes next makes an event of its own (epoll(7), question 9). Over
-/// poll(2) mio waits for it only once a call has said `WouldBlock`.
-const SHORT_MEANS_BLOCKED: bool = cfg!(not(mio_unsupported_force_poll_poll));
-
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -210,12 +205,17 @@ impl Connection {
             self.read(wire, phase)?;
         }
         for _ in 0..STEPS_PER_TURN {
-            if !self.writable || self.sent == self.begun {
+            if !self.writable || !self.has_output() {
                 break;
             }
             self.write(wire, phase.now)?;
         }
-        Ok(self.readable || (self.writable && self.sent < self.begun))
+        Ok(self.readable || (self.writable && self.has_output()))
+    }
+
+    /// Whether bytes have begun that have not left.
+    fn has_output(&self) -> bool {
+        self.sent < self.begun || self.stream.has_unwritten()
     }
 
     fn read(&mut self, wire: &mut Wire, phase: &mut Phase) -> Result<(), Failure> {
@@ -224,7 +224,7 @@ impl Connection {
             Ok(len) => {
                 // This saves every message a read that returns nothing. Only
                 // the end of the stream may have its event behind it already.
-                self.readable = !SHORT_MEANS_BLOCKED || len == wire.buffer.len() || self.closing;
+                self.readable = self.stream.may_have_more(len, wire.buffer.len()) || self.closing;
                 phase.now = wire.clock.now();
                 self.accept(len, wire, phase)
             }
@@ -283,7 +283,7 @@ impl Connection {
         let piece = wire.pattern.piece(self.write_at, self.begun - self.sent);
         match self.stream.write(piece) {
             Ok(len) => {
-                self.writable = !SHORT_MEANS_BLOCKED || len == piece.len();
+                self.writable = self.stream.may_have_room(len, piece.len());
                 self.write_at.advance(len);
                 self.sent += len as u64;
                 self.moved = now;

@@ -9,6 +9,7 @@ use super::failure::{Failure, Failures, Kind};
 use super::stream::{Address, Stream};
 use super::{Clock, LoadOptions, Observer, nanos};
 use crate::limits;
+use crate::tls::Secured;
 
 /// Connections opened at once: half of 128, the shortest backlog in common use. A
 /// SYN that finds a full backlog is dropped, and TCP sends it again a second later.
@@ -31,6 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Connector<'a> {
     /// The poll that they are registered with.
     poll: &'a mut Poll,
+    /// The TLS of the connections, if they have it.
+    tls: Option<&'a Secured>,
     /// The addresses that the endpoint resolves to.
     addresses: Vec<Address>,
     /// The index of the address in use. The next address is tried only while no
@@ -73,11 +76,12 @@ enum Slot {
 impl<'a> Connector<'a> {
     pub(super) fn new(
         poll: &'a mut Poll,
-        options: &LoadOptions,
+        options: &'a LoadOptions,
         failures: &'a mut Failures,
     ) -> io::Result<Self> {
         Ok(Self {
             poll,
+            tls: options.tls.as_ref(),
             addresses: Address::resolve(&options.endpoint)?,
             chosen: 0,
             refusals: Vec::new(),
@@ -152,7 +156,7 @@ impl<'a> Connector<'a> {
     fn open(&mut self, index: usize, now: u64) -> io::Result<Option<Slot>> {
         loop {
             let address = self.chosen;
-            match Stream::start(&self.addresses[address], index) {
+            match Stream::start(&self.addresses[address], index, self.tls) {
                 Ok(mut stream) => {
                     stream.register(self.poll.registry(), Token(index))?;
                     return Ok(Some(Slot::Pending { stream, address, since: now }));

@@ -1,4 +1,4 @@
-//! Nonblocking client streams over TCP and Unix sockets, as one type.
+//! Nonblocking client streams over TCP, TLS and Unix sockets, as one type.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,9 +10,11 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 
+use super::secure::Secure;
 use crate::endpoint::Endpoint;
+use crate::tls::Secured;
 
 /// The number of connections from one loopback address.
 ///
@@ -35,7 +37,7 @@ impl Address {
     /// All addresses of an endpoint, at least one.
     pub(super) fn resolve(endpoint: &Endpoint) -> io::Result<Vec<Self>> {
         match endpoint {
-            Endpoint::Tcp { host, port } => {
+            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
                 let mut addresses: Vec<_> = (host.as_str(), *port)
                     .to_socket_addrs()
                     .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))?
@@ -63,9 +65,21 @@ impl fmt::Display for Address {
     }
 }
 
-/// A connection of either family, established or pending.
+/// A short read has emptied the socket, and a short write has filled it: on
+/// Linux what comes next makes an event of its own (epoll(7), question 9). Over
+/// poll(2) mio waits for it only once a call has said `WouldBlock`.
+const SHORT_MEANS_BLOCKED: bool = cfg!(not(mio_unsupported_force_poll_poll));
+
+/// A connection of either family, established or pending, with or without TLS.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) struct Stream {
+    socket: Socket,
+    secure: Option<Box<Secure>>,
+}
+
+/// The socket of a connection.
+#[derive(Debug)]
+enum Socket {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket.
@@ -75,18 +89,94 @@ pub(super) enum Stream {
 impl Stream {
     /// Begins connection number `index`. Once it is writable, [`Stream::finish`]
     /// returns the result.
-    pub(super) fn start(address: &Address, index: usize) -> io::Result<Self> {
-        match address {
+    pub(super) fn start(address: &Address, index: usize, tls: Option<&Secured>) -> io::Result<Self> {
+        let layer = tls.map(Secured::layer).transpose().map_err(io::Error::other)?;
+        let socket = match address {
             Address::Tcp(address) => match source(address, index) {
-                Some(source) => connect_from(source, *address).map(Self::Tcp),
-                None => TcpStream::connect(*address).map(Self::Tcp),
+                Some(source) => connect_from(source, *address).map(Socket::Tcp),
+                None => TcpStream::connect(*address).map(Socket::Tcp),
             },
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+        };
+        Ok(Self { socket: socket?, secure: layer.map(|layer| Box::new(Secure::new(layer))) })
+    }
+
+    /// The result of connecting, and of the handshake; `WouldBlock` while it is
+    /// pending.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.socket.finish()?;
+        match &mut self.secure {
+            Some(secure) => secure.shake_hands(&mut self.socket),
+            None => Ok(()),
         }
     }
 
+    /// Reads once.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.secure {
+            Some(secure) => secure.read(&mut self.socket, buffer),
+            None => self.socket.read(buffer),
+        }
+    }
+
+    /// Writes once; without bytes, what waits for room.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.secure {
+            Some(secure) => secure.write(&mut self.socket, bytes),
+            None => self.socket.write(bytes),
+        }
+    }
+
+    /// Whether bytes that were written wait for room in the socket.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.secure.as_ref().is_some_and(|secure| secure.has_unwritten())
+    }
+
+    /// Whether another read may find something, without an event, after one that has
+    /// filled this much of its buffer.
+    pub(super) fn may_have_more(&self, filled: usize, buffer: usize) -> bool {
+        // TLS returns a record at a time.
+        !SHORT_MEANS_BLOCKED || filled == buffer || self.secure.is_some()
+    }
+
+    /// Whether another write may find room, without an event, after one that has taken
+    /// this much of its bytes.
+    pub(super) fn may_have_room(&self, taken: usize, bytes: usize) -> bool {
+        match &self.secure {
+            Some(secure) => !secure.has_unwritten(),
+            None => !SHORT_MEANS_BLOCKED || taken == bytes,
+        }
+    }
+
+    /// Turns Nagle's algorithm off (tcp(7), `TCP_NODELAY`); Unix sockets have none.
+    pub(super) fn set_nodelay(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.set_nodelay(true),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Registers it for both directions, until it is dropped.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let source: &mut dyn Source = match &mut self.socket {
+            Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
+        };
+        registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(secure) = &mut self.secure {
+            secure.end(&mut self.socket);
+        }
+    }
+}
+
+impl Socket {
     /// The result of connecting; `WouldBlock` while it is pending.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    fn finish(&self) -> io::Result<()> {
         let error = match self {
             Self::Tcp(stream) => stream.take_error()?,
             Self::Unix(stream) => stream.take_error()?,
@@ -99,38 +189,27 @@ impl Stream {
             Self::Unix(stream) => stream.try_io(|| connected(stream.peer_addr())),
         }
     }
+}
 
-    /// Turns Nagle's algorithm off (tcp(7), `TCP_NODELAY`); Unix sockets have none.
-    pub(super) fn set_nodelay(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
-        }
-    }
-
-    /// Reads once.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
         }
     }
+}
 
-    /// Writes once.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
         }
     }
 
-    /// Registers it for both directions, until it is dropped.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let source: &mut dyn Source = match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-        };
-        registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -152,7 +231,7 @@ fn source(address: &SocketAddr, index: usize) -> Option<Ipv4Addr> {
 }
 
 fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     // A loopback interface may have fewer addresses; the system's choice works then.
     if let Err(error) = socket.bind(&SocketAddr::from((source, 0)).into()) {

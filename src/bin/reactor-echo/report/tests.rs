@@ -10,6 +10,7 @@ use crate::load::{Failures, Window};
 fn options(pace: Pace) -> LoadOptions {
     LoadOptions {
         endpoint: Endpoint::Unix("/run/a,\"b\".sock".into()),
+        tls: None,
         connections: 2000,
         idle: 3,
         size: 100,
