@@ -432,3 +432,112 @@ fn connect_by_name_tries_what_localhost_stands_for_and_names_what_it_tried() {
         "{said}"
     );
 }
+
+#[test]
+fn layer_speaks_hexadecimal_digits() {
+    let mut layer = Example::run("layer", ["127.0.0.1:0"]);
+    let mut socket = layer.connect();
+    socket.write_all(b"HEX\n68656c6c6f.").expect("it reads");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).expect("it answers");
+    assert_eq!(reply, "HEX\n48454c4c4f.\n");
+}
+
+/// Runs this program of Python with the port of the example and the certificate of an
+/// authority; what it prints. `None` where there is no Python.
+#[cfg(feature = "tls")]
+fn python(program: &str, port: u16) -> Option<String> {
+    use crate::util::certificates::CERTIFICATES;
+
+    let mut command = Command::new("python3");
+    command.args(["-c", program, &port.to_string()]).arg(CERTIFICATES.path("ca.pem"));
+    match command.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(String::from_utf8(output.stdout).expect("UTF-8"))
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: python3 cannot be run: {error}");
+            None
+        }
+    }
+}
+
+/// An example that has these files for its certificate and key; and its port.
+#[cfg(feature = "tls")]
+fn run_with_files(name: &str, chain: &Path, key: &Path) -> (Example, u16) {
+    let arguments = [OsStr::new("127.0.0.1:0"), chain.as_os_str(), key.as_os_str()];
+    let mut example = Example::run_with(name, arguments, Stdio::piped());
+    let line = example.line();
+    let port = line.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("an address");
+    (example, port)
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_echo_says_what_was_agreed_on_and_reads_its_certificate_again() {
+    use crate::util::certificates::CERTIFICATES;
+
+    const ECHO: &str = r"
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+context.check_hostname = False
+with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as raw:
+    with context.wrap_socket(raw, server_hostname='server.test') as tls:
+        tls.sendall(b'through')
+        print(tls.recv(100), [name for _, name in tls.getpeercert()['subjectAltName']])
+";
+    let directory = tempfile::tempdir().expect("a directory");
+    let [chain, key] = ["chain.pem", "key.pem"].map(|name| directory.path().join(name));
+    let install = |certificate: &str, secret: &str| {
+        std::fs::write(&chain, certificate).expect("it can be written");
+        std::fs::write(&key, secret).expect("it can be written");
+    };
+    install(&CERTIFICATES.other.certificate, &CERTIFICATES.other.key);
+    let (mut echo, port) = run_with_files("tls_echo", &chain, &key);
+    let Some(said) = python(ECHO, port) else { return };
+    assert_eq!(said, "b'through' ['other.test']\n");
+    let line = echo.line();
+    assert!(line.contains("TLSv1_3") && line.ends_with("asks for server.test"), "{line}");
+
+    let mut input = echo.child.stdin.take().expect("it is piped");
+    install(&CERTIFICATES.server.certificate, &CERTIFICATES.server.key);
+    input.write_all(b"reload\n").expect("it reads");
+    assert_eq!(echo.line(), "reload: new connections get the new certificate");
+    let said = python(ECHO, port).expect("it was there");
+    assert!(said.starts_with("b'through'") && said.contains("server.test"), "{said}");
+    echo.line();
+    std::fs::write(&chain, "nothing").expect("it can be written");
+    input.write_all(b"reload\n").expect("it reads");
+    let line = echo.line();
+    assert!(line.starts_with("reload: the old one stays, for "), "{line}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn starttls_protects_a_dialogue_that_has_begun_in_the_clear() {
+    use crate::util::certificates::CERTIFICATES;
+
+    const SMTP: &str = r"
+import smtplib, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+with smtplib.SMTP('localhost', int(sys.argv[1]), timeout=60) as smtp:
+    print(smtp.docmd('MAIL')[0], smtp.ehlo()[0], smtp.has_extn('starttls'))
+    print(smtp.starttls(context=context)[0], smtp.ehlo()[0], smtp.has_extn('starttls'))
+    print(smtp.noop()[0], smtp.docmd('MAIL')[0], smtp.quit()[0])
+";
+    let (chain, key) = (CERTIFICATES.path("server.pem"), CERTIFICATES.path("server.key"));
+    let (_dialogue, port) = run_with_files("starttls", &chain, &key);
+    let Some(said) = python(SMTP, port) else { return };
+    assert_eq!(said, "530 250 True\n220 250 False\n250 502 221\n");
+
+    // Cleartext behind the command would be taken for what is protected.
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+    socket.write_all(b"STARTTLS\r\nNOOP\r\n").expect("it reads");
+    let mut said = Vec::new();
+    // What it has not read may reset the connection.
+    let _ = socket.read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    assert!(!said.contains("250 OK"), "{said}");
+}

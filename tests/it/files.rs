@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use serve_forever::{BoxError, CloseReason, Config, Endpoint, Io, Limits, Origin, StreamHandler};
+#[cfg(feature = "tls")]
+use serve_forever::{Reactor, Service};
 
 use crate::util::{Client, Server, listen_anywhere, noise};
 
@@ -132,4 +134,54 @@ fn what_is_no_regular_file_is_sent_if_it_can_be_read() {
     server.until_connections(0);
     let closed = server.ask(|sender, _| sender.closed.clone());
     assert!(closed.last().is_some_and(|why| why.starts_with("File(")), "{closed:?}");
+}
+
+/// The kernel cannot send it then: it is read, and encrypted.
+#[cfg(feature = "tls")]
+#[test]
+fn behind_tls_a_file_comes_whole_and_one_that_is_cut_has_no_end() {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use serve_forever::ListenOptions;
+    use serve_forever::tls::rustls::{ClientConnection, StreamOwned};
+
+    use crate::util::PATIENCE;
+    use crate::util::certificates::CERTIFICATES;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let content = noise(16 << 20);
+    let path = written(directory.path(), &content);
+    let (tell, told) = std::sync::mpsc::channel();
+    let sender = Sender { sent: None, closed: Vec::new() };
+    let prepare = move |reactor: &mut Reactor, service: &Service<Sender>| {
+        let layer = Some(CERTIFICATES.tls_server().factory());
+        let options = ListenOptions { layer, ..ListenOptions::default() };
+        let listener = reactor.listen_with(service, &listen_anywhere(), &options).expect("a free port");
+        tell.send(reactor.local(listener).cloned()).expect("the test waits for it");
+    };
+    let server = Server::start_prepared(Config::default(), sender, Limits::default(), &[], prepare);
+    let Ok(Some(Endpoint::Tcp(at))) = told.recv_timeout(PATIENCE) else { panic!("it listens on TCP") };
+    let connect = || {
+        let name = "localhost".try_into().expect("a name");
+        let connection = ClientConnection::new(CERTIFICATES.rustls_client(), name).expect("good options");
+        let stream = TcpStream::connect(at).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        let mut tls = StreamOwned::new(connection, stream);
+        tls.write_all(format!("{} {}\n", content.len(), path.display()).as_bytes()).expect("it reads");
+        tls
+    };
+    let mut got = Vec::new();
+    connect().read_to_end(&mut got).expect("it ends in the way of TLS");
+    assert!(got == [b"here: ", &content[..], b"!"].concat(), "{} bytes", got.len());
+
+    let mut tls = connect();
+    let mut beginning = [0; 1000];
+    tls.read_exact(&mut beginning).expect("it begins");
+    // The buffers of the system hold a part of it.
+    File::options().write(true).open(&path).and_then(|file| file.set_len(0)).expect("it is ours");
+    assert!(tls.read_to_end(&mut Vec::new()).is_err(), "it is not taken for the whole");
+    server.until_connections(0);
+    let closed = server.ask(|sender, _| sender.closed.clone());
+    assert!(closed.len() == 2 && closed[0] == "Closed" && closed[1].starts_with("File("), "{closed:?}");
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use serve_forever::driver::sim::{Conditions, Pace, Rng, Script};
-use serve_forever::sim::World;
-use serve_forever::{BoxError, Io, Limits, Origin, Sent, StreamHandler};
+use serve_forever::sim::{Toy, World};
+use serve_forever::{BoxError, Config, Io, Limits, ListenOptions, Origin, Sent, StreamHandler};
 
 use super::handlers::{calm, noise, patient, run, why};
 
@@ -208,5 +208,72 @@ fn a_shutdown_waits_for_a_file_and_its_deadline_drops_the_rest() {
         let received = world.client(client).received();
         assert_eq!(received == answer(&content, 0, 1 << 20), whole, "{} bytes", received.len());
         assert_eq!(world.client(client).saw_fin().is_some(), whole);
+    }
+}
+
+/// Asks for parts of a file through the toy layer. How many bytes the client has sent.
+fn through_a_layer<const SHORT: bool>(seed: u64, conditions: Conditions, cuts: &[usize]) -> usize {
+    let content = noise(1500);
+    let options = ListenOptions { layer: Some(Toy::servers()), ..ListenOptions::default() };
+    let marks = Limits { low_mark: 300, high_mark: 600, hard_mark: 1000, max_files: 2, ..patient() };
+    let limits = Limits { file_budget: 350, ..marks };
+    let (shelf, config) = (Shelf::of(&content), Config::default());
+    let mut world =
+        World::<_, SHORT>::listening(seed, conditions, shelf, limits, config, &options).expect("good limits");
+    let script = Script::new().through(Toy::clients()).send("0 1500\n7 7\n").send("100 1400\n");
+    let client = world.play(script.cut_at(cuts.iter().copied()).finish());
+    world.run().unwrap_or_else(|violation| panic!("seed {seed}, cut at {cuts:?}: {violation}"));
+    let expected = [answer(&content, 0, 1500), answer(&content, 7, 7), answer(&content, 100, 1400)].concat();
+    let seen = world.client(client);
+    assert_eq!(seen.layer_error(), None, "seed {seed}, cut at {cuts:?}");
+    assert!(expected.starts_with(seen.received()), "seed {seed}, cut at {cuts:?}");
+    // The network breaks some connections; no other one is cut.
+    if seen.saw_layer_end() || world.net().faults().total() == 0 {
+        assert!(seen.received() == expected, "seed {seed}, cut at {cuts:?}: {}", seen.received().len());
+    }
+    seen.handed_over()
+}
+
+#[test]
+fn through_a_layer_parts_of_a_file_come_whole_and_in_order() {
+    let length = through_a_layer::<true>(0, Conditions::calm(), &[]);
+    for cut in 1..length {
+        through_a_layer::<true>(0, Conditions::calm(), &[cut]);
+        through_a_layer::<false>(0, Conditions::calm(), &[cut]);
+    }
+    // What goes to the client is cut by the network.
+    for most in 1..40 {
+        let conditions = Conditions { segment: (1, most), buffer: 10 * most, ..Conditions::calm() };
+        through_a_layer::<true>(0, conditions.clone(), &[]);
+        through_a_layer::<false>(0, conditions, &[]);
+    }
+    for seed in 0..300 {
+        let conditions = Conditions::seeded(&mut Rng::new(seed));
+        through_a_layer::<true>(seed, conditions.clone(), &[]);
+        through_a_layer::<false>(seed, conditions, &[]);
+    }
+}
+
+#[test]
+fn a_file_that_is_truncated_behind_a_layer_has_no_end_of_it() {
+    for cut in [0, 1, 100_000, 300_000] {
+        let content = noise(1 << 20);
+        let shelf = Shelf::of(&content);
+        let file = Arc::clone(&shelf.file);
+        let options = ListenOptions { layer: Some(Toy::servers()), ..ListenOptions::default() };
+        let limits = Limits { file_budget: 1000, ..patient() };
+        let (conditions, config) = (Conditions::calm(), Config::default());
+        let mut world =
+            World::<_, true>::listening(1, conditions, shelf, limits, config, &options).expect("good limits");
+        let pace = Pace::Slowly { bytes: 10_000, every: Duration::from_secs(1) };
+        let client = world.play(Script::new().through(Toy::clients()).read(pace).send("0 1048576\n"));
+        world.run_for(Duration::from_secs(2)).expect("it keeps its promises");
+        file.set_len(cut).expect("a file");
+        run(&mut world);
+        let why = why(&world, client);
+        assert!(why.starts_with("File(") && why.contains("UnexpectedEof"), "{why}");
+        let seen = world.client(client);
+        assert!(!seen.saw_layer_end() && seen.saw_fin().is_none(), "it takes no part for the whole");
+        assert!(answer(&content, 0, 1 << 20).starts_with(seen.received()));
     }
 }
