@@ -4,13 +4,20 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 thread_local! {
     // Const, so that its first use does not allocate in its turn.
     static COUNT: Cell<Option<u64>> = const { Cell::new(None) };
     /// Bytes allocated by this thread and not given back by it.
     static LIVE: Cell<isize> = const { Cell::new(0) };
+    /// Whether this thread counts what it allocates and gives back with others.
+    static SHARES: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Bytes that the threads which share have allocated and not given back: what one of
+/// them allocates another one may give back.
+static SHARED: AtomicIsize = AtomicIsize::new(0);
 
 /// The system's allocator, which counts on threads that ask for it.
 struct Counting;
@@ -22,7 +29,11 @@ fn count_one() {
 
 /// This many bytes more are in use, or less.
 fn count_bytes(more: usize, less: usize) {
-    let _ = LIVE.try_with(|live| live.set(live.get() + more as isize - less as isize));
+    let change = more as isize - less as isize;
+    let _ = LIVE.try_with(|live| live.set(live.get() + change));
+    if SHARES.try_with(Cell::get) == Ok(true) {
+        SHARED.fetch_add(change, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: everything is handed on to the system's allocator as it came.
@@ -63,4 +74,17 @@ pub(crate) fn allocations_in(work: impl FnOnce()) -> u64 {
 #[allow(dead_code, reason = "not every test looks at them")]
 pub(crate) fn live() -> isize {
     LIVE.get()
+}
+
+/// From now on this thread shares its count with every other one that does. One test
+/// alone may.
+#[allow(dead_code, reason = "not every test shares")]
+pub(crate) fn share() {
+    SHARES.set(true);
+}
+
+/// Bytes that the threads which share have allocated and not given back.
+#[allow(dead_code, reason = "not every test looks at them")]
+pub(crate) fn shared() -> isize {
+    SHARED.load(Ordering::Relaxed)
 }

@@ -12,4 +12,6 @@ mod allocation;
 mod http;
 mod idle;
 #[cfg(feature = "workers")]
+mod jobs;
+#[cfg(feature = "workers")]
 mod pinned;
