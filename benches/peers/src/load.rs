@@ -6,6 +6,7 @@
 //! whose client sleeps pays for waking it, and then it is the client's habits
 //! that are measured.
 
+pub(crate) mod beside;
 pub(crate) mod broadcast;
 pub(crate) mod chat;
 pub(crate) mod churn;

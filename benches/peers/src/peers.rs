@@ -5,6 +5,7 @@ pub(crate) mod bun;
 #[path = "../../floor/mod.rs"]
 mod floor;
 mod hyper;
+pub(crate) mod jobs;
 mod message_io;
 mod ours;
 mod ours_web;
@@ -57,6 +58,14 @@ pub(crate) enum Peer {
     OursTls,
     /// TLS: tokio-rustls, current thread
     TokioTls,
+    /// Jobs beside an echo: serve-forever's workers
+    OursJobs,
+    /// Jobs beside an echo: tokio's spawn_blocking
+    TokioJobs,
+    /// Jobs beside an echo: libuv's uv_queue_work, if it is installed
+    UvJobs,
+    /// Files beside an echo: serve_forever::services::Upload on a worker
+    OursFiles,
     /// Chat: a bare mio loop that writes once per recipient per tick, the floor
     BareChat,
     /// Chat: serve-forever, a group and a broadcast for each line
@@ -103,6 +112,8 @@ impl Peer {
             Self::SpliceUpload => "bare splice",
             Self::OursEcho
             | Self::OursTls
+            | Self::OursJobs
+            | Self::OursFiles
             | Self::OursChat
             | Self::OursUpload
             | Self::OursCommand
@@ -114,6 +125,8 @@ impl Peer {
             Self::OursEchoBusyPoll => "ours, busy_poll",
             Self::TokioEcho | Self::TokioChat => "tokio",
             Self::TokioTls => "tokio-rustls",
+            Self::TokioJobs => "tokio",
+            Self::UvJobs => "libuv",
             Self::MessageIoEcho => "message-io",
             Self::TokioChatPerLine => "tokio, a write a line",
         }
@@ -136,6 +149,8 @@ impl Peer {
             Self::OursEcho
                 | Self::OursEchoBusyPoll
                 | Self::OursTls
+                | Self::OursJobs
+                | Self::OursFiles
                 | Self::OursChat
                 | Self::OursUpload
                 | Self::OursCommand
@@ -145,7 +160,15 @@ impl Peer {
 
     /// tokio as a careful user has it.
     pub(crate) const fn is_tokio(self) -> bool {
-        matches!(self, Self::TokioEcho | Self::TokioTls | Self::TokioChat | Self::Hyper | Self::Tungstenite)
+        matches!(
+            self,
+            Self::TokioEcho
+                | Self::TokioTls
+                | Self::TokioJobs
+                | Self::TokioChat
+                | Self::Hyper
+                | Self::Tungstenite
+        )
     }
 
     /// Serves until the process is killed.
@@ -163,6 +186,10 @@ impl Peer {
             Self::MessageIoEcho => message_io::serve(),
             Self::OursTls => tls::ours(),
             Self::TokioTls => tls::tokio(listen()?),
+            Self::OursJobs => jobs::ours(),
+            Self::TokioJobs => jobs::tokio(listen()?),
+            Self::UvJobs => jobs::libuv(),
+            Self::OursFiles => ours::files_on_a_worker(folder()?),
             Self::BareChat => floor::chat::serve(listen()?),
             Self::OursChat => ours::chat(),
             Self::TokioChat => tokio_coalescing::serve(listen()?),

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::load::Load;
+use crate::load::beside::{Beside, Job, Other, Through};
 use crate::load::broadcast::Broadcast;
 use crate::load::chat::Chat;
 use crate::load::churn::Churn;
@@ -12,7 +13,7 @@ use crate::load::fanout::Fanout;
 use crate::load::tls::{Sessions, Tls};
 use crate::load::upload::Upload;
 use crate::load::web::{Web, What};
-use crate::peers::{Peer, bun};
+use crate::peers::{Peer, bun, jobs};
 
 /// Who serves an echo, in the order of the tables.
 const ECHOES: &[Peer] = &[Peer::BareEcho, Peer::OursEcho, Peer::TokioEcho, Peer::MessageIoEcho];
@@ -28,6 +29,13 @@ const UPLOADS: &[Peer] = &[Peer::BareUpload, Peer::OursUpload, Peer::SpliceUploa
 
 /// Who speaks TLS.
 const TLS: &[Peer] = &[Peer::OursTls, Peer::TokioTls];
+
+/// Who does jobs on threads beside an echo, and who does if libuv is installed.
+const JOBS: &[Peer] = &[Peer::OursJobs, Peer::TokioJobs];
+const JOBS_WITH_LIBUV: &[Peer] = &[Peer::OursJobs, Peer::TokioJobs, Peer::UvJobs];
+
+/// Who writes files on a thread beside an echo.
+const FILES: &[Peer] = &[Peer::OursFiles];
 
 /// Who runs commands.
 const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
@@ -63,6 +71,8 @@ pub(crate) enum Kind {
     Commands,
     /// Messages through TLS, and handshakes
     Tls,
+    /// One message in a hundred takes longer, beside jobs, handshakes and files
+    Beside,
     /// Answers over HTTP
     Http,
     /// Messages over WebSocket, there and back, and to everybody
@@ -80,7 +90,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Echo,
         Self::Idle,
         Self::Chat,
@@ -89,6 +99,7 @@ impl Kind {
         Self::Upload,
         Self::Commands,
         Self::Tls,
+        Self::Beside,
         Self::Http,
         Self::Socket,
         Self::Memory,
@@ -106,6 +117,8 @@ pub(crate) enum Task {
     Work(Load),
     /// One message at a time.
     Latency,
+    /// The tail of that, beside something else.
+    Beside(Beside),
     /// So many silent connections.
     Memory(usize),
     /// So many with TLS.
@@ -125,7 +138,9 @@ impl Task {
         let load = match self {
             Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
             Self::Broadcast(_) => return true,
-            Self::Latency | Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => return false,
+            Self::Latency | Self::Beside(_) | Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => {
+                return false;
+            }
         };
         matches!(load, Load::Chat(_))
     }
@@ -196,7 +211,7 @@ impl Row {
             Task::Work(Load::Upload(_)) => "MiB/s",
             Task::Work(Load::Web(Web { what: What::Message(_), .. }) | Load::Fanout(_)) => "messages/s",
             Task::Work(Load::Web(_)) => "answers/s",
-            Task::Latency => "ns",
+            Task::Latency | Task::Beside(_) => "ns",
             Task::Memory(_) | Task::TlsMemory(_) | Task::WebMemory(..) | Task::Broadcast(_) => "bytes",
             Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
@@ -230,6 +245,7 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
     }
     rows.extend(paced_rows(smoke));
     rows.extend(tls_rows(smoke));
+    rows.extend(beside_rows(smoke));
     rows.extend(web_rows(&small, max_connections));
     let connections = small(10_000).min(max_connections);
     let memory = Row::new(Kind::Memory, format!("{connections} connections"), Task::Memory(connections));
@@ -265,6 +281,37 @@ fn tls_rows(smoke: bool) -> Vec<Row> {
         ("a resumed handshake and an echo".into(), Tls::Handshakes(Sessions::Resumed)),
     ];
     rows.into_iter().map(|(name, tls)| Row::new(Kind::Tls, name, Task::Work(Load::Tls(tls)))).collect()
+}
+
+/// The tail of an echo beside what workers, handshakes and a slow disk do; each behind the
+/// same alone, which it is compared with.
+fn beside_rows(smoke: bool) -> Vec<Row> {
+    let mib = if smoke { 4 } else { 1024 };
+    let jobs = if jobs::has_libuv() { JOBS_WITH_LIBUV } else { JOBS };
+    let of = |peers, through, what: &str, others: &[(Other, &str)]| {
+        let alone = format!("1 × 64 B{what}, 99 % within");
+        let row = |other, name, base| {
+            let task = Task::Beside(Beside { through, other });
+            Row { peers, without_idle: base, ..Row::new(Kind::Beside, name, task) }
+        };
+        let mut rows = vec![row(Other::Nothing, alone.clone(), None)];
+        for (other, beside) in others {
+            rows.push(row(*other, format!("{alone}, beside {beside}"), Some(alone.clone())));
+        }
+        rows
+    };
+    let of_jobs = [
+        (Other::Jobs(Job::Sleeps), "200 jobs a second that wait for 5 ms"),
+        (Other::Jobs(Job::Computes), "200 jobs a second that compute for 5 ms"),
+    ];
+    let of_files = [(Other::Upload(mib), &*format!("an upload of {mib} MiB to a slow disk"))];
+    let handshakes = [(Other::Handshakes, "100 handshakes a second")];
+    [
+        of(jobs, Through::Nothing, "", &of_jobs),
+        of(FILES, Through::Nothing, " of a server of files", &of_files),
+        of(TLS, Through::Tls, " through TLS", &handshakes),
+    ]
+    .concat()
 }
 
 /// A latency, a file, and commands with and without memory in the server.

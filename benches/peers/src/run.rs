@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::Result;
 use crate::calls;
 use crate::instructions::{self, Counter};
-use crate::load::{Effort, Work, broadcast, latency, memory, tls, web};
+use crate::load::beside::Beside;
+use crate::load::{Effort, Work, beside, broadcast, latency, memory, tls, web};
 use crate::outcome::RowReport;
 use crate::peers::{Given, Peer};
 use crate::report::Report;
@@ -18,6 +19,7 @@ use crate::server::Server;
 use crate::system::cpus::{self, Cpus};
 use crate::system::machine::Machine;
 use crate::system::raise_file_limit;
+use crate::system::slow_disk::SlowDisk;
 
 /// How to compare.
 #[derive(Debug, Clone, Serialize)]
@@ -105,9 +107,16 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         _ => {}
     }
     // Where `TMPDIR` says; it is gone when this is over.
-    let folder = if row.kind == Kind::Upload { Some(tempfile::tempdir()?) } else { None };
+    let has_files = matches!(row.kind, Kind::Upload | Kind::Beside);
+    let folder = if has_files { Some(tempfile::tempdir()?) } else { None };
     let given =
         Given { folder: folder.as_ref().map(|folder| folder.path().to_path_buf()), ballast: row.ballast };
+    if let Task::Beside(beside) = row.task {
+        cpus::roam(cpus)?;
+        let latency = beside_other(peer, beside, &given, effort);
+        cpus::pin(cpus.load)?;
+        return latency.map(amount);
+    }
     let mut server = Server::start(peer, &given, cpus.server)?;
     let target = server.target();
     let figure = match row.task {
@@ -117,9 +126,23 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         Task::TlsMemory(connections) => tls::memory(connections, &target).map(amount),
         Task::WebMemory(what, connections) => web::memory(what, connections, &target).map(amount),
         Task::Broadcast(broadcast) => broadcast::run(broadcast, &target).map(amount),
-        Task::Calls { .. } | Task::Instructions { .. } => Err("it was done above".into()),
+        Task::Beside(_) | Task::Calls { .. } | Task::Instructions { .. } => Err("it was done above".into()),
     };
     // That it ended explains why the load failed, and goes first.
     server.check()?;
     figure
+}
+
+/// The tail of an echo beside something else. The files of a server go to a slow disk.
+fn beside_other(peer: Peer, beside: Beside, given: &Given, effort: &Effort) -> Result<f64> {
+    let files = given.folder.as_deref().ok_or("it was told no folder")?.join("files");
+    std::fs::create_dir(&files)?;
+    let disk = if peer == Peer::OursFiles { Some(SlowDisk::mount(&files)?) } else { None };
+    let mut server = Server::start(peer, given, None)?;
+    let latency = beside::run(beside, &server.target(), effort);
+    server.check()?;
+    // It has files open there.
+    drop(server);
+    drop(disk);
+    latency
 }

@@ -49,12 +49,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a CPU, and waits until it listens.
+    /// Starts a server on a CPU, or where this thread may run, and waits until it
+    /// listens.
     ///
     /// # Errors
     ///
     /// It does not.
-    pub(crate) fn start(peer: Peer, given: &Given, cpu: usize) -> Result<Self> {
+    pub(crate) fn start(peer: Peer, given: &Given, cpu: impl Into<Option<usize>>) -> Result<Self> {
         Self::start_under(&[] as &[&OsStr], peer, given, cpu, Stdio::inherit())
     }
 
@@ -67,7 +68,7 @@ impl Server {
         wrapper: &[impl AsRef<OsStr>],
         peer: Peer,
         given: &Given,
-        cpu: usize,
+        cpu: impl Into<Option<usize>>,
         stderr: Stdio,
     ) -> Result<Self> {
         let program = env::current_exe()?;
@@ -83,7 +84,9 @@ impl Server {
         if let Some(folder) = &given.folder {
             command.arg("--folder").arg(folder);
         }
-        command.env(CPU, cpu.to_string());
+        if let Some(cpu) = cpu.into() {
+            command.env(CPU, cpu.to_string());
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let stdout = child.stdout.take();
         // From here on it is killed whatever happens.

@@ -3,6 +3,7 @@
 pub(crate) mod cpus;
 pub(crate) mod machine;
 pub(crate) mod process;
+pub(crate) mod slow_disk;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

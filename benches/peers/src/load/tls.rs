@@ -67,7 +67,7 @@ pub(crate) fn memory(connections: usize, target: &Target) -> Result<f64> {
     Ok((after as f64 - before as f64) / connections as f64)
 }
 
-struct Load {
+pub(super) struct Load {
     tls: Tls,
     client: Client,
     connector: Connector,
@@ -77,7 +77,7 @@ struct Load {
 }
 
 impl Load {
-    fn new(tls: Tls, target: &Target) -> Result<Self> {
+    pub(super) fn new(tls: Tls, target: &Target) -> Result<Self> {
         let kept = if matches!(tls, Tls::Handshakes(Sessions::Resumed)) { 16 } else { 0 };
         let options = ClientOptions { sessions: kept, ..ClientOptions::new(Roots::insecure()) };
         let mut load = Self {
@@ -140,26 +140,27 @@ impl Load {
         Ok(done)
     }
 
-    /// A connection that has had its handshake and one echo of 64 bytes.
-    fn visit(&mut self) -> Result<Session> {
+    /// A connection whose handshake is to come.
+    pub(super) fn begin(&mut self) -> Result<Session> {
         let place = Place::of_connection(self.made);
         self.made += 1;
         let stream = self.connector.connect()?;
         let layer = self.client.layer("localhost")?;
-        let mut session =
-            Session { stream, layer, wire: Vec::new(), write_at: place, read_at: place, received: 0 };
-        while !session.layer.is_ready() {
-            session.send()?;
-            session.receive()?;
-        }
+        Ok(Session { stream, layer, wire: Vec::new(), write_at: place, read_at: place, received: 0 })
+    }
+
+    /// A connection that has had its handshake and one echo of 64 bytes.
+    pub(super) fn visit(&mut self) -> Result<Session> {
+        let mut session = self.begin()?;
+        while !session.shake_hands()? {}
         session.begin(&self.pattern, 64)?;
         while !session.advance(&self.pattern, 64)? {}
         Ok(session)
     }
 }
 
-struct Session {
-    stream: TcpStream,
+pub(super) struct Session {
+    pub(super) stream: TcpStream,
     layer: Box<dyn Layer>,
     /// What has not been written yet.
     wire: Vec<u8>,
@@ -170,8 +171,18 @@ struct Session {
 }
 
 impl Session {
+    /// Goes on with the handshake; whether it is complete.
+    pub(super) fn shake_hands(&mut self) -> Result<bool> {
+        self.send()?;
+        if !self.layer.is_ready() {
+            self.receive()?;
+            self.send()?;
+        }
+        Ok(self.layer.is_ready())
+    }
+
     /// Sends one message.
-    fn begin(&mut self, pattern: &Pattern, size: u64) -> Result<()> {
+    pub(super) fn begin(&mut self, pattern: &Pattern, size: u64) -> Result<()> {
         let mut owed = size;
         while owed > 0 {
             let taken = self.layer.write(pattern.piece(self.write_at, owed))?;
@@ -183,7 +194,7 @@ impl Session {
     }
 
     /// Reads what is there. True when the message is back.
-    fn advance(&mut self, pattern: &Pattern, size: u64) -> Result<bool> {
+    pub(super) fn advance(&mut self, pattern: &Pattern, size: u64) -> Result<bool> {
         self.send()?;
         self.receive()?;
         let mut plain = [0; CHUNK];

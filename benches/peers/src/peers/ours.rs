@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serve_forever::services::{Command, Echo, Upload};
-use serve_forever::{Config, Endpoint, LayerFactory, Limits, ListenOptions, Reactor, StreamHandler};
+use serve_forever::{
+    Config, Endpoint, LayerFactory, Limits, ListenOptions, Reactor, StreamHandler, WorkerOptions, Workers,
+};
 
 use super::room::Room;
 use super::{announce, ours_web};
@@ -28,6 +30,21 @@ pub(super) fn chat() -> Result<()> {
 
 pub(super) fn upload(into: &Path) -> Result<()> {
     serve(Config::default(), Upload::into(into)?, Upload::limits(), None)
+}
+
+/// An echo, and an upload whose files a worker writes, at a Unix socket in the folder.
+pub(super) fn files_on_a_worker(folder: &Path) -> Result<()> {
+    let mut reactor = Reactor::new(Config::default())?;
+    reactor.set_workers(&Workers::new(WorkerOptions { threads: 1, ..WorkerOptions::default() })?);
+    let upload = Upload::into(folder.join("files"))?;
+    let upload = reactor.add(upload, Upload::limits())?;
+    reactor.listen(&upload, &Endpoint::Unix(folder.join("socket")))?;
+    let echo = reactor.add(Echo::new(), Echo::limits())?;
+    let listener = reactor.listen(&echo, &"127.0.0.1:0".parse()?)?;
+    if let Some(Endpoint::Tcp(address)) = reactor.local(listener) {
+        announce(*address);
+    }
+    Ok(reactor.serve_forever()?)
 }
 
 /// Everything on but the greeting, which the floor does not have.

@@ -27,6 +27,14 @@ impl Cpus {
     }
 }
 
+/// Lets this thread, and those that it starts, run on both.
+pub(crate) fn roam(cpus: Cpus) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpus.server);
+    set.set(cpus.load);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
 /// Keeps this thread, and those that it starts, on one CPU.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
