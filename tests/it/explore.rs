@@ -180,16 +180,16 @@ fn requests_are_answered_in_order_however_they_are_cut() {
 #[cfg(feature = "workers")]
 #[test]
 fn each_job_is_told_once_and_its_line_is_answered() {
-    let totals = explore(&serve_forever::sim::jobs::Jobs, 150_000..150_500);
+    let totals = explore(&serve_forever::sim::jobs::Jobs, 150_000..150_200);
     let faults = totals.faults;
-    assert!(faults.jobs_lost > 100 && faults.jobs_panicked > 100, "{faults:?}");
+    assert!(faults.jobs_lost > 20 && faults.jobs_panicked > 20, "{faults:?}");
 }
 
 #[cfg(feature = "workers")]
 #[test]
 fn each_name_is_connected_to_or_said_not_to_be_once() {
-    let totals = explore(&serve_forever::sim::names::Names, 160_000..160_500);
-    assert!(totals.connections > 2000 && totals.faults.jobs_lost > 100, "{totals:?}");
+    let totals = explore(&serve_forever::sim::names::Names, 160_000..160_200);
+    assert!(totals.connections > 500 && totals.faults.jobs_lost > 20, "{totals:?}");
 }
 
 #[cfg(feature = "upload")]
