@@ -129,8 +129,8 @@ impl Life {
         self.eof
     }
 
-    /// Its close reason, as `Debug` shows a [`CloseReason`]; `None` while it is
-    /// open.
+    /// Its close reason, as `Debug` shows a [`CloseReason`](crate::CloseReason); `None`
+    /// while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<&str> {
         self.closed.as_deref()

@@ -27,6 +27,7 @@ fn holds<H: StreamHandler>(name: &str, script: Script, world: impl FnMut() -> Re
 }
 
 /// Holds every cut with at most so many bytes between two, of a longer script.
+#[cfg(feature = "http")]
 #[track_caller]
 fn holds_within<H: StreamHandler>(
     name: &str,
