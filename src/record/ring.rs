@@ -3,10 +3,20 @@
 use std::collections::VecDeque;
 
 use super::encode::{put_call, put_outcome};
-use super::entry::{Call, Outcome};
+use super::entry::{Call, Outcome, Payload};
 
 /// The segments that a full ring has at least.
 const SEGMENTS: usize = 16;
+
+/// The most bytes of an entry without its payload and its events.
+const SHORT: usize = 512;
+
+/// The room that a buffer has behind the length at which it is full: for the last entry,
+/// unless that is a long one.
+const SLACK: usize = 4 * SHORT;
+
+/// The most bytes of an event.
+const EVENT: usize = 11;
 
 /// A run of entries that can be read without those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +32,7 @@ pub(super) struct Segment {
 }
 
 /// See the module. A full segment stays as it is until it is the oldest and there is no
-/// room for it; then its buffer serves for the next one.
+/// room for it; then its buffer serves for another one.
 #[derive(Debug)]
 pub(super) struct Ring {
     /// The most bytes of all segments.
@@ -33,6 +43,8 @@ pub(super) struct Ring {
     current: Segment,
     /// The bytes of the full segments.
     held: usize,
+    /// Buffers of segments that were given up.
+    spare: Vec<Vec<u8>>,
     waits: u64,
     clock: u64,
 }
@@ -40,8 +52,9 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(capacity: usize) -> Self {
         let full_at = capacity / SEGMENTS;
-        let current = Segment { number: 0, waits: 0, clock: 0, bytes: Vec::with_capacity(full_at) };
-        Self { capacity, full_at, full: VecDeque::new(), current, held: 0, waits: 0, clock: 0 }
+        let current = Segment { number: 0, waits: 0, clock: 0, bytes: Vec::with_capacity(full_at + SLACK) };
+        let (full, spare) = (VecDeque::new(), Vec::new());
+        Self { capacity, full_at, full, current, held: 0, spare, waits: 0, clock: 0 }
     }
 
     /// The longest payload that is kept: a quarter of the ring.
@@ -58,6 +71,11 @@ impl Ring {
     #[inline]
     pub(super) fn add(&mut self, call: &Call<'_>, outcome: &Outcome<'_>) {
         let bytes = &mut self.current.bytes;
+        let need = SHORT + long_part(outcome);
+        if bytes.capacity() - bytes.len() < need {
+            // No more than it ever needs for this: one that doubles would exceed the bound.
+            bytes.reserve_exact(self.full_at + need - bytes.len());
+        }
         put_call(bytes, call);
         put_outcome(bytes, &mut self.clock, outcome);
         if bytes.len() >= self.full_at {
@@ -76,7 +94,6 @@ impl Ring {
     fn turn_over(&mut self) {
         let room = self.capacity - self.full_at;
         self.held += self.current.bytes.len();
-        let mut spare = Vec::new();
         let number = self.current.number + 1;
         let next = Segment { number, waits: self.waits, clock: self.clock, bytes: Vec::new() };
         self.full.push_back(std::mem::replace(&mut self.current, next));
@@ -84,13 +101,15 @@ impl Ring {
             && let Some(oldest) = self.full.pop_front()
         {
             self.held -= oldest.bytes.len();
-            spare = oldest.bytes;
+            let mut buffer = oldest.bytes;
+            buffer.clear();
+            // A long payload may have made it longer than it is to be.
+            buffer.shrink_to(2 * self.full_at);
+            self.spare.push(buffer);
         }
-        spare.clear();
-        // A long payload has made it longer than it is to be.
-        spare.shrink_to(2 * self.full_at);
-        spare.reserve(self.full_at);
-        self.current.bytes = spare;
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.reserve_exact(self.full_at + SLACK);
+        self.current.bytes = buffer;
     }
 
     /// The segments, the oldest first.
@@ -101,6 +120,18 @@ impl Ring {
     /// The bytes of all segments.
     pub(super) fn len(&self) -> usize {
         self.held + self.current.bytes.len()
+    }
+}
+
+/// The bytes of what may be long in an entry.
+#[inline]
+fn long_part(outcome: &Outcome<'_>) -> usize {
+    match outcome {
+        Outcome::Input(Payload::Kept(bytes)) | Outcome::Datagram { data: Payload::Kept(bytes), .. } => {
+            bytes.len()
+        }
+        Outcome::Waited { events, .. } => EVENT * events.len(),
+        _ => 0,
     }
 }
 

@@ -256,6 +256,12 @@
 //! [`first_difference`](Turns::first_difference) names the first turn that differs and
 //! shows both sides.
 //!
+//! # 5. From a recording
+//!
+//! With the feature `record`, a run of production becomes a test: `Replay` runs a dump
+//! into the same handler again, and `Shrinking` makes a script of it, of one client and
+//! few bytes. docs/incident.md goes that way from beginning to end.
+//!
 //! # What is checked
 //!
 //! After every turn, whatever the handler: see [`World`] and [`Recording`].

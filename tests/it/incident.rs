@@ -61,14 +61,13 @@ fn load(address: SocketAddr, seed: u64, end: &AtomicBool, records: &AtomicU64) {
             let _ = answers.read_to_end(&mut text);
             text
         });
-        let is_sent = batch.chunks(CHUNK).all(|chunk| {
+        // The server may have ended it.
+        let _ = batch.chunks(CHUNK).try_for_each(|chunk| {
             // So that it comes as it is sent.
             thread::sleep(Duration::from_micros(200));
-            client.write_all(chunk).is_ok()
+            client.write_all(chunk)
         });
-        if is_sent {
-            let _ = client.shutdown(std::net::Shutdown::Write);
-        }
+        let _ = client.shutdown(std::net::Shutdown::Write);
         let answers = reader.join().expect("no panic");
         records.fetch_add(answers.split(|byte| *byte == b'\n').count() as u64, Ordering::Relaxed);
     }

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use serve_forever::driver::Driver;
 use serve_forever::services::{Echo, Upper};
 use serve_forever::{Config, DatagramHandler, Endpoint, Limits, Reactor, StreamHandler};
 
@@ -34,8 +35,26 @@ fn steady<S: StreamHandler>(
     message: impl AsRef<[u8]> + Send + 'static,
     clients: u64,
 ) -> u64 {
+    steady_in(
+        Reactor::new(Config::default()).expect("a good configuration"),
+        handler,
+        limits,
+        at,
+        message,
+        clients,
+    )
+}
+
+/// The same in this reactor.
+fn steady_in<S: StreamHandler, D: Driver>(
+    mut reactor: Reactor<D>,
+    handler: S,
+    limits: Limits,
+    at: &Endpoint,
+    message: impl AsRef<[u8]> + Send + 'static,
+    clients: u64,
+) -> u64 {
     let len = message.as_ref().len();
-    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
     let service = reactor.add(handler, limits).expect("good limits");
     let listener = reactor.listen(&service, at).expect("the endpoint is free");
     let at = reactor.local(listener).expect("it was just made").clone();
@@ -92,6 +111,26 @@ fn deadlines_that_are_looked_at_and_put_off_allocate_nothing() {
         ..Echo::limits()
     };
     assert_eq!(steady_state(Echo::new(), limits, &listen_anywhere(), 64, 5), 0);
+}
+
+#[cfg(feature = "record")]
+#[test]
+fn a_recorded_echo_allocates_nothing_once_the_ring_is_full() {
+    use serve_forever::driver::MioDriver;
+    use serve_forever::record::{Payloads, RecordOptions, Recorder};
+
+    for payloads in [Payloads::Hashed, Payloads::Kept] {
+        let options = RecordOptions { bytes: 64 << 10, payloads, ..RecordOptions::default() };
+        let config = Config::default();
+        let driver = MioDriver::new(config.events_per_turn).expect("a descriptor is free");
+        let driver = Recorder::new(driver, options).expect("good options");
+        let mut reactor = Reactor::with_driver(driver, config).expect("a good configuration");
+        while reactor.driver_mut().dump().has_beginning() {
+            reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        }
+        let counted = steady_in(reactor, Echo::new(), Echo::limits(), &listen_anywhere(), noise(1000), 5);
+        assert_eq!(counted, 0, "{payloads:?}");
+    }
 }
 
 #[cfg(feature = "upload")]
