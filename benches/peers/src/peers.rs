@@ -18,7 +18,8 @@ mod tokio_coalescing;
 mod tokio_echo;
 mod tungstenite;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
@@ -101,6 +102,18 @@ const PLAINTEXT: &str = "Hello, World!";
 
 /// The answer to `GET /json`, of 1 KiB.
 const JSON: &str = include_str!("peers/answer.json");
+
+/// The size of the large file.
+const FILE_SIZE: u64 = 100_000_000;
+
+/// Makes the large file, without a name.
+fn file() -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    for number in 0..FILE_SIZE / 1000 {
+        file.write_all(&[number as u8; 1000])?;
+    }
+    Ok(file)
+}
 
 impl Peer {
     /// Its name in a table.

@@ -336,6 +336,7 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
         let size = match what {
             What::Plaintext => "plaintext".into(),
             What::Json => "JSON of 1 KiB".into(),
+            What::File => "a file of 100 MB".into(),
             What::Message(size) => format!("{size} B there and back"),
         };
         let ahead = if pipeline > 1 { format!(", {pipeline} under way") } else { String::new() };
@@ -359,6 +360,7 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
         web(Kind::Http, What::Plaintext, 50, 16),
         web(Kind::Http, What::Plaintext, 1_000, 1),
         web(Kind::Http, What::Json, 50, 1),
+        Row { peers: HTTP_ALONE, ..web(Kind::Http, What::File, 1, 1) },
         memory(Kind::Http, What::Plaintext, "an answer"),
         web(Kind::Socket, What::Message(512), 500, 1),
         fanout(100, 10, 16),

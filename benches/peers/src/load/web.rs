@@ -19,6 +19,8 @@ pub(crate) enum What {
     Plaintext,
     /// `GET /json`: 1 KiB of JSON
     Json,
+    /// `GET /file`: 100 MB of a file
+    File,
     /// A binary message of so many bytes, which comes back
     Message(usize),
 }
@@ -85,6 +87,7 @@ impl Script {
         let path = match what {
             What::Plaintext => "/plaintext",
             What::Json => "/json",
+            What::File => "/file",
             What::Message(size) => {
                 let request = frame(2, &vec![b'x'; size]);
                 let length = request.len() - MASK.len();

@@ -1,16 +1,20 @@
 //! The features `http` and `ws`: a page of text, JSON, and WebSockets that send
 //! binary messages back and texts to everybody.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use serve_forever::http::{Http, HttpHandler, HttpIo, Request, SocketOptions, StatusCode};
 use serve_forever::ws::{Message, text_frame};
 use serve_forever::{BoxError, GroupId, Limits, Sent};
 
-use super::{JSON, PLAINTEXT};
+use super::{FILE_SIZE, JSON, PLAINTEXT, file};
 
 #[derive(Default)]
 pub(super) struct Web {
     options: SocketOptions,
     room: Option<GroupId>,
+    file: Option<Arc<File>>,
 }
 
 pub(super) fn web() -> (Http<Web>, Limits) {
@@ -22,6 +26,13 @@ impl HttpHandler for Web {
         match request.path() {
             "/plaintext" => _ = io.answer(StatusCode::OK).text(PLAINTEXT),
             "/json" => _ = io.answer(StatusCode::OK).json(JSON),
+            "/file" => {
+                let file = match &self.file {
+                    Some(file) => Arc::clone(file),
+                    None => self.file.insert(Arc::new(file()?)).clone(),
+                };
+                _ = io.answer(StatusCode::OK).file_range(file, 0..FILE_SIZE);
+            }
             "/socket" => _ = io.accept_socket(request, &self.options),
             _ => _ = io.answer(StatusCode::NOT_FOUND).empty(),
         }
