@@ -133,9 +133,16 @@ impl Filesystem for Files {
     }
 
     fn unlink(&mut self, _: &Request<'_>, _: u64, name: &OsStr, reply: ReplyEmpty) {
-        if let Some(inode) = self.names.remove(name) {
+        if let Some(inode) = self.names.remove(name)
+            && !self.names.values().any(|other| *other == inode)
+        {
             self.sizes.remove(&inode);
         }
         reply.ok();
+    }
+
+    fn link(&mut self, _: &Request<'_>, inode: u64, _: u64, name: &OsStr, reply: ReplyEntry) {
+        self.names.insert(name.to_owned(), inode);
+        reply.entry(&FRESH, &self.attributes(inode), 0);
     }
 }
