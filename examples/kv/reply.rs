@@ -19,11 +19,11 @@ pub(crate) enum Reply<'a> {
     Integer(i64),
     Bulk(&'a [u8]),
     Null,
-    Array(Vec<Reply<'a>>),
+    Array(Vec<Self>),
     /// Pairs; in RESP2 an array of both in turn.
-    Map(Vec<(Reply<'a>, Reply<'a>)>),
+    Map(Vec<(Self, Self)>),
     /// A message of a channel, and the answer to subscribing; in RESP2 an array.
-    Push(Vec<Reply<'a>>),
+    Push(Vec<Self>),
 }
 
 impl Reply<'_> {
