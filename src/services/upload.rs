@@ -419,7 +419,8 @@ impl StreamHandler for Upload {
         }
         #[cfg(feature = "workers")]
         if client.at_work.is_some() {
-            // The step ends the connection when it is taken.
+            // The step ends the connection when it is taken, however long it takes.
+            self.watch(io, client);
             return Ok(AfterEof::Stay);
         }
         self.give_up(io, client, &"the client ended its side");

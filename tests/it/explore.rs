@@ -207,6 +207,14 @@ fn so_is_one_that_workers_write_whatever_becomes_of_its_jobs() {
     assert!(totals.faults.jobs_lost > 20, "{:?}", totals.faults);
 }
 
+/// The client had ended its side, and the deadline for its next byte ran on while a
+/// worker wrote the last ones.
+#[cfg(all(feature = "upload", feature = "workers"))]
+#[test]
+fn an_end_that_a_worker_holds_up_is_no_stall() {
+    explore(&serve_forever::sim::uploads::OnWorkers, 400_178..400_179);
+}
+
 /// The process was stopped for longer than a minute after the loop had looked, and
 /// the client's next bytes came meanwhile.
 #[cfg(feature = "upload")]
