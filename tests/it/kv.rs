@@ -3,7 +3,7 @@
 
 #[path = "../../examples/kv/main.rs"]
 #[allow(dead_code, reason = "its main is for those who run it")]
-mod kv;
+mod example;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,8 +15,8 @@ use serve_forever::driver::sim::{Conditions, Pace, Script};
 use serve_forever::sim::World;
 use serve_forever::testing::TestServer;
 
-use self::kv::commands::Kv;
-use self::kv::limits;
+use self::example::commands::Kv;
+use self::example::limits;
 
 const SECOND: Duration = Duration::from_secs(1);
 
