@@ -156,7 +156,10 @@ impl<D: Driver> Reactor<D> {
     #[doc(hidden)]
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.streams.count() + self.attempts.sockets()
+        let streams = self.streams.count();
+        #[cfg(feature = "workers")]
+        let streams = streams + self.attempts.sockets();
+        streams
     }
 
     /// The number of timers, of handlers and of the reactor's own.
