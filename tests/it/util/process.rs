@@ -109,16 +109,15 @@ fn own_sockets(table: &str, wanted: impl Fn(&str, &str) -> bool) -> Vec<Socket> 
         .map(|fields| format!("socket:[{}]", fields[9]))
         .collect();
     let this = pidfd_open(getpid(), PidfdFlags::empty()).expect("Linux 5.3");
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd").expect("a Linux with /proc").flatten() {
-        let is_wanted = fs::read_link(entry.path())
-            .is_ok_and(|target| names.iter().any(|name| target == Path::new(name)));
-        let number = entry.file_name().to_string_lossy().parse();
-        if let (true, Ok(number)) = (is_wanted, number) {
-            found.extend(pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).map(Socket::from));
-        }
-    }
-    found
+    let is_wanted = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path()).is_ok_and(|target| names.iter().any(|name| target == Path::new(name)))
+    };
+    let entries = fs::read_dir("/proc/self/fd").expect("a Linux with /proc").flatten();
+    let numbers = entries.filter(is_wanted).map(|entry| entry.file_name().to_string_lossy().parse());
+    // All of them first: the directory would have the second descriptors too.
+    let numbers: Vec<_> = numbers.filter_map(Result::ok).collect();
+    let second = |number| pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).ok();
+    numbers.into_iter().filter_map(second).map(Socket::from).collect()
 }
 
 /// An address as the tables of proc(5) have it.
