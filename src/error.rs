@@ -82,6 +82,13 @@ pub enum Error {
         /// The fault, and what would be right.
         reason: String,
     },
+    /// A URL, a position, a room or an option of the bus cannot be used (feature `bus`).
+    Bus {
+        /// The thing that cannot be used.
+        what: &'static str,
+        /// The fault, and what would be right.
+        reason: String,
+    },
     /// The operating system refused a call that the loop itself needs.
     System {
         /// The purpose of the call.
@@ -129,6 +136,7 @@ impl fmt::Display for Error {
                 f.write_str("the reactor has no workers; give it some by Reactor::set_workers")
             }
             Self::Tls { what, reason } => write!(f, "{what} cannot be used for TLS: {reason}"),
+            Self::Bus { what, reason } => write!(f, "{what} cannot be used: {reason}"),
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
     }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::close::{CloseReason, Sent, Tally};
 use crate::conn::{Conn, NO_SESSION};
-use crate::core::{Core, Purpose, Repeat, RunState};
+use crate::core::{Core, NO_CONNECTION, Purpose, Repeat, RunState};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::id::{ChildId, ConnId, GroupId, SocketId, TimerId};
@@ -73,6 +73,22 @@ impl<'a> Io<'a> {
     #[must_use]
     pub const fn has_workers(&self) -> bool {
         self.core.jobs.desk.is_some()
+    }
+
+    /// Runs `f` as a callback of the service that belongs to no connection: in it
+    /// [`id`](Self::id) names none, replies go nowhere, and timers are the service's.
+    /// For a handler that wraps another one, and tells it of what a connection of its
+    /// own has brought.
+    pub fn as_service<R>(&mut self, f: impl FnOnce(&mut Io<'_>) -> R) -> R {
+        let current = self.core.current;
+        self.core.direct.revoke();
+        if !self.core.direct.is_empty() {
+            self.core.queue_direct(current, 0);
+        }
+        self.core.current = NO_CONNECTION;
+        let result = f(&mut Io::new(self.core, self.service));
+        self.core.current = current;
+        result
     }
 
     /// The index of the service whose callback this is.

@@ -59,6 +59,7 @@
 //!   made for tokio
 //! - `http` (feature `http`): HTTP/1.1; with the feature `ws`, WebSocket on the
 //!   same listeners
+//! - `bus` (feature `bus`): rooms over many processes and machines, through a Redis
 //! - [`driver`]: what stands between the loop and the operating system
 //! - `sim` (feature `sim`): testing a handler over a simulated network
 //! - `testing` (feature `testing`): a server on a thread of its own, for a test
@@ -70,6 +71,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod buffer;
+#[cfg(feature = "bus")]
+pub mod bus;
 mod children;
 mod close;
 #[cfg(feature = "codec")]

@@ -12,6 +12,8 @@ mod backpressure;
 mod borrowed;
 #[cfg(all(feature = "ws", not(mio_unsupported_force_poll_poll)))]
 mod browser;
+#[cfg(all(feature = "bus", feature = "testing", not(mio_unsupported_force_poll_poll)))]
+mod bus;
 #[cfg(feature = "sim")]
 mod busy_poll;
 mod chat;

@@ -249,6 +249,54 @@ fn the_options_of_a_recording_are_those_of_the_table() {
     assert_eq!((payloads, file, after), (Payloads::Hashed, None, Incidents::ALL));
 }
 
+#[cfg(feature = "bus")]
+#[test]
+fn the_limits_of_the_bus_are_those_of_the_table() {
+    use serve_forever::bus::BusLimits;
+    let BusLimits {
+        max_rooms,
+        max_payload,
+        max_waiting,
+        max_waiting_bytes,
+        max_in_flight,
+        max_in_flight_bytes,
+        publish_timeout,
+        answer_timeout,
+        connect_timeout,
+        reconnect: (shortest, longest),
+        grace,
+        history,
+        history_time,
+        page,
+        page_bytes,
+        max_resumes,
+        max_members,
+        max_member,
+        presence_ttl,
+        max_publishers,
+    } = BusLimits::default();
+    assert_says("BusLimits::max_rooms", count(max_rooms));
+    assert_says("BusLimits::max_payload", bytes(max_payload));
+    assert_says("BusLimits::max_waiting", count(max_waiting));
+    assert_says("BusLimits::max_waiting_bytes", bytes(max_waiting_bytes));
+    assert_says("BusLimits::max_in_flight", count(max_in_flight));
+    assert_says("BusLimits::max_in_flight_bytes", bytes(max_in_flight_bytes));
+    assert_says("BusLimits::publish_timeout", time(publish_timeout));
+    assert_says("BusLimits::answer_timeout", time(answer_timeout));
+    assert_says("BusLimits::connect_timeout", time(connect_timeout));
+    assert_says("BusLimits::reconnect", format!("{} to {}", time(shortest), time(longest)));
+    assert_says("BusLimits::grace", time(grace));
+    assert_says("BusLimits::history", count(history));
+    assert_says("BusLimits::history_time", time(history_time));
+    assert_says("BusLimits::page", count(page));
+    assert_says("BusLimits::page_bytes", bytes(page_bytes));
+    assert_says("BusLimits::max_resumes", count(max_resumes));
+    assert_says("BusLimits::max_members", count(max_members));
+    assert_says("BusLimits::max_member", count(max_member));
+    assert_says("BusLimits::presence_ttl", time(presence_ttl));
+    assert_says("BusLimits::max_publishers", count(max_publishers));
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn the_sessions_of_tls_are_those_of_the_table() {

@@ -1,0 +1,276 @@
+//! `Room`: how far this node is in a room, and the way back after a hole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::command::RoomRef;
+use super::event::{Gap, GapReason, Message, NodeId};
+use super::position::{Epoch, Position};
+use super::presence::Listing;
+use super::wire::{Frame, items, text};
+use crate::GroupId;
+
+/// How a room follows Redis.
+///
+/// ```text
+/// Away -- the link is ready --> Reading -- all read --> Live
+///            a message that is not the next: Live --> Reading
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// There is no link.
+    Away,
+    /// It reads the log behind its position. Messages that are told meanwhile are in the
+    /// log before the answer.
+    Reading,
+    /// Each message that is told is the next one.
+    Live,
+}
+
+/// Whether a member of this node was told that it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    NotYet,
+    Listed,
+}
+
+/// A member of this node.
+#[derive(Debug)]
+pub(super) struct OwnMember {
+    pub(super) value: Bytes,
+    pub(super) told: Told,
+}
+
+/// A room that this node is subscribed to.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) at: RoomRef,
+    /// The connections that are in it.
+    pub(super) group: GroupId,
+    /// The handler wants it, whoever is in it.
+    pub(super) is_held: bool,
+    /// Since when nobody is in it.
+    pub(super) empty_since: Option<Instant>,
+    pub(super) follows: Follows,
+    /// The last message that was delivered, or where it stood when it was subscribed to.
+    pub(super) position: Option<Position>,
+    /// When Redis was last asked about it.
+    pub(super) asked: Instant,
+    pub(super) listing: Listing,
+    pub(super) own: BTreeMap<Arc<str>, OwnMember>,
+    /// The last message of each node, to drop those that come twice.
+    publishers: BTreeMap<NodeId, Publisher>,
+    heard: u64,
+    /// Members were told that messages go to this node alone.
+    pub(super) has_lost_order: bool,
+}
+
+/// The last message of a node in a room.
+#[derive(Clone, Copy, Debug)]
+struct Publisher {
+    number: u64,
+    /// How many messages the room had had then.
+    heard: u64,
+}
+
+/// A message as Redis has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) position: Position,
+    pub(super) node: NodeId,
+    pub(super) number: u64,
+    /// `None`: it is too long for this node.
+    pub(super) payload: Option<Bytes>,
+}
+
+/// A step of a reader.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Message(Entry),
+    Gap { from: Position, to: Position, why: GapReason },
+}
+
+impl Room {
+    pub(super) fn new(at: RoomRef, group: GroupId, now: Instant) -> Self {
+        Self {
+            at,
+            group,
+            is_held: false,
+            empty_since: None,
+            follows: Follows::Away,
+            position: None,
+            asked: now,
+            listing: Listing::default(),
+            own: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            heard: 0,
+            has_lost_order: false,
+        }
+    }
+
+    pub(super) fn link_lost(&mut self) {
+        self.follows = Follows::Away;
+        self.listing.link_lost();
+    }
+
+    pub(super) fn gap(&self, from: Position, to: Position, why: GapReason) -> Gap {
+        Gap { room: Arc::clone(&self.at.name), from, to, why }
+    }
+
+    /// The message of an entry, unless it has come before. Redis drops what it has had
+    /// already; this drops what it had, forgot, and got again.
+    pub(super) fn message(&mut self, entry: Entry, most_publishers: usize) -> Option<Message> {
+        self.heard += 1;
+        let publisher = Publisher { number: entry.number, heard: self.heard };
+        match self.publishers.get_mut(&entry.node) {
+            Some(last) if last.number >= entry.number => return None,
+            Some(last) => *last = publisher,
+            None => {
+                if self.publishers.len() >= most_publishers {
+                    let oldest = self.publishers.iter().min_by_key(|(_, last)| last.heard);
+                    if let Some(node) = oldest.map(|(node, _)| *node) {
+                        self.publishers.remove(&node);
+                    }
+                }
+                self.publishers.insert(entry.node, publisher);
+            }
+        }
+        Some(Message {
+            room: Arc::clone(&self.at.name),
+            position: Some(entry.position),
+            node: entry.node,
+            payload: entry.payload?,
+        })
+    }
+}
+
+impl Entry {
+    /// Reads a message as it is told: `EPOCH:OFFSET:NODE:NUMBER:PAYLOAD`.
+    pub(super) fn parse(told: &Bytes, most: usize) -> Option<Self> {
+        let mut parts = told.splitn(5, |byte| *byte == b':');
+        let position = Position::from_parts(parts.next()?, parts.next()?)?;
+        let (node, number) = publisher(parts.next()?, parts.next()?)?;
+        let payload = told.slice_ref(parts.next()?);
+        Some(Self { position, node, number, payload: Some(payload).filter(|payload| payload.len() <= most) })
+    }
+}
+
+fn publisher(node: &[u8], number: &[u8]) -> Option<(NodeId, u64)> {
+    let at = Position::from_parts(node, number)?;
+    Some((NodeId(at.epoch.0), at.offset))
+}
+
+/// An answer of the script that reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    /// The last message of the room.
+    head: Position,
+    relation: Relation,
+    /// There is more behind the entries.
+    has_more: bool,
+    /// Number, publisher and payload of each message.
+    entries: Vec<(u64, NodeId, u64, Option<Bytes>)>,
+}
+
+/// How the position that was asked for is related to the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    SameEpoch,
+    /// It is of the epoch before, whose last message this is, as far as Redis knows.
+    EpochBefore(Position),
+    Unknown,
+}
+
+impl Page {
+    pub(super) fn parse(frame: &Frame) -> Option<Self> {
+        let all = items(frame)?;
+        let (head, entries) = all.split_at_checked(6)?;
+        let word = |at: usize| head.get(at).and_then(text);
+        let head = Position::from_parts(word(0)?, word(1)?)?;
+        let relation = match &word(2)?[..] {
+            b"same" => Relation::SameEpoch,
+            b"before" => Relation::EpochBefore(Position::from_parts(word(3)?, word(4)?)?),
+            _ => Relation::Unknown,
+        };
+        let has_more = &word(5)?[..] == b"more";
+        let entry = |entry: &[Frame]| {
+            let [offset, key, payload] = entry else { return None };
+            let offset = std::str::from_utf8(text(offset)?).ok()?.parse().ok()?;
+            let key = text(key)?;
+            let colon = key.iter().position(|byte| *byte == b':')?;
+            let (node, number) = publisher(&key[..colon], &key[colon + 1..])?;
+            Some((offset, node, number, text(payload).cloned()))
+        };
+        Some(Self { head, relation, has_more, entries: entries.chunks(3).map(entry).collect::<Option<_>>()? })
+    }
+
+    /// What follows for a reader at `from`: its steps, its new position, and whether it
+    /// has to ask again.
+    pub(super) fn steps(self, from: Option<Position>) -> (Vec<Step>, Position, bool) {
+        let Some(from) = from else { return (Vec::new(), self.head, false) };
+        let mut reader = Reader { at: from, steps: Vec::new() };
+        let epoch = self.head.epoch;
+        match self.relation {
+            Relation::Unknown => {
+                reader.skip_to(self.head, GapReason::Forgotten);
+                return (reader.steps, reader.at, false);
+            }
+            Relation::EpochBefore(last) if from.offset > last.offset => {
+                reader.skip_to(Position { epoch, ..last }, GapReason::Restarted);
+            }
+            _ => {}
+        }
+        for (offset, node, number, payload) in self.entries {
+            self.relation.cross(&mut reader, epoch, offset);
+            if offset <= reader.at.offset {
+                continue;
+            }
+            let position = Position { offset, ..reader.at };
+            if position != reader.at.next() {
+                reader.skip_to(Position { offset: offset - 1, ..reader.at }, GapReason::Trimmed);
+            }
+            if payload.is_none() {
+                reader.skip_to(position, GapReason::TooLong);
+            } else {
+                reader.steps.push(Step::Message(Entry { position, node, number, payload }));
+                reader.at = position;
+            }
+        }
+        if !self.has_more {
+            self.relation.cross(&mut reader, epoch, u64::MAX);
+            reader.skip_to(self.head, GapReason::Trimmed);
+        }
+        (reader.steps, reader.at, self.has_more)
+    }
+}
+
+impl Relation {
+    /// Takes a reader into the epoch of now, if the next message is of it.
+    fn cross(self, reader: &mut Reader, epoch: Epoch, next: u64) {
+        if let Self::EpochBefore(last) = self
+            && reader.at.epoch != epoch
+            && next > last.offset
+        {
+            reader.skip_to(last, GapReason::Trimmed);
+            reader.skip_to(Position { epoch, ..last }, GapReason::Restarted);
+        }
+    }
+}
+
+/// A reader of a log.
+struct Reader {
+    at: Position,
+    steps: Vec<Step>,
+}
+
+impl Reader {
+    fn skip_to(&mut self, to: Position, why: GapReason) {
+        if self.at != to {
+            self.steps.push(Step::Gap { from: self.at, to, why });
+            self.at = to;
+        }
+    }
+}
