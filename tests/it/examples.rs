@@ -449,8 +449,9 @@ fn layer_speaks_hexadecimal_digits() {
 fn python(program: &str, port: u16) -> Option<String> {
     use crate::util::certificates::CERTIFICATES;
 
+    let files = CERTIFICATES.files();
     let mut command = Command::new("python3");
-    command.args(["-c", program, &port.to_string()]).arg(CERTIFICATES.path("ca.pem"));
+    command.args(["-c", program, &port.to_string()]).arg(files.path("ca.pem"));
     match command.output() {
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -526,8 +527,9 @@ with smtplib.SMTP('localhost', int(sys.argv[1]), timeout=60) as smtp:
     print(smtp.starttls(context=context)[0], smtp.ehlo()[0], smtp.has_extn('starttls'))
     print(smtp.noop()[0], smtp.docmd('MAIL')[0], smtp.quit()[0])
 ";
-    let (chain, key) = (CERTIFICATES.path("server.pem"), CERTIFICATES.path("server.key"));
-    let (_dialogue, port) = run_with_files("starttls", &chain, &key);
+    let files = CERTIFICATES.files();
+    let (chain, key) = (files.path("server.pem"), files.path("server.key"));
+    let (_dialogue, port) = run_with_files("starttls", chain.as_ref(), key.as_ref());
     let Some(said) = python(SMTP, port) else { return };
     assert_eq!(said, "530 250 True\n220 250 False\n250 502 221\n");
 

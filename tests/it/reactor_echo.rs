@@ -500,8 +500,8 @@ impl Drop for Ended {
 fn messages_go_through_tls_and_each_byte_of_them_is_checked() {
     use crate::util::certificates::CERTIFICATES;
 
-    let path = |name: &str| CERTIFICATES.path(name).to_str().expect("UTF-8").to_owned();
-    let (chain, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let files = CERTIFICATES.files();
+    let (chain, key, ca) = (files.path("server.pem"), files.path("server.key"), files.path("ca.pem"));
     let (_server, at) = serve(&["--tls-cert", &chain, "--tls-key", &key, "tls://127.0.0.1:0"]);
     let at = at.replace("tls://127.0.0.1:", "tls://localhost:");
     for load in ["-n 3000 -c 20 -s 100 -p 4", "-n 40 -c 4 -s 300k", "--rate 500 -n 200 -c 3 --idle 20"] {
@@ -513,7 +513,7 @@ fn messages_go_through_tls_and_each_byte_of_them_is_checked() {
     }
     // A certificate that it does not believe, a name that it is not for, no TLS at all.
     assert_failed(&bench(&at, "-n 1 -c 1"), &["certificate"]);
-    let (chain, key) = (path("other.pem"), path("other.key"));
+    let (chain, key) = (files.path("other.pem"), files.path("other.key"));
     let (_other, other) = serve(&["--tls-cert", &chain, "--tls-key", &key, "tls://127.0.0.1:0"]);
     assert_failed(&bench(&other, &format!("-n 1 -c 1 --tls-ca {ca}")), &["certificate"]);
     let plain = echo_server();

@@ -272,7 +272,7 @@ fn openssl_talks_to_it_in_both_versions() {
     if lacks("openssl") {
         return;
     }
-    let echo = Running::new(plain_options());
+    let (echo, files) = (Running::new(plain_options()), CERTIFICATES.files());
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
         let mut command = Command::new("openssl");
         command.args([
@@ -283,7 +283,7 @@ fn openssl_talks_to_it_in_both_versions() {
             "-servername",
             "localhost",
         ]);
-        command.args(["-verify_hostname", "localhost", flag, "-CAfile"]).arg(CERTIFICATES.path("ca.pem"));
+        command.args(["-verify_hostname", "localhost", flag, "-CAfile"]).arg(files.path("ca.pem"));
         command.args(["-connect", &format!("127.0.0.1:{}", echo.port)]);
         // At the end of its input it ends at once, perhaps before the echo has come.
         let script = "(printf 'hello from openssl\\n'; sleep 1) | \"$@\"";
@@ -326,11 +326,12 @@ with socket.create_connection(('127.0.0.1', port)) as raw:
 ";
 
 fn python(port: u16, version: &str, size: usize, identity: Option<&str>) -> (bool, String) {
+    let files = CERTIFICATES.files();
     let mut command = Command::new("python3");
-    command.args(["-c", PYTHON, &port.to_string()]).arg(CERTIFICATES.path("ca.pem"));
+    command.args(["-c", PYTHON, &port.to_string()]).arg(files.path("ca.pem"));
     command.args([version, &size.to_string()]);
     if let Some(name) = identity {
-        command.arg(CERTIFICATES.path(&format!("{name}.pem"))).arg(CERTIFICATES.path(&format!("{name}.key")));
+        command.args([files.path(&format!("{name}.pem")), files.path(&format!("{name}.key"))]);
     }
     output(&mut command, b"")
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::util::certificates::CERTIFICATES;
+use crate::util::certificates::{CERTIFICATES, Files};
 use crate::util::program::{Ended, Program, Signal, command, run, wait_until};
 
 /// `serve` with these arguments, which is up; and the line of each listener.
@@ -21,10 +21,6 @@ fn named(line: &str) -> String {
     format!("tls://localhost:{at}")
 }
 
-fn path(name: &str) -> String {
-    CERTIFICATES.path(name).to_str().expect("UTF-8").to_owned()
-}
-
 fn client(to: &str, options: &[&str], says: &str) -> Ended {
     let mut client = Program::start(command("client", options).arg(to));
     client.type_in(says);
@@ -33,8 +29,9 @@ fn client(to: &str, options: &[&str], says: &str) -> Ended {
 
 #[test]
 fn services_stand_on_it_and_clients_speak_it() {
+    let files = CERTIFICATES.files();
     let directory = tempfile::tempdir().expect("a directory");
-    let (certificate, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let (certificate, key, ca) = (files.path("server.pem"), files.path("server.key"), files.path("ca.pem"));
     let into = directory.path().to_str().expect("UTF-8");
     let arguments = ["--tls-cert", &certificate, "--tls-key", &key, "--dir", into, "--allow", "echo"];
     let endpoints = ["upper=tls://127.0.0.1:0", "command=tls://127.0.0.1:0", "upload=tls://127.0.0.1:0"];
@@ -54,7 +51,7 @@ fn services_stand_on_it_and_clients_speak_it() {
     assert_eq!(came, CERTIFICATES.server.certificate.as_bytes());
 
     // Who is not believed is not spoken to, unless that is said.
-    let ended = client(&named(&lines[0]), &["--tls-ca", &path("stranger.pem")], "hello\n");
+    let ended = client(&named(&lines[0]), &["--tls-ca", &files.path("stranger.pem")], "hello\n");
     assert_eq!((ended.status, &ended.stdout[..]), (1, ""));
     assert!(ended.stderr.contains("certificate is refused"), "{}", ended.stderr);
     let ended = client(&named(&lines[0]), &["--tls-insecure"], "hello\n");
@@ -68,6 +65,7 @@ fn services_stand_on_it_and_clients_speak_it() {
 // docs/guarantees.md, 81.
 #[test]
 fn a_hangup_reads_certificates_again_and_connections_stay() {
+    let files = CERTIFICATES.files();
     let directory = tempfile::tempdir().expect("a directory");
     let [chain, key] = ["chain.pem", "key.pem"].map(|name| directory.path().join(name));
     let install = |certificate: &str, secret: &str| {
@@ -75,7 +73,7 @@ fn a_hangup_reads_certificates_again_and_connections_stay() {
         fs::write(&key, secret).expect("it can be written");
     };
     install(&CERTIFICATES.other.certificate, &CERTIFICATES.other.key);
-    let ca = path("ca.pem");
+    let ca = files.path("ca.pem");
     let [chain_text, key_text] = [&chain, &key].map(|path| path.to_str().expect("UTF-8"));
     let (serve, lines) =
         start(&["-v", "--tls-cert", chain_text, "--tls-key", key_text, "echo=tls://127.0.0.1:0"]);
@@ -104,8 +102,9 @@ fn a_hangup_reads_certificates_again_and_connections_stay() {
 
 #[test]
 fn a_client_without_a_certificate_is_refused_where_one_is_required_and_the_log_says_why() {
-    let arguments = ["--tls-cert", &path("server.pem"), "--tls-key", &path("server.key")];
-    let (ca, at) = (path("ca.pem"), "echo=tls://127.0.0.1:0");
+    let files = CERTIFICATES.files();
+    let arguments = ["--tls-cert", &files.path("server.pem"), "--tls-key", &files.path("server.key")];
+    let (ca, at) = (files.path("ca.pem"), "echo=tls://127.0.0.1:0");
     let (serve, lines) = start(&[&arguments[..], &["-v", "--tls-client-ca", &ca, at]].concat());
     let ended = client(&named(&lines[0]), &["--tls-ca", &ca], "hello\n");
     assert_eq!((ended.status, &ended.stdout[..]), (1, ""));
@@ -135,15 +134,16 @@ fn a_certificate_for_trying_is_made_at_the_start() {
 
 #[test]
 fn what_is_missing_is_told() {
+    let files = CERTIFICATES.files();
     let refused = |arguments: &[&str], says: &str| {
         let ended = run(&mut command("serve", arguments));
         assert!(ended.status == 2 && ended.stderr.contains(says), "{says}: {}", ended.stderr);
     };
     let at = "echo=tls://127.0.0.1:0";
     refused(&[at], "give --tls-cert FILE and --tls-key FILE, or --tls-self-signed NAME");
-    refused(&["--tls-cert", &path("server.pem"), at], "--tls-key");
+    refused(&["--tls-cert", &files.path("server.pem"), at], "--tls-key");
     refused(
-        &["--tls-cert", &path("server.pem"), "--tls-key", &path("other.key"), at],
+        &["--tls-cert", &files.path("server.pem"), "--tls-key", &files.path("other.key"), at],
         "belongs to the certificate",
     );
     refused(&["--tls-cert", "/nowhere", "--tls-key", "/nowhere", at], "/nowhere");
@@ -151,8 +151,8 @@ fn what_is_missing_is_told() {
 }
 
 /// The certificate and key of the server, as options.
-fn served_with() -> [String; 4] {
-    ["--tls-cert".into(), path("server.pem"), "--tls-key".into(), path("server.key")]
+fn served_with(files: &Files) -> [String; 4] {
+    ["--tls-cert".into(), files.path("server.pem"), "--tls-key".into(), files.path("server.key")]
 }
 
 fn texts(arguments: &[String]) -> Vec<&str> {
@@ -165,8 +165,8 @@ fn https(line: &str) -> String {
 }
 
 /// What curl says with these arguments; `None` where there is none.
-fn curl(arguments: &[&str]) -> Option<(bool, Vec<u8>)> {
-    let ca = path("ca.pem");
+fn curl(files: &Files, arguments: &[&str]) -> Option<(bool, Vec<u8>)> {
+    let ca = files.path("ca.pem");
     let output =
         Command::new("curl").args(["--silent", "--show-error", "--cacert", &ca]).args(arguments).output();
     match output {
@@ -180,13 +180,14 @@ fn curl(arguments: &[&str]) -> Option<(bool, Vec<u8>)> {
 
 #[test]
 fn curl_gets_pages_over_https_in_both_versions() {
-    let (certificate, directory) = (served_with(), tempfile::tempdir().expect("a directory"));
+    let files = CERTIFICATES.files();
+    let (certificate, directory) = (served_with(&files), tempfile::tempdir().expect("a directory"));
     fs::write(directory.path().join("index.html"), "<p>home").expect("a file");
     let www = format!("--www={}", directory.path().display());
     let (serve, lines) = start(&[&texts(&certificate)[..], &[&www, "web=tls://127.0.0.1:0"]].concat());
     let at = https(&lines[0]);
     for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
-        let Some((success, said)) = curl(&[version, &[&format!("{at}/")]].concat()) else { return };
+        let Some((success, said)) = curl(&files, &[version, &[&format!("{at}/")]].concat()) else { return };
         assert!(success && said == b"<p>home", "{version:?}: {}", String::from_utf8_lossy(&said));
     }
     // Whom it does not know, it does not believe.
@@ -213,7 +214,8 @@ fn sha256(content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_file_of_100_megabytes_goes_both_ways_and_is_the_same() {
-    let (certificate, ca) = (served_with(), path("ca.pem"));
+    let files = CERTIFICATES.files();
+    let (certificate, ca) = (served_with(&files), files.path("ca.pem"));
     let [from, into] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
     let (file, digest) = large_file(from.path(), 96);
     let (www, dir) = (format!("--www={}", into.path().display()), format!("--dir={}", into.path().display()));
@@ -227,7 +229,8 @@ fn a_file_of_100_megabytes_goes_both_ways_and_is_the_same() {
 
     let back = from.path().join("back");
     let to = back.to_str().expect("UTF-8");
-    let Some((success, said)) = curl(&["--output", to, &format!("{}/large", https(&lines[1]))]) else {
+    let Some((success, said)) = curl(&files, &["--output", to, &format!("{}/large", https(&lines[1]))])
+    else {
         return;
     };
     assert!(success, "{}", String::from_utf8_lossy(&said));
@@ -240,7 +243,8 @@ fn a_file_of_100_megabytes_goes_both_ways_and_is_the_same() {
 /// token; without either, and where it would not be asked for, `serve` refuses.
 #[test]
 fn commands_for_other_machines_need_a_token_or_certificates_of_clients() {
-    let (certificate, ca) = (served_with(), path("ca.pem"));
+    let files = CERTIFICATES.files();
+    let (certificate, ca) = (served_with(&files), files.path("ca.pem"));
     let certificate = texts(&certificate);
     let refused = |arguments: &[&str], says: &str| {
         let ended = run(&mut command("serve", &[&certificate[..], &["--allow", "echo"], arguments].concat()));
@@ -252,7 +256,7 @@ fn commands_for_other_machines_need_a_token_or_certificates_of_clients() {
     let with_ca = ["--allow", "echo", "--tls-client-ca", &ca, "command=tls://0.0.0.0:0"];
     let (serve, lines) = start(&[&certificate[..], &with_ca].concat());
     let at = lines[0].replace("listening command tls://0.0.0.0:", "tls://localhost:");
-    let (own, key) = (path("client.pem"), path("client.key"));
+    let (own, key) = (files.path("client.pem"), files.path("client.key"));
     let certified = ["--tls-ca", &ca, "--tls-cert", &own, "--tls-key", &key, &at, "echo who"];
     let ended = run(&mut command("command_client", &certified));
     assert_eq!((ended.status, &ended.stdout[..]), (0, "who\n"), "{}", ended.stderr);

@@ -1,7 +1,6 @@
 //! Certificates for tests, made once for the process: an authority, and what it has
 //! issued.
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use rcgen::{
@@ -37,14 +36,37 @@ pub(crate) struct Certificates {
     pub(crate) client: Pem,
     /// For a client, by another authority.
     pub(crate) stranger: Pem,
-    /// All of them as files: `ca.pem`, `server.pem`, `server.key`, and so on.
-    directory: tempfile::TempDir,
+}
+
+/// The certificates as files of a directory: `ca.pem`, `server.pem`, `server.key`, and
+/// so on. It is removed with this, as a `static` would not remove it.
+pub(crate) struct Files(tempfile::TempDir);
+
+impl Files {
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
 }
 
 impl Certificates {
-    /// The path of one of the files.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// All of them, written anew.
+    pub(crate) fn files(&self) -> Files {
+        let files = Files(tempfile::tempdir().expect("a temporary directory"));
+        let write = |name: &str, text: &str| {
+            std::fs::write(files.path(name), text).expect("it can be written");
+        };
+        write("ca.pem", &self.authority);
+        let named = [
+            ("server", &self.server),
+            ("other", &self.other),
+            ("client", &self.client),
+            ("stranger", &self.stranger),
+        ];
+        for (name, pem) in named {
+            write(&format!("{name}.pem"), &pem.certificate);
+            write(&format!("{name}.key"), &pem.key);
+        }
+        files
     }
 
     pub(crate) fn roots(&self) -> Roots {
@@ -90,7 +112,7 @@ impl Certificates {
 
 pub(crate) static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
     let (authority, elsewhere) = (new_authority("test authority"), new_authority("another authority"));
-    let certificates = Certificates {
+    Certificates {
         server: issue(
             &authority,
             &["localhost", "127.0.0.1", "server.test"],
@@ -100,19 +122,7 @@ pub(crate) static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
         client: issue(&authority, &["client.test"], ExtendedKeyUsagePurpose::ClientAuth),
         stranger: issue(&elsewhere, &["client.test"], ExtendedKeyUsagePurpose::ClientAuth),
         authority: authority.pem(),
-        directory: tempfile::tempdir().expect("a temporary directory"),
-    };
-    let write = |name: &str, text: &str| {
-        std::fs::write(certificates.path(name), text).expect("it can be written");
-    };
-    write("ca.pem", &certificates.authority);
-    let named =
-        [("server", &certificates.server), ("other", &certificates.other), ("client", &certificates.client)];
-    for (name, pem) in named.into_iter().chain([("stranger", &certificates.stranger)]) {
-        write(&format!("{name}.pem"), &pem.certificate);
-        write(&format!("{name}.key"), &pem.key);
     }
-    certificates
 });
 
 fn new_authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
