@@ -2,11 +2,11 @@
 //! files, on the same loop as everything else.
 
 mod answer;
+mod arrival;
 mod chunked;
 mod conditions;
 mod core;
 mod date;
-mod deadline;
 mod encode;
 mod event;
 mod files;

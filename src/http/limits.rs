@@ -49,6 +49,12 @@ pub struct HttpLimits {
     /// pings. Default 30 s.
     #[cfg(feature = "ws")]
     pub ping: Option<Duration>,
+    /// Time from the first byte of a WebSocket's message to its last, whatever its
+    /// fragments, and of a control frame. Dripping bytes do not extend it, and the
+    /// time in which this side has paused the connection does not count. A slower one
+    /// closes the WebSocket with 1008. `None`: no limit. Default 60 s.
+    #[cfg(feature = "ws")]
+    pub message: Option<Duration>,
 }
 
 impl Default for HttpLimits {
@@ -63,6 +69,8 @@ impl Default for HttpLimits {
             request: Some(Duration::from_secs(30)),
             #[cfg(feature = "ws")]
             ping: Some(Duration::from_secs(30)),
+            #[cfg(feature = "ws")]
+            message: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -83,6 +91,10 @@ impl HttpLimits {
         if self.max_fields > MOST_FIELDS {
             let fields = self.max_fields;
             return bad(format!("HttpLimits::max_fields is {fields}; give {MOST_FIELDS} or less"));
+        }
+        #[cfg(feature = "ws")]
+        if self.message == Some(Duration::ZERO) {
+            return bad("HttpLimits::message is 0, which nobody could meet; give more, or None".into());
         }
         if self.request == Some(Duration::ZERO) {
             return bad("HttpLimits::request is 0, which nobody could meet; give more, or None".into());

@@ -253,6 +253,12 @@ impl<H: HttpHandler> StreamHandler for Http<H> {
             }
             return Ok(());
         }
+        #[cfg(feature = "ws")]
+        if let State::Socket(socket) = &mut session.state
+            && socket.deadline.is_timer(timer)
+        {
+            return self.check_socket(io, socket);
+        }
         self.with(io, |handler, io| handler.timer(io, timer))
     }
 

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use bytes::Bytes;
 
+use super::arrival::ArrivalDeadline;
 use super::chunked::BodyDecoder;
-use super::deadline::RequestDeadline;
 use super::head::HeadScan;
 use super::pipeline::{Exchange, Ticket};
 use crate::{Address, Peer};
@@ -64,7 +64,7 @@ pub(super) struct HttpConn {
     pub(super) line: Option<u32>,
     /// The request whose body is coming.
     pub(super) incoming: Option<Box<Incoming>>,
-    pub(super) deadline: RequestDeadline,
+    pub(super) deadline: ArrivalDeadline,
     /// Nothing of its input counts any more: the connection ends behind an answer.
     pub(super) is_over: bool,
 }

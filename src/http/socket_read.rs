@@ -50,7 +50,6 @@ impl<H: HttpHandler> Http<H> {
             return Ok(());
         }
         if std::mem::take(&mut socket.was_paused) {
-            io.end_frame(id);
             let resumed = self.with(io, |handler, io| handler.resumed(io));
             resumed.inspect_err(|_| self.fail_socket(io, socket))?;
         }
@@ -68,14 +67,20 @@ impl<H: HttpHandler> Http<H> {
         socket.reader.settle(input);
         if socket.is_over || !io.is_open(id) {
             input.clear();
-        } else if io.is_paused(id) {
-            socket.was_paused = true;
-            if input.is_empty() {
-                // Makes the reactor call again when the pause is over, though
-                // nothing is left.
-                io.begin_frame(id);
-            }
+            return Ok(());
         }
+        socket.was_paused = io.is_paused(id);
+        // A message is under way of which nothing may be left in the input; and the
+        // reactor has to call again when a pause is over, though nothing is left.
+        let has_frame = socket.reader.is_within_message() || socket.was_paused && input.is_empty();
+        if has_frame && !socket.has_frame {
+            io.begin_frame(id);
+        } else if socket.has_frame && !has_frame {
+            io.end_frame(id);
+        }
+        socket.has_frame = has_frame;
+        let waits = !socket.was_paused && (has_frame || !input.is_empty());
+        socket.deadline.watch(io, waits, self.core.limits.message)?;
         Ok(())
     }
 
@@ -91,7 +96,13 @@ impl<H: HttpHandler> Http<H> {
         let id = http.id();
         match socket.reader.next(input) {
             Ok(None) => return Ok(false),
-            Ok(Some(Found::Message(message))) => self.handler.message(&mut http, message)?,
+            Ok(Some(Found::Message(message))) => {
+                socket.deadline.clear();
+                if std::mem::take(&mut socket.has_frame) {
+                    http.end_frame(id); // the next one has a time of its own
+                }
+                self.handler.message(&mut http, message)?;
+            }
             // A peer that does not read its pongs is asked for no more.
             Ok(Some(Found::Ping(data))) => {
                 if http.send_frame(id, Outgoing::Pong(data)) == crate::Sent::Full {
@@ -114,6 +125,22 @@ impl<H: HttpHandler> Http<H> {
             }
         }
         Ok(true)
+    }
+
+    /// Closes a socket whose message has not come whole in its time, when the timer
+    /// for that is due.
+    pub(super) fn check_socket(&mut self, io: &mut Io<'_>, socket: &mut SocketConn) -> Result<(), BoxError> {
+        if io.is_paused(io.id()) {
+            // The delay is this side's; what reads again begins the time anew.
+            socket.deadline.clear();
+        }
+        if socket.deadline.has_passed(io, self.core.limits.message)? && !socket.is_over {
+            socket.is_over = true;
+            let mut http = HttpIo { io, core: &mut self.core, current: None };
+            let id = http.id();
+            http.close_socket(id, CloseCode::POLICY, "a message takes too long");
+        }
+        Ok(())
     }
 
     /// Says that the handler has failed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
+use super::arrival::ArrivalDeadline;
 use crate::ws::{CloseCode, Masks, Outgoing, Reader, Role};
 use crate::{ConnId, Error, Io, TimerId};
 
@@ -26,6 +27,10 @@ pub(super) struct SocketConn {
     pub(super) is_over: bool,
     /// It was paused when its input was last taken.
     pub(super) was_paused: bool,
+    /// The time of a message that has begun.
+    pub(super) deadline: ArrivalDeadline,
+    /// The reactor was told that a frame is open.
+    pub(super) has_frame: bool,
     /// It is paused until its peer has read the answers to its pings.
     pub(super) is_full: bool,
 }
@@ -84,7 +89,16 @@ impl Sockets {
         if role == Role::Client {
             self.clients.insert(conn);
         }
-        Ok(SocketConn { reader, place, code: None, is_over: false, was_paused: false, is_full: false })
+        Ok(SocketConn {
+            reader,
+            place,
+            code: None,
+            is_over: false,
+            was_paused: false,
+            deadline: ArrivalDeadline::default(),
+            has_frame: false,
+            is_full: false,
+        })
     }
 
     /// Forgets a socket that has ended.

@@ -149,6 +149,11 @@ impl Reader {
         self.partial.take_if(|partial| partial.is_returned);
     }
 
+    /// True while a part of a message is here, and its end has not come.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| !partial.is_returned)
+    }
+
     /// Checks the head of a frame of a message against what came before.
     fn check(&self, head: FrameHead) -> Result<(), Fault> {
         let (before, fragments) = match (&self.partial, head.opcode) {

@@ -119,6 +119,7 @@ fn the_limits_of_http_are_those_of_the_table() {
         max_pipelined,
         request,
         ping,
+        message,
     } = serve_forever::http::HttpLimits::default();
     assert_says("HttpLimits::max_head", bytes(max_head));
     assert_says("HttpLimits::max_fields", count(max_fields));
@@ -128,6 +129,7 @@ fn the_limits_of_http_are_those_of_the_table() {
     assert_says("HttpLimits::max_pipelined", count(max_pipelined));
     assert_says("HttpLimits::request", time(request));
     assert_says("HttpLimits::ping", time(ping));
+    assert_says("HttpLimits::message", time(message));
     let serve_forever::ws::SocketLimits { max_message, max_fragments } = Default::default();
     assert_says("SocketLimits::max_message", bytes(max_message as usize));
     assert_says("SocketLimits::max_fragments", count(max_fragments as usize));

@@ -1,6 +1,7 @@
 //! The feature `ws`: handshakes, messages and closes, over the simulated network
 //! and against another implementation.
 
+mod arriving;
 mod autobahn;
 mod cutting;
 mod handshakes;

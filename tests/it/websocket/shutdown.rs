@@ -70,3 +70,25 @@ fn a_message_that_is_sent_back_in_parts_is_whole_before_the_end() {
     assert_eq!(received.iter().filter(|byte| **byte == b'x').count(), SIZE);
     assert!(received.ends_with(GOODBYE));
 }
+
+/// The rest of a message whose beginning the reader has taken: of a frame, and of
+/// fragments with nothing of them left in the input.
+#[test]
+fn a_message_that_has_begun_is_waited_for() {
+    let whole = frame(0x81, b"one message");
+    let fragments = [frame(0x01, b"one "), frame(0x80, b"message")].concat();
+    let first = frame(0x01, b"one ").len();
+    for (message, cut) in [(&whole, whole.len() - 3), (&fragments, first), (&fragments, first + 1)] {
+        let mut world = world();
+        let script =
+            open("/echo/ws").send(message[..cut].to_vec()).after(2 * SECOND).send(message[cut..].to_vec());
+        let client = world.play(script);
+        let silent = world.play(open("/echo/ws"));
+        world.run_for(SECOND).expect("it keeps its promises");
+        world.reactor().shutdown(20 * SECOND);
+        world.run_for(SECOND / 2).expect("it keeps its promises");
+        assert_eq!(received(&world, silent), GOODBYE, "nothing is under way there");
+        world.run_for(30 * SECOND).expect("it keeps its promises");
+        assert_eq!(received(&world, client), [&texts(&["one message"]), GOODBYE].concat(), "{cut}");
+    }
+}

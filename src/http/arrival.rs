@@ -1,4 +1,5 @@
-//! `RequestDeadline`: the time that a request has to come.
+//! `ArrivalDeadline`: the time that a request, or a message of a WebSocket, has to
+//! come.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,13 @@ const LATE: Duration = Duration::from_millis(100);
 /// The time for what had arrived meanwhile to be read.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The time that a request has to come. The timer may outlive its request, and
-/// serves the next one too: a client whose requests come whole sets none, and owns
-/// nothing here.
+/// The time that a request, or a message of a WebSocket, has to come. The timer may
+/// outlive its request, and serves the next one too: a client whose requests come
+/// whole sets none, and owns nothing here.
 #[derive(Debug, Default)]
-pub(super) struct RequestDeadline(Option<Box<Running>>);
+pub(super) struct ArrivalDeadline(Option<Box<Running>>);
 
-/// The time of a client whose requests come in parts.
+/// The time of a client whose requests, or messages, come in parts.
 #[derive(Debug, Default)]
 struct Running {
     /// When the current request began, or its last piece came.
@@ -25,16 +26,17 @@ struct Running {
     timer: Option<(TimerId, Instant)>,
 }
 
-impl RequestDeadline {
-    /// Ends the time of the current request, or of its current piece.
+impl ArrivalDeadline {
+    /// Ends the time of the current request, of its current piece, or of the current
+    /// message.
     pub(super) fn clear(&mut self) {
         if let Some(running) = &mut self.0 {
             running.since = None;
         }
     }
 
-    /// Begins the time of a request that has begun and waits for more, and ends
-    /// that of any other.
+    /// Begins the time of a request or message that has begun and waits for more, and
+    /// ends that of any other.
     pub(super) fn watch(
         &mut self,
         io: &mut Io<'_>,
