@@ -33,7 +33,7 @@ impl Streams {
             *left -= piece.len();
             let sent = io.write_body(ticket, piece);
             if *left == 0 {
-                let _ = io.end_body(ticket);
+                io.end_body(ticket);
             }
             if *left == 0 || sent == Sent::Gone {
                 self.downloads.remove(&ticket);
@@ -83,7 +83,7 @@ impl HttpHandler for Streams {
         self.ticks += 1;
         // Encoded once, for all of them.
         let event = Event::new(&format!("tick {}", self.ticks)).to_bytes();
-        let _ = io.broadcast(self.clock, &event, None);
+        io.broadcast(self.clock, &event, None);
     }
 }
 

@@ -218,23 +218,22 @@ impl HttpCore {
     }
 
     /// Ends a stream.
-    pub(super) fn end_body(&mut self, io: &mut Io<'_>, ticket: Ticket) -> Sent {
-        let Some((before, slot)) = self.pipelines.find(ticket) else { return Sent::Gone };
-        let Source::Handler(delimiter) = slot.source else { return Sent::Gone };
+    pub(super) fn end_body(&mut self, io: &mut Io<'_>, ticket: Ticket) {
+        let Some((before, slot)) = self.pipelines.find(ticket) else { return };
+        let Source::Handler(delimiter) = slot.source else { return };
         if let Delimiter::Length(left @ 1..) = delimiter {
             log::error!("a handler ends a body {left} bytes before the length that it gave");
-            io.abort(ticket.conn);
-            return Sent::Gone;
+            return io.abort(ticket.conn);
         }
         slot.source = Source::Done;
         let last = if delimiter == Delimiter::Chunked { encode::LAST_CHUNK } else { b"" };
         if before > 0 {
             slot.held.push_back(Bytes::from_static(last));
-            return self.hold(io, ticket);
+            _ = self.hold(io, ticket);
+            return;
         }
-        let sent = io.send(ticket.conn, Bytes::from_static(last));
+        _ = io.send(ticket.conn, Bytes::from_static(last));
         self.advance(io, ticket.line, ticket.conn);
-        sent
     }
 
     /// Sends what may be sent of a line, from its front on.

@@ -127,9 +127,10 @@ impl HttpIo<'_, '_> {
 
     /// Ends a body that is streamed. Fewer bytes than the length that was given
     /// abort the connection, so that the client does not take a part for the
-    /// whole.
-    pub fn end_body(&mut self, ticket: Ticket) -> Sent {
-        self.core.end_body(self.io, ticket)
+    /// whole. A stream that is over already stays as it is: nothing is left to
+    /// decide, so there is no [`Sent`].
+    pub fn end_body(&mut self, ticket: Ticket) {
+        self.core.end_body(self.io, ticket);
     }
 
     /// Puts the connection of a stream of events into a group, as soon as all

@@ -252,7 +252,7 @@ impl Answering {
         while let Some(left) = self.streams.get_mut(&ticket) {
             if *left == 0 {
                 self.streams.remove(&ticket);
-                let _ = io.end_body(ticket);
+                io.end_body(ticket);
                 return;
             }
             *left -= 1;

@@ -436,7 +436,7 @@ impl StreamHandler for HubHandler {
         let complete = input.len() - input.len() % RECORD;
         let records: Bytes = input.split_to(complete).freeze();
         if !records.is_empty() {
-            let _ = io.broadcast(self.everybody, &records, Some(io.id()));
+            io.broadcast(self.everybody, &records, Some(io.id()));
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Api {
         while let Some(left) = self.streams.get_mut(&ticket) {
             if *left == 0 {
                 self.streams.remove(&ticket);
-                let _ = io.end_body(ticket);
+                io.end_body(ticket);
                 return;
             }
             *left -= 1;
@@ -88,7 +88,7 @@ impl HttpHandler for Api {
             "/short" => {
                 let ticket = io.answer(StatusCode::OK).stream_of(10);
                 let _ = io.write_body(ticket, "short");
-                let _ = io.end_body(ticket);
+                io.end_body(ticket);
             }
             "/events" => {
                 let ticket = io.answer(StatusCode::OK).events();
@@ -99,7 +99,7 @@ impl HttpHandler for Api {
                 for ticket in &self.events {
                     assert!(io.subscribe(*ticket, group));
                 }
-                let _ = io.broadcast(group, &Event::new("to all").to_bytes(), None);
+                io.broadcast(group, &Event::new("to all").to_bytes(), None);
                 let _ = io.write_body(self.events[1], Event::new("to one").to_bytes());
                 let _ = io.answer(StatusCode::OK).empty();
             }

@@ -48,7 +48,7 @@ impl HttpHandler for Sockets {
             }
             Message::Text("shut down") => io.shutdown(10 * SECOND),
             Message::Text("all") => {
-                let _ = io.broadcast(self.room, &text_frame("to all"), None);
+                io.broadcast(self.room, &text_frame("to all"), None);
             }
             message => {
                 if io.send_message(io.id(), message) == Sent::Full {
