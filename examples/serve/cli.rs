@@ -125,12 +125,14 @@ pub(crate) struct Arguments {
     /// Replace files of the same name
     #[arg(long, help_heading = "Upload")]
     pub(crate) overwrite: bool,
-    /// Have a file on the disk before it is acknowledged; everybody waits meanwhile
+    /// Have a file on the disk before it is acknowledged; with --record, everybody
+    /// waits meanwhile
     #[arg(long, help_heading = "Upload")]
     pub(crate) sync: bool,
 
     /// Keep the last calls of the loop in memory, and write them to FILE.1, FILE.2 and
-    /// so on: at a SIGUSR1, when a callback fails, panics or is slow
+    /// so on: at a SIGUSR1, when a callback fails, panics or is slow. Uploads are then
+    /// written by the loop itself, as a replay has no workers
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     pub(crate) record: Option<PathBuf>,
     /// What is recorded of input: its hashes, or the bytes, passwords and all; only with

@@ -35,7 +35,7 @@ use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Uploa
 use serve_forever::ws::Origins;
 use serve_forever::{
     BoxError, Config, DatagramHandler, Endpoint, Error, Limits, ListenOptions, ListenerId, Orphans, Reactor,
-    Service, Signals, StreamHandler,
+    Service, Signals, StreamHandler, WorkerOptions, Workers,
 };
 
 use self::cli::{Arguments, Kind, Served};
@@ -170,6 +170,12 @@ impl<D: Driver> Server<'_, D> {
                 self.listen(kind, &service).map(drop)
             }
             Kind::Upload => {
+                // Workers write the files, so nobody else waits for the disk. A replay
+                // has no workers, so what is recorded does without.
+                if arguments.record.is_none() {
+                    let options = WorkerOptions { name: "upload".into(), ..WorkerOptions::default() };
+                    self.reactor.set_workers(&Workers::new(options)?);
+                }
                 let service = self.add(upload(arguments)?, Upload::limits())?;
                 self.listen(kind, &service).map(drop)
             }

@@ -316,6 +316,32 @@ fn uploads_go_where_they_are_to_and_are_no_larger() {
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
+/// The names of a process's threads, by proc(5).
+fn threads_of(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let comm = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    tasks.flatten().filter_map(comm).collect()
+}
+
+#[test]
+fn workers_write_uploads_unless_they_are_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let is_worker = |name: &String| name.starts_with("upload");
+    let serve = uploads(directory.path(), &[]);
+    // A thread names itself.
+    wait_until("it has workers", || threads_of(serve.program.pid()).iter().any(is_worker));
+    serve.stop();
+
+    let recording = format!("--record={}", directory.path().join("recording").display());
+    let serve = uploads(directory.path(), &[&recording]);
+    let client = serve.connect(0);
+    client.send("post|3|name\none");
+    client.expect("ok|3|name\n");
+    let threads = threads_of(serve.program.pid());
+    assert!(!threads.iter().any(is_worker), "{threads:?}");
+    serve.stop();
+}
+
 #[test]
 fn overwrite_replaces_files_and_sync_is_none_the_less_answered() {
     let directory = tempfile::tempdir().expect("a directory");
