@@ -15,8 +15,8 @@ use rustix::io::Errno;
 
 use crate::Result;
 
-/// The time of each write. The kernel hands over at most 128 KiB at once, so a gibibyte
-/// takes some 16 seconds.
+/// The time of each write. The kernel hands over at most 128 KiB at once (it has big
+/// writes since FUSE 7.10; without, a page), so a gibibyte takes 16 seconds or more.
 const WRITE: Duration = Duration::from_millis(2);
 
 /// For how long the kernel may remember what it was told.
