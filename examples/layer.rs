@@ -83,8 +83,8 @@ impl Layer for Hex {
         Ok(plain.len())
     }
 
-    fn take_wire(&mut self, into: &mut Vec<u8>) {
-        into.append(&mut self.wire);
+    fn take_wire(&mut self, into: &mut dyn io::Write) -> io::Result<()> {
+        into.write_all(&std::mem::take(&mut self.wire))
     }
 
     fn is_ready(&self) -> bool {

@@ -74,10 +74,17 @@ pub trait Layer: Any {
     /// The plaintext cannot be sent.
     fn write(&mut self, plain: &[u8]) -> io::Result<usize>;
 
-    /// Appends all bytes that are to be sent over the wire to `into`. The loop
-    /// calls this after every `receive`, `write` and `finish`, and once at the
+    /// Writes all bytes that are to be sent over the wire into `into`, which takes
+    /// every one and does not fail. What the socket has room for leaves at once,
+    /// without being copied, so one
+    /// [`write_vectored`](io::Write::write_vectored) costs less than many writes. The
+    /// loop calls this after every `receive`, `write` and `finish`, and once at the
     /// beginning.
-    fn take_wire(&mut self, into: &mut Vec<u8>);
+    ///
+    /// # Errors
+    ///
+    /// Those of `into`, which a layer hands on.
+    fn take_wire(&mut self, into: &mut dyn io::Write) -> io::Result<()>;
 
     /// True once the handshake is complete. It stays true.
     fn is_ready(&self) -> bool;
@@ -166,11 +173,8 @@ impl ContainedLayer {
         }
     }
 
-    pub(crate) fn take_wire(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
-        self.run(|layer| {
-            layer.take_wire(into);
-            Ok(())
-        })
+    pub(crate) fn take_wire(&mut self, into: &mut dyn io::Write) -> io::Result<()> {
+        self.run(|layer| layer.take_wire(into))
     }
 
     /// False of one that has panicked.

@@ -112,7 +112,7 @@ impl Waiting {
 pub(crate) struct Scratch {
     /// Where reads from the socket of a layered connection go.
     pub(crate) inward: Vec<u8>,
-    /// Where a layer puts what is to be written.
+    /// What a layer has for the socket and the socket has not taken.
     pub(crate) outward: Vec<u8>,
     /// [`Config::layer_buffer`](crate::Config::layer_buffer).
     size: usize,

@@ -158,13 +158,11 @@ impl Layer for Tls {
         self.connection.writer().write(plain)
     }
 
-    fn take_wire(&mut self, into: &mut Vec<u8>) {
+    fn take_wire(&mut self, into: &mut dyn Write) -> io::Result<()> {
         while self.connection.wants_write() {
-            // A vector takes everything.
-            if self.connection.write_tls(into).is_err() {
-                return;
-            }
+            self.connection.write_tls(into)?;
         }
+        Ok(())
     }
 
     fn is_ready(&self) -> bool {

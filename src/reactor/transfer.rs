@@ -337,51 +337,84 @@ fn receive<D: Driver>(
     }
 }
 
-/// Sends what a layer has to say of its own. The rest of what one write takes waits.
+/// Where a layer's bytes go: to the socket as long as it takes all of them, then
+/// behind one another.
+struct Outlet<'o, 'w, D: Driver> {
+    wire: &'o mut Wire<'w, D>,
+    /// What was not offered to the socket, or not taken by it.
+    rest: &'o mut Vec<u8>,
+    /// How many bytes left.
+    written: usize,
+    /// The outcome of the last write.
+    last: io::Result<Readiness>,
+}
+
+impl<'o, 'w, D: Driver> Outlet<'o, 'w, D> {
+    /// An outlet to a socket that may be written to, or is `Blocked`.
+    fn new(wire: &'o mut Wire<'w, D>, rest: &'o mut Vec<u8>, socket: Readiness) -> Self {
+        rest.clear();
+        Self { wire, rest, written: 0, last: Ok(socket) }
+    }
+}
+
+impl<D: Driver> io::Write for Outlet<'_, '_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = pieces.iter().map(|piece| piece.len()).sum();
+        let mut left = 0;
+        if offered > 0 && self.rest.is_empty() && matches!(self.last, Ok(Readiness::Ready)) {
+            match self.wire.write(pieces, offered) {
+                Ok((written, readiness)) => {
+                    left = written;
+                    self.last = Ok(readiness);
+                }
+                Err(error) => self.last = Err(error),
+            }
+            self.written += left;
+        }
+        for piece in pieces {
+            let skipped = left.min(piece.len());
+            self.rest.extend_from_slice(&piece[skipped..]);
+            left -= skipped;
+        }
+        Ok(offered)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sends what a layer has to say of its own. What the socket does not take waits.
 fn emit<D: Driver>(
     wire: &mut Wire<'_, D>,
     conn: &mut Conn,
     layered: &mut Layered,
     scratch: &mut Scratch,
 ) -> io::Result<()> {
-    let bytes = &mut scratch.outward;
-    bytes.clear();
-    layered.layer.take_wire(bytes)?;
-    if bytes.is_empty() {
-        return Ok(());
+    let is_next = layered.wire.is_empty() && layered.clear == 0 && conn.has(Flags::WRITABLE);
+    let socket = if is_next { Readiness::Ready } else { Readiness::Blocked };
+    let mut outlet = Outlet::new(wire, &mut scratch.outward, socket);
+    layered.layer.take_wire(&mut outlet)?;
+    match outlet.last {
+        Ok(Readiness::Ready) => {}
+        Ok(Readiness::Blocked) if is_next => conn.unset(Flags::WRITABLE),
+        Ok(Readiness::Blocked) => {}
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => conn.unset(Flags::WRITABLE),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        },
     }
-    let is_next = layered.wire.is_empty() && layered.clear == 0;
-    let written = if is_next && conn.has(Flags::WRITABLE) { write_some(wire, conn, bytes)? } else { 0 };
-    hold_back(wire.now, conn, layered, scratch, written)
+    hold_back(wire.now, conn, layered, scratch)
 }
 
-/// Writes once: how many bytes left, 0 where the socket is full or a signal came
-/// first.
-fn write_some<D: Driver>(wire: &mut Wire<'_, D>, conn: &mut Conn, bytes: &[u8]) -> io::Result<usize> {
-    match wire.write(&[IoSlice::new(bytes)], bytes.len()) {
-        Ok((written, Readiness::Ready)) => Ok(written),
-        Ok((written, Readiness::Blocked)) => {
-            conn.unset(Flags::WRITABLE);
-            Ok(written)
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            conn.unset(Flags::WRITABLE);
-            Ok(0)
-        }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-/// Keeps the bytes of a layer that did not leave, from `written` on.
-fn hold_back(
-    now: Moment,
-    conn: &mut Conn,
-    layered: &mut Layered,
-    scratch: &Scratch,
-    written: usize,
-) -> io::Result<()> {
-    let rest = &scratch.outward[written..];
+/// Keeps the bytes of a layer that did not leave.
+fn hold_back(now: Moment, conn: &mut Conn, layered: &mut Layered, scratch: &Scratch) -> io::Result<()> {
+    let rest = &scratch.outward;
     if rest.is_empty() {
         return Ok(());
     }
@@ -437,24 +470,21 @@ fn push_layered<D: Driver>(
     if conn.queued() == 0 || conn.has(Flags::HANDSHAKING) {
         return Ok(Readiness::Ready);
     }
-    let sealed = seal(conn, layered, scratch, shared)?;
-    let bytes = &scratch.outward;
-    match wire.write(&[IoSlice::new(bytes)], bytes.len()) {
-        Ok((written, Readiness::Ready)) if written == bytes.len() => {
-            if let Some(queue) = &mut conn.out {
-                queue.advance(sealed);
-            }
-            Ok(Readiness::Ready)
+    let share = scratch.share();
+    let mut outlet = Outlet::new(wire, &mut scratch.outward, Readiness::Ready);
+    let sealed = seal(conn, layered, shared, share, &mut outlet)?;
+    let Outlet { written, last, .. } = outlet;
+    if scratch.outward.is_empty() {
+        if let Some(queue) = &mut conn.out {
+            queue.advance(sealed);
         }
-        outcome => {
-            layered.sealed = sealed;
-            hold_back(wire.now, conn, layered, scratch, outcome.as_ref().map_or(0, |(written, _)| *written))?;
-            match outcome {
-                Ok((_, readiness)) => Ok(readiness),
-                Err(error) if has_moved => moved_before(error),
-                Err(error) => Err(error),
-            }
-        }
+        return last;
+    }
+    layered.sealed = sealed;
+    hold_back(wire.now, conn, layered, scratch)?;
+    match last {
+        Err(error) if has_moved || written > 0 => moved_before(error),
+        last => last,
     }
 }
 
@@ -468,20 +498,32 @@ fn moved_before(error: io::Error) -> io::Result<Readiness> {
     }
 }
 
-/// Gives a layer one share of the queue. Returns how many bytes that are; what the
-/// layer has made of them is in the buffer for that.
-fn seal(
+/// Gives a layer one share of the queue, and sends what it makes of it. Returns how
+/// many bytes of the queue that are.
+fn seal<D: Driver>(
     conn: &Conn,
     layered: &mut Layered,
-    scratch: &mut Scratch,
     shared: &SharedOutput,
+    share: usize,
+    outlet: &mut Outlet<'_, '_, D>,
 ) -> io::Result<usize> {
     let Some(queue) = &conn.out else { return Ok(0) };
-    if let Some(part) = queue.next_file() {
-        return seal_file(part, layered, scratch);
-    }
+    let sealed = match queue.next_file() {
+        Some(part) => seal_file(part, layered, share)?,
+        None => seal_pieces(queue, layered, shared, share)?,
+    };
+    layered.layer.take_wire(outlet)?;
+    if outlet.written == 0 && outlet.rest.is_empty() { Err(stuck()) } else { Ok(sealed) }
+}
+
+fn seal_pieces(
+    queue: &OutQueue,
+    layered: &mut Layered,
+    shared: &SharedOutput,
+    share: usize,
+) -> io::Result<usize> {
     let mut pieces = [IoSlice::new(&[]); PIECES];
-    let count = queue.pieces(shared, &mut pieces, scratch.share());
+    let count = queue.pieces(shared, &mut pieces, share);
     let mut sealed = 0;
     for piece in &pieces[..count] {
         let taken = layered.layer.write(piece)?;
@@ -490,24 +532,19 @@ fn seal(
             break;
         }
     }
-    scratch.outward.clear();
-    layered.layer.take_wire(&mut scratch.outward)?;
-    if scratch.outward.is_empty() { Err(stuck()) } else { Ok(sealed) }
+    Ok(sealed)
 }
 
 /// The same of a part of a file, which has to be read for that.
 #[cold]
-fn seal_file(part: &FilePart, layered: &mut Layered, scratch: &mut Scratch) -> io::Result<usize> {
+fn seal_file(part: &FilePart, layered: &mut Layered, share: usize) -> io::Result<usize> {
     let of_file = |error| io::Error::other(OfFile(error));
-    let mut piece = vec![0; scratch.share().min(part.len())];
+    let mut piece = vec![0; share.min(part.len())];
     let count = read_file(part.file(), part.offset(), &mut piece).map_err(of_file)?;
     if count == 0 {
         return Err(of_file(cut_short(part)));
     }
-    let sealed = layered.layer.write(&piece[..count])?;
-    scratch.outward.clear();
-    layered.layer.take_wire(&mut scratch.outward)?;
-    if scratch.outward.is_empty() { Err(stuck()) } else { Ok(sealed) }
+    layered.layer.write(&piece[..count])
 }
 
 /// How far a handshake is after a step.

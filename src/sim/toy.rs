@@ -205,8 +205,8 @@ impl Layer for Toy {
         Ok(plain.len())
     }
 
-    fn take_wire(&mut self, into: &mut Vec<u8>) {
-        into.append(&mut self.wire);
+    fn take_wire(&mut self, into: &mut dyn io::Write) -> io::Result<()> {
+        into.write_all(&std::mem::take(&mut self.wire))
     }
 
     fn is_ready(&self) -> bool {
@@ -245,7 +245,7 @@ mod tests {
     /// Carries what one side has for the wire to the other.
     fn carry(from: &mut Toy, to: &mut Toy) -> io::Result<Vec<u8>> {
         let (mut wire, mut plain) = (Vec::new(), Vec::new());
-        from.take_wire(&mut wire);
+        from.take_wire(&mut wire)?;
         let mut rest = &wire[..];
         while !rest.is_empty() {
             let taken = to.receive(rest)?;

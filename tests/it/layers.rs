@@ -159,7 +159,7 @@ fn talk(socket: &Client, layer: &mut Toy, done: impl Fn(&Toy, &[u8]) -> bool) ->
     let mut plain = Vec::new();
     while !done(layer, &plain) {
         let mut wire = Vec::new();
-        layer.take_wire(&mut wire);
+        layer.take_wire(&mut wire).expect("a vector takes everything");
         (&socket.0).write_all(&wire).expect("the server reads");
         let mut buffer = [0; 1000];
         let count = (&socket.0).read(&mut buffer).expect("the server answers");

@@ -188,7 +188,7 @@ impl Session {
             let taken = self.layer.write(pattern.piece(self.write_at, owed))?;
             self.write_at.advance(taken);
             owed -= taken as u64;
-            self.layer.take_wire(&mut self.wire);
+            self.layer.take_wire(&mut self.wire)?;
         }
         self.send()
     }
@@ -217,7 +217,7 @@ impl Session {
     }
 
     fn send(&mut self) -> Result<()> {
-        self.layer.take_wire(&mut self.wire);
+        self.layer.take_wire(&mut self.wire)?;
         if !self.wire.is_empty() {
             let written = unless_blocked(self.stream.write(&self.wire))?.unwrap_or(0);
             self.wire.drain(..written);

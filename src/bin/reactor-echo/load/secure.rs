@@ -95,7 +95,7 @@ impl Secure {
 
     /// Writes what the layer has for the socket, as far as there is room.
     fn write_out(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        self.layer.take_wire(&mut self.unwritten);
+        self.layer.take_wire(&mut self.unwritten)?;
         let mut written = 0;
         let outcome = loop {
             if written == self.unwritten.len() {
