@@ -12,6 +12,7 @@
 //! A reactor that is not recorded has another type, and pays nothing.
 
 mod decode;
+mod digest;
 mod display;
 mod dump;
 mod encode;
@@ -19,14 +20,17 @@ mod entry;
 mod history;
 mod options;
 mod primitive;
+mod readings;
 mod recorder;
 mod ring;
 mod saver;
+mod short;
 #[cfg(test)]
 mod tests;
 
+pub use self::digest::{Digest, Payloads};
 pub use self::dump::{Cursor, Damage, Dump};
-pub use self::entry::{Call, Digest, Entry, Failure, Number, Outcome, Payload, Payloads};
+pub use self::entry::{Call, Entry, Failure, Number, Outcome, Payload};
 pub use self::history::{Conversation, InputEnd, Piece};
 pub use self::options::{DumpRequest, Incidents, RecordOptions};
 pub use self::recorder::{Recorded, Recorder};

@@ -4,14 +4,19 @@ use std::borrow::Cow;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use super::entry::{Call, Entry, Outcome, Payload, Payloads};
+use super::digest::Payloads;
+use super::entry::{Call, Entry, Outcome, Payload};
 use super::primitive::{Malformed, Reader};
+use super::short;
 use crate::driver::{Closing, Event, Incident, IncidentKind, Moment, Notice};
 use crate::process::{Fate, Signal};
 use crate::{ConnId, Side};
 
 /// Reads one entry. `clock` is the last time before it, which becomes that of the entry.
 pub(super) fn entry<'a>(from: &mut Reader<'a>, clock: &mut u64) -> Result<Entry<'a>, Malformed> {
+    if from.rest.first().is_some_and(|tag| *tag >= short::FIRST) {
+        return short::entry(from, clock);
+    }
     Ok(Entry { call: call(from)?, outcome: outcome(from, clock)? })
 }
 

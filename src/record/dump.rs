@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::decode;
-use super::entry::{Call, Entry, Payloads};
+use super::digest::Payloads;
+use super::entry::{Call, Entry};
 use super::primitive::Reader;
 use super::ring::{Ring, Segment};
 use crate::driver::Moment;
@@ -16,7 +17,7 @@ const MAGIC: &[u8; 24] = b"serve-forever recording\n";
 
 /// The version of the format, which follows the magic; the number of segments is behind
 /// it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The bytes before those of a segment: its number, waits and clock, its length and its
 /// checksum.

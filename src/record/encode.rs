@@ -2,16 +2,33 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use super::entry::{Call, Number, Outcome, Payload, Payloads};
+use super::digest::Payloads;
+use super::entry::{Call, Number, Outcome, Payload};
 use super::primitive::Write;
 use crate::Side;
 use crate::driver::{Closing, Event, IncidentKind, Notice};
 use crate::process::{Fate, Signal};
 
+fn put_one(out: &mut Vec<u8>, tag: u8, number: Number) {
+    out.put(tag);
+    out.put_number(number.0);
+}
+
+fn put_two(out: &mut Vec<u8>, tag: u8, number: Number, second: u64) {
+    out.put(tag);
+    out.put_number(number.0);
+    out.put_number(second);
+}
+
 /// Appends a call to the bytes of a segment.
-#[inline]
 pub(super) fn put_call(out: &mut Vec<u8>, call: &Call<'_>) {
     match call {
+        Call::Began { short_means_blocked, payloads, max_streams } => {
+            out.put(0);
+            out.put_flag(*short_means_blocked);
+            out.put_flag(*payloads == Payloads::Kept);
+            out.put_number(max_streams.map_or(0, |most| most.saturating_add(1)));
+        }
         Call::Now => out.put(1),
         Call::Wait { timeout } => {
             out.put(2);
@@ -19,32 +36,6 @@ pub(super) fn put_call(out: &mut Vec<u8>, call: &Call<'_>) {
         }
         Call::Read { stream, space } => put_two(out, 3, *stream, *space),
         Call::Write { stream, offered } => put_two(out, 4, *stream, *offered),
-        other => put_rare_call(out, other),
-    }
-}
-
-fn put_one(out: &mut Vec<u8>, tag: u8, number: Number) {
-    out.put(tag);
-    out.put_number(number.0);
-}
-
-#[inline]
-fn put_two(out: &mut Vec<u8>, tag: u8, number: Number, second: u64) {
-    out.put(tag);
-    out.put_number(number.0);
-    out.put_number(second);
-}
-
-#[inline(never)]
-fn put_rare_call(out: &mut Vec<u8>, call: &Call<'_>) {
-    match call {
-        Call::Now | Call::Wait { .. } | Call::Read { .. } | Call::Write { .. } => {}
-        Call::Began { short_means_blocked, payloads, max_streams } => {
-            out.put(0);
-            out.put_flag(*short_means_blocked);
-            out.put_flag(*payloads == Payloads::Kept);
-            out.put_number(max_streams.map_or(0, |most| most.saturating_add(1)));
-        }
         Call::Accept { listener } => put_one(out, 5, *listener),
         Call::Register { stream, token } => {
             put_one(out, 6, *stream);
@@ -151,12 +142,33 @@ fn put_notice(out: &mut Vec<u8>, notice: Notice) {
     }
 }
 
+fn put_event(out: &mut Vec<u8>, event: Event) {
+    out.put(u8::from(event.readable) | u8::from(event.writable) << 1 | u8::from(event.hangup) << 2);
+    out.put_token(event.token);
+}
+
+fn put_payload(out: &mut Vec<u8>, payload: &Payload<'_>) {
+    match payload {
+        Payload::Hashed(digest) => {
+            out.put(0);
+            out.put_digest(*digest);
+        }
+        Payload::Kept(bytes) => {
+            out.put(1);
+            out.put_bytes(bytes);
+        }
+    }
+}
+
 /// Appends an outcome. `clock` is the last time that was recorded, which becomes this
 /// one.
-#[inline]
 pub(super) fn put_outcome(out: &mut Vec<u8>, clock: &mut u64, outcome: &Outcome<'_>) {
     match outcome {
         Outcome::Done => out.put(0),
+        Outcome::Failed(failure) => {
+            out.put(1);
+            out.put_failure(failure);
+        }
         Outcome::Time(moment) => {
             out.put(2);
             // A driver's time never goes backwards.
@@ -176,42 +188,6 @@ pub(super) fn put_outcome(out: &mut Vec<u8>, clock: &mut u64, outcome: &Outcome<
         Outcome::Written(digest) => {
             out.put(5);
             out.put_digest(*digest);
-        }
-        other => put_rare_outcome(out, other),
-    }
-}
-
-#[inline]
-fn put_event(out: &mut Vec<u8>, event: Event) {
-    out.put(u8::from(event.readable) | u8::from(event.writable) << 1 | u8::from(event.hangup) << 2);
-    out.put_token(event.token);
-}
-
-#[inline]
-fn put_payload(out: &mut Vec<u8>, payload: &Payload<'_>) {
-    match payload {
-        Payload::Hashed(digest) => {
-            out.put(0);
-            out.put_digest(*digest);
-        }
-        Payload::Kept(bytes) => {
-            out.put(1);
-            out.put_bytes(bytes);
-        }
-    }
-}
-
-#[inline(never)]
-fn put_rare_outcome(out: &mut Vec<u8>, outcome: &Outcome<'_>) {
-    match outcome {
-        Outcome::Done
-        | Outcome::Time(_)
-        | Outcome::Waited { .. }
-        | Outcome::Input(_)
-        | Outcome::Written(_) => {}
-        Outcome::Failed(failure) => {
-            out.put(1);
-            out.put_failure(failure);
         }
         Outcome::Made(number) => put_one(out, 6, *number),
         Outcome::MadeAt(number, at) => {

@@ -6,8 +6,9 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::digest::{Digest, Payloads};
 use crate::driver::{Closing, Event, Moment, Notice, Token};
-use crate::process::{Command, Fate, Signal};
+use crate::process::{Fate, Signal};
 use crate::{Endpoint, Peer, Side};
 
 /// The number of a socket or a child in a recording: in the order in which they were
@@ -215,18 +216,6 @@ pub enum Outcome<'a> {
     Status(Option<ExitStatus>),
 }
 
-/// What a recording keeps of the bytes that come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Payloads {
-    /// Their length and their hash. A dump holds no byte that anybody has sent, and
-    /// cannot be replayed.
-    #[default]
-    Hashed,
-    /// The bytes themselves, as clients have sent them: passwords and all. A dump can
-    /// be replayed.
-    Kept,
-}
-
 /// Bytes that came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
@@ -254,54 +243,6 @@ impl Payload<'_> {
             Self::Hashed(_) => None,
             Self::Kept(bytes) => Some(bytes),
         }
-    }
-}
-
-/// The length of some bytes, and their hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest {
-    /// The number of bytes.
-    pub len: u64,
-    /// Their hash: XXH3, 64 bits, seed 0. It is not cryptographic: who knows the length
-    /// of a short secret can find the secret by trying.
-    pub hash: u64,
-}
-
-impl Digest {
-    /// The digest of some bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { len: bytes.len() as u64, hash: xxhash_rust::xxh3::xxh3_64(bytes) }
-    }
-
-    /// The digest of a command's program and arguments, which may be secret.
-    #[must_use]
-    pub fn of_command(command: &Command) -> Self {
-        Self::of(format!("{command:?}").as_bytes())
-    }
-
-    /// The digest of the first `len` bytes of some pieces.
-    #[must_use]
-    pub fn of_pieces(pieces: &[io::IoSlice<'_>], len: usize) -> Self {
-        if let Some(first) = pieces.first()
-            && first.len() >= len
-        {
-            return Self::of(&first[..len]);
-        }
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        let mut left = len;
-        for piece in pieces {
-            let part = &piece[..piece.len().min(left)];
-            hash.update(part);
-            left -= part.len();
-        }
-        Self { len: (len - left) as u64, hash: hash.digest() }
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes ({:016x})", self.len, self.hash)
     }
 }
 

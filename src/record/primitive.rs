@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::entry::{Digest, Failure, Number};
+use super::digest::Digest;
+use super::entry::{Failure, Number};
 use crate::driver::Token;
 use crate::{Address, Credentials, Endpoint, Peer};
 
@@ -46,6 +47,17 @@ const KINDS: [ErrorKind; 27] = [
     ErrorKind::ArgumentListTooLong,
 ];
 
+/// A time as a number: its nanoseconds and one; 0 for none.
+#[inline]
+pub(super) fn time_bits(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_add(1))
+}
+
+/// The time of such a number.
+pub(super) fn time_of_bits(bits: u64) -> Option<Duration> {
+    bits.checked_sub(1).map(Duration::from_nanos)
+}
+
 /// Values at the end of some bytes.
 pub(super) trait Write {
     /// A byte.
@@ -75,24 +87,19 @@ pub(super) trait Write {
         self.put_raw(bytes);
     }
 
-    #[inline]
     fn put_digest(&mut self, digest: Digest) {
         self.put_number(digest.len);
         self.put_raw(&digest.hash.to_le_bytes());
     }
 
     /// The slot and the generation, which are small for the most part.
-    #[inline]
     fn put_token(&mut self, token: Token) {
         self.put_number(token.to_bits() & u64::from(u32::MAX));
         self.put_number(token.to_bits() >> 32);
     }
 
-    /// Nanoseconds and one; 0 for none.
-    #[inline]
     fn put_time(&mut self, time: Option<Duration>) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-        self.put_number(time.map_or(0, nanos));
+        self.put_number(time_bits(time));
     }
 
     fn put_failure(&mut self, failure: &Failure) {
@@ -208,6 +215,16 @@ impl<'a> Reader<'a> {
         self.raw(N)?.try_into().map_err(|_| Malformed)
     }
 
+    /// A number of a fixed width, the lowest byte first.
+    pub(super) fn fixed_u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// The same of twice the width.
+    pub(super) fn fixed_u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     pub(super) fn number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0;
         for shift in (0..70).step_by(7) {
@@ -247,7 +264,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn digest(&mut self) -> Result<Digest, Malformed> {
-        Ok(Digest { len: self.number()?, hash: u64::from_le_bytes(self.array()?) })
+        Ok(Digest { len: self.number()?, hash: self.fixed_u64()? })
     }
 
     pub(super) fn token(&mut self) -> Result<Token, Malformed> {
@@ -256,7 +273,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn time(&mut self) -> Result<Option<Duration>, Malformed> {
-        Ok(self.number()?.checked_sub(1).map(Duration::from_nanos))
+        self.number().map(time_of_bits)
     }
 
     pub(super) fn failure(&mut self) -> Result<Failure, Malformed> {

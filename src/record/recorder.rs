@@ -1,7 +1,6 @@
 //! `Recorder`: a driver around another one, which keeps the outcomes of its calls.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -10,23 +9,20 @@ use std::process::ExitStatus;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::digest::{Digest, Payloads};
 use super::dump::Dump;
-use super::entry::{Call, Digest, Failure, Number, Outcome, Payload, Payloads};
+use super::entry::{Call, Failure, Number, Outcome, Payload};
 use super::options::{DumpRequest, RecordOptions};
+use super::readings::Readings;
 use super::ring::Ring;
 use super::saver::Saver;
+use super::short;
 use crate::driver::{
     Adopt, BindOptions, Closing, Driver, Event, FileError, FileSent, ListenOptions, Moment, Notice, Spawned,
     Token,
 };
 use crate::process::{Command, Fate, Signal};
 use crate::{Endpoint, Peer, Side, SystemCalls};
-
-/// The most readings of the clock that are kept between two other calls; of more, the
-/// first ones and the last one. The loop makes one for each callback without output; more
-/// can come of a program that asks [`Reactor::next_timeout`](crate::Reactor::next_timeout)
-/// again and again.
-const READINGS: usize = 65_536;
 
 /// A driver around another one: the loop runs over it as over the inner one, and the last
 /// outcomes of all calls are in a ring of bounded size.
@@ -50,11 +46,10 @@ pub struct Recorder<D: Driver> {
     inner: D,
     ring: Ring,
     payloads: Payloads,
-    /// Readings of the clock since the last other call, in order: `now` cannot change
-    /// the ring.
-    readings: Cell<Vec<Moment>>,
-    /// The events of a wait, in a buffer that is used again.
-    events: Vec<Event>,
+    /// Those since the last other call: `now` cannot change the ring.
+    readings: Readings,
+    /// The events of a wait in their short forms, in a buffer that is used again.
+    events: Vec<u8>,
     made: u64,
     saver: Saver,
 }
@@ -85,7 +80,7 @@ impl<D: Driver> Recorder<D> {
         let mut this = Self {
             ring: Ring::new(options.bytes),
             payloads: options.payloads,
-            readings: Cell::new(Vec::new()),
+            readings: Readings::default(),
             events: Vec::new(),
             made: 0,
             saver: Saver::new(options),
@@ -145,15 +140,18 @@ impl<D: Driver> Recorder<D> {
         self.ring.add(call, outcome);
     }
 
+    /// Adds a call that has failed.
+    #[inline(never)]
+    fn add_failed(&mut self, call: &Call<'_>, error: &io::Error) {
+        self.add(call, &Outcome::Failed(Failure::of(error)));
+    }
+
     #[inline]
     fn flush_readings(&mut self) {
-        for reading in self.readings.get_mut().drain(..) {
-            self.ring.add(&Call::Now, &Outcome::Time(reading));
-        }
+        self.readings.take(|reading| self.ring.add_time(reading));
     }
 
     /// Adds a call that returns a value or fails, and passes its result on.
-    #[inline]
     fn note<T>(
         &mut self,
         call: &Call<'_>,
@@ -162,7 +160,7 @@ impl<D: Driver> Recorder<D> {
     ) -> io::Result<T> {
         match &result {
             Ok(value) => self.add(call, &outcome(value)),
-            Err(error) => self.add(call, &Outcome::Failed(Failure::of(error))),
+            Err(error) => self.add_failed(call, error),
         }
         result
     }
@@ -203,7 +201,7 @@ impl<D: Driver> Recorder<D> {
         if self.payloads == Payloads::Kept && bytes.len() <= self.ring.longest_payload() {
             Payload::Kept(Cow::Borrowed(bytes))
         } else {
-            Payload::Hashed(Digest::of(bytes))
+            Payload::Hashed(self.payloads.digest(bytes))
         }
     }
 }
@@ -223,12 +221,7 @@ impl<D: Driver> Driver for Recorder<D> {
     #[inline]
     fn now(&self) -> Moment {
         let now = self.inner.now();
-        let mut readings = self.readings.take();
-        if readings.len() == READINGS {
-            readings.pop();
-        }
-        readings.push(now);
-        self.readings.set(readings);
+        self.readings.add(now);
         now
     }
 
@@ -242,22 +235,17 @@ impl<D: Driver> Driver for Recorder<D> {
         if self.saver.request.take() {
             self.save("the program has asked for it");
         }
-        let mut events = std::mem::take(&mut self.events);
+        let Self { inner, events, .. } = self;
         events.clear();
-        let result = self.inner.wait(timeout, |event| {
-            events.push(event);
+        let result = inner.wait(timeout, |event| {
+            events.extend_from_slice(&short::event(event));
             report(event);
         });
-        let call = Call::Wait { timeout };
+        self.flush_readings();
         match &result {
-            Ok(_) => {
-                let reported_all = self.inner.reported_all();
-                self.add(&call, &Outcome::Waited { events: Cow::Borrowed(&events), reported_all });
-            }
-            Err(error) => self.add(&call, &Outcome::Failed(Failure::of(error))),
+            Ok(_) => self.ring.add_wait(timeout, &self.events, self.inner.reported_all()),
+            Err(error) => self.ring.add_failed_wait(timeout, Failure::of(error)),
         }
-        self.ring.count_wait();
-        self.events = events;
         result
     }
 
@@ -303,10 +291,13 @@ impl<D: Driver> Driver for Recorder<D> {
     #[inline]
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize> {
         let result = self.inner.read(&mut stream.inner, into);
-        let call = Call::Read { stream: stream.number, space: into.len() as u64 };
+        let (stream, space) = (stream.number, into.len() as u64);
         match &result {
-            Ok(count) => self.add(&call, &Outcome::Input(self.payload(&into[..*count]))),
-            Err(error) => self.add(&call, &Outcome::Failed(Failure::of(error))),
+            Ok(count) => {
+                self.flush_readings();
+                self.ring.add_read(stream, space, self.payload(&into[..*count]));
+            }
+            Err(error) => self.add_failed(&Call::Read { stream, space }, error),
         }
         result
     }
@@ -314,9 +305,15 @@ impl<D: Driver> Driver for Recorder<D> {
     #[inline]
     fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let result = self.inner.write(&mut stream.inner, pieces);
-        let offered = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let call = Call::Write { stream: stream.number, offered };
-        self.note(&call, result, |taken| Outcome::Written(Digest::of_pieces(pieces, *taken)))
+        let (stream, offered) = (stream.number, pieces.iter().map(|piece| piece.len() as u64).sum());
+        match &result {
+            Ok(taken) => {
+                self.flush_readings();
+                self.ring.add_write(stream, offered, self.payloads.digest_of_pieces(pieces, *taken));
+            }
+            Err(error) => self.add_failed(&Call::Write { stream, offered }, error),
+        }
+        result
     }
 
     fn send_file(
@@ -384,7 +381,8 @@ impl<D: Driver> Driver for Recorder<D> {
 
     fn send_to(&mut self, socket: &mut Self::Socket, to: &Peer, data: &[u8]) -> io::Result<()> {
         let result = self.inner.send_to(&mut socket.inner, to, data);
-        let call = Call::SendTo { socket: socket.number, to: Cow::Borrowed(to), data: Digest::of(data) };
+        let call =
+            Call::SendTo { socket: socket.number, to: Cow::Borrowed(to), data: self.payloads.digest(data) };
         self.note(&call, result, |()| Outcome::Done)
     }
 

@@ -1,22 +1,23 @@
 //! `Ring`: the last entries of a recording in segments, within a bound of bytes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::digest::Digest;
 use super::encode::{put_call, put_outcome};
-use super::entry::{Call, Outcome, Payload};
+use super::entry::{Call, Failure, Number, Outcome, Payload};
+use super::short::{self, EVENT};
+use crate::driver::Moment;
 
 /// The segments that a full ring has at least.
 const SEGMENTS: usize = 16;
 
-/// The most bytes of an entry without its payload and its events.
+/// The most bytes of an entry without its payload.
 const SHORT: usize = 512;
 
 /// The room that a buffer has behind the length at which it is full: for the last entry,
 /// unless that is a long one.
 const SLACK: usize = 4 * SHORT;
-
-/// The most bytes of an event.
-const EVENT: usize = 11;
 
 /// A run of entries that can be read without those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,26 +68,96 @@ impl Ring {
         self.waits
     }
 
-    /// Adds an entry.
-    #[inline]
+    /// Adds an entry in its general form.
+    #[inline(never)]
     pub(super) fn add(&mut self, call: &Call<'_>, outcome: &Outcome<'_>) {
+        self.reserve(SHORT + long_part(outcome));
+        put_call(&mut self.current.bytes, call);
+        put_outcome(&mut self.current.bytes, &mut self.clock, outcome);
+        self.added();
+    }
+
+    /// Adds a reading of the clock.
+    #[inline]
+    pub(super) fn add_time(&mut self, now: Moment) {
+        // A driver's time never goes backwards.
+        match short::time(now.as_nanos().wrapping_sub(self.clock)) {
+            Some(form) => {
+                self.clock = now.as_nanos();
+                self.append(form);
+            }
+            None => self.add(&Call::Now, &Outcome::Time(now)),
+        }
+    }
+
+    /// Adds a read.
+    #[inline]
+    pub(super) fn add_read(&mut self, stream: Number, space: u64, input: Payload<'_>) {
+        let short = match &input {
+            Payload::Hashed(read) => short::read(stream, space, *read).map(|form| self.append(form)),
+            Payload::Kept(bytes) => short::read_kept(stream, space, bytes.len() as u64)
+                .map(|form| self.append_before(form, bytes)),
+        };
+        if short.is_none() {
+            self.add(&Call::Read { stream, space }, &Outcome::Input(input));
+        }
+    }
+
+    /// Adds a write.
+    #[inline]
+    pub(super) fn add_write(&mut self, stream: Number, offered: u64, taken: Digest) {
+        match short::write(stream, offered, taken) {
+            Some(form) => self.append(form),
+            None => self.add(&Call::Write { stream, offered }, &Outcome::Written(taken)),
+        }
+    }
+
+    /// Adds a short form.
+    #[inline]
+    fn append<const N: usize>(&mut self, form: [u8; N]) {
+        const { assert!(N <= SLACK) };
+        self.current.bytes.extend_from_slice(&form);
+        self.added();
+    }
+
+    /// Adds a short form, and bytes behind it.
+    #[inline]
+    fn append_before<const N: usize>(&mut self, form: [u8; N], rest: &[u8]) {
+        self.reserve(N + rest.len());
+        self.current.bytes.extend_from_slice(&form);
+        self.current.bytes.extend_from_slice(rest);
+        self.added();
+    }
+
+    /// Makes room for so many bytes, no more than it ever needs for them: a buffer that
+    /// doubles would exceed the bound.
+    #[inline]
+    fn reserve(&mut self, need: usize) {
         let bytes = &mut self.current.bytes;
-        let need = SHORT + long_part(outcome);
         if bytes.capacity() - bytes.len() < need {
-            // No more than it ever needs for this: one that doubles would exceed the bound.
             bytes.reserve_exact(self.full_at + need - bytes.len());
         }
-        put_call(bytes, call);
-        put_outcome(bytes, &mut self.clock, outcome);
-        if bytes.len() >= self.full_at {
+    }
+
+    /// Looks whether the segment is full.
+    #[inline]
+    fn added(&mut self) {
+        if self.current.bytes.len() >= self.full_at {
             self.turn_over();
         }
     }
 
-    /// Counts a wait.
+    /// Adds a wait, with its events in their [short forms](short::event).
     #[inline]
-    pub(super) const fn count_wait(&mut self) {
+    pub(super) fn add_wait(&mut self, timeout: Option<Duration>, events: &[u8], reported_all: bool) {
         self.waits += 1;
+        self.append_before(short::wait(timeout, events.len() / EVENT, reported_all), events);
+    }
+
+    /// Adds a wait that has failed.
+    pub(super) fn add_failed_wait(&mut self, timeout: Option<Duration>, failure: Failure) {
+        self.waits += 1;
+        self.add(&Call::Wait { timeout }, &Outcome::Failed(failure));
     }
 
     /// Begins another segment.
@@ -130,16 +201,13 @@ fn long_part(outcome: &Outcome<'_>) -> usize {
         Outcome::Input(Payload::Kept(bytes)) | Outcome::Datagram { data: Payload::Kept(bytes), .. } => {
             bytes.len()
         }
-        Outcome::Waited { events, .. } => EVENT * events.len(),
         _ => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Number, Payload};
     use super::*;
-    use crate::driver::Moment;
 
     fn add_times(ring: &mut Ring, count: u64) {
         for nanos in 0..count {
