@@ -73,7 +73,6 @@ impl Callbacks {
         callback: impl FnOnce(&mut dyn ErasedHandler, &mut Io<'_>) -> Result<R, BoxError>,
     ) -> Result<R, CloseReason> {
         core.current = current;
-        let catches = core.config.catch_panics;
         let handler = &mut *self.services[service as usize];
         let io = &mut Io::new(core, service);
         let outcome = caught(|| callback(handler, io));
@@ -81,7 +80,7 @@ impl Callbacks {
         match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(failed(core, service, current, error)),
-            Err(payload) if catches => Err(panicked(core, service, current, payload)),
+            Err(payload) if core.config.catch_panics => Err(panicked(core, service, current, payload)),
             Err(payload) => {
                 // The next callback must not find output of this one.
                 core.direct.clear();

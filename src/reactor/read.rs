@@ -1,6 +1,7 @@
 //! Phase 3: reads the ready connections, and delivers their input to the handlers.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -14,6 +15,7 @@ use crate::driver::Driver;
 use crate::handler::AfterEof;
 use crate::id::ConnId;
 use crate::life::{AfterInput, Flags, Input, Output};
+use crate::limits::Limits;
 
 /// Input that is on its way to a handler.
 struct Delivery {
@@ -49,7 +51,7 @@ impl<D: Driver> Reactor<D> {
     /// This is the fast path, for a connection with nothing pending
     /// ([`Conn::can_fast_path`]): one check of its flags, one read, one callback, one
     /// write. The first deviation leaves for the slow path: `read_on` before a read,
-    /// `nothing_read`, `failed`, `delivered` and `queue_rest` behind it.
+    /// `nothing_read`, `failed`, `delivered_slowly`, `delivered` and `queue_rest` behind it.
     #[inline(always)]
     fn read(&mut self, id: ConnId) {
         let Self { driver, core, callbacks, streams, input, .. } = self;
@@ -61,29 +63,26 @@ impl<D: Driver> Reactor<D> {
             return self.read_on(id, 0);
         }
         let (service, session) = (conn.service, conn.session);
-        let limits = &core.services[service as usize].limits;
+        let Limits { read_budget, high_mark, .. } = core.services[service as usize].limits;
         let Some(socket) = streams.get_mut(id.0) else { return };
-        let spare = input.spare(limits.read_budget);
+        let spare = input.spare(read_budget);
         let (count, readiness) =
             match pull::<D, true>(driver, socket, conn, spare, core.moment, &mut core.stats) {
                 Ok(pulled @ (1.., _)) => pulled,
                 outcome => return self.nothing_read(id, outcome.err()),
             };
         if !core.cross_writes {
-            core.direct.grant(limits.high_mark);
+            core.direct.grant(high_mark);
         }
         input.filled(count);
         if let Err(why) = callbacks.run(core, service, id, |handler, io| handler.data(io, session, input)) {
             return self.failed(service, id, count, why);
         }
-        let slow = slow(driver, &mut self.clock, self.slow_after, &mut core.stats.callback_times);
+        if let Some(took) = slow(driver, &mut self.clock, self.slow_after, &mut core.stats.callback_times) {
+            return self.delivered_slowly(service, id, count, took);
+        }
         let is_plain = input.is_taken() && core.direct.is_granted();
-        let more = if slow.is_some() || !is_plain {
-            if let Some(took) = slow {
-                self.warn_of_slow(service, id, "data", took);
-            }
-            self.delivered(id, count)
-        } else {
+        let more = if is_plain {
             core.direct.revoke();
             if core.direct.is_empty() {
                 readiness == Readiness::Ready
@@ -96,8 +95,19 @@ impl<D: Driver> Reactor<D> {
                     }
                 }
             }
+        } else {
+            self.delivered(id, count)
         };
         if more {
+            self.read_on(id, count);
+        }
+    }
+
+    /// Goes on after a callback of the fast path that was slow.
+    #[cold]
+    fn delivered_slowly(&mut self, service: u16, id: ConnId, count: usize, took: Duration) {
+        self.warn_of_slow(service, id, "data", took);
+        if self.delivered(id, count) {
             self.read_on(id, count);
         }
     }
