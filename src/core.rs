@@ -205,7 +205,8 @@ pub(crate) struct Core {
     /// A smaller piece may be a part of something much larger, such as a read,
     /// of which the marks would know nothing.
     pub(crate) refer_from: usize,
-    /// A message went to another connection than the current connection, this turn.
+    /// A message went to another connection than the current connection since the last
+    /// flush.
     pub(crate) cross_writes: bool,
     /// Whether something is on a list, and whether the turn has rare work: an event
     /// named something else than an established connection, there is other work of

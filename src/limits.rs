@@ -270,6 +270,13 @@ pub struct Config {
     /// polling). [`SystemCalls::wait`](crate::SystemCalls::wait) counts each
     /// poll.
     pub busy_poll: Option<Duration>,
+    /// Connections with output from which a broadcast is left to the next turn, once.
+    /// That turn does not wait for events: it reads what has come meanwhile, and what is
+    /// broadcast of it leaves in the same writes. A write costs some microseconds, and
+    /// the turn about as many as one of them. Above 64 KiB of short broadcasts nothing
+    /// waits for more. 0 counts as 1; `usize::MAX` writes everything in its own turn.
+    /// Default 32.
+    pub gather_from: usize,
     /// The size of the read buffer in bytes. The whole reactor shares it, and
     /// allocates it three times. At most 256 MiB. Default 64 KiB.
     pub read_buffer: usize,
@@ -334,6 +341,7 @@ impl Default for Config {
             listen_again: Some(Duration::from_secs(60)),
             events_per_turn: 1024,
             busy_poll: None,
+            gather_from: 32,
             read_buffer: 64 << 10,
             spare_output: 16 << 20,
             max_calls: 1024,

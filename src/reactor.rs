@@ -123,6 +123,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     clock: Moment,
     /// True when the last wait returned an event.
     had_events: bool,
+    /// True when the last turn has left its output to this one.
+    has_left_output: bool,
     /// Consecutive waits that a signal has interrupted, perhaps before they
     /// polled.
     interruptions: u64,
@@ -186,6 +188,7 @@ impl<D: Driver> Reactor<D> {
             shutdown_since: now,
             clock: now,
             had_events: false,
+            has_left_output: false,
             interruptions: 0,
             is_due: false,
             unobserved: None,

@@ -5,6 +5,9 @@
 /// for each receiver.
 const MAX: usize = 1 << 20;
 
+/// Shared output of so many bytes waits for no more.
+const GATHER: usize = 64 << 10;
+
 /// Shared output that has grown beyond this many bytes is not kept.
 const KEEP: usize = 256 << 10;
 
@@ -115,6 +118,12 @@ impl SharedOutput {
         if self.bytes.capacity() > KEEP {
             self.bytes = Vec::new();
         }
+    }
+
+    /// Whether it has something, and so little that writing more of it at once is worth
+    /// more than writing it now.
+    pub(crate) fn is_short(&self) -> bool {
+        (1..GATHER).contains(&self.bytes.len())
     }
 
     #[cfg(feature = "sim")]

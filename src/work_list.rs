@@ -111,6 +111,10 @@ impl<T: Copy, const RARE: bool> WorkList<T, RARE> {
         self.items.is_empty()
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.items.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
         self.items.iter().copied()
     }

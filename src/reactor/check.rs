@@ -54,6 +54,7 @@ impl<D: Driver> Reactor<D> {
         holds!(under_way <= core.config.max_handshakes, "too many handshakes: {under_way}");
         holds!(core.pool.is_sound(), "the pool of buffers miscounts");
         holds!(core.shared.is_empty() || !core.to_flush.is_empty(), "a shared is kept for nobody");
+        holds!(!core.cross_writes || !core.to_flush.is_empty(), "output waits for a flush that has been");
         holds!(
             !core.has_listed() || core.pending.is_listed(),
             "something is listed and the next turn would wait"

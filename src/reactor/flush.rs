@@ -5,7 +5,7 @@ use std::io;
 use super::Reactor;
 use super::transfer::{Readiness, Wire, finish, of_file, push, push_direct};
 use crate::close::CloseReason;
-use crate::core::{List, limits_of};
+use crate::core::{List, RunState, limits_of};
 use crate::driver::Driver;
 use crate::id::ConnId;
 use crate::life::{AfterOutput, Flags, Output};
@@ -14,6 +14,11 @@ impl<D: Driver> Reactor<D> {
     /// Phase 6. Each listed connection has one write; the rest of its queue is for
     /// the next turn.
     pub(super) fn flush_queued(&mut self) {
+        self.has_left_output = self.leaves_output();
+        if self.has_left_output {
+            return;
+        }
+        self.core.cross_writes = false;
         if self.core.to_flush.is_empty() {
             return;
         }
@@ -25,6 +30,17 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.core.shared.clear();
+    }
+
+    /// Whether a broadcast to many is left to the next turn, once. That turn does not
+    /// wait, and reads what has come meanwhile. What it brings the same connections
+    /// leaves in the same writes, of which each costs more than the turn.
+    fn leaves_output(&self) -> bool {
+        self.had_events
+            && !self.has_left_output
+            && self.core.to_flush.len() >= self.core.config.gather_from
+            && self.core.shared.is_short()
+            && self.state == RunState::Running
     }
 
     /// Writes the direct output of a callback, whose connection has nothing queued.

@@ -59,7 +59,6 @@ impl<D: Driver> Reactor<D> {
         // which takes three times as many instructions.
         self.core.stats.events += events as u64;
         self.read_clock();
-        self.core.cross_writes = false;
         self.core.stats.turns += 1;
     }
 
@@ -107,7 +106,6 @@ impl<D: Driver> Reactor<D> {
         self.interruptions += 1;
         self.had_events = false;
         self.read_clock();
-        self.core.cross_writes = false;
         self.core.stats.turns += 1;
         Ok(0)
     }

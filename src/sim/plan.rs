@@ -165,6 +165,8 @@ pub struct Plan {
     pub linger: Duration,
     /// [`Config::busy_poll`].
     pub busy_poll: Option<Duration>,
+    /// [`Config::gather_from`].
+    pub gather_from: usize,
     /// [`Limits::max_connections`], if the plan limits it.
     pub max_connections: Option<usize>,
     /// [`Limits::max_input`], if the plan limits it.
@@ -219,6 +221,7 @@ impl Plan {
             max_connections: (rng.below(8) == 0).then(|| rng.size(1, 4)),
             max_input: (rng.below(8) == 0).then(|| rng.size(1, 256)),
             held_up: Duration::from_micros([0, rng.between(0, 50_000)][rng.size(0, 1)]),
+            gather_from: rng.size(1, 4),
             conditions,
         }
     }
@@ -253,6 +256,7 @@ impl Plan {
             accepts_per_turn: self.accepts_per_turn,
             slow_callback: None,
             busy_poll: self.busy_poll,
+            gather_from: self.gather_from,
             ..Config::default()
         }
     }
@@ -306,6 +310,7 @@ impl Plan {
         with(&|plan| plan.max_input = None);
         with(&|plan| plan.deadlines = false);
         with(&|plan| plan.busy_poll = None);
+        with(&|plan| plan.gather_from = usize::MAX);
         for place in 0..self.conditions.clone().odds_mut().len() {
             with(&|plan| *plan.conditions.odds_mut()[place] = Odds::NEVER);
         }

@@ -199,6 +199,7 @@ fn the_configuration_is_that_of_the_table() {
         listen_again,
         events_per_turn,
         busy_poll,
+        gather_from,
         read_buffer,
         spare_output,
         max_calls,
@@ -225,6 +226,7 @@ fn the_configuration_is_that_of_the_table() {
     assert_says("Config::events_per_turn", count(events_per_turn));
     assert_eq!(busy_poll, None);
     assert_says("Config::busy_poll", "off");
+    assert_says("Config::gather_from", count(gather_from));
     assert_says("Config::read_buffer", bytes(read_buffer));
     assert_says("Config::spare_output", bytes(spare_output));
     assert_says("Config::max_calls", count(max_calls));

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serve_forever::SystemCalls;
@@ -142,7 +143,11 @@ impl StreamHandler for Room {
 }
 
 fn room(members: usize) -> (Reactor, serve_forever::Service<Room>, Vec<Client>) {
-    let mut reactor = Reactor::new(Config::default()).expect("a good configuration");
+    room_with(members, Config::default())
+}
+
+fn room_with(members: usize, config: Config) -> (Reactor, serve_forever::Service<Room>, Vec<Client>) {
+    let mut reactor = Reactor::new(config).expect("a good configuration");
     let room = reactor.add(Room::default(), Limits::default()).expect("good limits");
     let clients = (0..members)
         .map(|_| {
@@ -152,7 +157,7 @@ fn room(members: usize) -> (Reactor, serve_forever::Service<Room>, Vec<Client>) 
         })
         .collect();
     // Their first events, which say that they can be written to.
-    reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    while reactor.turn(Some(Duration::ZERO)).expect("the loop turns").events > 0 {}
     (reactor, room, clients)
 }
 
@@ -174,6 +179,31 @@ fn a_burst_of_broadcasts_is_one_write_for_each_member() {
     let expected: String = (0..100).map(|number| format!("{number:03}")).collect();
     for client in &clients {
         client.expect(&expected);
+    }
+}
+
+#[test]
+fn what_comes_for_many_before_the_next_turn_leaves_in_the_same_write_and_no_later() {
+    for (gather_from, writes) in [(0, 1), (40, 1), (41, 2)] {
+        // One event a turn: the second message is there, and is seen in the next turn.
+        let config = Config { events_per_turn: 1, gather_from, ..Config::default() };
+        let (mut reactor, _service, clients) = room_with(40, config);
+        for client in &clients[..3] {
+            client.send("hi! ");
+        }
+        let turn = |reactor: &mut Reactor| {
+            let before = reactor.stats().system.write;
+            let turn = reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+            (turn.more, (reactor.stats().system.write - before) / 40)
+        };
+        assert_eq!(turn(&mut reactor), (true, writes - 1), "{gather_from}");
+        assert_eq!(turn(&mut reactor).1, 1, "{gather_from}");
+        // The third one waits for its own next turn, though nothing comes there.
+        let third = [turn(&mut reactor), turn(&mut reactor)].map(|(_, writes)| writes);
+        assert_eq!(third, [writes - 1, 2 - writes], "{gather_from}");
+        for client in &clients {
+            client.expect("hi! ".repeat(3));
+        }
     }
 }
 
