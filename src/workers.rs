@@ -31,12 +31,19 @@ pub struct WorkerOptions {
     /// Jobs that may wait for a thread. With more,
     /// [`Io::offload`](crate::Io::offload) is refused. Default 1,024.
     pub max_waiting: usize,
+    /// The nice value of the threads (sched(7)), 0 to 19: how far they stand behind
+    /// whatever else wants the processor, the loop above all. Jobs that compute, on as
+    /// many processors as there are loops and threads together, or fewer, keep the loop
+    /// from its processor for milliseconds; with 10 they hardly do. It is added to the
+    /// nice value of the process. Linux has one for each thread (setpriority(2));
+    /// elsewhere this is ignored. Default 0.
+    pub nice: u8,
 }
 
 impl Default for WorkerOptions {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
-        Self { name: "worker".into(), threads, max_waiting: 1024 }
+        Self { name: "worker".into(), threads, max_waiting: 1024, nice: 0 }
     }
 }
 
@@ -64,6 +71,26 @@ impl Default for WorkerOptions {
 #[derive(Clone)]
 pub struct Workers {
     pool: Arc<Pool>,
+}
+
+/// The largest nice value (setpriority(2)).
+const MOST_NICE: u8 = 19;
+
+/// Adds to the nice value of the calling thread. A higher one needs no privilege.
+fn stand_behind(nice: u8) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if nice > 0 {
+        use rustix::process::{getpriority_process, setpriority_process};
+
+        // Without a process, both mean the calling thread there.
+        let before = getpriority_process(None).unwrap_or(0);
+        let after = (before + i32::from(nice)).min(i32::from(MOST_NICE));
+        if let Err(error) = setpriority_process(None, after) {
+            log::warn!("the nice value {after} of a worker: {error}");
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = nice;
 }
 
 /// The error of a job that has no result.
@@ -201,10 +228,10 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// [`Error::Limits`] if `threads` or `max_waiting` is 0 or the name holds a NUL,
-    /// [`Error::System`] if the system starts no more threads.
+    /// [`Error::Limits`] if `threads` or `max_waiting` is 0, `nice` is over 19 or the name
+    /// holds a NUL, [`Error::System`] if the system starts no more threads.
     pub fn new(options: WorkerOptions) -> Result<Self> {
-        let WorkerOptions { name, threads, max_waiting } = options;
+        let WorkerOptions { name, threads, max_waiting, nice } = options;
         let refused = |reason: &str| Err(Error::Limits { reason: reason.into() });
         if threads == 0 {
             return refused("WorkerOptions::threads is 0, and no job would ever run; give 1 or more");
@@ -213,6 +240,9 @@ impl Workers {
             return refused(
                 "WorkerOptions::max_waiting is 0, and every job would be refused; give 1 or more",
             );
+        }
+        if nice > MOST_NICE {
+            return refused("WorkerOptions::nice is over 19, the largest nice value; give 0 to 19");
         }
         if name.contains('\0') {
             return refused("WorkerOptions::name holds a NUL; give a name without one");
@@ -223,7 +253,11 @@ impl Workers {
         for number in 0..threads {
             let queue = Arc::clone(&pool.queue);
             let builder = thread::Builder::new().name(format!("{name}-{number}"));
-            pool.threads.push(builder.spawn(move || queue.serve()).map_err(starting)?);
+            let serve = move || {
+                stand_behind(nice);
+                queue.serve();
+            };
+            pool.threads.push(builder.spawn(serve).map_err(starting)?);
         }
         Ok(Self { pool: Arc::new(pool) })
     }
@@ -480,5 +514,24 @@ mod tests {
         assert!(refused(options).contains("WorkerOptions::max_waiting is 0"));
         let options = WorkerOptions { name: "a\0b".into(), ..WorkerOptions::default() };
         assert!(refused(options).contains("NUL"));
+        let options = WorkerOptions { nice: 20, ..WorkerOptions::default() };
+        assert!(refused(options).contains("WorkerOptions::nice is over 19"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_are_as_nice_as_was_asked_and_the_program_stays_as_it_was() {
+        let own = || rustix::process::getpriority_process(None).expect("a nice value");
+        let before = own();
+        for nice in [0, 7] {
+            let options = WorkerOptions { threads: 1, nice, ..WorkerOptions::default() };
+            let (desk, workers) = (Desk::new(), Workers::new(options).expect("threads"));
+            let job = desk.job(1, move || u32::try_from(own() - before).expect("not less"));
+            workers.submit(job).map_err(drop).expect("room");
+            // A process that is nice itself may be near the largest already.
+            let expected = i32::from(nice).min(19 - before);
+            assert_eq!(desk.next(), (1, Ok(u32::try_from(expected).expect("not less"))));
+        }
+        assert_eq!(own(), before);
     }
 }
