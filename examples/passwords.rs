@@ -75,7 +75,7 @@ fn main() -> Result<(), BoxError> {
         process::exit(2);
     };
     // The program makes the threads, and the reactor uses them.
-    let workers = Workers::new(WorkerOptions { name: "hash".into(), ..WorkerOptions::default() })?;
+    let workers = Workers::new(WorkerOptions { name: "hash".into(), nice: 10, ..WorkerOptions::default() })?;
     let mut reactor = Reactor::new(Config::default())?;
     reactor.set_workers(&workers);
     let service = reactor.add(Passwords, Limits::default())?;

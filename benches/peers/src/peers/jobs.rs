@@ -99,7 +99,8 @@ impl StreamHandler for Ours {
 
 pub(super) fn ours() -> Result<()> {
     let mut reactor = Reactor::new(Config::default())?;
-    reactor.set_workers(&Workers::new(WorkerOptions { threads: THREADS, ..WorkerOptions::default() })?);
+    let options = WorkerOptions { threads: THREADS, nice: 10, ..WorkerOptions::default() };
+    reactor.set_workers(&Workers::new(options)?);
     let service = reactor.add(Ours, Limits::default())?;
     let listener = reactor.listen(&service, &"127.0.0.1:0".parse()?)?;
     if let Some(serve_forever::Endpoint::Tcp(address)) = reactor.local(listener) {
