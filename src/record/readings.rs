@@ -38,14 +38,18 @@ impl Readings {
     }
 
     /// Takes all of them out, in order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, mut each: impl FnMut(Moment)) {
         let Some(last) = self.last.take() else { return };
-        let earlier = self.earlier.get_mut();
-        if !earlier.is_empty() {
-            earlier.drain(..).for_each(&mut each);
+        if !self.earlier.get_mut().is_empty() {
+            self.take_earlier(&mut each);
         }
         each(last);
+    }
+
+    #[cold]
+    fn take_earlier(&mut self, each: &mut impl FnMut(Moment)) {
+        self.earlier.get_mut().drain(..).for_each(each);
     }
 }
 

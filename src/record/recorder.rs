@@ -146,7 +146,7 @@ impl<D: Driver> Recorder<D> {
         self.add(call, &Outcome::Failed(Failure::of(error)));
     }
 
-    #[inline]
+    #[inline(always)]
     fn flush_readings(&mut self) {
         self.readings.take(|reading| self.ring.add_time(reading));
     }
@@ -218,7 +218,7 @@ impl<D: Driver> Driver for Recorder<D> {
         self.inner.epoch()
     }
 
-    #[inline]
+    #[inline(always)]
     fn now(&self) -> Moment {
         let now = self.inner.now();
         self.readings.add(now);
@@ -230,7 +230,7 @@ impl<D: Driver> Driver for Recorder<D> {
         self.note(&Call::Waker, result, |_| Outcome::Done)
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>, mut report: impl FnMut(Event)) -> io::Result<usize> {
         if self.saver.request.take() {
             self.save("the program has asked for it");
@@ -288,7 +288,7 @@ impl<D: Driver> Driver for Recorder<D> {
         self.note(&Call::Register { stream: stream.number, token }, result, |()| Outcome::Done)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize> {
         let result = self.inner.read(&mut stream.inner, into);
         let (stream, space) = (stream.number, into.len() as u64);
@@ -302,7 +302,7 @@ impl<D: Driver> Driver for Recorder<D> {
         result
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let result = self.inner.write(&mut stream.inner, pieces);
         let (stream, offered) = (stream.number, pieces.iter().map(|piece| piece.len() as u64).sum());

@@ -78,7 +78,7 @@ impl Ring {
     }
 
     /// Adds a reading of the clock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_time(&mut self, now: Moment) {
         // A driver's time never goes backwards.
         match short::time(now.as_nanos().wrapping_sub(self.clock)) {
@@ -91,7 +91,7 @@ impl Ring {
     }
 
     /// Adds a read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_read(&mut self, stream: Number, space: u64, input: Payload<'_>) {
         let short = match &input {
             Payload::Hashed(read) => short::read(stream, space, *read).map(|form| self.append(form)),
@@ -104,7 +104,7 @@ impl Ring {
     }
 
     /// Adds a write.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_write(&mut self, stream: Number, offered: u64, taken: Digest) {
         match short::write(stream, offered, taken) {
             Some(form) => self.append(form),
@@ -113,7 +113,7 @@ impl Ring {
     }
 
     /// Adds a short form.
-    #[inline]
+    #[inline(always)]
     fn append<const N: usize>(&mut self, form: [u8; N]) {
         const { assert!(N <= SLACK) };
         self.current.bytes.extend_from_slice(&form);
@@ -140,7 +140,7 @@ impl Ring {
     }
 
     /// Looks whether the segment is full.
-    #[inline]
+    #[inline(always)]
     fn added(&mut self) {
         if self.current.bytes.len() >= self.full_at {
             self.turn_over();
