@@ -251,7 +251,9 @@ impl Bus {
         self.outbox.messages()
     }
 
-    pub(super) const fn limits(&self) -> &BusLimits {
+    /// Its bounds.
+    #[must_use]
+    pub const fn limits(&self) -> &BusLimits {
         &self.options.limits
     }
 }
@@ -543,6 +545,12 @@ impl Bus {
     /// it is the list of before.
     pub fn members(&self, room: &str) -> impl Iterator<Item = (&str, &Member)> {
         self.rooms.get(room).into_iter().flat_map(|room| room.listing.iter())
+    }
+
+    /// The member with a name among [`members`](Self::members).
+    #[must_use]
+    pub fn member(&self, room: &str, name: &str) -> Option<&Member> {
+        self.rooms.get(room)?.listing.get(name)
     }
 }
 

@@ -33,6 +33,10 @@ impl Listing {
         self.members.iter().map(|(name, member)| (&**name, member))
     }
 
+    pub(super) fn get(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
     /// The link is gone: changes are missed from now on.
     pub(super) const fn link_lost(&mut self) {
         self.is_known = false;

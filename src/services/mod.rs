@@ -15,7 +15,9 @@ mod upper;
 #[cfg(feature = "ws")]
 mod web;
 
-pub use self::chat::{Chat, ChatEvent, ChatSession};
+pub use self::chat::{Chat, ChatEvent, ChatSession, Local, Reach};
+#[cfg(feature = "bus")]
+pub use self::chat::{Shared, SharedChat};
 #[cfg(feature = "command")]
 pub use self::command::{Audit, Command, CommandSession, Reply, Status};
 pub use self::console::{Console, ConsoleSession};
@@ -25,5 +27,7 @@ pub use self::once::Once;
 #[cfg(feature = "upload")]
 pub use self::upload::{Upload, UploadedFile};
 pub use self::upper::Upper;
+#[cfg(all(feature = "bus", feature = "ws"))]
+pub use self::web::SharedWeb;
 #[cfg(feature = "ws")]
 pub use self::web::{Web, WebSession};

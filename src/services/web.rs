@@ -1,6 +1,8 @@
 //! `Web`: files, a health check, metrics and a chat in the browser, on one port.
 
 mod page;
+#[cfg(feature = "bus")]
+mod shared;
 mod site;
 
 use std::collections::BTreeSet;
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+#[cfg(feature = "bus")]
+pub use self::shared::SharedWeb;
 use self::site::Site;
-use super::chat::{Chat, ChatSession};
+use super::chat::{Chat, ChatSession, Local, Reach};
 use crate::http::{Files, Http, HttpSession, WallClock};
 use crate::process::Exit;
 use crate::ws::Origins;
@@ -56,8 +60,8 @@ use crate::{
 /// # Ok::<(), serve_forever::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Web {
-    http: Http<Site>,
+pub struct Web<R: Reach = Local> {
+    http: Http<Site<R>>,
     /// The listeners whose clients are members of the chat, in lines.
     lines: BTreeSet<ListenerId>,
     /// Their idle deadline.
@@ -76,9 +80,21 @@ enum Client {
 }
 
 impl Web {
+    /// The proposed limits: those of HTTP, and for slow members those of the chat.
+    #[must_use]
+    pub fn limits() -> Limits {
+        Limits {
+            hard_mark: Chat::limits().hard_mark,
+            overflow: Overflow::Close,
+            ..Http::<Site<Local>>::limits()
+        }
+    }
+}
+
+impl<R: Reach> Web<R> {
     /// Makes a web server with this chat.
     #[must_use]
-    pub fn new(chat: Chat) -> Self {
+    pub fn new(chat: Chat<R>) -> Self {
         Self { http: Http::new(Site::new(chat)), lines: BTreeSet::new(), lines_idle: Chat::limits().idle }
     }
 
@@ -123,29 +139,23 @@ impl Web {
 
     /// The chat.
     #[must_use]
-    pub const fn chat(&self) -> &Chat {
+    pub const fn chat(&self) -> &Chat<R> {
         self.http.handler().chat()
     }
 
     /// The chat, to announce something between turns or in a call from a
     /// [`Handle`](crate::Handle).
-    pub const fn chat_mut(&mut self) -> &mut Chat {
+    pub const fn chat_mut(&mut self) -> &mut Chat<R> {
         self.http.handler_mut().chat_mut()
     }
 
-    /// The proposed limits: those of HTTP, and for slow members those of the chat.
-    #[must_use]
-    pub fn limits() -> Limits {
-        Limits { hard_mark: Chat::limits().hard_mark, overflow: Overflow::Close, ..Http::<Site>::limits() }
-    }
-
     /// The chat, for a callback of a member in lines.
-    const fn room(&mut self) -> &mut Chat {
+    const fn room(&mut self) -> &mut Chat<R> {
         self.http.handler_mut().chat_mut()
     }
 }
 
-impl StreamHandler for Web {
+impl<R: Reach> StreamHandler for Web<R> {
     type Session = WebSession;
 
     fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {

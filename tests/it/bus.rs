@@ -1,11 +1,14 @@
 //! The bus: nodes in this process, one real redis-server, and what may happen to either
-//! (docs/guarantees.md, 88, 89, 90 and 91).
+//! (docs/guarantees.md, 88, 89, 90, 91, 93 and 94).
 
 mod account;
+mod chat;
 mod nodes;
 mod presence;
-mod redis;
+pub(crate) mod redis;
 mod refusals;
+#[cfg(all(feature = "ws", feature = "sim"))]
+mod web;
 
 use std::time::Duration;
 

@@ -9,4 +9,4 @@ mod metrics;
 mod oracle;
 mod rooms;
 mod shutdown;
-mod sockets;
+pub(crate) mod sockets;

@@ -9,7 +9,7 @@ use crate::{BoxError, ConnId, GroupId, Io, Sent, Tally};
 
 /// How a member is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub enum Wire {
     /// Lines, each with its end.
     Lines,
     /// The messages of a WebSocket, each a line without its end.
@@ -63,6 +63,11 @@ impl Audience {
     /// Forgets a connection that has ended.
     pub(super) fn forget(&mut self, id: ConnId) {
         self.are_sockets.remove(&id);
+    }
+
+    /// The connections of all that are spoken to.
+    pub(super) fn connections<'a>(&self, io: &'a Io<'_>) -> impl Iterator<Item = ConnId> + use<'a> {
+        io.members(self.lines).iter().chain(io.members(self.sockets)).copied()
     }
 
     /// Whether nobody is left.

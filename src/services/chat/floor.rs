@@ -49,6 +49,9 @@ pub(super) enum Waiting {
     LastLine { number: u64, id: ConnId, line: BytesMut },
     /// The announcement that a member has left.
     Leaving(u64),
+    /// The lines of a bus.
+    #[cfg(feature = "bus")]
+    Lines,
 }
 
 /// The share of the room in each turn, and the queue for it.

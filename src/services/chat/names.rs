@@ -50,6 +50,16 @@ impl Names {
         guest(self.next)
     }
 
+    /// The first unused name of those behind this one, a guest's.
+    #[cfg(feature = "bus")]
+    pub(super) fn guest_behind(&self, name: &str) -> String {
+        let mut number = guest_number(name).unwrap_or_default() + 1;
+        while self.holders.contains_key(&guest(number)) {
+            number += 1;
+        }
+        guest(number)
+    }
+
     /// Gives a name, which must be free, to `holder`.
     pub(super) fn take(&mut self, name: &str, holder: u64) {
         let key = key(name);
@@ -75,7 +85,7 @@ impl Names {
 /// The key that equal names share: names that differ in case alone, by full
 /// case folding (Unicode, 3.13, definition D144), and with the feature
 /// `unicode` also compatible names (NFKC, Unicode Standard Annex 15).
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     if name.bytes().all(|byte| byte.is_ascii()) {
         return name.to_ascii_lowercase();
     }

@@ -37,10 +37,6 @@ impl Room {
         Self { members: BTreeMap::new(), next: 0, names: Names::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
     /// The members, in order of joining.
     pub(super) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.members.values()
@@ -94,8 +90,13 @@ impl Room {
 
     /// The answer to `/who`.
     pub(super) fn who(&self) -> String {
-        list(self.members().map(|member| member.name.as_str()), WHO)
+        who(self.members().map(|member| member.name.as_str()))
     }
+}
+
+/// The answer to `/who`.
+pub(super) fn who<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    list(names, WHO)
 }
 
 /// The names in one line of at most `most` bytes; further names are only

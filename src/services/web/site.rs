@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::chat::{Chat, ChatSession, Wire};
+use super::super::chat::{Chat, ChatSession, Reach, Wire};
 use super::page::{PAGE, POLICY};
 use crate::http::{
     Files, Handshake, HttpHandler, HttpIo, METRICS_TYPE, Method, Request, SocketOptions, StatusCode, header,
@@ -26,8 +26,8 @@ const MEMBERS: &str = "# HELP serve_forever_chat_members Members of the chat's r
 
 /// The routes, and what they lead to.
 #[derive(Debug)]
-pub(super) struct Site {
-    chat: Chat,
+pub(super) struct Site<R> {
+    chat: Chat<R>,
     files: Option<Files>,
     /// The WebSockets, by connection.
     sockets: BTreeMap<ConnId, Socket>,
@@ -58,8 +58,8 @@ struct Member {
 
 const GET: [Method; 2] = [Method::GET, Method::HEAD];
 
-impl Site {
-    pub(super) fn new(chat: Chat) -> Self {
+impl<R: Reach> Site<R> {
+    pub(super) fn new(chat: Chat<R>) -> Self {
         let options = |max_message| {
             let limits = SocketLimits { max_message, max_fragments: max_message };
             SocketOptions { limits, ..SocketOptions::default() }
@@ -77,11 +77,11 @@ impl Site {
         self.echo_options.origins = origins.clone();
     }
 
-    pub(super) const fn chat(&self) -> &Chat {
+    pub(super) const fn chat(&self) -> &Chat<R> {
         &self.chat
     }
 
-    pub(super) const fn chat_mut(&mut self) -> &mut Chat {
+    pub(super) const fn chat_mut(&mut self) -> &mut Chat<R> {
         &mut self.chat
     }
 
@@ -165,7 +165,7 @@ fn echo_rest(io: &mut HttpIo<'_, '_>, rest: &mut Bytes) {
     io.resume(io.id());
 }
 
-impl HttpHandler for Site {
+impl<R: Reach> HttpHandler for Site<R> {
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
         match (request.path(), GET.contains(request.method())) {
             ("/chat/ws", _) => self.accept(io, request, Socket::Guest),

@@ -12,7 +12,7 @@ use serve_forever::bus::BusUrl;
 use super::nodes::wait;
 
 /// A redis-server; killed when it drops.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     child: Child,
     arguments: Vec<String>,
     directory: tempfile::TempDir,
@@ -20,7 +20,7 @@ pub(super) struct Redis {
 
 impl Redis {
     /// `None`, said aloud, where it is not installed.
-    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         match spawn(&directory, &arguments) {
@@ -37,20 +37,20 @@ impl Redis {
     }
 
     /// A second one that is a replica of this one, or that nothing is known of yet.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    pub(super) fn url(&self) -> BusUrl {
+    pub(crate) fn url(&self) -> BusUrl {
         BusUrl::from(self.path())
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it was ours");
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let _ = std::fs::remove_file(self.path());
         self.child = spawn(&self.directory, &self.arguments).expect("it started before");
         self.until_it_answers();
@@ -68,11 +68,11 @@ impl Redis {
     }
 
     /// What it answers.
-    pub(super) fn ask(&self, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
         ask(&mut UnixStream::connect(self.path()).expect("it listens"), words)
     }
 
-    pub(super) fn ask_in_background(&self, words: &[&str]) -> JoinHandle<String> {
+    pub(crate) fn ask_in_background(&self, words: &[&str]) -> JoinHandle<String> {
         let mut stream = UnixStream::connect(self.path()).expect("it listens");
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
         std::thread::spawn(move || ask(&mut stream, &words.iter().map(String::as_str).collect::<Vec<_>>()))

@@ -1,0 +1,202 @@
+//! What the bus tells a shared chat.
+
+use super::person::Person;
+use super::word::Word;
+use super::{Contact, IS_OFFLINE, Shared, undelivered};
+use crate::Io;
+use crate::bus::{
+    Bus, BusError, BusHandler, BusToken, EnterError, Gap, GapReason, Message, Position, Presence,
+    PresenceChange, PublishError,
+};
+use crate::services::chat::Chat;
+use crate::services::chat::hall::Hall;
+use crate::services::chat::lines::{Hearers, Line};
+use crate::services::chat::local::{joined, left};
+use crate::services::chat::names::key;
+use crate::services::chat::reach::Reach;
+
+/// The notice that Redis is there again.
+const IS_BACK: &str = "* the room is back\n";
+
+impl BusHandler for Chat<Shared> {
+    fn bus(&mut self) -> &mut Bus {
+        &mut self.reach.bus
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: Message) {
+        self.reach.take(&mut self.hall, io, &message);
+    }
+
+    fn gap(&mut self, io: &mut Io<'_>, gap: Gap) {
+        if let Some(text) = missed(&gap) {
+            self.hall.hear(io, Line { text, to: Hearers::All });
+        }
+    }
+
+    fn published(&mut self, io: &mut Io<'_>, token: BusToken, outcome: Result<Position, PublishError>) {
+        self.reach.answered(&mut self.hall, io, token, outcome);
+    }
+
+    fn entered(&mut self, io: &mut Io<'_>, _: &str, member: &str, outcome: Result<(), EnterError>) {
+        self.reach.named(&mut self.hall, io, member, outcome);
+    }
+
+    fn presence(&mut self, io: &mut Io<'_>, presence: Presence) {
+        self.reach.listed(&mut self.hall, io, &presence);
+    }
+
+    fn bus_up(&mut self, io: &mut Io<'_>) {
+        if self.reach.contact == Contact::Offline {
+            self.reach.contact = Contact::Online;
+            self.reach.tell_everybody(&mut self.hall, io, IS_BACK);
+        }
+        self.reach.let_go(&mut self.hall, io);
+    }
+
+    fn bus_down(&mut self, io: &mut Io<'_>, _: BusError) {
+        self.reach.contact = Contact::Offline;
+        self.reach.tell_everybody(&mut self.hall, io, IS_OFFLINE);
+        self.reach.give_names_up(&mut self.hall, io);
+        self.reach.let_go(&mut self.hall, io);
+        self.reach.drop_the_gone(&mut self.hall, io);
+    }
+}
+
+/// The notice of a gap.
+fn missed(gap: &Gap) -> Option<String> {
+    match gap.missing() {
+        // The members know that the room is offline.
+        _ if gap.why == GapReason::OrderLost => None,
+        Some(0) => None,
+        Some(count) => Some(format!("* {count} lines were missed\n")),
+        None => Some("* lines may have been missed\n".into()),
+    }
+}
+
+impl Shared {
+    /// Takes a message of the room.
+    fn take(&mut self, hall: &mut Hall, io: &mut Io<'_>, message: &Message) {
+        let Some((number, word)) = Word::read(&message.payload) else {
+            if let Some(more) = self.unread.allows(io.now()) {
+                let node = message.node;
+                log::warn!("chat: what node {node} says cannot be read; is it of another version?{more}");
+            }
+            return;
+        };
+        let speaker = || match self.connection(number).filter(|_| message.node == self.bus.node()) {
+            Some(id) => Hearers::AllBut(id),
+            None => Hearers::All,
+        };
+        let (text, to) = match word {
+            Word::Said { name, text } => (format!("<{name}> {text}\n"), speaker()),
+            Word::Whispered { from, to, text } => match self.addressee(to) {
+                Some(to) => (format!("[{from}] {text}\n"), to),
+                None => return,
+            },
+            Word::Joined { name } => {
+                let speaker = speaker();
+                self.crowd.came(name);
+                (joined(name), speaker)
+            }
+            Word::Renamed { from, to } => {
+                self.crowd.left(from);
+                self.crowd.came(to);
+                (format!("* {from} is now {to}\n"), Hearers::All)
+            }
+            Word::Left { name, text } if self.crowd.left(name) => (left(name, text.as_deref()), Hearers::All),
+            Word::Left { .. } => return,
+            Word::Announced { text } => (format!("* {text}\n"), Hearers::All),
+        };
+        hall.hear(io, Line { text, to });
+    }
+
+    /// The member of this node with a name.
+    fn addressee(&self, name: &str) -> Option<Hearers> {
+        let number = self.names.holder(name)?;
+        let member = self.members.get(&number).filter(|member| key(&member.name) == key(name))?;
+        Some(Hearers::One(member.id))
+    }
+
+    /// Takes the answer for what was published.
+    fn answered(
+        &mut self,
+        hall: &mut Hall,
+        io: &mut Io<'_>,
+        token: BusToken,
+        outcome: Result<Position, PublishError>,
+    ) {
+        if let Some(number) = self.said.remove(&token) {
+            let notice =
+                self.members.get_mut(&number).and_then(|member| member.notice.take_if(|own| *own == token));
+            match (outcome, self.connection(number)) {
+                _ if notice.is_some() => self.go_on(hall, io, number),
+                (Err(PublishError::OnlyHere), _) => {}
+                (Err(error), Some(id)) => _ = hall.answer(io, id, undelivered(&error)),
+                _ => {}
+            }
+        }
+        if self.bus.waiting() <= self.most_unanswered / 2 {
+            self.let_go(hall, io);
+        }
+    }
+
+    /// Has those go on that were held.
+    fn let_go(&mut self, hall: &mut Hall, io: &mut Io<'_>) {
+        self.pay(io);
+        if !self.owed.is_empty() && self.bus.is_up() {
+            return;
+        }
+        for number in std::mem::take(&mut self.held) {
+            self.go_on(hall, io, number);
+        }
+    }
+
+    /// Takes a change of the members that are listed.
+    fn listed(&mut self, hall: &mut Hall, io: &mut Io<'_>, presence: &Presence) {
+        let member = &*presence.member;
+        let is_here = presence.change == PresenceChange::Joined;
+        if presence.node != self.bus.node() {
+            if is_here {
+                self.held_elsewhere(member);
+            } else {
+                self.free_elsewhere(member);
+            }
+        }
+        let Some(person) = Person::read(member, &presence.value) else { return };
+        let who = (presence.node, person.number);
+        if !is_here {
+            return self.crowd.is_missed(io, member, who);
+        }
+        self.last_rank = self.last_rank.max(person.rank);
+        if self.crowd.is_listed(person.name, who) {
+            hall.hear(io, Line { text: joined(person.name), to: Hearers::All });
+        }
+    }
+
+    /// Announces those that are missing for good.
+    pub(super) fn miss(&mut self, hall: &mut Hall, io: &mut Io<'_>) {
+        if !self.bus.is_up() {
+            return self.crowd.wait(io);
+        }
+        for name in self.crowd.take_lost(io) {
+            hall.hear(io, Line { text: left(&name, None), to: Hearers::All });
+        }
+    }
+
+    /// Sends a notice to all on this node, those without a name too.
+    fn tell_everybody(&self, hall: &mut Hall, io: &mut Io<'_>, notice: &'static str) {
+        hall.hear(io, Line { text: notice.into(), to: Hearers::All });
+        for arrival in self.arrivals.values() {
+            hall.answer(io, arrival.id, notice);
+        }
+    }
+
+    /// Removes those that are gone and still have something to say.
+    fn drop_the_gone(&mut self, hall: &mut Hall, io: &mut Io<'_>) {
+        let is_gone = |number: &&u64| self.connection(**number).is_some_and(|id| !io.is_open(id));
+        let gone: Vec<_> = self.last_lines.keys().filter(is_gone).copied().collect();
+        for number in gone {
+            self.leave(hall, io, number, None);
+        }
+    }
+}
