@@ -20,6 +20,8 @@ Examples:
   serve --dir /srv/in --max-upload 100000000 upload=127.0.0.1:8898
   serve --www /srv/www web=127.0.0.1:8080 chat=127.0.0.1:8098
       files, http://127.0.0.1:8080/chat, and `nc` in the same room
+  serve --bus redis://127.0.0.1/lobby chat=127.0.0.1:8098 web=127.0.0.1:8080
+      the same room on any number of machines, through a Redis
 
 For each listener there is a line on stdout, `listening SERVICE ENDPOINT`.
 SIGINT, SIGTERM and SIGHUP end it: what has arrived is answered, within the time
@@ -65,6 +67,12 @@ pub(crate) struct Arguments {
     /// Lines that a member of the chat may send in a second [default: any number]
     #[arg(long, value_name = "N", value_parser = number::<NonZeroU32>)]
     pub(crate) lines_per_second: Option<NonZeroU32>,
+
+    /// A Redis, as redis://[[USER]:PASSWORD@]HOST[:PORT][/PREFIX] or
+    /// redis+unix:PATH[?prefix=PREFIX]: the chat, in the browser too, is one room with that
+    /// of every process that names the same Redis and prefix
+    #[arg(long, value_name = "URL")]
+    pub(crate) bus: Option<String>,
 
     /// A program that clients may run; the first word of their line must be
     /// exactly this

@@ -7,6 +7,7 @@
 
 #[path = "../../src/bin/reactor-echo/backlog.rs"]
 mod backlog;
+mod bus;
 mod cli;
 #[path = "../common/inherited.rs"]
 mod inherited;
@@ -29,9 +30,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Parser;
+use serve_forever::bus::{Bus, OnBus};
 use serve_forever::driver::{Adopt, Driver, MioDriver};
 use serve_forever::record::{RecordOptions, Recorder};
-use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Upload, Upper, Web};
+use serve_forever::services::{Chat, Command, Console, Echo, Framing, Once, Reach, Upload, Upper, Web};
 use serve_forever::ws::Origins;
 use serve_forever::{
     BoxError, Config, DatagramHandler, Endpoint, Error, Limits, ListenOptions, ListenerId, Orphans, Reactor,
@@ -54,6 +56,8 @@ struct Server<'a, D: Driver> {
     listening: Vec<Option<Endpoint>>,
     /// The TLS of the endpoints that have it.
     tls: Option<serve_forever::tls::Server>,
+    /// The bus of the chat, until that is served.
+    bus: Option<Bus>,
     /// The console, whose operator is at standard input and output.
     operated: Option<Service<Console>>,
 }
@@ -92,6 +96,31 @@ impl<D: Driver> Server<'_, D> {
             }
         }
         Ok(listeners)
+    }
+
+    /// Adds a service, and serves streams at all endpoints of this kind.
+    fn serve_streams<S: StreamHandler>(
+        &mut self,
+        kind: Kind,
+        handler: S,
+        limits: Limits,
+    ) -> Result<(), BoxError> {
+        let service = self.add(handler, limits)?;
+        self.listen(kind, &service).map(drop)
+    }
+
+    /// Adds a web server, whose chat is the one of all endpoints.
+    fn serve_web<S: StreamHandler>(
+        &mut self,
+        web: S,
+        chat_on: impl Fn(&mut S, ListenerId),
+    ) -> Result<(), BoxError> {
+        let service = self.add(web, Web::limits())?;
+        self.listen(Kind::Web, &service)?;
+        for listener in self.listen(Kind::Chat, &service)? {
+            chat_on(self.reactor.get_mut(&service), listener);
+        }
+        Ok(())
     }
 
     /// Serves streams and datagrams at all endpoints of this kind.
@@ -140,18 +169,19 @@ impl<D: Driver> Server<'_, D> {
             }
             // The room is in the web server, if there is one.
             Kind::Chat if self.serves(Kind::Web) => Ok(()),
-            Kind::Chat => {
-                let service = self.add(chat(arguments), Chat::limits())?;
-                self.listen(kind, &service).map(drop)
-            }
-            Kind::Web => {
-                let service = self.add(web(arguments)?, Web::limits())?;
-                self.listen(kind, &service)?;
-                for listener in self.listen(Kind::Chat, &service)? {
-                    self.reactor.get_mut(&service).chat_on(listener);
+            Kind::Chat => match self.bus.take() {
+                None => self.serve_streams(kind, chat(arguments), Chat::limits()),
+                Some(bus) => {
+                    self.serve_streams(kind, OnBus::new(chat(arguments).on_bus(bus)), Chat::limits())
                 }
-                Ok(())
-            }
+            },
+            Kind::Web => match self.bus.take() {
+                None => self.serve_web(web(chat(arguments), arguments)?, Web::chat_on),
+                Some(bus) => {
+                    let web = web(chat(arguments).on_bus(bus), arguments)?;
+                    self.serve_web(OnBus::new(web), |web, listener| web.handler_mut().chat_on(listener))
+                }
+            },
             Kind::Command => {
                 let command = command(arguments)?;
                 let asks_who_it_is = |served: &Served| served.has_tls() && arguments.tls_client_ca.is_some();
@@ -170,12 +200,6 @@ impl<D: Driver> Server<'_, D> {
                 self.listen(kind, &service).map(drop)
             }
             Kind::Upload => {
-                // Workers write the files, so nobody else waits for the disk. A replay
-                // has no workers, so what is recorded does without.
-                if arguments.record.is_none() {
-                    let options = WorkerOptions { name: "upload".into(), ..WorkerOptions::default() };
-                    self.reactor.set_workers(&Workers::new(options)?);
-                }
                 let service = self.add(upload(arguments)?, Upload::limits())?;
                 self.listen(kind, &service).map(drop)
             }
@@ -243,10 +267,10 @@ fn chat(arguments: &Arguments) -> Chat {
     }
 }
 
-fn web(arguments: &Arguments) -> Result<Web, BoxError> {
+fn web<R: Reach>(chat: Chat<R>, arguments: &Arguments) -> Result<Web<R>, BoxError> {
     let idle = arguments.idle.filter(|idle| !idle.is_zero());
     let origins = Origins::Also(arguments.origin.clone());
-    let web = Web::new(chat(arguments)).lines_idle(idle).origins(&origins);
+    let web = Web::new(chat).lines_idle(idle).origins(&origins);
     Ok(match &arguments.www {
         Some(directory) => web.files(directory)?,
         None => web,
@@ -279,6 +303,7 @@ fn run(arguments: &Arguments) -> Result<Ended, BoxError> {
     let own = Signals::CONNECTIONS
         + usize::from(arguments.record.is_some())
         + Orphans::CONNECTIONS
+        + if arguments.bus.is_some() { bus::CONNECTIONS } else { 0 }
         + if has_operator { OPERATOR } else { 0 };
     let max_connections = arguments.max_connections.map(|most| most.get().saturating_add(own));
     let config = Config { max_connections, ..Config::default() };
@@ -316,7 +341,16 @@ fn run_in<D: Adopt>(
         let arguments = arguments.clone();
         reactor.get_mut(signals).on_hangup(move || tls::read_again(&tls, &arguments));
     }
-    let mut server = Server { reactor, arguments, listening, tls, operated: None };
+    // Workers write uploads and look the name of a Redis up, so nobody else waits for that.
+    // A replay has no workers, so what is recorded does without.
+    let has_work =
+        arguments.bus.is_some() || arguments.served.iter().any(|served| served.kind == Kind::Upload);
+    if has_work && arguments.record.is_none() {
+        let options = WorkerOptions { name: "worker".into(), ..WorkerOptions::default() };
+        reactor.set_workers(&Workers::new(options)?);
+    }
+    let bus = bus::bus(arguments)?;
+    let mut server = Server { reactor, arguments, listening, tls, bus, operated: None };
     for (place, served) in arguments.served.iter().enumerate() {
         let is_first = arguments.served[..place].iter().all(|earlier| earlier.kind != served.kind);
         if is_first {

@@ -326,7 +326,7 @@ fn threads_of(pid: u32) -> Vec<String> {
 #[test]
 fn workers_write_uploads_unless_they_are_recorded() {
     let directory = tempfile::tempdir().expect("a directory");
-    let is_worker = |name: &String| name.starts_with("upload");
+    let is_worker = |name: &String| name.starts_with("worker");
     let serve = uploads(directory.path(), &[]);
     // A thread names itself.
     wait_until("it has workers", || threads_of(serve.program.pid()).iter().any(is_worker));
