@@ -31,6 +31,8 @@ use serve_forever::sim::jobs::Jobs;
 use serve_forever::sim::names::Names;
 #[cfg(feature = "http")]
 use serve_forever::sim::requests::Requests;
+#[cfg(feature = "bus")]
+use serve_forever::sim::rooms::Rooms;
 use serve_forever::sim::subject::{Chat, Echo, Hesitant, Hub, Layered, Once, Relay, Timed, Upper};
 #[cfg(feature = "upload")]
 use serve_forever::sim::uploads::{OnWorkers, Upload};
@@ -106,6 +108,9 @@ enum Service {
     /// HTTP requests are answered, at once, later or in parts (feature `http`).
     #[cfg(feature = "http")]
     Http,
+    /// Three nodes of a bus share a room, by a Redis that has faults (feature `bus`).
+    #[cfg(feature = "bus")]
+    Bus,
     /// Workers do the work of each line.
     Jobs,
     /// A host is connected to by name for each line.
@@ -280,6 +285,8 @@ fn main() -> ExitCode {
         Service::Commands => explore(&Commands, &options),
         #[cfg(feature = "http")]
         Service::Http => explore(&Requests, &options),
+        #[cfg(feature = "bus")]
+        Service::Bus => explore(&Rooms, &options),
         Service::Jobs => explore(&Jobs, &options),
         Service::Names => explore(&Names, &options),
         #[cfg(feature = "upload")]

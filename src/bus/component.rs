@@ -245,6 +245,14 @@ impl Bus {
         matches!(self.link, Link::Ready(_))
     }
 
+    /// True while it is up, follows all of its rooms, and has asked for nothing that Redis
+    /// has not answered (but whether it is there).
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let is_live = |room: &Room| room.follows == Follows::Live;
+        self.is_up() && self.outbox.is_idle() && self.rooms.values().all(is_live)
+    }
+
     /// How many messages of this node wait, for Redis or for its answer.
     #[must_use]
     pub const fn waiting(&self) -> usize {
@@ -341,12 +349,10 @@ impl Bus {
             let at = RoomRef { name: name.into(), serial: self.serials };
             let mut room = Room::new(at, io.group()?, io.now());
             if self.is_up() {
-                for command in subscription(&mut room) {
-                    self.outbox.push(command);
-                }
-                self.pump(io);
+                self.outbox.push_first(subscription(&mut room).into_iter());
             }
             self.rooms.insert(Arc::clone(&room.at.name), room);
+            self.pump(io);
         }
         Ok(self.rooms.get_mut(name).expect("it was there or was inserted"))
     }
@@ -355,9 +361,15 @@ impl Bus {
 /// What a room asks for on a new link, which it follows from now on.
 pub(super) fn subscription(room: &mut Room) -> Vec<Command> {
     room.follows = Follows::Reading;
+    let mut commands = vec![Command::Subscribe(room.at.clone())];
+    commands.extend(state_of(room));
+    commands
+}
+
+/// The commands by which a room and Redis learn of each other.
+pub(super) fn state_of(room: &Room) -> Vec<Command> {
     let at = || room.at.clone();
-    let mut commands =
-        vec![Command::Subscribe(at()), Command::Read(at(), room.position), Command::Members(at())];
+    let mut commands = vec![Command::Read(at(), room.position), Command::Members(at())];
     commands.extend(
         room.own.iter().map(|(name, member)| Command::Enter(at(), Arc::clone(name), member.value.clone())),
     );
@@ -567,7 +579,11 @@ impl Bus {
     pub(super) fn pump(&mut self, io: &mut Io<'_>) {
         while let Link::Ready(_) = self.link
             && self.scripts == Scripts::Loaded
-            && let Some(command) = self.outbox.next(&self.options.limits)
+            // A message to a room whose place is not known yet waits for that: were the
+            // link lost before, nobody would know where to read on from.
+            && let Some(command) = self.outbox.next(&self.options.limits, |message| {
+                self.rooms.get(&message.room).is_some_and(|room| room.position.is_none())
+            })
         {
             self.send(io, command);
         }

@@ -20,7 +20,8 @@ pub struct BusLimits {
     pub max_waiting: usize,
     /// Bytes of these messages. Default 16 MiB.
     pub max_waiting_bytes: usize,
-    /// Commands that are sent and not answered; the next ones wait. Default 256.
+    /// Commands that are sent and not answered; the next ones wait. At most 512. Default
+    /// 256.
     pub max_in_flight: usize,
     /// Bytes of these commands. Default 1 MiB.
     pub max_in_flight_bytes: usize,
@@ -119,6 +120,13 @@ impl BusLimits {
                 return Err(Error::Limits { reason: format!("BusLimits::{field} is 0; give at least 1") });
             }
         }
+        if self.max_in_flight > MOST_IN_FLIGHT {
+            let reason = format!(
+                "BusLimits::max_in_flight is {}; give at most {MOST_IN_FLIGHT}, for readers remember as many",
+                self.max_in_flight
+            );
+            return Err(Error::Limits { reason });
+        }
         let (shortest, longest) = self.reconnect;
         let times = [
             ("publish_timeout", self.publish_timeout),
@@ -172,6 +180,9 @@ impl BusLimits {
         shortest.clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 }
+
+/// The largest [`BusLimits::max_in_flight`]: how many numbers of a node readers remember.
+pub(super) const MOST_IN_FLIGHT: usize = 512;
 
 /// The most bytes of names and values in one list of members.
 pub(super) const MEMBERS_BYTES: usize = 4 << 20;

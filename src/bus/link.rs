@@ -184,7 +184,7 @@ impl Bus {
         }
         self.health.failures += 1;
         if self.timing.leaves != Leaves::No {
-            return self.end();
+            return self.end(io);
         }
         if self.health.logged.as_ref() != Some(&reason) {
             log::warn!("the bus is down: {}: {reason}; it tries again", self.url);
@@ -312,7 +312,7 @@ impl Bus {
         }
     }
 
-    /// A shutdown has begun: the bus goes on until [`leave`](Self::leave_all), or the
+    /// A shutdown has begun: the bus goes on until [`leave_all`](Self::leave_all), or the
     /// deadline of the shutdown. For `shutting_down`.
     pub fn shutting_down(&mut self, io: &mut Io<'_>) {
         match self.link {
@@ -325,7 +325,7 @@ impl Bus {
                 self.timing.leaves = Leaves::Now;
                 io.abort(id);
             }
-            Link::New | Link::Down | Link::Ended => self.end(),
+            Link::New | Link::Down | Link::Ended => self.end(io),
         }
         self.leave_if_all_is_said(io);
     }
@@ -354,8 +354,11 @@ impl Bus {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, io: &mut Io<'_>) {
         self.link = Link::Ended;
+        for timer in [self.timing.pulse.take(), self.timing.retry.take()].into_iter().flatten() {
+            io.cancel(timer);
+        }
         for (token, error) in self.outbox.take_waiting(|_| true) {
             let error = if error == PublishError::TimedOut { PublishError::Ended } else { error };
             self.events.push_back(BusEvent::Published { token, outcome: Err(error) });

@@ -19,9 +19,10 @@ struct Sent {
 /// The queue of commands of a bus. Messages survive the link; everything else is asked
 /// for again on the next one, by the state that it is about.
 ///
-/// A message gets its number when it is first sent, and those with a number always stand
-/// before those without: so the numbers of a node rise in the log of each room, and a
-/// reader knows what has come before.
+/// A message gets its number when it is first sent, and keeps it. Those with a number always
+/// stand before those without: so the numbers of a node rise in the log of each room, but
+/// for what Redis has refused, which comes behind what was in flight with it. A reader
+/// knows by them what has come before.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<Command>,
@@ -48,6 +49,13 @@ impl Outbox {
         self.waiting.is_empty() && self.flight.is_empty() && self.again.is_empty()
     }
 
+    /// True if there is nothing but signs of life.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_sign = |command: &Command| matches!(command, Command::Beat | Command::Ping);
+        let flight = self.flight.iter().map(|sent| &sent.command);
+        self.again.is_empty() && flight.chain(&self.waiting).all(is_sign)
+    }
+
     pub(super) fn push(&mut self, command: Command) {
         if let Command::Publish(message) = &command {
             self.messages += 1;
@@ -63,11 +71,13 @@ impl Outbox {
         }
     }
 
-    /// The next command to send, unless as many as may be are under way.
-    pub(super) fn next(&mut self, limits: &BusLimits) -> Option<Command> {
+    /// The next command to send, unless as many as may be are under way, or it is a message
+    /// that is `held`.
+    pub(super) fn next(&mut self, limits: &BusLimits, held: impl Fn(&Outgoing) -> bool) -> Option<Command> {
         let has_room =
             self.flight.len() < limits.max_in_flight && self.flight_bytes < limits.max_in_flight_bytes;
-        if has_room { self.waiting.pop_front() } else { None }
+        let is_held = matches!(self.waiting.front(), Some(Command::Publish(message)) if held(message));
+        if has_room && !is_held { self.waiting.pop_front() } else { None }
     }
 
     pub(super) fn sent(&mut self, command: Command, size: usize, at: Instant) {
@@ -92,10 +102,8 @@ impl Outbox {
     }
 
     /// Takes a command back that Redis has refused and not carried out.
-    pub(super) fn again(&mut self, mut command: Command) {
-        if let Command::Publish(message) = &mut command {
-            // Others of this node, sent behind it, may have been carried out.
-            message.number = None;
+    pub(super) fn again(&mut self, command: Command) {
+        if let Command::Publish(message) = &command {
             self.messages += 1;
             self.bytes += message.payload.len();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::command::{Command, Outgoing, Remaining, RoomRef};
-use super::component::{Asks, Bus, Link, Scripts};
+use super::component::{Asks, Bus, Link, Scripts, state_of};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, BusToken, EnterError, Gap, GapReason, Message, Resume};
 use super::position::Position;
@@ -278,10 +278,10 @@ impl Bus {
         if let Link::Greeting(id) = self.link {
             self.ready(io, id);
         } else if &known[..] == b"new" {
+            // Redis has taken the node for dead, or has forgotten everything and told nobody.
             for room in self.rooms.values() {
-                for (name, member) in &room.own {
-                    let enter = Command::Enter(room.at.clone(), Arc::clone(name), member.value.clone());
-                    self.outbox.push(enter);
+                for command in state_of(room) {
+                    self.outbox.push(command);
                 }
             }
         }

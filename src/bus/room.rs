@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::command::RoomRef;
 use super::event::{Gap, GapReason, Message, NodeId};
+use super::limits::MOST_IN_FLIGHT;
 use super::position::{Epoch, Position};
 use super::presence::Listing;
 use super::wire::{Frame, items, text};
@@ -68,12 +69,45 @@ pub(super) struct Room {
     pub(super) has_lost_order: bool,
 }
 
-/// The last message of a node in a room.
-#[derive(Clone, Copy, Debug)]
+/// The last messages of a node in a room.
+#[derive(Debug, Default)]
 struct Publisher {
-    number: u64,
-    /// How many messages the room had had then.
+    highest: u64,
+    /// The numbers that have come: bit 0 of the first is the highest, bit 1 the one below.
+    seen: [u64; WINDOW / 64],
+    /// How many messages the room had had at the last one.
     heard: u64,
+}
+
+/// How many numbers of a node a reader remembers. Those of messages that Redis refuses, or
+/// that are sent again, come behind at most as many as are in flight.
+const WINDOW: usize = MOST_IN_FLIGHT;
+
+impl Publisher {
+    /// Notes a number; false if it has come before, or is too old to know.
+    fn is_new(&mut self, number: u64) -> bool {
+        if number > self.highest {
+            let by = usize::try_from(number - self.highest).unwrap_or(usize::MAX);
+            self.shift(by);
+            self.highest = number;
+        }
+        let Ok(below) = usize::try_from(self.highest - number) else { return false };
+        let Some(word) = self.seen.get_mut(below / 64) else { return false };
+        let bit = 1 << (below % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    fn shift(&mut self, by: usize) {
+        let (words, bits) = (by / 64, by % 64);
+        for at in (0..self.seen.len()).rev() {
+            let word = |at: Option<usize>| at.map_or(0, |at| self.seen[at]);
+            let low = word(at.checked_sub(words));
+            let lower = word(at.checked_sub(words.saturating_add(1)));
+            self.seen[at] = if bits == 0 { low } else { low << bits | lower >> (64 - bits) };
+        }
+    }
 }
 
 /// A message as Redis has it.
@@ -124,19 +158,16 @@ impl Room {
     /// already; this drops what it had, forgot, and got again.
     pub(super) fn message(&mut self, entry: Entry, most_publishers: usize) -> Option<Message> {
         self.heard += 1;
-        let publisher = Publisher { number: entry.number, heard: self.heard };
-        match self.publishers.get_mut(&entry.node) {
-            Some(last) if last.number >= entry.number => return None,
-            Some(last) => *last = publisher,
-            None => {
-                if self.publishers.len() >= most_publishers {
-                    let oldest = self.publishers.iter().min_by_key(|(_, last)| last.heard);
-                    if let Some(node) = oldest.map(|(node, _)| *node) {
-                        self.publishers.remove(&node);
-                    }
-                }
-                self.publishers.insert(entry.node, publisher);
+        if self.publishers.len() >= most_publishers && !self.publishers.contains_key(&entry.node) {
+            let oldest = self.publishers.iter().min_by_key(|(_, last)| last.heard);
+            if let Some(node) = oldest.map(|(node, _)| *node) {
+                self.publishers.remove(&node);
             }
+        }
+        let publisher = self.publishers.entry(entry.node).or_default();
+        publisher.heard = self.heard;
+        if !publisher.is_new(entry.number) {
+            return None;
         }
         Some(Message {
             room: Arc::clone(&self.at.name),
@@ -271,6 +302,96 @@ impl Reader {
         if self.at != to {
             self.steps.push(Step::Gap { from: self.at, to, why });
             self.at = to;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn epoch(number: u64) -> Epoch {
+        Epoch(number)
+    }
+
+    const fn at(number: u64, offset: u64) -> Position {
+        Position { epoch: epoch(number), offset }
+    }
+
+    fn entries(offsets: std::ops::RangeInclusive<u64>) -> Vec<(u64, NodeId, u64, Option<Bytes>)> {
+        offsets.map(|offset| (offset, NodeId(1), offset, Some(Bytes::new()))).collect()
+    }
+
+    /// The steps, as `FROM>TO` and the offsets of messages.
+    fn shown(page: Page, from: Position) -> String {
+        let (steps, position, has_more) = page.steps(Some(from));
+        let show = |step: &Step| match step {
+            Step::Message(entry) => format!("{}:{}", entry.position.epoch.0, entry.position.offset),
+            Step::Gap { from, to, why } => {
+                format!("{}:{}>{}:{} {why:?}", from.epoch.0, from.offset, to.epoch.0, to.offset)
+            }
+        };
+        let steps: Vec<_> = steps.iter().map(show).collect();
+        format!(
+            "{} | {}:{}{}",
+            steps.join(", "),
+            position.epoch.0,
+            position.offset,
+            if has_more { " …" } else { "" }
+        )
+    }
+
+    fn page(head: Position, relation: Relation, entries: Vec<(u64, NodeId, u64, Option<Bytes>)>) -> Page {
+        Page { head, relation, has_more: false, entries }
+    }
+
+    #[test]
+    fn a_reader_gets_what_is_there_and_a_gap_for_the_rest() {
+        let same = Relation::SameEpoch;
+        assert_eq!(shown(page(at(1, 5), same, entries(4..=5)), at(1, 3)), "1:4, 1:5 | 1:5");
+        assert_eq!(shown(page(at(1, 5), same, entries(5..=5)), at(1, 2)), "1:2>1:4 Trimmed, 1:5 | 1:5");
+        assert_eq!(shown(page(at(1, 5), same, vec![]), at(1, 2)), "1:2>1:5 Trimmed | 1:5");
+        assert_eq!(shown(page(at(1, 5), same, vec![]), at(1, 5)), " | 1:5");
+        let unknown = page(at(2, 3), Relation::Unknown, vec![]);
+        assert_eq!(shown(unknown, at(1, 9)), "1:9>2:3 Forgotten | 2:3");
+        let long = page(at(1, 1), same, vec![(1, NodeId(1), 1, None)]);
+        assert_eq!(shown(long, at(1, 0)), "1:0>1:1 TooLong | 1:1");
+    }
+
+    #[test]
+    fn a_reader_of_the_epoch_before_crosses_over_with_a_gap() {
+        let before = Relation::EpochBefore(at(1, 4));
+        let whole = page(at(2, 6), before, entries(3..=6));
+        assert_eq!(shown(whole, at(1, 2)), "1:3, 1:4, 1:4>2:4 Restarted, 2:5, 2:6 | 2:6");
+        // It has seen what Redis has lost.
+        let lost = page(at(2, 6), before, entries(5..=6));
+        assert_eq!(shown(lost, at(1, 5)), "1:5>2:4 Restarted, 2:5, 2:6 | 2:6");
+        let nothing_since = page(at(2, 4), before, vec![]);
+        assert_eq!(shown(nothing_since, at(1, 4)), "1:4>2:4 Restarted | 2:4");
+        let trimmed = page(at(2, 6), before, entries(6..=6));
+        assert_eq!(
+            shown(trimmed, at(1, 2)),
+            "1:2>1:4 Trimmed, 1:4>2:4 Restarted, 2:4>2:5 Trimmed, 2:6 | 2:6"
+        );
+        // A page that ends in the epoch before goes on from there.
+        let first = Page { has_more: true, ..page(at(2, 6), before, entries(3..=4)) };
+        assert_eq!(shown(first, at(1, 2)), "1:3, 1:4 | 1:4 …");
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_new_once(numbers in proptest::collection::vec(1..2000_u64, 0..200)) {
+            let (mut publisher, mut all) = (Publisher::default(), BTreeSet::new());
+            for number in numbers {
+                let highest = all.last().copied().unwrap_or(0);
+                let is_new = all.insert(number);
+                let is_known = number + (WINDOW as u64) > highest;
+                prop_assert_eq!(publisher.is_new(number), is_new && is_known, "{} behind {}", number, highest);
+            }
         }
     }
 }

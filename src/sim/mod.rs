@@ -278,10 +278,14 @@ mod log;
 pub mod names;
 mod plan;
 mod recording;
+#[cfg(feature = "bus")]
+pub mod redis;
 #[cfg(feature = "record")]
 mod replay;
 #[cfg(feature = "http")]
 pub mod requests;
+#[cfg(feature = "bus")]
+pub mod rooms;
 pub mod subject;
 mod toy;
 mod turns;

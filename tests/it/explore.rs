@@ -59,6 +59,17 @@ fn one_answer_is_not_lost() {
     explore(&Once, 20_000..20_500);
 }
 
+#[cfg(feature = "bus")]
+#[test]
+fn nodes_of_a_bus_see_one_order_and_lose_nothing_in_silence() {
+    explore(&serve_forever::sim::rooms::Rooms, 90_000..90_025);
+    // A message that Redis has refused when it was sent again; one that was taken for
+    // another's; members that it forgot and told nobody.
+    for seed in [67, 177, 442, 741, 1044] {
+        explore(&serve_forever::sim::rooms::Rooms, seed..seed + 1);
+    }
+}
+
 #[test]
 fn records_cross_connections_in_order() {
     explore(&Hub, 30_000..30_500);

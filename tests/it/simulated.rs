@@ -4,6 +4,8 @@
 mod accepting;
 mod actors;
 mod bursts;
+#[cfg(feature = "bus")]
+mod bus;
 mod chat;
 #[cfg(feature = "command")]
 mod command;

@@ -392,6 +392,11 @@ impl Network {
         self.listeners.iter().filter(|listener| listener.token.is_some()).count()
     }
 
+    /// A chance of its own for a host or a test, from the network's seed.
+    pub fn chance(&mut self) -> Rng {
+        self.rng.fork()
+    }
+
     /// True when nothing more will happen unless the server or the test acts.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
