@@ -317,7 +317,7 @@ fn uploads_go_where_they_are_to_and_are_no_larger() {
 }
 
 /// The names of a process's threads, by proc(5).
-fn threads_of(pid: u32) -> Vec<String> {
+pub(super) fn threads_of(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     let comm = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
     tasks.flatten().filter_map(comm).collect()
