@@ -399,6 +399,8 @@ fn every_guarantee_that_is_cited_exists_and_every_guarantee_is_cited() {
     let guarantees = guarantees();
     let expected: Vec<u32> = (1..).take(guarantees.len()).collect();
     assert_eq!(guarantees, expected, "numbered without a gap");
+    let said = format!("lists {} cases that it survives", guarantees.len());
+    assert!(document("README.md").contains(&said), "README.md does not say: it {said}");
     let mut cited = BTreeSet::new();
     for folder in ["src", "tests", "examples", "benches"] {
         for file in sources(folder) {
