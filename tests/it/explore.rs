@@ -99,6 +99,13 @@ fn a_stop_of_the_process_drops_nobody_from_a_chat_who_reads() {
     }
 }
 
+/// A line that a turn had left to the next one was taken for one that its member
+/// does not read, for the process was stopped in between.
+#[test]
+fn a_line_that_was_not_offered_yet_is_no_stall() {
+    explore(&Chat::default(), 30_000_364..30_000_365);
+}
+
 /// Whose last line waited for its turn at the end of a shutdown stayed in the
 /// room for ever.
 #[test]
