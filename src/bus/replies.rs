@@ -1,4 +1,4 @@
-//! What Redis says: answers to commands, and what it tells by itself.
+//! Replies of Redis: answers to commands, and messages that it pushes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the bus tells a shared chat.
+//! Events of the bus, as a shared chat takes them.
 
 use super::person::Person;
 use super::word::Word;
