@@ -72,10 +72,11 @@ impl Redis {
         ask(&mut UnixStream::connect(self.path()).expect("it listens"), words)
     }
 
+    /// The same on another thread. It has the command before anything that is sent later.
     pub(crate) fn ask_in_background(&self, words: &[&str]) -> JoinHandle<String> {
         let mut stream = UnixStream::connect(self.path()).expect("it listens");
-        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        std::thread::spawn(move || ask(&mut stream, &words.iter().map(String::as_str).collect::<Vec<_>>()))
+        send(&mut stream, words);
+        std::thread::spawn(move || answer(&mut stream))
     }
 }
 
@@ -97,14 +98,22 @@ fn spawn(directory: &tempfile::TempDir, arguments: &[String]) -> std::io::Result
         .spawn()
 }
 
-/// The first read of an answer, up to a second line end.
 fn ask(stream: &mut UnixStream, words: &[&str]) -> String {
+    send(stream, words);
+    answer(stream)
+}
+
+fn send(stream: &mut UnixStream, words: &[&str]) {
     let mut command = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         command.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
     }
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
     stream.write_all(&command).expect("it takes commands");
+}
+
+/// The first reads of an answer, up to one that ends a line.
+fn answer(stream: &mut UnixStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
     let mut answer = Vec::new();
     let mut buffer = [0; 64 << 10];
     while !answer.ends_with(b"\r\n") {

@@ -12,11 +12,14 @@ fn start(redis: &Redis, more: &[&str]) -> Serve {
     Serve::start(&[&[bus.as_str(), "chat=127.0.0.1:0"], more].concat())
 }
 
-/// Somebody who comes and is called so.
+/// Somebody who comes and is called so. Redis has the notice of that: who comes to another
+/// node now is in the room behind it.
 #[track_caller]
 fn enter(serve: &Serve, name: &str) -> Client {
     let client = serve.connect(0);
     client.expect(format!("* you are {name}\n"));
+    client.send(format!("/msg {name} in\n"));
+    client.expect(format!("[{name}] in\n"));
     client
 }
 
@@ -25,27 +28,27 @@ fn processes_with_one_bus_are_one_room() {
     let Some(redis) = Redis::start(&[]) else { return };
     let nodes = [start(&redis, &[]), start(&redis, &["web=127.0.0.1:0"]), start(&redis, &[])];
     let first = enter(&nodes[0], "guest1");
+    let second = enter(&nodes[1], "guest2");
+    let _third = enter(&nodes[2], "guest3");
+    first.expect("* guest2 joined\n* guest3 joined\n");
+    second.expect("* guest3 joined\n");
     first.send("/nick ann\n");
-    first.expect("* guest1 is now ann\n");
-    let second = enter(&nodes[1], "guest1");
-    first.expect("* guest1 joined\n");
-    second.send("hello\n/msg ann psst\n/nick ANN\n/who\n");
-    first.expect("<guest1> hello\n[guest1] psst\n");
-    second.expect("! name taken\n* ann, guest1\n");
-    let _third = enter(&nodes[2], "guest2");
     for member in [&first, &second] {
-        member.expect("* guest2 joined\n");
+        member.expect("* guest1 is now ann\n");
     }
+    second.send("hello\n/msg ann psst\n/nick ANN\n/who\n");
+    first.expect("<guest2> hello\n[guest2] psst\n");
+    second.expect("! name taken\n* ann, guest2, guest3\n");
     // A process that ends in order takes its members along.
     let [_, ends, killed] = nodes;
     ends.program.signal(Signal::TERM);
     second.expect_eof();
-    first.expect("* guest1 left\n");
+    first.expect("* guest2 left\n");
     assert_eq!(ends.program.wait().status, 0);
     // One that is killed says nothing: its members are missed within their time to live.
     let since = Instant::now();
     killed.program.signal(Signal::KILL);
-    first.expect("* guest2 left\n");
+    first.expect("* guest3 left\n");
     // A machine may be slow, the bus may not.
     assert!(since.elapsed() < Duration::from_secs(40), "{:?}", since.elapsed());
     first.send("/who\n");
