@@ -94,6 +94,7 @@ mod outbox;
 mod position;
 mod presence;
 mod replies;
+mod resume;
 mod room;
 mod scripts;
 mod url;

@@ -1,6 +1,7 @@
 //! Outcomes: why a connection ended, and whether a message was queued.
 
 use std::fmt::Write as _;
+use std::ops::AddAssign;
 use std::{fmt, io};
 
 use crate::contain::{caught, discard, message};
@@ -229,6 +230,16 @@ pub struct Tally {
     pub dropped: usize,
     /// Members whose output had ended already.
     pub gone: usize,
+}
+
+impl AddAssign for Tally {
+    /// Adds the results of another broadcast.
+    fn add_assign(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.full += other.full;
+        self.dropped += other.dropped;
+        self.gone += other.gone;
+    }
 }
 
 impl Tally {

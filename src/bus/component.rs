@@ -444,50 +444,7 @@ impl Bus {
         token
     }
 
-    /// Gives a client what a room has had since `from`, which it was told on this or any
-    /// other node. The answer is any number of steps of
-    /// [`BusHandler::resumed`](super::BusHandler::resumed), the last of which is
-    /// [`Resume::Done`](super::Resume::Done): a connection that [joins](Self::join) the
-    /// room in that callback gets everything behind it, and nothing twice.
-    ///
-    /// The node subscribes to the room until then at least. While Redis is away the
-    /// client waits.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Full`] at [`BusLimits::max_resumes`](super::BusLimits::max_resumes), and
-    /// as [`join`](Self::join); [`Error::Over`] when the bus has ended.
-    pub fn resume(&mut self, io: &mut Io<'_>, room: &str, from: Position) -> Result<BusToken> {
-        if self.link == Link::Ended {
-            return Err(Error::Over);
-        }
-        let limit = self.limits().max_resumes;
-        if self.resumes.len() >= limit {
-            let field = Some("BusLimits::max_resumes");
-            return Err(Error::Full { what: "clients that catch up", field, limit });
-        }
-        let room = Arc::clone(&self.room(io, room)?.at.name);
-        let token = self.token();
-        self.resumes.insert(token, Catching { room: Arc::clone(&room), at: from, asks: Asks::Later });
-        self.go_on_resuming(&room);
-        self.pump(io);
-        Ok(token)
-    }
-
-    /// Asks for those that wait for this room to be live, if it is.
-    pub(super) fn go_on_resuming(&mut self, room: &Arc<str>) {
-        if !self.rooms.get(room).is_some_and(|room| room.follows == Follows::Live) {
-            return;
-        }
-        for (token, catching) in &mut self.resumes {
-            if catching.room == *room && catching.asks == Asks::Later {
-                catching.asks = Asks::Asked;
-                self.outbox.push(Command::Resume(*token, Arc::clone(room), catching.at));
-            }
-        }
-    }
-
-    const fn token(&mut self) -> BusToken {
+    pub(super) const fn token(&mut self) -> BusToken {
         self.tokens += 1;
         BusToken(self.tokens)
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::command::{Command, Outgoing, Remaining, RoomRef};
-use super::component::{Asks, Bus, Link, Scripts, state_of};
+use super::component::{Bus, Link, Scripts, state_of};
 use super::error::{BusError, PublishError};
-use super::event::{BusEvent, BusToken, EnterError, Gap, GapReason, Message, Resume};
+use super::event::{BusEvent, EnterError, GapReason};
 use super::position::Position;
 use super::presence::{self, Told as ToldChange};
 use super::room::{Entry, Follows, Page, Room, Step, Told};
@@ -191,38 +191,6 @@ impl Bus {
         } else {
             room.follows = Follows::Live;
             self.go_on_resuming(&at.name);
-        }
-    }
-
-    /// Takes what a client has missed.
-    fn resumed(&mut self, token: BusToken, page: Page) {
-        let Some(catching) = self.resumes.get_mut(&token) else { return };
-        let name = Arc::clone(&catching.room);
-        let (steps, position, has_more) = page.steps(Some(catching.at));
-        catching.at = position;
-        let room = &name;
-        self.events.extend(steps.into_iter().filter_map(|step| {
-            let step = match step {
-                Step::Message(entry) => Resume::Message(Message {
-                    room: Arc::clone(room),
-                    position: Some(entry.position),
-                    node: entry.node,
-                    payload: entry.payload?,
-                }),
-                Step::Gap { from, to, why } => Resume::Gap(Gap { room: Arc::clone(room), from, to, why }),
-            };
-            Some(BusEvent::Resume { room: Arc::clone(room), token, step })
-        }));
-        let is_live = self
-            .rooms
-            .get(&name)
-            .is_some_and(|room| room.follows == Follows::Live && room.position == Some(position));
-        if !has_more && is_live {
-            self.resumes.remove(&token);
-            self.events.push_back(BusEvent::Resume { room: name, token, step: Resume::Done(position) });
-        } else {
-            catching.asks = Asks::Later;
-            self.go_on_resuming(&name);
         }
     }
 

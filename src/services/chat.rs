@@ -417,6 +417,9 @@ impl<R: Reach> StreamHandler for Chat<R> {
     fn drained(&mut self, io: &mut Io<'_>, session: &mut ChatSession) -> Result<(), BoxError> {
         session.full = false;
         session.go_on(io);
+        if let Some(number) = session.number {
+            self.reach.drained(&mut self.hall, io, number);
+        }
         if self.hall.laggards.forget(io.id()) {
             self.go_on(io);
         }

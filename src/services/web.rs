@@ -31,16 +31,30 @@ use crate::{
 /// | `GET /healthz` | 200 and `ok`; 503 during a shutdown |
 /// | `GET /metrics` | the [counters](crate::http::metrics_text) of the reactor and of each service, in Prometheus' text format |
 /// | `GET /chat` | the page of the chat |
-/// | `/chat/ws` | its WebSocket: a message is a line without its end |
+/// | `/chat/ws` | its WebSocket: a text message is a line without its end |
 /// | `/echo/ws` | a WebSocket that sends each message back, up to 16 MiB |
 /// | all else | the [`files`](Self::files) of a directory, if there is one |
 ///
 /// Whoever comes over the WebSocket is a member of the same room as those who come
 /// over the listeners that are [`chat_on`](Self::chat_on).
 ///
+/// # Coming back
+///
+/// `/chat/ws?from=` asks for the positions of a chat on a bus (`Chat::on_bus`): binary
+/// messages, `EPOCH:OFFSET`. Each one follows the line whose place it is. A client that
+/// names the last one when it opens its next WebSocket, `/chat/ws?from=EPOCH:OFFSET`, on
+/// whichever node, gets the lines and notices that it has missed behind `* you are NAME`,
+/// each once and in order, and then all that follows; its own lines are taken behind that.
+/// `* N lines were missed` stands for those that the log in Redis has not any more, `*
+/// lines may have been missed` for a number that nobody knows. Private lines are not given
+/// again. What cannot be read as a position counts as none. A client that reads slowly is
+/// given the rest as it reads. The page does all of this. A chat that is not on a bus has
+/// no positions.
+///
 /// # Trust
 ///
-/// Everybody who can connect may read the files and the metrics, and talk. A page
+/// Everybody who can connect may read the files and the metrics, and talk; on a bus also
+/// what the log has of the room, private lines excepted. A page
 /// of another origin opens no WebSocket, unless it is listed in
 /// [`origins`](Self::origins), so that no page talks as somebody who only looks at
 /// it. The page has a content security policy that allows its own script and style

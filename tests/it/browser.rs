@@ -58,6 +58,12 @@ fn until_log_has(page: &Page, line: &str) {
     eventually(&format!("the page shows {line:?}"), || log(page).iter().any(|shown| shown == line));
 }
 
+/// The lines of the page's log that end like this.
+#[cfg(all(feature = "bus", feature = "sim"))]
+fn shown(page: &Page, end: &str) -> usize {
+    log(page).iter().filter(|line| line.ends_with(end)).count()
+}
+
 /// Keeps a picture, if the environment names a directory for it.
 fn picture(page: &Page, name: &str) {
     if let Some(directory) = std::env::var_os("SCREENSHOTS") {
@@ -144,4 +150,55 @@ fn two_pages_and_a_client_with_lines_are_in_one_room() {
         let expected = |text: &String| text.contains("WebSocket connection to") || text.contains("favicon");
         assert!(complaints.iter().all(expected), "{complaints:?}");
     }
+}
+
+/// What a page has missed while its node is gone comes from another one, under the same
+/// address as behind a load balancer (docs/guarantees.md, 95).
+#[cfg(all(feature = "bus", feature = "sim"))]
+#[test]
+fn a_page_whose_node_is_replaced_gets_what_it_missed() {
+    use std::time::Duration;
+
+    use serve_forever::bus::BusLimits;
+    use serve_forever::services::SharedChat;
+
+    use crate::bus::redis::Redis;
+    use crate::bus::web::start_at;
+
+    let (Some(driver), Some(redis)) = (Driver::start(), Redis::start(&[])) else {
+        let _ = std::io::stderr().write_all(b"SKIPPED: chromium, chromedriver or redis-server is missing\n");
+        return;
+    };
+    let limits = || BusLimits { presence_ttl: Duration::from_secs(6), ..SharedChat::bus_options().limits };
+    let (one, _) = start_at(&redis, limits(), &listen_anywhere());
+    let at = one.at().clone();
+    let (_other, lines) = start_at(&redis, limits(), &listen_anywhere());
+    let page = open(&driver, &at);
+    until_log_has(&page, "you are guest1");
+    page.type_into("#text", "/nick Ann");
+    until_log_has(&page, "guest1 is now Ann");
+    page.type_into("#text", "mine");
+    let member = Client::connect(&lines);
+    member.line();
+    member.send("/nick Bob\none\n");
+    until_log_has(&page, "Bob one");
+
+    one.stop();
+    until_state(&page, "off");
+    member.send("two\nthree\n");
+    let (_again, _) = start_at(&redis, limits(), &at);
+    until_log_has(&page, "Bob three");
+    for line in ["Bob one", "Bob two", "Bob three", "Ann mine"] {
+        assert_eq!(shown(&page, line), 1, "{line} in {:?}", log(&page));
+    }
+    let place = |end: &str| log(&page).iter().position(|line| line.ends_with(end));
+    assert!(place("Bob two") < place("Bob three"), "{:?}", log(&page));
+    // Its name is free when its dead node counts as dead.
+    eventually("the page has its name again", || {
+        page.run("return document.querySelector('#who .me').innerText") == "Ann (you)"
+    });
+    // A line of its own that it has shown and that was told to nobody before the connection
+    // was lost.
+    page.run("sent.push('once'); take('<Ann> once'); take('<Bob> once')");
+    assert_eq!(shown(&page, "once"), 1, "{:?}", log(&page));
 }

@@ -1,5 +1,5 @@
 //! The bus: nodes in this process, one real redis-server, and what may happen to either
-//! (docs/guarantees.md, 88, 89, 90, 91, 93 and 94).
+//! (docs/guarantees.md, 88, 89, 90, 91, 93, 94 and 95).
 
 mod account;
 mod chat;
@@ -8,7 +8,7 @@ mod presence;
 pub(crate) mod redis;
 mod refusals;
 #[cfg(all(feature = "ws", feature = "sim"))]
-mod web;
+pub(crate) mod web;
 
 use std::time::Duration;
 

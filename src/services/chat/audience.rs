@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+#[cfg(feature = "bus")]
+use crate::bus::Position;
 use crate::{BoxError, ConnId, GroupId, Io, Sent, Tally};
 
 /// How a member is spoken to.
@@ -15,6 +17,22 @@ pub enum Wire {
     /// The messages of a WebSocket, each a line without its end.
     #[cfg(feature = "ws")]
     Socket,
+    /// The same, with the room's positions between them as bytes. The member may come back
+    /// from such a position, and gets what it has missed.
+    #[cfg(all(feature = "bus", feature = "ws"))]
+    Resumable(Option<Position>),
+}
+
+impl Wire {
+    /// The position that a member comes back from, if it does.
+    #[cfg(feature = "bus")]
+    pub(super) const fn position(self) -> Option<Position> {
+        match self {
+            #[cfg(feature = "ws")]
+            Self::Resumable(from) => from,
+            _ => None,
+        }
+    }
 }
 
 /// The connections of all members.
@@ -24,6 +42,9 @@ pub(super) struct Audience {
     lines: GroupId,
     /// Those that are WebSockets.
     sockets: GroupId,
+    /// Those that are WebSockets, and are told positions.
+    #[cfg(feature = "bus")]
+    resumable: GroupId,
     are_sockets: BTreeSet<ConnId>,
 }
 
@@ -32,6 +53,10 @@ impl Audience {
     pub(super) fn begin(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
         self.lines = io.group()?;
         self.sockets = io.group()?;
+        #[cfg(feature = "bus")]
+        {
+            self.resumable = io.group()?;
+        }
         Ok(())
     }
 
@@ -42,6 +67,8 @@ impl Audience {
             Wire::Lines => self.lines,
             #[cfg(feature = "ws")]
             Wire::Socket => self.sockets,
+            #[cfg(all(feature = "bus", feature = "ws"))]
+            Wire::Resumable(_) => self.resumable,
         };
         io.join(group, id)?;
         Ok(())
@@ -56,8 +83,9 @@ impl Audience {
 
     /// Takes a connection out: nothing more is said to all that reaches it.
     pub(super) fn leave(&self, io: &mut Io<'_>, id: ConnId) {
-        io.leave(self.lines, id);
-        io.leave(self.sockets, id);
+        for group in self.groups() {
+            io.leave(group, id);
+        }
     }
 
     /// Forgets a connection that has ended.
@@ -67,30 +95,55 @@ impl Audience {
 
     /// The connections of all that are spoken to.
     pub(super) fn connections<'a>(&self, io: &'a Io<'_>) -> impl Iterator<Item = ConnId> + use<'a> {
-        io.members(self.lines).iter().chain(io.members(self.sockets)).copied()
+        self.groups().flat_map(|group| io.members(group)).copied()
     }
 
     /// Whether nobody is left.
     pub(super) fn is_empty(&self, io: &Io<'_>) -> bool {
-        io.members(self.lines).is_empty() && io.members(self.sockets).is_empty()
+        self.groups().all(|group| io.members(group).is_empty())
     }
 
     /// Sends a line, given with its end, to all but `except`.
     pub(super) fn say(&self, io: &mut Io<'_>, line: String, except: Option<ConnId>) -> Tally {
-        let to_sockets = self.say_to_sockets(io, &line, except);
-        let mut tally = io.broadcast(self.lines, &Bytes::from(line), except);
-        tally.queued += to_sockets.queued;
-        tally.full += to_sockets.full;
-        tally.dropped += to_sockets.dropped;
-        tally.gone += to_sockets.gone;
+        let mut tally = Tally::default();
+        let mut as_message = None;
+        for group in self.socket_groups() {
+            if !io.members(group).is_empty() {
+                tally += io.broadcast(group, as_message.get_or_insert_with(|| message(&line)), except);
+            }
+        }
+        tally += io.broadcast(self.lines, &Bytes::from(line), except);
         tally
     }
 
-    fn say_to_sockets(&self, io: &mut Io<'_>, line: &str, except: Option<ConnId>) -> Tally {
-        if io.members(self.sockets).is_empty() {
+    /// Tells those that may come back where the room is.
+    #[cfg(feature = "bus")]
+    pub(super) fn say_position(&self, io: &mut Io<'_>, position: Position) -> Tally {
+        if io.members(self.resumable).is_empty() {
             return Tally::default();
         }
-        io.broadcast(self.sockets, &message(line), except)
+        io.broadcast(self.resumable, &position_message(position), None)
+    }
+
+    /// Tells one member, which may come back, where the room is.
+    #[cfg(feature = "bus")]
+    pub(super) fn tell_position(&self, io: &mut Io<'_>, id: ConnId, position: Position) -> Sent {
+        io.send(id, position_message(position))
+    }
+
+    /// The groups of those that are WebSockets.
+    fn socket_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        [
+            self.sockets,
+            #[cfg(feature = "bus")]
+            self.resumable,
+        ]
+        .into_iter()
+    }
+
+    /// All groups.
+    fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        std::iter::once(self.lines).chain(self.socket_groups())
     }
 
     /// Sends a line, given with its end, to one member.
@@ -115,6 +168,18 @@ impl Audience {
 #[cfg(feature = "ws")]
 fn message(line: &str) -> Bytes {
     crate::ws::text_frame(line.strip_suffix('\n').unwrap_or(line))
+}
+
+/// A position as a message of a WebSocket: bytes, which no line is.
+#[cfg(all(feature = "bus", feature = "ws"))]
+fn position_message(position: Position) -> Bytes {
+    crate::ws::binary_frame(position.to_string().as_bytes())
+}
+
+/// Without WebSockets there is nobody who would get one.
+#[cfg(all(feature = "bus", not(feature = "ws")))]
+fn position_message(position: Position) -> Bytes {
+    position.to_string().into()
 }
 
 /// Without WebSockets there are no members who would get one.

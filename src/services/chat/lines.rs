@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::audience::Wire;
 use crate::ConnId;
+use crate::bus::Position;
 
 /// The most bytes that wait. Further lines are sent at once: whoever reads gets them, and
 /// nobody is waited for any longer.
@@ -11,11 +13,20 @@ const MOST: usize = 4 << 20;
 /// What a waiting line counts beside its bytes.
 const OVERHEAD: usize = 64;
 
+/// Something that comes to the members in its turn.
+#[derive(Debug)]
+pub(super) enum Item {
+    Line(Line),
+    Newcomer(Newcomer),
+}
+
 /// A line, with its end, and who hears it.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) text: String,
     pub(super) to: Hearers,
+    /// Its place in the order of the room.
+    pub(super) position: Option<Position>,
 }
 
 /// Who hears a line.
@@ -26,10 +37,36 @@ pub(super) enum Hearers {
     One(ConnId),
 }
 
-/// The lines, in order.
+/// A connection that hears all lines behind this.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) id: ConnId,
+    pub(super) wire: Wire,
+    /// Where the room is, if the newcomer has to be told that.
+    pub(super) position: Option<Position>,
+}
+
+impl Line {
+    /// A line that has no place in the order of the room.
+    pub(super) const fn aside(text: String) -> Self {
+        Self { text, to: Hearers::All, position: None }
+    }
+}
+
+impl Item {
+    /// The bytes that it counts for.
+    const fn cost(&self) -> usize {
+        match self {
+            Self::Line(line) => line.text.len() + OVERHEAD,
+            Self::Newcomer(_) => OVERHEAD,
+        }
+    }
+}
+
+/// The lines, in order, and the newcomers between them.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    queue: VecDeque<Line>,
+    queue: VecDeque<Item>,
     bytes: usize,
 }
 
@@ -42,15 +79,15 @@ impl Lines {
         self.bytes > MOST
     }
 
-    pub(super) fn push(&mut self, line: Line) {
-        self.bytes += line.text.len() + OVERHEAD;
-        self.queue.push_back(line);
+    pub(super) fn push(&mut self, item: Item) {
+        self.bytes += item.cost();
+        self.queue.push_back(item);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Line> {
-        let line = self.queue.pop_front()?;
-        self.bytes -= line.text.len() + OVERHEAD;
-        Some(line)
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.bytes -= item.cost();
+        Some(item)
     }
 }
 
@@ -63,12 +100,13 @@ mod tests {
         let mut lines = Lines::default();
         let mut count = 0;
         while !lines.are_too_many() {
-            lines.push(Line { text: format!("{count}\n"), to: Hearers::All });
+            lines.push(Item::Line(Line::aside(format!("{count}\n"))));
             count += 1;
         }
         assert!(count < MOST / OVERHEAD, "short lines cost more than their bytes");
         for number in 0..count {
-            assert_eq!(lines.pop().expect("it was pushed").text, format!("{number}\n"));
+            let Some(Item::Line(line)) = lines.pop() else { panic!("it was pushed") };
+            assert_eq!(line.text, format!("{number}\n"));
         }
         assert!(lines.is_empty() && lines.bytes == 0);
     }

@@ -76,6 +76,11 @@ pub trait Reach: fmt::Debug + 'static {
     /// Removes a member, and announces that; a second call does nothing.
     fn leave(&mut self, hall: &mut Hall, io: &mut Io<'_>, number: u64, text: Option<&str>);
 
+    /// A member has read what waited for it.
+    fn drained(&mut self, hall: &mut Hall, io: &mut Io<'_>, number: u64) {
+        let _ = (hall, io, number);
+    }
+
     /// Handles a timer.
     fn tick(&mut self, hall: &mut Hall, io: &mut Io<'_>, timer: TimerId) {
         let _ = (hall, io, timer);

@@ -3,8 +3,10 @@
 mod ask;
 mod crowd;
 mod events;
+mod missed;
 mod naming;
 mod person;
+mod returning;
 mod word;
 
 use std::cmp::Reverse;
@@ -15,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::ask::Ask;
 use self::crowd::Crowd;
+use self::missed::Missed;
 use self::person::Person;
 use self::word::Word;
 use super::Chat;
@@ -65,6 +68,8 @@ pub struct Shared {
     crowd: Crowd,
     /// Who said what is not answered yet.
     said: BTreeMap<BusToken, u64>,
+    /// The numbers of those that are given what they have missed.
+    returning: BTreeMap<BusToken, u64>,
     /// Those whose next line waits until Redis has answered enough of what was said.
     held: BTreeSet<u64>,
     /// Notices that wait until there is room for them.
@@ -174,6 +179,9 @@ struct Member {
     /// The notice of its new name, until Redis has it: what it asks next is answered
     /// behind that.
     notice: Option<BusToken>,
+    /// What it has missed, until it has been given that: it hears the room, and its next
+    /// line is taken, behind it.
+    missed: Option<Missed>,
 }
 
 /// A connection that gets its name.
@@ -211,6 +219,7 @@ impl Shared {
             last_rank: 0,
             crowd,
             said: BTreeMap::new(),
+            returning: BTreeMap::new(),
             held: BTreeSet::new(),
             owed: VecDeque::new(),
             most_unanswered,
@@ -351,7 +360,8 @@ impl Reach for Shared {
     }
 
     fn takes_line(&mut self, _: &Io<'_>, number: u64) -> bool {
-        let is_settled = |member: &Member| member.asks.is_none() && member.notice.is_none();
+        let is_settled =
+            |member: &Member| member.asks.is_none() && member.notice.is_none() && member.missed.is_none();
         let is_named = self.members.get(&number).is_some_and(is_settled);
         let is_behind = || self.bus.waiting() >= self.most_unanswered || !self.owed.is_empty();
         if is_named && self.bus.is_up() && is_behind() {
@@ -408,6 +418,10 @@ impl Reach for Shared {
         let Some(member) = self.members.remove(&number) else { return };
         let (id, name) = (member.id, member.name);
         hall.audience.leave(io, id);
+        if let Some(Missed { asked: Some(token), .. }) = member.missed {
+            self.returning.remove(&token);
+            self.bus.cancel_resume(token);
+        }
         self.notify(io, number, &Word::Left { name: &name, text: text.map(Into::into) });
         self.release(io, number, &name);
         if let Some(ask) = member.asks {
@@ -422,10 +436,18 @@ impl Reach for Shared {
         }
     }
 
+    fn drained(&mut self, hall: &mut Hall, io: &mut Io<'_>, number: u64) {
+        self.go_on_returning(hall, io, number);
+    }
+
     fn shutting_down(&mut self, hall: &mut Hall, io: &mut Io<'_>) {
-        // No name comes for them any more.
-        for arrival in self.arrivals.values().filter(|_| !self.bus.is_up()) {
+        if self.bus.is_up() {
+            return;
+        }
+        // No name comes for these any more, and nothing that was missed for the others.
+        for arrival in self.arrivals.values() {
             hall.audience.close(io, arrival.id);
         }
+        self.give_returning_up(hall, io);
     }
 }

@@ -4,7 +4,7 @@ use super::super::chat::Shared;
 use super::Web;
 use crate::Io;
 use crate::bus::{
-    Bus, BusError, BusHandler, BusToken, EnterError, Gap, Message, Position, Presence, PublishError,
+    Bus, BusError, BusHandler, BusToken, EnterError, Gap, Message, Position, Presence, PublishError, Resume,
 };
 
 /// A [`Web`] whose chat is [on a bus](super::super::Chat::on_bus): one room with those of
@@ -26,6 +26,10 @@ impl BusHandler for SharedWeb {
 
     fn published(&mut self, io: &mut Io<'_>, token: BusToken, outcome: Result<Position, PublishError>) {
         self.room().published(io, token, outcome);
+    }
+
+    fn resumed(&mut self, io: &mut Io<'_>, room: &str, token: BusToken, step: Resume) {
+        self.room().resumed(io, room, token, step);
     }
 
     fn entered(&mut self, io: &mut Io<'_>, room: &str, member: &str, outcome: Result<(), EnterError>) {

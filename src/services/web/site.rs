@@ -44,7 +44,7 @@ enum Socket {
     /// An echo, and what is left to send of a long message.
     Echo(Bytes),
     /// A member of the chat that has not entered yet.
-    Guest,
+    Guest(Wire),
     Member(Box<Member>),
 }
 
@@ -89,7 +89,7 @@ impl<R: Reach> Site<R> {
     fn accept(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>, socket: Socket) {
         let options = match socket {
             Socket::Echo(_) => &self.echo_options,
-            Socket::Guest | Socket::Member(_) => &self.chat_options,
+            Socket::Guest(_) | Socket::Member(_) => &self.chat_options,
         };
         if let Handshake::Accepted { .. } = io.accept_socket(request, options) {
             self.sockets.insert(io.id(), socket);
@@ -131,6 +131,20 @@ impl<R: Reach> Site<R> {
     }
 }
 
+/// How the client of a request for the chat's WebSocket is spoken to: one that asks for
+/// positions gets them, and comes back from the one that it names.
+#[cfg(feature = "bus")]
+fn wire(request: &Request<'_>) -> Wire {
+    let from = request.query_pairs().find(|(name, _)| name == "from");
+    from.map_or(Wire::Socket, |(_, from)| Wire::Resumable(from.parse().ok()))
+}
+
+/// How the client of a request for the chat's WebSocket is spoken to.
+#[cfg(not(feature = "bus"))]
+const fn wire(_: &Request<'_>) -> Wire {
+    Wire::Socket
+}
+
 /// Sends a message back. No further one is taken before the client has read enough
 /// of it.
 fn echo(io: &mut HttpIo<'_, '_>, message: Message<'_>, rest: &mut Bytes) {
@@ -168,7 +182,7 @@ fn echo_rest(io: &mut HttpIo<'_, '_>, rest: &mut Bytes) {
 impl<R: Reach> HttpHandler for Site<R> {
     fn request(&mut self, io: &mut HttpIo<'_, '_>, request: &Request<'_>) -> Result<(), BoxError> {
         match (request.path(), GET.contains(request.method())) {
-            ("/chat/ws", _) => self.accept(io, request, Socket::Guest),
+            ("/chat/ws", _) => self.accept(io, request, Socket::Guest(wire(request))),
             ("/echo/ws", _) => self.accept(io, request, Socket::Echo(Bytes::new())),
             ("/healthz", true) => _ = Self::health(io),
             ("/metrics", true) => _ = self.metrics(io),
@@ -186,9 +200,11 @@ impl<R: Reach> HttpHandler for Site<R> {
     }
 
     fn socket_open(&mut self, io: &mut HttpIo<'_, '_>) -> Result<(), BoxError> {
-        if let Some(socket @ Socket::Guest) = self.sockets.get_mut(&io.id()) {
+        if let Some(socket) = self.sockets.get_mut(&io.id())
+            && let Socket::Guest(wire) = *socket
+        {
             let peer = io.peer().map_or_else(|| Peer::unix(None, None), Peer::inet);
-            let session = self.chat.enter(io, &peer, Wire::Socket)?;
+            let session = self.chat.enter(io, &peer, wire)?;
             *socket = Socket::Member(Box::new(Member { session, lines: BytesMut::new() }));
         }
         Ok(())
@@ -207,7 +223,7 @@ impl<R: Reach> HttpHandler for Site<R> {
                 member.lines.put_u8(b'\n');
                 return self.speak(io);
             }
-            Some(Socket::Guest) | None => {}
+            Some(Socket::Guest(_)) | None => {}
         }
         Ok(())
     }
@@ -223,7 +239,7 @@ impl<R: Reach> HttpHandler for Site<R> {
                 echo_rest(io, rest);
                 Ok(())
             }
-            Some(Socket::Guest) | None => Ok(()),
+            Some(Socket::Guest(_)) | None => Ok(()),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Events of the bus, as a shared chat takes them.
 
+use super::missed::of_gap;
 use super::person::Person;
 use super::word::Word;
 use super::{Contact, IS_OFFLINE, Shared, undelivered};
 use crate::Io;
 use crate::bus::{
-    Bus, BusError, BusHandler, BusToken, EnterError, Gap, GapReason, Message, Position, Presence,
-    PresenceChange, PublishError,
+    Bus, BusError, BusHandler, BusToken, EnterError, Gap, Message, Position, Presence, PresenceChange,
+    PublishError, Resume,
 };
 use crate::services::chat::Chat;
 use crate::services::chat::hall::Hall;
@@ -28,13 +29,17 @@ impl BusHandler for Chat<Shared> {
     }
 
     fn gap(&mut self, io: &mut Io<'_>, gap: Gap) {
-        if let Some(text) = missed(&gap) {
-            self.hall.hear(io, Line { text, to: Hearers::All });
+        if let Some(text) = of_gap(&gap) {
+            self.hall.hear(io, Line { position: Some(gap.to), ..Line::aside(text) });
         }
     }
 
     fn published(&mut self, io: &mut Io<'_>, token: BusToken, outcome: Result<Position, PublishError>) {
         self.reach.answered(&mut self.hall, io, token, outcome);
+    }
+
+    fn resumed(&mut self, io: &mut Io<'_>, _: &str, token: BusToken, step: Resume) {
+        self.reach.catch_up(&mut self.hall, io, token, step);
     }
 
     fn entered(&mut self, io: &mut Io<'_>, _: &str, member: &str, outcome: Result<(), EnterError>) {
@@ -62,17 +67,6 @@ impl BusHandler for Chat<Shared> {
     }
 }
 
-/// The notice of a gap.
-fn missed(gap: &Gap) -> Option<String> {
-    match gap.missing() {
-        // The members know that the room is offline.
-        _ if gap.why == GapReason::OrderLost => None,
-        Some(0) => None,
-        Some(count) => Some(format!("* {count} lines were missed\n")),
-        None => Some("* lines may have been missed\n".into()),
-    }
-}
-
 impl Shared {
     /// Takes a message of the room.
     fn take(&mut self, hall: &mut Hall, io: &mut Io<'_>, message: &Message) {
@@ -87,27 +81,27 @@ impl Shared {
             Some(id) => Hearers::AllBut(id),
             None => Hearers::All,
         };
-        let (text, to) = match word {
-            Word::Said { name, text } => (format!("<{name}> {text}\n"), speaker()),
-            Word::Whispered { from, to, text } => match self.addressee(to) {
-                Some(to) => (format!("[{from}] {text}\n"), to),
+        let to = match word {
+            Word::Said { .. } => speaker(),
+            Word::Whispered { to, .. } => match self.addressee(to) {
+                Some(to) => to,
                 None => return,
             },
             Word::Joined { name } => {
                 let speaker = speaker();
                 self.crowd.came(name);
-                (joined(name), speaker)
+                speaker
             }
             Word::Renamed { from, to } => {
                 self.crowd.left(from);
                 self.crowd.came(to);
-                (format!("* {from} is now {to}\n"), Hearers::All)
+                Hearers::All
             }
-            Word::Left { name, text } if self.crowd.left(name) => (left(name, text.as_deref()), Hearers::All),
-            Word::Left { .. } => return,
-            Word::Announced { text } => (format!("* {text}\n"), Hearers::All),
+            Word::Left { name, .. } if !self.crowd.left(name) => return,
+            Word::Left { .. } | Word::Announced { .. } => Hearers::All,
         };
-        hall.hear(io, Line { text, to });
+        let text = word.line();
+        hall.hear(io, Line { text, to, position: message.position });
     }
 
     /// The member of this node with a name.
@@ -169,7 +163,7 @@ impl Shared {
         }
         self.last_rank = self.last_rank.max(person.rank);
         if self.crowd.is_listed(person.name, who) {
-            hall.hear(io, Line { text: joined(person.name), to: Hearers::All });
+            hall.hear(io, Line::aside(joined(person.name)));
         }
     }
 
@@ -179,15 +173,17 @@ impl Shared {
             return self.crowd.wait(io);
         }
         for name in self.crowd.take_lost(io) {
-            hall.hear(io, Line { text: left(&name, None), to: Hearers::All });
+            hall.hear(io, Line::aside(left(&name, None)));
         }
     }
 
     /// Sends a notice to all on this node, those without a name too.
     fn tell_everybody(&self, hall: &mut Hall, io: &mut Io<'_>, notice: &'static str) {
-        hall.hear(io, Line { text: notice.into(), to: Hearers::All });
-        for arrival in self.arrivals.values() {
-            hall.answer(io, arrival.id, notice);
+        hall.hear(io, Line::aside(notice.into()));
+        let returning = self.members.values().filter(|member| member.missed.is_some());
+        let arriving = self.arrivals.values().map(|arrival| arrival.id);
+        for id in arriving.chain(returning.map(|member| member.id)) {
+            hall.answer(io, id, notice);
         }
     }
 

@@ -167,13 +167,11 @@ impl Shared {
         let Some(arrival) = self.arrivals.remove(&number) else { return };
         let Some(Ask { name, rank, .. }) = arrival.asks else { return };
         let id = arrival.id;
-        if let Err(error) = hall.audience.join(io, id, arrival.wire) {
-            log::warn!("chat: {name} cannot be let in: {error}");
-            io.abort(id);
-        }
         let _ = hall.answer(io, id, format!("* you are {name}\n"));
-        self.members
-            .insert(number, Member { id, name: name.clone(), rank, renames: 0, asks: None, notice: None });
+        let member =
+            Member { id, name: name.clone(), rank, renames: 0, asks: None, notice: None, missed: None };
+        self.members.insert(number, member);
+        self.let_hear(hall, io, number, arrival.wire);
         self.notify(io, number, &Word::Joined { name: &name });
         self.go_on(hall, io, number);
         hall.observe(&ChatEvent::Joined { id, name: &name, peer: &arrival.peer });

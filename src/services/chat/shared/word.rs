@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::services::chat::local::{joined, left};
 use crate::services::chat::names::Names;
 use crate::services::text::clean;
 
@@ -34,6 +35,18 @@ impl<'a> Word<'a> {
             Self::Announced { text } => format!("A {number} {text}"),
         };
         format!("{version}{rest}").into_bytes()
+    }
+
+    /// The line that members get, with its end.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Said { name, text } => format!("<{name}> {text}\n"),
+            Self::Whispered { from, text, .. } => format!("[{from}] {text}\n"),
+            Self::Joined { name } => joined(name),
+            Self::Renamed { from, to } => format!("* {from} is now {to}\n"),
+            Self::Left { name, text } => left(name, text.as_deref()),
+            Self::Announced { text } => format!("* {text}\n"),
+        }
     }
 
     /// Reads the bytes, whoever wrote them: names are such as members may have, and texts
