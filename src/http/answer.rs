@@ -94,7 +94,7 @@ impl<'x, 'a, 'io> Answer<'x, 'a, 'io> {
         };
         let exchange = exchange.unwrap_or(Exchange { is_head: false, is_1_1: true, keep_alive: false });
         let mut answer = Self { io, to, status, exchange, is_flawed: false };
-        if answer.io.is_shutting_down() {
+        if answer.io.is_shutting_down() && answer.is_last() {
             answer.end_connection();
         }
         let now = answer.io.io.now();
@@ -106,6 +106,14 @@ impl<'x, 'a, 'io> Answer<'x, 'a, 'io> {
     pub fn close(mut self) -> Self {
         self.end_connection();
         self
+    }
+
+    /// Whether the service has taken no request behind this one.
+    fn is_last(&self) -> bool {
+        match self.to {
+            To::Ticket(ticket) => self.io.core.pipelines.is_last(ticket),
+            To::Current | To::Nowhere => true,
+        }
     }
 
     fn end_connection(&mut self) {

@@ -135,6 +135,9 @@ impl HttpCore {
             return self.hold(io, ticket);
         }
         let sent = send(io, ticket.conn, &self.encoder.out);
+        if !keeps_whole(io, ticket.conn, sent) {
+            return sent;
+        }
         self.advance(io, ticket.line, ticket.conn);
         sent
     }
@@ -207,9 +210,7 @@ impl HttpCore {
         let mut sent = Sent::Queued;
         for piece in pieces {
             sent = io.send(ticket.conn, piece);
-            if !sent.is_queued() {
-                // A part of a piece would be taken for another.
-                io.abort(ticket.conn);
+            if !keeps_whole(io, ticket.conn, sent) {
                 return sent;
             }
         }
@@ -232,16 +233,19 @@ impl HttpCore {
             _ = self.hold(io, ticket);
             return;
         }
-        _ = io.send(ticket.conn, Bytes::from_static(last));
-        self.advance(io, ticket.line, ticket.conn);
+        let sent = io.send(ticket.conn, Bytes::from_static(last));
+        if keeps_whole(io, ticket.conn, sent) {
+            self.advance(io, ticket.line, ticket.conn);
+        }
     }
 
     /// Sends what may be sent of a line, from its front on.
     pub(super) fn advance(&mut self, io: &mut Io<'_>, place: u32, conn: ConnId) {
         while let Some(slot) = self.pipelines.front(place, conn).filter(|_| !io.is_full(conn)) {
             if let Some(held) = slot.held.pop_front() {
-                if !io.send(conn, held).is_queued() {
-                    return io.abort(conn);
+                let sent = io.send(conn, held);
+                if !keeps_whole(io, conn, sent) {
+                    return;
                 }
                 continue;
             }
@@ -265,6 +269,7 @@ impl HttpCore {
                     break;
                 }
                 Pumped::Full => break,
+                Pumped::Over => return,
                 Pumped::Broken => return io.abort(conn),
             }
         }
@@ -298,6 +303,16 @@ impl HttpCore {
 
 /// The length from which a piece of a stream is not copied.
 const LONG: usize = 16 << 10;
+
+/// Whether the output of a connection is whole after a part of it was sent. One that has
+/// no room for the part is aborted, for what follows would be taken for it; one that is
+/// closing already sends no more answers, and ends as it would have.
+fn keeps_whole(io: &mut Io<'_>, conn: ConnId, sent: Sent) -> bool {
+    if sent == Sent::Dropped {
+        io.abort(conn);
+    }
+    sent.is_queued()
+}
 
 /// Sends a copy, to the connection of the callback without an allocation.
 fn send(io: &mut Io<'_>, to: ConnId, data: &[u8]) -> Sent {

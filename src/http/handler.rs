@@ -291,7 +291,10 @@ pub trait HttpHandler: 'static {
     }
 
     /// Learns that a shutdown has begun, as
-    /// [`StreamHandler::shutting_down`](crate::StreamHandler::shutting_down).
+    /// [`StreamHandler::shutting_down`](crate::StreamHandler::shutting_down). Requests
+    /// that a connection has handed over are still answered until the deadline of the
+    /// shutdown; the answer to the last of them says `Connection: close`, and no other
+    /// request is taken before it.
     fn shutting_down(&mut self, io: &mut HttpIo<'_, '_>) {
         let _ = io;
     }

@@ -96,6 +96,17 @@ impl Pipelines {
         self.line(place, conn).map_or(0, |line| line.slots.len())
     }
 
+    /// Whether a connection ends behind an answer that is still to come.
+    pub(super) fn has_last(&self, place: Option<u32>, conn: ConnId) -> bool {
+        self.line(place, conn).is_some_and(|line| line.slots.iter().any(|slot| !slot.exchange.keep_alive))
+    }
+
+    /// Whether no request waits behind that of a ticket.
+    pub(super) fn is_last(&self, ticket: Ticket) -> bool {
+        let back = self.line(Some(ticket.line), ticket.conn).and_then(|line| line.slots.back());
+        back.is_some_and(|slot| slot.number == ticket.number)
+    }
+
     /// Puts a request at the end of its connection's line.
     pub(super) fn push(
         &mut self,

@@ -125,7 +125,12 @@ impl<H: HttpHandler> Http<H> {
             return Ok(Then::Wait);
         }
         let waiting = self.core.pipelines.waiting(conn.line, io.id());
-        if waiting >= self.core.limits.max_pipelined {
+        if waiting > 0 && self.core.pipelines.has_last(conn.line, io.id()) {
+            // RFC 9112, 9.6: behind an answer that says so, no request is taken.
+            return Ok(Then::Over);
+        }
+        // In a shutdown the next request is taken when no other one waits: it is the last.
+        if waiting >= self.core.limits.max_pipelined || waiting > 0 && io.is_shutting_down() {
             self.core.pause(io, conn.line);
             return Ok(Then::Wait);
         }

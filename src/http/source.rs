@@ -47,7 +47,9 @@ pub(super) enum Pumped {
     Full,
     /// It is not for the service to send.
     NotOurs,
-    /// The connection is gone, or has to go.
+    /// The connection is gone, or closing already.
+    Over,
+    /// The connection has to go: the rest cannot be sent.
     Broken,
 }
 
@@ -73,7 +75,8 @@ impl Source {
                 // What was sent last is queued all the same.
                 Sent::Full if matches!(self, Self::Done) => return Pumped::All,
                 Sent::Full => return Pumped::Full,
-                Sent::Dropped | Sent::Gone => return Pumped::Broken,
+                Sent::Gone => return Pumped::Over,
+                Sent::Dropped => return Pumped::Broken,
             }
         }
     }
@@ -84,7 +87,8 @@ fn send_file(io: &mut Io<'_>, to: ConnId, file: &Arc<File>, range: &Range<u64>) 
     match io.send_file(to, Arc::clone(file), range.clone()) {
         Ok(Sent::Queued) => Pumped::All,
         Ok(Sent::Full) => Pumped::Full,
-        Ok(Sent::Dropped | Sent::Gone) => Pumped::Broken,
+        Ok(Sent::Gone) => Pumped::Over,
+        Ok(Sent::Dropped) => Pumped::Broken,
         Err(error) => {
             log::error!("a file is not sent to connection {to}: {error}");
             Pumped::Broken

@@ -24,6 +24,8 @@ pub(crate) struct Api {
     pub(crate) asked: Vec<String>,
     /// Requests that are answered when a timer is due.
     later: BTreeMap<TimerId, (Ticket, String)>,
+    /// The same of those whose answer ends the connection.
+    last: BTreeMap<TimerId, Ticket>,
     /// Bytes of bodies in pieces.
     pub(crate) pieces: BTreeMap<Ticket, usize>,
     /// Streams, and how many pieces each has still to write.
@@ -33,6 +35,10 @@ pub(crate) struct Api {
     pub(crate) gone: Vec<Ticket>,
     pub(crate) events: Vec<Ticket>,
 }
+
+/// The answer to `/last`, so many times.
+pub(crate) const LAST: &str = "bye\n";
+pub(crate) const LAST_TIMES: usize = 3000;
 
 /// A piece of a stream.
 pub(crate) const PIECE: &[u8] = &[b'x'; 10_000];
@@ -74,6 +80,10 @@ impl HttpHandler for Api {
             "/later" => {
                 let timer = io.tick_after(Duration::from_millis(number()))?;
                 self.later.insert(timer, (io.defer(), request.query().unwrap_or_default().into()));
+            }
+            "/last" => {
+                let timer = io.tick_after(Duration::from_millis(number()))?;
+                self.last.insert(timer, io.defer());
             }
             "/never" => _ = io.defer(),
             "/stream" | "/length" => {
@@ -166,6 +176,9 @@ impl HttpHandler for Api {
     fn tick(&mut self, io: &mut HttpIo<'_, '_>, timer: TimerId) {
         if let Some((ticket, text)) = self.later.remove(&timer) {
             let _ = io.answer_to(ticket, StatusCode::OK).text(format!("{text}\n"));
+        }
+        if let Some(ticket) = self.last.remove(&timer) {
+            let _ = io.answer_to(ticket, StatusCode::OK).close().text(LAST.repeat(LAST_TIMES));
         }
     }
 
