@@ -2,18 +2,20 @@
 //! more of them than that.
 
 use std::fmt;
-use std::hash::Hasher as _;
 use std::io::IoSlice;
-use std::ops::Range;
 
 use twox_hash::XxHash3_64;
-use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
 
 use crate::process::Command;
 
-/// The bytes at the beginning, and as many at the end, of a long message whose digest is
-/// a [sample](Digest::sample).
-const END: usize = 512;
+/// The bytes of a stretch of a [sample](Digest::sample).
+const STRETCH: usize = 64;
+
+/// The stretches of a sample.
+const STRETCHES: usize = 8;
+
+/// The bytes of a sample; a message that is not longer is hashed as it is.
+const SAMPLE: usize = STRETCH * STRETCHES;
 
 /// What a recording keeps of the bytes that come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,20 +40,57 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest of some bytes.
+    /// The digest of some bytes, all of them.
     #[must_use]
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Self { len: bytes.len() as u64, hash: XxHash3_64::oneshot(bytes) }
     }
 
-    /// The digest of some bytes as a recording without payloads has it: of more than
-    /// 1,024 bytes, the hash is that of the first 512 and the last 512, one behind the
-    /// other.
+    /// The digest of some bytes as a recording has it. Of more than 512 bytes, the hash is
+    /// that of eight stretches of 64 bytes, one behind the other: the first begins with the
+    /// first byte, the last ends with the last one, and the distance from each to the next
+    /// is the same, but for one byte. So its cost does not grow with the length.
+    ///
+    /// Two messages of one length that differ between the stretches alone have the same
+    /// digest.
     #[must_use]
     #[inline]
     pub fn sample(bytes: &[u8]) -> Self {
-        Payloads::Hashed.digest(bytes)
+        if bytes.len() <= SAMPLE {
+            return Self::of(bytes);
+        }
+        let mut sample = [0; SAMPLE];
+        for (number, stretch) in sample.chunks_exact_mut(STRETCH).enumerate() {
+            let start = start_of(number, bytes.len());
+            stretch.copy_from_slice(&bytes[start..start + STRETCH]);
+        }
+        Self { len: bytes.len() as u64, ..Self::of(&sample) }
+    }
+
+    /// The [sample](Self::sample) of the first `len` bytes of some pieces, or of all of them
+    /// if there are fewer.
+    #[must_use]
+    #[inline]
+    pub fn sample_of_pieces(pieces: &[IoSlice<'_>], len: usize) -> Self {
+        match pieces.first() {
+            Some(first) if first.len() >= len => Self::sample(&first[..len]),
+            _ => Self::sample_of_many(pieces, len),
+        }
+    }
+
+    #[inline(never)]
+    fn sample_of_many(pieces: &[IoSlice<'_>], len: usize) -> Self {
+        let len = len.min(pieces.iter().map(|piece| piece.len()).sum());
+        let mut sample = [0; SAMPLE];
+        if len <= SAMPLE {
+            copy_from(pieces, 0, &mut sample[..len]);
+            return Self::of(&sample[..len]);
+        }
+        for (number, stretch) in sample.chunks_exact_mut(STRETCH).enumerate() {
+            copy_from(pieces, start_of(number, len), stretch);
+        }
+        Self { len: len as u64, ..Self::of(&sample) }
     }
 
     /// The digest of a command's program and arguments, which may be secret.
@@ -59,72 +98,24 @@ impl Digest {
     pub fn of_command(command: &Command) -> Self {
         Self::of(format!("{command:?}").as_bytes())
     }
-
-    /// The digest of the first `len` bytes of some pieces.
-    #[must_use]
-    #[inline]
-    pub fn of_pieces(pieces: &[IoSlice<'_>], len: usize) -> Self {
-        Payloads::Kept.digest_of_pieces(pieces, len)
-    }
 }
 
-impl Payloads {
-    /// The digest of bytes that such a recording does not keep. Where a replay compares
-    /// it, it is of all of them.
-    #[inline]
-    pub(super) fn digest(self, bytes: &[u8]) -> Digest {
-        if self == Self::Kept || bytes.len() <= 2 * END {
-            Digest::of(bytes)
-        } else {
-            self.digest_of_many(&[IoSlice::new(bytes)], bytes.len())
-        }
-    }
-
-    /// The same of the first `len` bytes of some pieces.
-    #[inline]
-    pub(super) fn digest_of_pieces(self, pieces: &[IoSlice<'_>], len: usize) -> Digest {
-        match pieces.first() {
-            Some(first) if first.len() >= len => self.digest(&first[..len]),
-            _ => self.digest_of_many(pieces, len),
-        }
-    }
-
-    #[inline(never)]
-    fn digest_of_many(self, pieces: &[IoSlice<'_>], len: usize) -> Digest {
-        let len = len.min(pieces.iter().map(|piece| piece.len()).sum());
-        let mut ends = [0; 2 * END];
-        let hash = if len <= 2 * END {
-            gather(parts(pieces, 0..len), &mut ends);
-            XxHash3_64::oneshot(&ends[..len])
-        } else if self == Self::Hashed {
-            gather(parts(pieces, 0..END), &mut ends[..END]);
-            gather(parts(pieces, len - END..len), &mut ends[END..]);
-            XxHash3_64::oneshot(&ends)
-        } else {
-            let mut hasher = RawHasher::new(SecretBuffer::default());
-            parts(pieces, 0..len).for_each(|part| hasher.write(part));
-            hasher.finish()
-        };
-        Digest { len: len as u64, hash }
-    }
+/// The place of a stretch in a message that is longer than a sample.
+#[inline]
+const fn start_of(number: usize, len: usize) -> usize {
+    number * (len - STRETCH) / (STRETCHES - 1)
 }
 
-/// The parts of the pieces that are in a range of all their bytes.
-fn parts<'a>(pieces: &'a [IoSlice<'_>], range: Range<usize>) -> impl Iterator<Item = &'a [u8]> {
-    let mut before = 0;
-    pieces.iter().map(move |piece| {
-        let [from, to] = [range.start, range.end].map(|at| at.saturating_sub(before).min(piece.len()));
-        before += piece.len();
-        &piece[from..to]
-    })
-}
-
-/// Copies parts into a buffer, one behind the other.
-fn gather<'a>(parts: impl Iterator<Item = &'a [u8]>, into: &mut [u8]) {
-    let mut at = 0;
-    for part in parts {
-        into[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
+/// Fills a buffer with the bytes of some pieces, from this one of all their bytes on.
+fn copy_from(pieces: &[IoSlice<'_>], start: usize, mut into: &mut [u8]) {
+    let mut skipped = start;
+    for piece in pieces {
+        let part = piece.get(skipped..).unwrap_or_default();
+        skipped -= skipped.min(piece.len());
+        let count = part.len().min(into.len());
+        let (filled, rest) = into.split_at_mut(count);
+        filled.copy_from_slice(&part[..count]);
+        into = rest;
     }
 }
 
@@ -145,36 +136,42 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_of_pieces_is_that_of_their_bytes() {
+    fn the_sample_of_pieces_is_that_of_their_bytes() {
         let bytes: Vec<u8> = (0..5000_u32).map(|number| (number * 7 % 251) as u8).collect();
-        for cuts in [&[][..], &[1], &[0, 511, 512, 513], &[1023, 1024], &[700, 700, 2100, 4999]] {
+        for cuts in [&[][..], &[1], &[0, 511, 512, 513], &[63, 64, 65], &[700, 700, 2100, 4999]] {
             let pieces = pieces(&bytes, cuts);
-            for len in [0, 1, 511, 512, 1023, 1024, 1025, 1536, 4096, 5000] {
-                let (whole, shown) = (&bytes[..len], (cuts, len));
-                assert_eq!(Digest::of_pieces(&pieces, len), Digest::of(whole), "{shown:?}");
-                assert_eq!(
-                    Payloads::Hashed.digest_of_pieces(&pieces, len),
-                    Digest::sample(whole),
-                    "{shown:?}"
-                );
+            for len in [0, 1, 63, 64, 511, 512, 513, 1024, 1025, 1536, 4096, 5000] {
+                let (sample, shown) = (Digest::sample(&bytes[..len]), (cuts, len));
+                assert_eq!(Digest::sample_of_pieces(&pieces, len), sample, "{shown:?}");
+                assert_eq!(sample.len, len as u64, "{shown:?}");
             }
-            assert_eq!(Digest::of_pieces(&pieces, 6000), Digest::of(&bytes), "there are no more");
+            assert_eq!(Digest::sample_of_pieces(&pieces, 6000), Digest::sample(&bytes), "there are no more");
         }
     }
 
     #[test]
-    fn a_sample_is_of_the_length_and_both_ends() {
-        let bytes = vec![b'x'; 4000];
+    fn a_sample_is_of_the_length_and_of_eight_stretches() {
+        let bytes = vec![b'x'; 7 * 500 + 64];
         let sample = Digest::sample(&bytes);
-        assert_eq!(sample, Digest { len: 4000, ..Digest::of(&bytes[..1024]) });
-        for (place, is_seen) in
-            [(0, true), (511, true), (512, false), (3487, false), (3488, true), (3999, true)]
-        {
+        assert_eq!(sample, Digest { len: bytes.len() as u64, ..Digest::of(&bytes[..512]) });
+        for place in 0..bytes.len() {
             let mut other = bytes.clone();
             other[place] = b'y';
-            assert_eq!(Digest::sample(&other) != sample, is_seen, "{place}");
-            assert_ne!(Digest::of(&other), Digest::of(&bytes), "{place}");
+            assert_eq!(Digest::sample(&other) != sample, place % 500 < 64, "{place}");
         }
-        assert_eq!(Digest::sample(&bytes[..1024]), Digest::of(&bytes[..1024]), "a short one is whole");
+        assert_eq!(Digest::sample(&bytes[..512]), Digest::of(&bytes[..512]), "a short one is whole");
+        assert_ne!(Digest::sample(&bytes[..513]), Digest { len: 513, ..Digest::of(&bytes[..513]) });
+    }
+
+    #[test]
+    fn a_byte_that_is_lost_or_doubled_changes_what_comes_behind_it() {
+        let bytes: Vec<u8> = (0..4000_u32).map(|number| (number * number % 251) as u8).collect();
+        let sample = Digest::sample(&bytes);
+        for place in (0..4000).step_by(97) {
+            let mut other = bytes.clone();
+            other.remove(place);
+            other.push(0);
+            assert_ne!(Digest::sample(&other), sample, "{place}");
+        }
     }
 }

@@ -17,7 +17,7 @@ const MAGIC: &[u8; 24] = b"serve-forever recording\n";
 
 /// The version of the format, which follows the magic; the number of segments is behind
 /// it.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The bytes before those of a segment: its number, waits and clock, its length and its
 /// checksum.

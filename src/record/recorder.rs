@@ -201,7 +201,7 @@ impl<D: Driver> Recorder<D> {
         if self.payloads == Payloads::Kept && bytes.len() <= self.ring.longest_payload() {
             Payload::Kept(Cow::Borrowed(bytes))
         } else {
-            Payload::Hashed(self.payloads.digest(bytes))
+            Payload::Hashed(Digest::sample(bytes))
         }
     }
 }
@@ -309,7 +309,7 @@ impl<D: Driver> Driver for Recorder<D> {
         match &result {
             Ok(taken) => {
                 self.flush_readings();
-                self.ring.add_write(stream, offered, self.payloads.digest_of_pieces(pieces, *taken));
+                self.ring.add_write(stream, offered, Digest::sample_of_pieces(pieces, *taken));
             }
             Err(error) => self.add_failed(&Call::Write { stream, offered }, error),
         }
@@ -381,8 +381,7 @@ impl<D: Driver> Driver for Recorder<D> {
 
     fn send_to(&mut self, socket: &mut Self::Socket, to: &Peer, data: &[u8]) -> io::Result<()> {
         let result = self.inner.send_to(&mut socket.inner, to, data);
-        let call =
-            Call::SendTo { socket: socket.number, to: Cow::Borrowed(to), data: self.payloads.digest(data) };
+        let call = Call::SendTo { socket: socket.number, to: Cow::Borrowed(to), data: Digest::sample(data) };
         self.note(&call, result, |()| Outcome::Done)
     }
 
