@@ -15,6 +15,7 @@ mod connect;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod latency;
+pub(crate) mod loris;
 pub(crate) mod memory;
 mod patience;
 #[path = "../../../src/bin/reactor-echo/load/pattern.rs"]

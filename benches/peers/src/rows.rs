@@ -119,6 +119,8 @@ pub(crate) enum Task {
     Latency,
     /// The tail of that, beside something else.
     Beside(Beside),
+    /// The tail of busy HTTP connections, beside so many that send a byte at a time.
+    Loris(usize),
     /// So many silent connections.
     Memory(usize),
     /// So many with TLS.
@@ -138,9 +140,8 @@ impl Task {
         let load = match self {
             Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
             Self::Broadcast(_) => return true,
-            Self::Latency | Self::Beside(_) | Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => {
-                return false;
-            }
+            Self::Latency | Self::Beside(_) | Self::Loris(_) => return false,
+            Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => return false,
         };
         matches!(load, Load::Chat(_))
     }
@@ -211,7 +212,7 @@ impl Row {
             Task::Work(Load::Upload(_)) => "MiB/s",
             Task::Work(Load::Web(Web { what: What::Message(_), .. }) | Load::Fanout(_)) => "messages/s",
             Task::Work(Load::Web(_)) => "answers/s",
-            Task::Latency | Task::Beside(_) => "ns",
+            Task::Latency | Task::Beside(_) | Task::Loris(_) => "ns",
             Task::Memory(_) | Task::TlsMemory(_) | Task::WebMemory(..) | Task::Broadcast(_) => "bytes",
             Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
@@ -354,6 +355,15 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
             Row::new(kind, format!("{connections} idle, after {after}"), Task::WebMemory(what, connections));
         Row { rounds: Rounds::AtMost(3), ..row }
     };
+    let loris = |slow: usize| {
+        let slow = small(slow).min(max_connections.saturating_sub(50));
+        let alone = "50 × plaintext, 99 % within".to_owned();
+        let row = |name, base| Row { without_idle: base, ..Row::new(Kind::Http, name, Task::Loris(slow)) };
+        match slow {
+            0 => row(alone, None),
+            _ => row(format!("{alone}, beside {slow} that send a byte in 5 s"), Some(alone)),
+        }
+    };
     vec![
         Row { peers: HTTP_ALONE, ..web(Kind::Http, What::Plaintext, 1, 1) },
         web(Kind::Http, What::Plaintext, 50, 1),
@@ -361,6 +371,8 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
         web(Kind::Http, What::Plaintext, 1_000, 1),
         web(Kind::Http, What::Json, 50, 1),
         Row { peers: HTTP_ALONE, ..web(Kind::Http, What::File, 1, 1) },
+        loris(0),
+        loris(10_000),
         memory(Kind::Http, What::Plaintext, "an answer"),
         web(Kind::Socket, What::Message(512), 500, 1),
         fanout(100, 10, 16),

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::calls;
 use crate::instructions::{self, Counter};
 use crate::load::beside::Beside;
-use crate::load::{Effort, Work, beside, broadcast, latency, memory, tls, web};
+use crate::load::{Effort, Work, beside, broadcast, latency, loris, memory, tls, web};
 use crate::outcome::RowReport;
 use crate::peers::{Given, Peer};
 use crate::report::Report;
@@ -122,6 +122,7 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
     let figure = match row.task {
         Task::Work(load) => load.run(&target, effort).map(Figure::Work),
         Task::Latency => latency::run(&target, effort).map(amount),
+        Task::Loris(slow) => loris::run(slow, &target, effort).map(amount),
         Task::Memory(connections) => memory::run(connections, &target).map(amount),
         Task::TlsMemory(connections) => tls::memory(connections, &target).map(amount),
         Task::WebMemory(what, connections) => web::memory(what, connections, &target).map(amount),

@@ -74,8 +74,8 @@ fn head(stream: &mut std::net::TcpStream) -> Result<Vec<u8>> {
 }
 
 /// What is sent, and what must come back.
-struct Script {
-    request: Vec<u8>,
+pub(super) struct Script {
+    pub(super) request: Vec<u8>,
     /// The first bytes of each answer, and the length of all of it.
     begins: Vec<u8>,
     length: usize,
@@ -155,17 +155,18 @@ pub(crate) fn memory(what: What, connections: usize, target: &Target) -> Result<
     Ok((target.process.resident()? as f64 - before as f64) / connections as f64)
 }
 
-struct Load {
+/// Connections that ask, and what they must be answered.
+pub(super) struct Load {
     web: Web,
-    effort: Effort,
-    poll: Poll,
-    script: Script,
-    buffer: Box<[u8]>,
-    connections: Vec<Connection>,
+    pub(super) effort: Effort,
+    pub(super) poll: Poll,
+    pub(super) script: Script,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) connections: Vec<Connection>,
 }
 
 impl Load {
-    fn new(web: Web, target: &Target, effort: Effort) -> Result<Self> {
+    pub(super) fn new(web: Web, target: &Target, effort: Effort) -> Result<Self> {
         let mut connector = Connector::new(target.address);
         let script = Script::learn(web.what, &mut open(web.what, &mut connector)?)?;
         let poll = Poll::new()?;
@@ -212,7 +213,8 @@ impl Load {
     }
 }
 
-struct Connection {
+/// A connection of a [`Load`].
+pub(super) struct Connection {
     stream: TcpStream,
     /// Bytes of requests that are not written.
     owed: usize,
@@ -222,7 +224,7 @@ struct Connection {
 
 impl Connection {
     /// Reads what is there; returns how many answers it completed.
-    fn read(&mut self, script: &Script, buffer: &mut [u8]) -> Result<u64> {
+    pub(super) fn read(&mut self, script: &Script, buffer: &mut [u8]) -> Result<u64> {
         let mut whole = 0;
         loop {
             let count = match unless_blocked(self.stream.read(buffer))? {
@@ -260,8 +262,14 @@ impl Connection {
         }
     }
 
+    /// Asks once.
+    pub(super) fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.owed += request.len();
+        self.write(request)
+    }
+
     /// Writes requests, as far as there is room.
-    fn write(&mut self, requests: &[u8]) -> Result<()> {
+    pub(super) fn write(&mut self, requests: &[u8]) -> Result<()> {
         while self.owed > 0 {
             // All of it is whole requests, but for what is left of the first.
             let piece = &requests[requests.len() - self.left_of(requests)..];
