@@ -9,8 +9,10 @@ use crate::{Error, Io, TimerId};
 /// or a callback blocked.
 const LATE: Duration = Duration::from_millis(100);
 
-/// The time for what had arrived meanwhile to be read.
-const GRACE: Duration = Duration::from_secs(1);
+/// The time for what had arrived meanwhile to be read is so many steps, none of which is
+/// late: a stop that is about as long as all of it does not pass for it.
+const GRACE: u8 = 10;
+const STEP: Duration = Duration::from_millis(100);
 
 /// The time that a request, or a message of a WebSocket, has to come. The timer may
 /// outlive its request, and serves the next one too: a client whose requests come
@@ -24,6 +26,8 @@ struct Running {
     /// When the current request began, or its last piece came.
     since: Option<Instant>,
     timer: Option<(TimerId, Instant)>,
+    /// The steps that are left of the time after a timer that was late; 0 before one.
+    grace: u8,
 }
 
 impl ArrivalDeadline {
@@ -70,14 +74,17 @@ impl ArrivalDeadline {
         };
         let now = io.now();
         if now.saturating_duration_since(since) < limit {
+            running.grace = 0;
             running.set(io, since, limit)?;
             return Ok(false);
         }
-        if now.saturating_duration_since(due) > LATE {
-            running.timer = Some((io.after(GRACE)?, now + GRACE));
-            return Ok(false);
-        }
-        Ok(true)
+        running.grace = match running.grace {
+            _ if now.saturating_duration_since(due) > LATE => GRACE,
+            0 | 1 => return Ok(true),
+            left => left - 1,
+        };
+        running.timer = Some((io.after(STEP)?, now + STEP));
+        Ok(false)
     }
 }
 

@@ -33,7 +33,8 @@ pub struct Life {
     /// resumed, and then a new one.
     pub(super) was_paused: bool,
     pub(super) eof: bool,
-    pub(super) had_last_word: bool,
+    /// Why it began to close, if it could say something to that.
+    pub(super) last_word: Option<String>,
     pub(super) closed: Option<String>,
     pub(super) closed_at: Option<Instant>,
 }
@@ -59,7 +60,7 @@ impl Life {
             is_resumed: false,
             was_paused: false,
             eof: false,
-            had_last_word: false,
+            last_word: None,
             closed: None,
             closed_at: None,
         }
@@ -127,6 +128,14 @@ impl Life {
     #[must_use]
     pub const fn saw_eof(&self) -> bool {
         self.eof
+    }
+
+    /// Why it began to close, if [`last_word`](crate::StreamHandler::last_word) was called.
+    /// What ends a connection that is closing already, such as a write stall, is the reason
+    /// of its [`close`](Self::closed).
+    #[must_use]
+    pub fn last_word(&self) -> Option<&str> {
+        self.last_word.as_deref()
     }
 
     /// Its close reason, as `Debug` shows a [`CloseReason`](crate::CloseReason); `None`
@@ -287,7 +296,7 @@ impl Log {
         if life.closed.is_some() {
             self.violations.push(format!("connection {id}: `{what}` after close"));
         }
-        if life.had_last_word && what != "close" {
+        if life.last_word.is_some() && what != "close" {
             self.violations.push(format!("connection {id}: `{what}` after the last word"));
         }
     }

@@ -228,7 +228,7 @@ impl<H: StreamHandler> StreamHandler for Recording<H> {
         self.log.begin(io, recorded.life, "last_word");
         let life = &mut self.log.lives[recorded.life];
         let id = life.id;
-        life.had_last_word = true;
+        life.last_word = Some(format!("{why:?}"));
         if io.is_open(id) {
             self.log.violations.push(format!("connection {id}: `last_word` of an open connection"));
         }

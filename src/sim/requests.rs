@@ -60,9 +60,16 @@ impl Subject for Requests {
 
     fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
         let taken = life.map_or(&[][..], Life::input);
-        let is_too_long = life.and_then(Life::closed).is_some_and(|why| why.starts_with("InputTooLong"));
-        check_answers(taken, net.client(client).received(), whole, is_too_long)
-            .map_err(|what| format!("client {client}: {what}"))
+        let why = life.and_then(|life| life.last_word().or(life.closed())).unwrap_or("never opened");
+        let end = End {
+            whole,
+            is_too_long: why.starts_with("InputTooLong"),
+            // With needless `WouldBlock`s, a loop that was stopped cannot know what came
+            // meanwhile.
+            may_be_late: net.faults().stopped > 0 && !net.conditions().would_block.is_never(),
+        };
+        check_answers(taken, net.client(client).received(), end)
+            .map_err(|what| format!("client {client}, closed as {why}: {what}"))
     }
 
     fn check_handler(&self, handler: &Self::Handler, _: &[Life]) -> Result<(), String> {
@@ -172,14 +179,20 @@ fn next_request<'a>(sent: &mut &'a [u8]) -> Option<Asked<'a>> {
     Some(Asked { method, path, number: number.parse().ok()?, body })
 }
 
+/// What the end of a connection says about its last answer.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Nothing explains a loss.
+    whole: bool,
+    /// More came than the service may keep.
+    is_too_long: bool,
+    /// A request may count as late that had come.
+    may_be_late: bool,
+}
+
 /// Checks the answers that a client has received against the requests that the service
 /// has taken of it.
-fn check_answers(
-    mut taken: &[u8],
-    mut received: &[u8],
-    whole: bool,
-    is_too_long: bool,
-) -> Result<(), String> {
+fn check_answers(mut taken: &[u8], mut received: &[u8], end: End) -> Result<(), String> {
     const CLOSE: &str = "connection: close\r\n";
     let mut number = 0;
     while let Some(asked) = next_request(&mut taken) {
@@ -195,7 +208,9 @@ fn check_answers(
             } else {
                 Err(format!("{} follows the last answer", rest.escape_ascii()))
             };
-        } else if !whole && (kept.starts_with(received) || last.starts_with(received)) {
+        } else if end.may_be_late && received.starts_with(LATE[0].as_bytes()) {
+            return check_refusal(received, end.whole, LATE);
+        } else if !end.whole && (kept.starts_with(received) || last.starts_with(received)) {
             return Ok(());
         } else {
             let (path, received) = (asked.path, received.escape_ascii());
@@ -207,12 +222,14 @@ fn check_answers(
         return if is_done { Ok(()) } else { Err(format!("{} answers nothing", received.escape_ascii())) };
     }
     // Of a request that is not whole the answer may say so, or nothing may have come.
-    let status = if is_too_long { TOO_LONG } else { NOT_WHOLE };
-    check_refusal(received, whole, status)
+    check_refusal(received, end.whole, if end.is_too_long { TOO_LONG } else { NOT_WHOLE })
 }
 
 /// How the answer begins to what is no whole request, or malformed.
-const NOT_WHOLE: &[&str] = &["HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 408 Request Timeout\r\n"];
+const NOT_WHOLE: &[&str] = &["HTTP/1.1 400 Bad Request\r\n", LATE[0]];
+
+/// How it begins to what did not come in time.
+const LATE: &[&str] = &["HTTP/1.1 408 Request Timeout\r\n"];
 
 /// How it begins where the service may not keep as much as a head is long.
 const TOO_LONG: &[&str] = &["HTTP/1.1 431 Request Header Fields Too Large\r\n"];

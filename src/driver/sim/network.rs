@@ -307,6 +307,12 @@ impl Network {
         self.exhausted = Some((self.now.saturating_add(nanos(time)), error.raw_os_error()));
     }
 
+    /// The conditions under which it carries bytes.
+    #[must_use]
+    pub const fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
     /// The conditions from now on. Existing connections keep their buffer size.
     pub fn conditions_mut(&mut self) -> &mut Conditions {
         &mut self.conditions
