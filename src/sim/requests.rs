@@ -60,7 +60,7 @@ impl Subject for Requests {
 
     fn check(&self, net: &Network, client: ClientId, life: Option<&Life>, whole: bool) -> Result<(), String> {
         let taken = life.map_or(&[][..], Life::input);
-        let why = life.and_then(|life| life.last_word().or(life.closed())).unwrap_or("never opened");
+        let why = life.and_then(|life| life.last_word().or_else(|| life.closed())).unwrap_or("never opened");
         let end = End {
             whole,
             is_too_long: why.starts_with("InputTooLong"),
