@@ -9,10 +9,11 @@ use crate::{Error, Io, TimerId};
 /// or a callback blocked.
 const LATE: Duration = Duration::from_millis(100);
 
-/// The time for what had arrived meanwhile to be read is so many steps, none of which is
-/// late: a stop that is about as long as all of it does not pass for it.
-const GRACE: u8 = 10;
-const STEP: Duration = Duration::from_millis(100);
+/// The last second of the time, or all of a shorter one, is so many steps. The time is
+/// over behind the last of so many that were not late: by then the loop has read what had
+/// arrived while the process was stopped.
+const STEPS: u8 = 10;
+const STEPPED: Duration = Duration::from_secs(1);
 
 /// The time that a request, or a message of a WebSocket, has to come. The timer may
 /// outlive its request, and serves the next one too: a client whose requests come
@@ -26,8 +27,8 @@ struct Running {
     /// When the current request began, or its last piece came.
     since: Option<Instant>,
     timer: Option<(TimerId, Instant)>,
-    /// The steps that are left of the time after a timer that was late; 0 before one.
-    grace: u8,
+    /// The steps that are left.
+    left: u8,
 }
 
 impl ArrivalDeadline {
@@ -73,24 +74,31 @@ impl ArrivalDeadline {
             return Ok(false);
         };
         let now = io.now();
-        if now.saturating_duration_since(since) < limit {
-            running.grace = 0;
+        let stepped = limit.min(STEPPED);
+        if now.saturating_duration_since(since) < limit - stepped {
             running.set(io, since, limit)?;
             return Ok(false);
         }
-        running.grace = match running.grace {
-            _ if now.saturating_duration_since(due) > LATE => GRACE,
-            0 | 1 => return Ok(true),
+        let is_late = now.saturating_duration_since(due) > LATE;
+        running.left = match running.left {
+            _ if is_late => STEPS,
+            0 => return Ok(true),
             left => left - 1,
         };
-        running.timer = Some((io.after(STEP)?, now + STEP));
+        running.set_for(io, if is_late { now } else { due } + stepped / STEPS.into())?;
         Ok(false)
     }
 }
 
 impl Running {
+    /// Sets the timer for the first step.
     fn set(&mut self, io: &mut Io<'_>, since: Instant, limit: Duration) -> Result<(), Error> {
-        let Some(due) = since.checked_add(limit) else { return Ok(()) };
+        let Some(due) = since.checked_add(limit - limit.min(STEPPED)) else { return Ok(()) };
+        self.left = STEPS;
+        self.set_for(io, due)
+    }
+
+    fn set_for(&mut self, io: &mut Io<'_>, due: Instant) -> Result<(), Error> {
         let timer = io.after(due.saturating_duration_since(io.now()))?;
         self.timer = Some((timer, due));
         Ok(())

@@ -200,7 +200,7 @@ fn requests_are_answered_in_order_however_they_are_cut() {
 #[cfg(feature = "http")]
 #[test]
 fn the_last_answer_to_requests_is_the_right_one() {
-    let late = [30_008_350, 30_010_296, 30_010_495, 30_012_444, 30_017_458];
+    let late = [30_008_350, 30_010_296, 30_010_495, 30_012_444, 30_017_458, 30_048_354, 30_074_312];
     let too_long = [30_002_446, 30_003_549, 30_015_364];
     for seed in [30_000_940, 30_001_611, 30_002_139].into_iter().chain(too_long).chain(late) {
         explore(&serve_forever::sim::requests::Requests, seed..seed + 1);
