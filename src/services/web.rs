@@ -40,16 +40,17 @@ use crate::{
 ///
 /// # Coming back
 ///
-/// `/chat/ws?from=` asks for the positions of a chat on a bus (`Chat::on_bus`): binary
-/// messages, `EPOCH:OFFSET`. Each one follows the line whose place it is. A client that
-/// names the last one when it opens its next WebSocket, `/chat/ws?from=EPOCH:OFFSET`, on
-/// whichever node, gets the lines and notices that it has missed behind `* you are NAME`,
-/// each once and in order, and then all that follows; its own lines are taken behind that.
-/// `* N lines were missed` stands for those that the log in Redis has not any more, `*
-/// lines may have been missed` for a number that nobody knows. Private lines are not given
-/// again. What cannot be read as a position counts as none. A client that reads slowly is
-/// given the rest as it reads. The page does all of this. A chat that is not on a bus has
-/// no positions.
+/// A client that opens `/chat/ws?from=` is told the positions of a chat on a bus
+/// (`Chat::on_bus`): a line that stands in the order of the room is a binary message,
+/// `EPOCH:OFFSET LINE`, and a position alone stands for a line of its own. What is for this
+/// client or this node alone is a text message as ever. The client names the last position
+/// when it opens its next WebSocket, `/chat/ws?from=EPOCH:OFFSET`, on whichever node: behind
+/// `* you are NAME` it gets the lines and notices that it has missed, each once and in
+/// order, and then all that follows; its own lines are taken behind that. `* N lines were
+/// missed` stands for those that the log in Redis has not any more, `* lines may have been
+/// missed` for a number that nobody knows. Private lines are not given again. What cannot
+/// be read as a position counts as none. A client that reads slowly is given the rest as it
+/// reads. The page does all of this. A chat on no bus has no positions.
 ///
 /// # Trust
 ///

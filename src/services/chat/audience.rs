@@ -1,7 +1,7 @@
 //! `Audience`: the connections of a room's members, spoken to line by line or
 //! message by message.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -17,8 +17,9 @@ pub enum Wire {
     /// The messages of a WebSocket, each a line without its end.
     #[cfg(feature = "ws")]
     Socket,
-    /// The same, with the room's positions between them as bytes. The member may come back
-    /// from such a position, and gets what it has missed.
+    /// The same; lines that stand in the order of a room on a bus are binary messages, with
+    /// their positions. The member may come back from such a position, and gets what it has
+    /// missed.
     #[cfg(all(feature = "bus", feature = "ws"))]
     Resumable(Option<Position>),
 }
@@ -35,6 +36,40 @@ impl Wire {
     }
 }
 
+/// Where a line stands in the order of the room: nowhere, if the room is on no bus, or the
+/// line is for this node alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    #[cfg(feature = "bus")]
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "members in lines are told no position"))]
+    pub(super) position: Option<Position>,
+}
+
+impl Standing {
+    /// A line, given with its end, as a member gets it.
+    fn form(self, line: Bytes, wire: Wire) -> Bytes {
+        match (wire, std::str::from_utf8(&line)) {
+            #[cfg(feature = "ws")]
+            (Wire::Socket, Ok(text)) => message(text),
+            #[cfg(all(feature = "bus", feature = "ws"))]
+            (Wire::Resumable(_), Ok(text)) => self.message(text),
+            _ => line,
+        }
+    }
+
+    /// A line with its position as a message of a WebSocket: bytes, which no other line is.
+    /// Without text it is the position alone.
+    #[cfg(all(feature = "bus", feature = "ws"))]
+    fn message(self, line: &str) -> Bytes {
+        let text = line.strip_suffix('\n').unwrap_or(line);
+        match self.position {
+            Some(position) if text.is_empty() => crate::ws::binary_frame(position.to_string().as_bytes()),
+            Some(position) => crate::ws::binary_frame(format!("{position} {text}").as_bytes()),
+            None => message(line),
+        }
+    }
+}
+
 /// The connections of all members.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
@@ -43,9 +78,10 @@ pub(super) struct Audience {
     /// Those that are WebSockets.
     sockets: GroupId,
     /// Those that are WebSockets, and are told positions.
-    #[cfg(feature = "bus")]
+    #[cfg(all(feature = "bus", feature = "ws"))]
     resumable: GroupId,
-    are_sockets: BTreeSet<ConnId>,
+    /// How those are spoken to that are not spoken to in lines.
+    wires: BTreeMap<ConnId, Wire>,
 }
 
 impl Audience {
@@ -53,7 +89,7 @@ impl Audience {
     pub(super) fn begin(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
         self.lines = io.group()?;
         self.sockets = io.group()?;
-        #[cfg(feature = "bus")]
+        #[cfg(all(feature = "bus", feature = "ws"))]
         {
             self.resumable = io.group()?;
         }
@@ -77,7 +113,7 @@ impl Audience {
     /// Remembers how a member is spoken to, until it is [forgotten](Self::forget).
     pub(super) fn remember(&mut self, id: ConnId, wire: Wire) {
         if wire != Wire::Lines {
-            self.are_sockets.insert(id);
+            self.wires.insert(id, wire);
         }
     }
 
@@ -90,7 +126,7 @@ impl Audience {
 
     /// Forgets a connection that has ended.
     pub(super) fn forget(&mut self, id: ConnId) {
-        self.are_sockets.remove(&id);
+        self.wires.remove(&id);
     }
 
     /// The connections of all that are spoken to.
@@ -104,82 +140,68 @@ impl Audience {
     }
 
     /// Sends a line, given with its end, to all but `except`.
-    pub(super) fn say(&self, io: &mut Io<'_>, line: String, except: Option<ConnId>) -> Tally {
-        let mut tally = Tally::default();
-        let mut as_message = None;
-        for group in self.socket_groups() {
-            if !io.members(group).is_empty() {
-                tally += io.broadcast(group, as_message.get_or_insert_with(|| message(&line)), except);
-            }
-        }
+    pub(super) fn say(&self, io: &mut Io<'_>, line: String, at: Standing, except: Option<ConnId>) -> Tally {
+        let mut tally = self.say_to_resumable(io, &line, at, except);
+        tally += say_to(io, self.sockets, except, || message(&line));
         tally += io.broadcast(self.lines, &Bytes::from(line), except);
         tally
     }
 
-    /// Tells those that may come back where the room is.
-    #[cfg(feature = "bus")]
-    pub(super) fn say_position(&self, io: &mut Io<'_>, position: Position) -> Tally {
-        if io.members(self.resumable).is_empty() {
-            return Tally::default();
+    #[cfg(all(feature = "bus", feature = "ws"))]
+    fn say_to_resumable(&self, io: &mut Io<'_>, line: &str, at: Standing, except: Option<ConnId>) -> Tally {
+        // Who is left out has heard the line all the same.
+        if let Some(id) = except.filter(|_| at.position.is_some())
+            && let Some(Wire::Resumable(_)) = self.wires.get(&id)
+        {
+            let _ = io.send(id, at.message(""));
         }
-        io.broadcast(self.resumable, &position_message(position), None)
+        say_to(io, self.resumable, except, || at.message(line))
     }
 
-    /// Tells one member, which may come back, where the room is.
-    #[cfg(feature = "bus")]
-    pub(super) fn tell_position(&self, io: &mut Io<'_>, id: ConnId, position: Position) -> Sent {
-        io.send(id, position_message(position))
+    #[cfg(not(all(feature = "bus", feature = "ws")))]
+    fn say_to_resumable(&self, _: &mut Io<'_>, _: &str, _: Standing, _: Option<ConnId>) -> Tally {
+        Tally::default()
     }
 
-    /// The groups of those that are WebSockets.
-    fn socket_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+    /// All groups.
+    fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         [
+            self.lines,
             self.sockets,
-            #[cfg(feature = "bus")]
+            #[cfg(all(feature = "bus", feature = "ws"))]
             self.resumable,
         ]
         .into_iter()
     }
 
-    /// All groups.
-    fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        std::iter::once(self.lines).chain(self.socket_groups())
-    }
-
     /// Sends a line, given with its end, to one member.
-    pub(super) fn tell(&self, io: &mut Io<'_>, id: ConnId, line: Bytes) -> Sent {
-        match std::str::from_utf8(&line) {
-            Ok(text) if self.are_sockets.contains(&id) => io.send(id, message(text)),
-            _ => io.send(id, line),
-        }
+    pub(super) fn tell(&self, io: &mut Io<'_>, id: ConnId, line: Bytes, at: Standing) -> Sent {
+        let wire = self.wires.get(&id).copied().unwrap_or(Wire::Lines);
+        io.send(id, at.form(line, wire))
     }
 
     /// Closes the connection of a member, in order.
     pub(super) fn close(&self, io: &mut Io<'_>, id: ConnId) {
         #[cfg(feature = "ws")]
-        if self.are_sockets.contains(&id) {
+        if self.wires.contains_key(&id) {
             let _ = io.send(id, crate::ws::close_frame(crate::ws::CloseCode::NORMAL, ""));
         }
         io.close(id);
     }
 }
 
+/// Sends a message to a group, if there is anybody in it.
+fn say_to(io: &mut Io<'_>, group: GroupId, except: Option<ConnId>, message: impl FnOnce() -> Bytes) -> Tally {
+    if io.members(group).is_empty() {
+        return Tally::default();
+    }
+    io.broadcast(group, &message(), except)
+}
+
 /// A line as a message of a WebSocket.
 #[cfg(feature = "ws")]
 fn message(line: &str) -> Bytes {
     crate::ws::text_frame(line.strip_suffix('\n').unwrap_or(line))
-}
-
-/// A position as a message of a WebSocket: bytes, which no line is.
-#[cfg(all(feature = "bus", feature = "ws"))]
-fn position_message(position: Position) -> Bytes {
-    crate::ws::binary_frame(position.to_string().as_bytes())
-}
-
-/// Without WebSockets there is nobody who would get one.
-#[cfg(all(feature = "bus", not(feature = "ws")))]
-fn position_message(position: Position) -> Bytes {
-    position.to_string().into()
 }
 
 /// Without WebSockets there are no members who would get one.

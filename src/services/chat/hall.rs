@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::audience::Audience;
+use super::audience::{Audience, Standing};
 use super::event::ChatEvent;
 use super::floor::Floor;
 use super::laggards::Laggards;
@@ -50,8 +50,19 @@ impl Hall {
 
     /// Sends a line, given with its end, to all members but `except`.
     pub(super) fn say_to_all(&mut self, io: &mut Io<'_>, line: String, except: Option<ConnId>) -> Tally {
+        self.say_at(io, Standing::default(), line, except)
+    }
+
+    /// Sends a line that stands here to all members but `except`.
+    pub(super) fn say_at(
+        &mut self,
+        io: &mut Io<'_>,
+        at: Standing,
+        line: String,
+        except: Option<ConnId>,
+    ) -> Tally {
         let length = line.len();
-        let tally = self.audience.say(io, line, except);
+        let tally = self.audience.say(io, line, at, except);
         self.floor.count(io.now(), length, tally.queued);
         if self.laggards.are_fewer_than(tally.full, except) {
             self.laggards.find(io, self.audience.connections(io));
@@ -62,16 +73,26 @@ impl Hall {
     /// Sends a member what it has asked for. True if it should be paused until it has
     /// read.
     pub(super) fn answer(&mut self, io: &mut Io<'_>, id: ConnId, line: impl Into<Bytes>) -> bool {
+        self.answer_at(io, Standing::default(), id, line)
+    }
+
+    /// Sends a member a line that stands here. As [`answer`](Self::answer).
+    pub(super) fn answer_at(
+        &mut self,
+        io: &mut Io<'_>,
+        at: Standing,
+        id: ConnId,
+        line: impl Into<Bytes>,
+    ) -> bool {
         let line = line.into();
         self.floor.count(io.now(), line.len(), 1);
-        matches!(self.audience.tell(io, id, line), Sent::Full | Sent::Dropped)
+        matches!(self.audience.tell(io, id, line, at), Sent::Full | Sent::Dropped)
     }
 
     /// Sends a member what another one says to it alone.
-    pub(super) fn whisper(&mut self, io: &mut Io<'_>, to: ConnId, line: impl Into<Bytes>) -> Sent {
-        let line = line.into();
+    pub(super) fn whisper(&mut self, io: &mut Io<'_>, at: Standing, to: ConnId, line: String) -> Sent {
         self.floor.count(io.now(), line.len(), 1);
-        let sent = self.audience.tell(io, to, line);
+        let sent = self.audience.tell(io, to, line.into(), at);
         if sent == Sent::Full {
             self.laggards.find(io, std::iter::once(to));
         }

@@ -3,11 +3,7 @@
 use super::floor::Waiting;
 use super::hall::Hall;
 use super::lines::{Hearers, Item, Line, Newcomer};
-use crate::bus::Position;
-use crate::{ConnId, Io, Sent};
-
-/// What a position counts for, in bytes.
-const POSITION: usize = 24;
+use crate::Io;
 
 impl Hall {
     /// Sends a line when it is its turn.
@@ -18,24 +14,6 @@ impl Hall {
     /// Lets a newcomer hear the room, behind the lines that wait.
     pub(super) fn admit(&mut self, io: &mut Io<'_>, newcomer: Newcomer) {
         self.take_turn(io, Item::Newcomer(newcomer));
-    }
-
-    /// Sends a member that comes back something that it has missed. As
-    /// [`answer`](Self::answer).
-    pub(super) fn answer_missed(
-        &mut self,
-        io: &mut Io<'_>,
-        id: ConnId,
-        line: Option<String>,
-        position: Option<Position>,
-    ) -> bool {
-        let is_full = line.is_some_and(|line| self.answer(io, id, line));
-        position.is_some_and(|position| self.answer_position(io, id, position)) || is_full
-    }
-
-    fn answer_position(&mut self, io: &mut Io<'_>, id: ConnId, position: Position) -> bool {
-        self.floor.count(io.now(), POSITION, 1);
-        matches!(self.audience.tell_position(io, id, position), Sent::Full | Sent::Dropped)
     }
 
     fn take_turn(&mut self, io: &mut Io<'_>, item: Item) {
@@ -81,24 +59,18 @@ impl Hall {
     }
 
     fn say(&mut self, io: &mut Io<'_>, line: Line) {
-        match line.to {
-            Hearers::All => _ = self.say_to_all(io, line.text, None),
-            Hearers::AllBut(id) => _ = self.say_to_all(io, line.text, Some(id)),
-            Hearers::One(id) => _ = self.whisper(io, id, line.text),
-        }
-        if let Some(position) = line.position {
-            let tally = self.audience.say_position(io, position);
-            self.floor.count(io.now(), POSITION, tally.queued);
+        let Line { text, to, at } = line;
+        match to {
+            Hearers::All => _ = self.say_at(io, at, text, None),
+            Hearers::AllBut(id) => _ = self.say_at(io, at, text, Some(id)),
+            Hearers::One(id) => _ = self.whisper(io, at, id, text),
         }
     }
 
     fn let_in(&mut self, io: &mut Io<'_>, newcomer: &Newcomer) {
-        let id = newcomer.id;
-        if let Err(error) = self.audience.join(io, id, newcomer.wire) {
+        if let Err(error) = self.audience.join(io, newcomer.id, newcomer.wire) {
             log::warn!("chat: a member hears nothing, and is out: {error}");
-            io.abort(id);
-        } else if let Some(position) = newcomer.position {
-            let _ = self.answer_position(io, id, position);
+            io.abort(newcomer.id);
         }
     }
 }

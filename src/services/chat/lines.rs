@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::audience::Wire;
+use super::audience::{Standing, Wire};
 use crate::ConnId;
-use crate::bus::Position;
 
 /// The most bytes that wait. Further lines are sent at once: whoever reads gets them, and
 /// nobody is waited for any longer.
@@ -25,8 +24,7 @@ pub(super) enum Item {
 pub(super) struct Line {
     pub(super) text: String,
     pub(super) to: Hearers,
-    /// Its place in the order of the room.
-    pub(super) position: Option<Position>,
+    pub(super) at: Standing,
 }
 
 /// Who hears a line.
@@ -42,14 +40,12 @@ pub(super) enum Hearers {
 pub(super) struct Newcomer {
     pub(super) id: ConnId,
     pub(super) wire: Wire,
-    /// Where the room is, if the newcomer has to be told that.
-    pub(super) position: Option<Position>,
 }
 
 impl Line {
-    /// A line that has no place in the order of the room.
-    pub(super) const fn aside(text: String) -> Self {
-        Self { text, to: Hearers::All, position: None }
+    /// A line that stands nowhere in the order of the room.
+    pub(super) fn aside(text: String) -> Self {
+        Self { text, to: Hearers::All, at: Standing::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `Local`: a room in one reactor.
 
-use super::audience::Wire;
+use super::audience::{Standing, Wire};
 use super::event::ChatEvent;
 use super::hall::Hall;
 use super::reach::{Entry, Reach};
@@ -71,7 +71,7 @@ impl Reach for Local {
         match self.room.find(to).map(|to| to.id) {
             Some(to) if to == id => hall.answer(io, id, message),
             // A member that is about to leave gets nothing.
-            Some(to) if hall.whisper(io, to, message) != Sent::Gone => false,
+            Some(to) if hall.whisper(io, Standing::default(), to, message) != Sent::Gone => false,
             _ => hall.answer(io, id, format!("! no such name {to}\n")),
         }
     }

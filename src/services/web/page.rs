@@ -7,7 +7,7 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// their hashes, and connections to its own host. A test holds the hashes against
 /// the page.
 pub(super) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-jvKBA2FRgSemHMRq08u45ww8UTvM9fx9XubOvOaujL0='; \
+    script-src 'sha256-0lYWwMAxAkEri94Ys/LMuiDrPwyWbjx85V6XdTGSdAQ='; \
     style-src 'sha256-UzGcZURJMfjIjSwJVPB5ANcFhQCdSjYkuERpDmzW4JU='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

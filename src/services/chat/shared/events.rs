@@ -3,13 +3,14 @@
 use super::missed::of_gap;
 use super::person::Person;
 use super::word::Word;
-use super::{Contact, IS_OFFLINE, Shared, undelivered};
+use super::{Contact, IS_OFFLINE, Member, Shared, undelivered};
 use crate::Io;
 use crate::bus::{
     Bus, BusError, BusHandler, BusToken, EnterError, Gap, Message, Position, Presence, PresenceChange,
     PublishError, Resume,
 };
 use crate::services::chat::Chat;
+use crate::services::chat::audience::Standing;
 use crate::services::chat::hall::Hall;
 use crate::services::chat::lines::{Hearers, Line};
 use crate::services::chat::local::{joined, left};
@@ -30,7 +31,7 @@ impl BusHandler for Chat<Shared> {
 
     fn gap(&mut self, io: &mut Io<'_>, gap: Gap) {
         if let Some(text) = of_gap(&gap) {
-            self.hall.hear(io, Line { position: Some(gap.to), ..Line::aside(text) });
+            self.hall.hear(io, Line { at: Standing { position: Some(gap.to) }, ..Line::aside(text) });
         }
     }
 
@@ -77,8 +78,10 @@ impl Shared {
             }
             return;
         };
-        let speaker = || match self.connection(number).filter(|_| message.node == self.bus.node()) {
-            Some(id) => Hearers::AllBut(id),
+        // One that is still given what it has missed does not hear the room.
+        let hears = |member: &&Member| message.node == self.bus.node() && member.missed.is_none();
+        let speaker = || match self.members.get(&number).filter(hears) {
+            Some(member) => Hearers::AllBut(member.id),
             None => Hearers::All,
         };
         let to = match word {
@@ -101,7 +104,7 @@ impl Shared {
             Word::Left { .. } | Word::Announced { .. } => Hearers::All,
         };
         let text = word.line();
-        hall.hear(io, Line { text, to, position: message.position });
+        hall.hear(io, Line { text, to, at: Standing { position: message.position } });
     }
 
     /// The member of this node with a name.

@@ -6,7 +6,7 @@ use super::word::Word;
 use super::{ROOM, Shared};
 use crate::Io;
 use crate::bus::{BusToken, Message, Position, Resume};
-use crate::services::chat::audience::Wire;
+use crate::services::chat::audience::{Standing, Wire};
 use crate::services::chat::hall::Hall;
 use crate::services::chat::lines::Newcomer;
 
@@ -16,7 +16,7 @@ impl Shared {
     pub(super) fn let_hear(&mut self, hall: &mut Hall, io: &mut Io<'_>, number: u64, wire: Wire) {
         match wire.position() {
             Some(at) => self.ask_for_missed(hall, io, number, Missed { wire, at, asked: None }),
-            None => self.admit(hall, io, number, wire, None),
+            None => self.admit(hall, io, number, wire),
         }
     }
 
@@ -30,23 +30,16 @@ impl Shared {
             Err(error) => {
                 log::debug!("chat: {} is not given what it has missed: {error}", member.name);
                 hall.answer(io, member.id, MISSED);
-                self.admit(hall, io, number, missed.wire, None);
+                self.admit(hall, io, number, missed.wire);
             }
         }
     }
 
     /// Has a member hear the room that has nothing to catch up with.
-    fn admit(
-        &mut self,
-        hall: &mut Hall,
-        io: &mut Io<'_>,
-        number: u64,
-        wire: Wire,
-        position: Option<Position>,
-    ) {
+    fn admit(&mut self, hall: &mut Hall, io: &mut Io<'_>, number: u64, wire: Wire) {
         let Some(member) = self.members.get_mut(&number) else { return };
         member.missed = None;
-        hall.admit(io, Newcomer { id: member.id, wire, position });
+        hall.admit(io, Newcomer { id: member.id, wire });
         self.go_on(hall, io, number);
     }
 
@@ -59,8 +52,11 @@ impl Shared {
                 self.give(hall, io, number, line, message.position);
             }
             Resume::Gap(gap) => self.give(hall, io, number, of_gap(&gap), Some(gap.to)),
-            Resume::Done(position) => self.caught_up(hall, io, token, Some(position)),
-            Resume::Failed => self.caught_up(hall, io, token, None),
+            Resume::Done(position) => {
+                self.give(hall, io, number, None, Some(position));
+                self.caught_up(hall, io, token);
+            }
+            Resume::Failed => self.caught_up(hall, io, token),
         }
     }
 
@@ -76,7 +72,7 @@ impl Shared {
         let Some(member) = self.members.get_mut(&number) else { return };
         let Some(missed) = &mut member.missed else { return };
         missed.at = position.unwrap_or(missed.at);
-        if hall.answer_missed(io, member.id, line, position)
+        if hall.answer_at(io, Standing { position }, member.id, line.unwrap_or_default())
             && let Some(token) = missed.asked.take()
         {
             self.returning.remove(&token);
@@ -92,11 +88,11 @@ impl Shared {
         }
     }
 
-    fn caught_up(&mut self, hall: &mut Hall, io: &mut Io<'_>, token: BusToken, position: Option<Position>) {
+    fn caught_up(&mut self, hall: &mut Hall, io: &mut Io<'_>, token: BusToken) {
         let Some(number) = self.returning.remove(&token) else { return };
         let missed = self.members.get_mut(&number).and_then(|member| member.missed.take());
         if let Some(Missed { wire, .. }) = missed {
-            self.admit(hall, io, number, wire, position);
+            self.admit(hall, io, number, wire);
         }
     }
 
@@ -104,7 +100,7 @@ impl Shared {
     pub(super) fn give_returning_up(&mut self, hall: &mut Hall, io: &mut Io<'_>) {
         for token in self.returning.keys().copied().collect::<Vec<_>>() {
             self.bus.cancel_resume(token);
-            self.caught_up(hall, io, token, None);
+            self.caught_up(hall, io, token);
         }
     }
 
