@@ -33,6 +33,16 @@ pub(super) struct Outgoing {
     pub(super) since: Instant,
 }
 
+/// A member on its way to the list of a room. The serial is of the call that has entered
+/// it: the answer is for that call alone.
+#[derive(Clone, Debug)]
+pub(super) struct Entering {
+    pub(super) room: RoomRef,
+    pub(super) member: Arc<str>,
+    pub(super) value: Bytes,
+    pub(super) serial: u64,
+}
+
 /// Whether a member that exits is the last one of this node in its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remaining {
@@ -55,7 +65,7 @@ pub(super) enum Command {
     /// The same as `Read`, for a client.
     Resume(BusToken, Arc<str>, Position),
     Publish(Outgoing),
-    Enter(RoomRef, Arc<str>, Bytes),
+    Enter(Entering),
     Exit(RoomRef, Arc<str>, Remaining),
     Beat,
     Depart,
@@ -144,7 +154,7 @@ impl Command {
                     ],
                 );
             }
-            Self::Enter(room, member, value) => script(
+            Self::Enter(Entering { room, member, value, .. }) => script(
                 out,
                 Script::Enter,
                 &[key("members", &room.name), format!("{prefix}:nodes"), key("node", &node)],

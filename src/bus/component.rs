@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::command::{Command, Names, Outgoing, Remaining, RoomRef};
+use super::command::{Command, Names, Outgoing, RoomRef};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, BusToken, GapReason, Message, NodeId};
 use super::limits::{BusLimits, BusOptions, Offline};
@@ -125,6 +125,8 @@ pub(super) enum Leaves {
     No,
     WhenAllIsSaid,
     Now,
+    /// It has said so to Redis.
+    Departed,
 }
 
 /// Whether Redis has the scripts.
@@ -370,9 +372,7 @@ pub(super) fn subscription(room: &mut Room) -> Vec<Command> {
 pub(super) fn state_of(room: &Room) -> Vec<Command> {
     let at = || room.at.clone();
     let mut commands = vec![Command::Read(at(), room.position), Command::Members(at())];
-    commands.extend(
-        room.own.iter().map(|(name, member)| Command::Enter(at(), Arc::clone(name), member.value.clone())),
-    );
+    commands.extend(room.own.iter().map(|(name, own)| Command::Enter(own.entering(at(), name))));
     commands
 }
 
@@ -454,9 +454,10 @@ impl Bus {
 impl Bus {
     /// Lists a member in a room, under a name that no member of another node has, with a
     /// value for everybody to see; again with another value changes it. It is answered by
-    /// [`BusHandler::entered`](super::BusHandler::entered), once Redis is there; and once
-    /// more with an error if Redis has lost it and the name is another's by then. A bus
-    /// whose Redis is back lists its members again by itself.
+    /// [`BusHandler::entered`](super::BusHandler::entered), once Redis is there, unless
+    /// the member is entered again before that: then the last call has the answer. Another
+    /// answer with an error follows if Redis has lost the member and the name is another's
+    /// by then. A bus whose Redis is back lists its members again by itself.
     ///
     /// The node stays subscribed to the room while it has members listed there.
     ///
@@ -481,17 +482,20 @@ impl Bus {
             );
             return Err(Error::Bus { what: "the member", reason });
         }
+        self.serials += 1;
+        let serial = self.serials;
         let room = self.room(io, room)?;
         if room.own.len() >= limit && !room.own.contains_key(member) {
             let field = Some("BusLimits::max_members");
             return Err(Error::Full { what: "members of a room", field, limit });
         }
-        let name: Arc<str> = member.into();
-        let follows = room.follows;
-        let command = Command::Enter(room.at.clone(), Arc::clone(&name), value.clone());
-        room.own.insert(name, OwnMember { value, told: Told::NotYet });
-        if follows != Follows::Away {
-            self.outbox.push(command);
+        let member: Arc<str> = member.into();
+        let own = OwnMember { value, serial, told: Told::NotYet };
+        let entering = own.entering(room.at.clone(), &member);
+        room.has_entered = true;
+        room.own.insert(member, own);
+        if room.follows != Follows::Away {
+            self.outbox.push(Command::Enter(entering));
             self.pump(io);
         }
         Ok(())
@@ -502,8 +506,7 @@ impl Bus {
         let Some(room) = self.rooms.get_mut(room) else { return false };
         let Some((name, _)) = room.own.remove_entry(member) else { return false };
         if room.follows != Follows::Away {
-            let remaining = if room.own.is_empty() { Remaining::None } else { Remaining::Some };
-            self.outbox.push(Command::Exit(room.at.clone(), name, remaining));
+            self.outbox.push(Command::Exit(room.at.clone(), name, room.remaining()));
             self.pump(io);
         }
         true

@@ -37,8 +37,8 @@ pub struct BusLimits {
     /// The shortest and the longest time between two attempts to connect: it doubles
     /// with each failure, and a random half of it is left out. Default 50 ms and 5 s.
     pub reconnect: (Duration, Duration),
-    /// Time for which a room stays subscribed after its last member has left. Default
-    /// 10 s.
+    /// Time for which a room stays subscribed after its last member has left; one that
+    /// members were entered in stays until Redis can be told. Default 10 s.
     pub grace: Duration,
     /// Messages that Redis keeps of each room, about (`MAXLEN ~`): a node or a client
     /// that has missed more has a gap. Default 1,000.

@@ -271,7 +271,9 @@ impl Bus {
                 if in_this_state >= STEADY {
                     self.health.failures = 0;
                 }
-                if self.timing.beat.is_none_or(|beat| beat <= now) {
+                // A beat behind the departure would make the node known again.
+                let stays = self.timing.leaves != Leaves::Departed;
+                if stays && self.timing.beat.is_none_or(|beat| beat <= now) {
                     self.timing.beat = Some(now + self.limits().beat());
                     self.outbox.push_first([Command::Beat].into_iter());
                 } else if unanswered.is_none() && silence >= answer / 2 {
@@ -298,7 +300,10 @@ impl Bus {
                     room.asked = now;
                     self.outbox.push(Command::Read(room.at.clone(), room.position));
                 }
-            } else if now.saturating_duration_since(*room.empty_since.get_or_insert(now)) >= grace {
+            } else if now.saturating_duration_since(*room.empty_since.get_or_insert(now)) >= grace
+                // Who has left while Redis was away is still to be taken off the list.
+                && room.is_accounted_for()
+            {
                 left.push(Arc::clone(name));
             }
         }
@@ -342,6 +347,7 @@ impl Bus {
     fn leave_if_all_is_said(&mut self, io: &mut Io<'_>) {
         if self.timing.leaves == Leaves::Now && matches!(self.link, Link::Ready(_)) && self.outbox.is_empty()
         {
+            self.timing.leaves = Leaves::Departed;
             self.send(io, Command::Depart);
         }
     }

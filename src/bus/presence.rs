@@ -37,6 +37,11 @@ impl Listing {
         self.members.get(name)
     }
 
+    /// True from the first whole list of a link on.
+    pub(super) const fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// The link is gone: changes are missed from now on.
     pub(super) const fn link_lost(&mut self) {
         self.is_known = false;
@@ -102,10 +107,10 @@ fn change(room: &Arc<str>, name: &Arc<str>, member: &Member, change: PresenceCha
 /// name, the value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    change: PresenceChange,
-    node: NodeId,
-    member: Arc<str>,
-    value: Bytes,
+    pub(super) change: PresenceChange,
+    pub(super) node: NodeId,
+    pub(super) member: Arc<str>,
+    pub(super) value: Bytes,
 }
 
 impl Told {

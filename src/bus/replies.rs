@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{Command, Outgoing, Remaining, RoomRef};
-use super::component::{Bus, Link, Scripts, state_of};
+use super::command::{Command, Entering, Outgoing, RoomRef};
+use super::component::{Bus, Leaves, Link, Scripts, state_of};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, EnterError, GapReason};
 use super::position::Position;
@@ -65,6 +65,13 @@ impl Bus {
             let name = Arc::clone(&room.at.name);
             let presence = room.listing.apply(&name, &change, limits.max_members);
             self.events.extend(presence.map(BusEvent::Presence));
+            // One that leaves Redis is told of its members too.
+            if change.node == self.names.node
+                && self.timing.leaves != Leaves::Departed
+                && let Some(command) = room.correct(change)
+            {
+                self.outbox.push(command);
+            }
             return;
         }
         let Some(entry) = Entry::parse(payload, limits.max_payload) else {
@@ -145,7 +152,7 @@ impl Bus {
                 let position = Position::from_parts(&at[..colon], &at[colon + 1..])?;
                 self.events.push_back(BusEvent::Published { token: message.token, outcome: Ok(position) });
             }
-            Command::Enter(room, member, value) => self.entered(&room, &member, &value, text(frame)?),
+            Command::Enter(entering) => self.entered(entering, text(frame)?),
             Command::Beat => self.beaten(io, frame)?,
             Command::Depart if &text(frame)?[..] == b"more" => self.send(io, Command::Depart),
             Command::Depart => self.departed(io),
@@ -203,7 +210,7 @@ impl Bus {
             .filter(|(name, member)| member.node == node && !room.own.contains_key(*name))
             .map(|(name, _)| Arc::clone(name))
             .collect();
-        let remaining = if room.own.is_empty() { Remaining::None } else { Remaining::Some };
+        let remaining = room.remaining();
         let name = Arc::clone(&room.at.name);
         let changes = room.listing.replace(&name, snapshot);
         self.events.extend(changes.into_iter().map(BusEvent::Presence));
@@ -212,16 +219,15 @@ impl Bus {
         }
     }
 
-    /// Takes the answer for a member of this node.
-    fn entered(&mut self, at: &RoomRef, member: &Arc<str>, value: &Bytes, said: &Bytes) {
-        let Some(room) = self.current(at) else { return };
-        let Some(own) = room.own.get_mut(member) else { return };
+    /// Takes the answer for a member of this node, unless another call has entered it
+    /// since: that one has an answer of its own.
+    fn entered(&mut self, Entering { room: at, member, serial, .. }: Entering, said: &Bytes) {
+        let Some(room) = self.current(&at) else { return };
+        let Some(own) = room.own.get_mut(&member).filter(|own| own.serial == serial) else { return };
         let outcome = match &said[..] {
             b"ok" if own.told == Told::Listed => return,
             b"ok" => {
-                if own.value == *value {
-                    own.told = Told::Listed;
-                }
+                own.told = Told::Listed;
                 Ok(())
             }
             b"taken" => Err(EnterError::Taken),
@@ -233,9 +239,9 @@ impl Bus {
             }
         };
         if outcome.is_err() {
-            room.own.remove(member);
+            room.own.remove(&member);
         }
-        let (room, member) = (Arc::clone(&at.name), Arc::clone(member));
+        let room = Arc::clone(&room.at.name);
         self.events.push_back(BusEvent::Entered { room, member, outcome });
     }
 

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::command::RoomRef;
-use super::event::{Gap, GapReason, Message, NodeId};
+use super::command::{Command, Entering, Remaining, RoomRef};
+use super::event::{Gap, GapReason, Message, NodeId, PresenceChange};
 use super::limits::MOST_IN_FLIGHT;
 use super::position::{Epoch, Position};
-use super::presence::Listing;
+use super::presence::{Listing, Told as ToldChange};
 use super::wire::{Frame, items, text};
 use crate::GroupId;
 
@@ -42,7 +42,17 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct OwnMember {
     pub(super) value: Bytes,
+    /// The number of the call that has entered it.
+    pub(super) serial: u64,
     pub(super) told: Told,
+}
+
+impl OwnMember {
+    /// The member on its way to the list, under this name.
+    pub(super) fn entering(&self, room: RoomRef, name: &Arc<str>) -> Entering {
+        let (member, value) = (Arc::clone(name), self.value.clone());
+        Entering { room, member, value, serial: self.serial }
+    }
 }
 
 /// A room that this node is subscribed to.
@@ -62,6 +72,8 @@ pub(super) struct Room {
     pub(super) asked: Instant,
     pub(super) listing: Listing,
     pub(super) own: BTreeMap<Arc<str>, OwnMember>,
+    /// Members of this node were entered: Redis may list one that has left since.
+    pub(super) has_entered: bool,
     /// The last message of each node, to drop those that come twice.
     publishers: BTreeMap<NodeId, Publisher>,
     heard: u64,
@@ -139,6 +151,7 @@ impl Room {
             asked: now,
             listing: Listing::default(),
             own: BTreeMap::new(),
+            has_entered: false,
             publishers: BTreeMap::new(),
             heard: 0,
             has_lost_order: false,
@@ -148,6 +161,31 @@ impl Room {
     pub(super) fn link_lost(&mut self) {
         self.follows = Follows::Away;
         self.listing.link_lost();
+    }
+
+    /// Whether Redis lists no member of this node, or is being told to take it off.
+    pub(super) const fn is_accounted_for(&self) -> bool {
+        !self.has_entered || self.listing.is_known()
+    }
+
+    /// Whether an own member that exits now is the last one.
+    pub(super) fn remaining(&self) -> Remaining {
+        if self.own.is_empty() { Remaining::None } else { Remaining::Some }
+    }
+
+    /// What sets a change right that was told of a member of this node, and is not as this
+    /// node has it now: a command of a link that is gone may be carried out behind those of
+    /// its successor. (`Unlisted` is set right with the next sign of life.)
+    pub(super) fn correct(&self, told: ToldChange) -> Option<Command> {
+        let ToldChange { change, member, value, .. } = told;
+        match (change, self.own.get(&member)) {
+            (PresenceChange::Joined, None) => Some(Command::Exit(self.at.clone(), member, self.remaining())),
+            (PresenceChange::Joined, Some(own)) if own.value != value => {
+                Some(Command::Enter(own.entering(self.at.clone(), &member)))
+            }
+            (PresenceChange::Left, Some(own)) => Some(Command::Enter(own.entering(self.at.clone(), &member))),
+            _ => None,
+        }
     }
 
     pub(super) fn gap(&self, from: Position, to: Position, why: GapReason) -> Gap {

@@ -80,6 +80,12 @@ impl Odds {
         Self(times)
     }
 
+    /// These, or once in `times` times if that is rarer.
+    #[must_use]
+    pub const fn no_more_than_one_in(self, times: u32) -> Self {
+        if self.is_never() || self.0 >= times { self } else { Self(times) }
+    }
+
     /// Whether the event can never happen.
     #[must_use]
     pub const fn is_never(self) -> bool {

@@ -212,12 +212,13 @@ impl Data {
         let entry = [node.as_bytes(), value].concat();
         match members.get(name) {
             Some(held) if !held.starts_with(node.as_bytes()) => return Reply::bulk("taken"),
-            Some(held) if *held == entry => return Reply::bulk("ok"),
             None if members.len() as u64 >= call.number(5) => return Reply::bulk("full"),
             _ => {}
         }
-        members.insert(name.to_vec(), entry);
         self.rooms_of.entry(node.clone()).or_default().insert(room);
+        if members.insert(name.to_vec(), entry.clone()) == Some(entry) {
+            return Reply::bulk("ok");
+        }
         told.push((call.text(4), [change('+', &node, name), value.to_vec()].concat()));
         Reply::bulk("ok")
     }

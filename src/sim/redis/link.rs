@@ -31,6 +31,7 @@ impl RedisLink {
             && let Some(command) = take_command(&mut self.input)
         {
             redis.execute(io, &command);
+            redis.run_left_behind(io);
         }
         redis.run_left_behind(io);
     }

@@ -9,6 +9,10 @@ use super::reply::{Reply, take_command};
 use crate::driver::Moment;
 use crate::driver::sim::{Act, ActorIo, ClientId, Cut, Rng};
 
+/// How long after a hang what was said in it may wait, in milliseconds: the kernel has it,
+/// and Redis takes from each connection in turn.
+const LATE: u64 = 1000;
+
 /// What happens to a simulated [`Redis`](super::Redis).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -43,6 +47,17 @@ pub enum Survives {
     Nothing,
 }
 
+/// What a connection had said that ended while Redis hung: it is carried out all the same,
+/// and late.
+#[derive(Debug)]
+struct LeftBehind {
+    input: Vec<u8>,
+    /// So many commands are carried out before it.
+    behind: u64,
+    /// Or it is this late.
+    latest: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     data: Data,
@@ -63,8 +78,9 @@ pub(super) struct State {
     pub(super) cuts: VecDeque<(usize, Cut)>,
     /// Where the bytes of a connection are cut, if they are.
     pub(super) chance: Option<Rng>,
-    /// What connections had said that ended while it hung: it is carried out all the same.
-    left_behind: Vec<Vec<u8>>,
+    left_behind: Vec<LeftBehind>,
+    /// Commands that were carried out.
+    carried_out: u64,
 }
 
 /// The state, as all connections share it.
@@ -157,17 +173,29 @@ impl State {
         }
     }
 
-    /// Forgets a connection. What it has said while Redis hung is carried out later.
+    /// Forgets a connection. What it has said while Redis hung is carried out later: behind
+    /// the greeting of its successor, or behind more of what that says.
     pub(super) fn disconnect(&mut self, io: &ActorIo<'_>, input: Vec<u8>) {
-        if self.links.remove(&io.id()).is_some() && self.hangs_until(millis(io.now())).is_some() {
-            self.left_behind.push(input);
+        if self.links.remove(&io.id()).is_some()
+            && let Some(until) = self.hangs_until(millis(io.now()))
+        {
+            let behind = self.carried_out + input.len() as u64 % 32;
+            self.left_behind.push(LeftBehind { input, behind, latest: until + LATE });
         }
     }
 
-    /// Carries out what ended connections have said: in the worst moment, behind what
-    /// their successors say.
+    /// Carries out what ended connections have said, in a bad moment: behind what their
+    /// successors say.
     pub(super) fn run_left_behind(&mut self, io: &mut ActorIo<'_>) {
-        for mut input in std::mem::take(&mut self.left_behind) {
+        let now = millis(io.now());
+        let is_due = |left: &LeftBehind| left.behind <= self.carried_out || left.latest <= now;
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.left_behind).into_iter().partition(is_due);
+        for left in &later {
+            io.set_timer(Duration::from_millis(left.latest - now), 0);
+        }
+        self.left_behind = later;
+        for LeftBehind { mut input, .. } in due {
             while let Some(command) = take_command(&mut input) {
                 if command.first().is_some_and(|word| word == b"EVALSHA") {
                     let mut told = Vec::new();
@@ -187,6 +215,7 @@ impl State {
     }
 
     pub(super) fn execute(&mut self, io: &mut ActorIo<'_>, command: &[Vec<u8>]) {
+        self.carried_out += 1;
         let mut told = Vec::new();
         let reply = self.reply(io, command, &mut told);
         self.tell(io, told);
