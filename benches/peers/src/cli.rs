@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +65,9 @@ enum Command {
         /// MiB of memory to hold
         #[arg(long, default_value_t = 0)]
         ballast: usize,
+        /// The Redis of a node
+        #[arg(long)]
+        redis: Option<SocketAddr>,
     },
 }
 
@@ -75,8 +79,8 @@ impl Cli {
 
     /// The server to be, if it is not to compare.
     pub(crate) fn serve(&self) -> Option<(Peer, Given)> {
-        self.command.as_ref().map(|Command::Serve { peer, folder, ballast }| {
-            (*peer, Given { folder: folder.clone(), ballast: *ballast })
+        self.command.as_ref().map(|Command::Serve { peer, folder, ballast, redis }| {
+            (*peer, Given { folder: folder.clone(), ballast: *ballast, redis: *redis })
         })
     }
 

@@ -6,12 +6,14 @@
 //! whose client sleeps pays for waking it, and then it is the client's habits
 //! that are measured.
 
+pub(crate) mod benchmark;
 pub(crate) mod beside;
 pub(crate) mod broadcast;
 pub(crate) mod chat;
 pub(crate) mod churn;
 pub(crate) mod command;
 mod connect;
+pub(crate) mod deliveries;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod latency;
@@ -65,6 +67,7 @@ pub(crate) enum Load {
     Tls(tls::Tls),
     Web(web::Web),
     Fanout(fanout::Fanout),
+    Benchmark(benchmark::Benchmark),
 }
 
 impl Load {
@@ -84,6 +87,7 @@ impl Load {
             Self::Tls(tls) => tls::run(tls, target, effort),
             Self::Web(web) => web::run(web, target, effort),
             Self::Fanout(fanout) => fanout::run(fanout, target, effort),
+            Self::Benchmark(benchmark) => benchmark::run(benchmark, target, effort),
         }
     }
 
@@ -103,6 +107,7 @@ impl Load {
             Self::Tls(tls) => tls::count(tls, count, target),
             Self::Web(web) => web::count(web, count, target, effort),
             Self::Fanout(fanout) => fanout::count(fanout, count, target, effort),
+            Self::Benchmark(benchmark) => benchmark::count(benchmark, count, target),
         }
     }
 }

@@ -2,15 +2,22 @@
 //! process and prints where it listens.
 
 pub(crate) mod bun;
+mod bus_room;
 #[path = "../../floor/mod.rs"]
 mod floor;
 mod hyper;
 pub(crate) mod jobs;
+#[path = "../../../examples/kv/main.rs"]
+#[allow(dead_code, reason = "its main is for those who run it")]
+mod kv;
 mod message_io;
+pub(crate) mod node;
 mod ours;
 mod ours_web;
+pub(crate) mod redis;
 #[path = "../../common/room.rs"]
 mod room;
+pub(crate) mod socket_io;
 mod tiny_http;
 mod tls;
 mod tokio_chat;
@@ -39,6 +46,8 @@ pub(crate) struct Given {
     pub(crate) folder: Option<PathBuf>,
     /// MiB of memory that it holds, every page of it touched.
     pub(crate) ballast: usize,
+    /// The Redis of a node.
+    pub(crate) redis: Option<SocketAddr>,
 }
 
 /// A server.
@@ -95,6 +104,20 @@ pub(crate) enum Peer {
     Tungstenite,
     /// WebSocket: Bun, if it is installed
     Bun,
+    /// A node: PUBLISH and SUBSCRIBE by blocking calls, the floor
+    BareNode,
+    /// A node: serve_forever::bus
+    OursNode,
+    /// A node: socket.io with its Redis adapter, if it is installed
+    SocketIoNode,
+    /// Chat: serve-forever without a bus, the floor of the one on it
+    OursChatAlone,
+    /// Chat: serve-forever, each line by the bus
+    OursBusChat,
+    /// Strings: redis-server
+    RedisServer,
+    /// Strings: serve-forever's examples/kv
+    OursKv,
 }
 
 /// The answer to `GET /plaintext`.
@@ -130,7 +153,14 @@ impl Peer {
             | Self::OursChat
             | Self::OursUpload
             | Self::OursCommand
+            | Self::OursNode
+            | Self::OursBusChat
+            | Self::OursKv
             | Self::OursWeb => "serve-forever",
+            Self::BareNode => "PUBLISH, SUBSCRIBE",
+            Self::SocketIoNode => "socket.io",
+            Self::OursChatAlone => "ours, without a bus",
+            Self::RedisServer => "redis-server",
             Self::Hyper => "hyper",
             Self::TinyHttp => "tiny_http",
             Self::Tungstenite => "tokio-tungstenite",
@@ -152,7 +182,16 @@ impl Peer {
 
     /// The least that anybody can do.
     pub(crate) const fn is_floor(self) -> bool {
-        matches!(self, Self::BareEcho | Self::BareChat | Self::BareUpload | Self::BareCommand)
+        matches!(
+            self,
+            Self::BareEcho
+                | Self::BareChat
+                | Self::BareUpload
+                | Self::BareCommand
+                | Self::BareNode
+                | Self::OursChatAlone
+                | Self::RedisServer
+        )
     }
 
     /// What is compared here.
@@ -168,6 +207,9 @@ impl Peer {
                 | Self::OursUpload
                 | Self::OursCommand
                 | Self::OursWeb
+                | Self::OursNode
+                | Self::OursBusChat
+                | Self::OursKv
         )
     }
 
@@ -191,6 +233,7 @@ impl Peer {
     /// Whatever a server cannot go on from.
     pub(crate) fn serve(self, given: &Given) -> Result<()> {
         let folder = || given.folder.as_deref().ok_or("it was told no folder");
+        let redis = || given.redis.ok_or("it was told no Redis");
         match self {
             Self::BareEcho => floor::echo::serve(listen()?),
             Self::OursEcho => ours::echo(None),
@@ -217,6 +260,13 @@ impl Peer {
             Self::TinyHttp => tiny_http::serve(),
             Self::Tungstenite => tungstenite::serve(listen()?),
             Self::Bun => bun::serve(),
+            Self::BareNode => node::bare(listen()?, redis()?),
+            Self::OursNode => node::ours(redis()?),
+            Self::SocketIoNode => socket_io::serve(redis()?),
+            Self::OursChatAlone => ours::chat(),
+            Self::OursBusChat => bus_room::serve(redis()?),
+            Self::RedisServer => redis::serve(),
+            Self::OursKv => ours::kv(),
         }
     }
 }

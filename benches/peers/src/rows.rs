@@ -4,16 +4,18 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::load::Load;
+use crate::load::benchmark::{self, Benchmark};
 use crate::load::beside::{Beside, Job, Other, Through};
 use crate::load::broadcast::Broadcast;
 use crate::load::chat::Chat;
 use crate::load::churn::Churn;
+use crate::load::deliveries::Deliveries;
 use crate::load::echo::Echo;
 use crate::load::fanout::Fanout;
 use crate::load::tls::{Sessions, Tls};
 use crate::load::upload::Upload;
 use crate::load::web::{Web, What};
-use crate::peers::{Peer, bun, jobs};
+use crate::peers::{Peer, bun, jobs, socket_io};
 
 /// Who serves an echo, in the order of the tables.
 const ECHOES: &[Peer] = &[Peer::BareEcho, Peer::OursEcho, Peer::TokioEcho, Peer::MessageIoEcho];
@@ -51,6 +53,16 @@ const HTTP_ALONE: &[Peer] = &[Peer::OursWeb, Peer::Hyper, Peer::TinyHttp];
 const SOCKETS: &[Peer] = &[Peer::OursWeb, Peer::Tungstenite];
 const SOCKETS_WITH_BUN: &[Peer] = &[Peer::OursWeb, Peer::Tungstenite, Peer::Bun];
 
+/// Who publishes to other nodes, and who does if socket.io is installed.
+const NODES: &[Peer] = &[Peer::BareNode, Peer::OursNode];
+const NODES_WITH_SOCKET_IO: &[Peer] = &[Peer::BareNode, Peer::OursNode, Peer::SocketIoNode];
+
+/// Who serves a chat by a bus, and without.
+const BUS_CHATS: &[Peer] = &[Peer::OursChatAlone, Peer::OursBusChat];
+
+/// Who serves strings.
+const STORES: &[Peer] = &[Peer::RedisServer, Peer::OursKv];
+
 /// Rows that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +89,10 @@ pub(crate) enum Kind {
     Http,
     /// Messages over WebSocket, there and back, and to everybody
     Socket,
+    /// Messages from node to node; needs redis-server
+    Bus,
+    /// Strings, by redis-benchmark; needs redis-server
+    Kv,
     /// Resident memory of silent connections
     Memory,
     /// Resident memory of silent connections with TLS
@@ -90,7 +106,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Echo,
         Self::Idle,
         Self::Chat,
@@ -102,6 +118,8 @@ impl Kind {
         Self::Beside,
         Self::Http,
         Self::Socket,
+        Self::Bus,
+        Self::Kv,
         Self::Memory,
         Self::TlsMemory,
         Self::Broadcast,
@@ -121,6 +139,10 @@ pub(crate) enum Task {
     Beside(Beside),
     /// The tail of busy HTTP connections, beside so many that send a byte at a time.
     Loris(usize),
+    /// The time within which so many of 100 messages come to another node.
+    Within(usize, Deliveries),
+    /// As many messages to other nodes as can be in the time.
+    Deliver(Deliveries),
     /// So many silent connections.
     Memory(usize),
     /// So many with TLS.
@@ -141,6 +163,7 @@ impl Task {
             Self::Work(load) | Self::Calls { load, .. } | Self::Instructions { load, .. } => load,
             Self::Broadcast(_) => return true,
             Self::Latency | Self::Beside(_) | Self::Loris(_) => return false,
+            Self::Within(..) | Self::Deliver(_) => return false,
             Self::Memory(_) | Self::TlsMemory(_) | Self::WebMemory(..) => return false,
         };
         matches!(load, Load::Chat(_))
@@ -195,6 +218,10 @@ impl Row {
             Kind::Http => HTTP,
             Kind::Socket if bun::is_installed() => SOCKETS_WITH_BUN,
             Kind::Socket => SOCKETS,
+            Kind::Bus if task.is_chat() => BUS_CHATS,
+            Kind::Bus if socket_io::is_installed() => NODES_WITH_SOCKET_IO,
+            Kind::Bus => NODES,
+            Kind::Kv => STORES,
             _ if task.is_chat() => CHATS,
             _ => ECHOES,
         };
@@ -212,7 +239,9 @@ impl Row {
             Task::Work(Load::Upload(_)) => "MiB/s",
             Task::Work(Load::Web(Web { what: What::Message(_), .. }) | Load::Fanout(_)) => "messages/s",
             Task::Work(Load::Web(_)) => "answers/s",
-            Task::Latency | Task::Beside(_) | Task::Loris(_) => "ns",
+            Task::Work(Load::Benchmark(_)) => "requests/s",
+            Task::Deliver(_) => "deliveries/s",
+            Task::Latency | Task::Beside(_) | Task::Within(..) | Task::Loris(_) => "ns",
             Task::Memory(_) | Task::TlsMemory(_) | Task::WebMemory(..) | Task::Broadcast(_) => "bytes",
             Task::Calls { .. } => "system calls",
             Task::Instructions { .. } => "instructions",
@@ -248,6 +277,8 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
     rows.extend(tls_rows(smoke));
     rows.extend(beside_rows(smoke));
     rows.extend(web_rows(&small, max_connections));
+    rows.extend(bus_rows(&small));
+    rows.extend(kv_rows());
     let connections = small(10_000).min(max_connections);
     let memory = Row::new(Kind::Memory, format!("{connections} connections"), Task::Memory(connections));
     rows.push(Row { rounds: Rounds::AtMost(3), ..memory });
@@ -379,6 +410,35 @@ fn web_rows(small: &dyn Fn(usize) -> usize, max_connections: usize) -> Vec<Row> 
         fanout(1_000, 10, 16),
         memory(Kind::Socket, What::Message(64), "a message"),
     ]
+}
+
+/// Messages from one node to the others, and what comes by the bus to many members of one.
+fn bus_rows(small: &dyn Fn(usize) -> usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for nodes in [2, 3] {
+        let alone = Deliveries { nodes, under_way: 1 };
+        for (percent, part) in [(50, "half of all"), (99, "99 %")] {
+            let name = format!("{nodes} nodes, 64 B, published to delivered, {part} within");
+            rows.push(Row::new(Kind::Bus, name, Task::Within(percent, alone)));
+        }
+        let many = Deliveries { nodes, under_way: 64 };
+        let name = format!("{nodes} nodes, 64 B, {} under way", many.under_way);
+        rows.push(Row { by_pace: true, ..Row::new(Kind::Bus, name, Task::Deliver(many)) });
+    }
+    for (members, senders, lines) in [(1000, 10, 16), (1000, 1, 1)] {
+        let chat = Chat { members: small(members), senders, lines };
+        rows.push(Row::new(Kind::Bus, chat_name(&chat), Task::Work(Load::Chat(chat))));
+    }
+    rows
+}
+
+fn kv_rows() -> Vec<Row> {
+    let row = |(command, name, pipeline)| {
+        let load = Load::Benchmark(Benchmark { command, pipeline });
+        Row::new(Kind::Kv, format!("{name} -c 50 -P {pipeline}"), Task::Work(load))
+    };
+    let (set, get) = (benchmark::What::Set, benchmark::What::Get);
+    [(set, "SET", 1), (get, "GET", 1), (set, "SET", 16), (get, "GET", 16)].into_iter().map(row).collect()
 }
 
 fn call_rows(smoke: bool) -> Vec<Row> {

@@ -10,9 +10,12 @@ use crate::Result;
 use crate::calls;
 use crate::instructions::{self, Counter};
 use crate::load::beside::Beside;
-use crate::load::{Effort, Work, beside, broadcast, latency, loris, memory, tls, web};
+use crate::load::deliveries::Deliveries;
+use crate::load::{
+    Effort, Target, Work, benchmark, beside, broadcast, deliveries, latency, loris, memory, tls, web,
+};
 use crate::outcome::RowReport;
-use crate::peers::{Given, Peer};
+use crate::peers::{Given, Peer, redis};
 use crate::report::Report;
 use crate::rows::{self, Kind, Row, Task};
 use crate::server::Server;
@@ -80,6 +83,7 @@ fn run_row(report: &mut RowReport, round: usize, cpus: Cpus, effort: &Effort, pr
     let available = match report.row.task {
         Task::Instructions { .. } => instructions::available(),
         Task::Calls { .. } => calls::available(),
+        _ if matches!(report.row.kind, Kind::Bus | Kind::Kv) => redis::available(),
         _ => Ok(()),
     };
     if let Err(reason) = available {
@@ -104,13 +108,26 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         Task::Calls { load, few, many } => {
             return calls::each(peer, load, cpus, effort, few, many).map(amount);
         }
+        Task::Within(percent, load) => {
+            let within = |_: &Server, nodes: &[_]| deliveries::within(percent, nodes, load, effort);
+            return with_nodes(peer, load, cpus, within).map(amount);
+        }
+        Task::Deliver(load) => {
+            let run = |redis: &Server, nodes: &[_]| deliveries::run(&redis.target(), nodes, load, effort);
+            return with_nodes(peer, load, cpus, run).map(Figure::Work);
+        }
         _ => {}
     }
     // Where `TMPDIR` says; it is gone when this is over.
     let has_files = matches!(row.kind, Kind::Upload | Kind::Beside);
     let folder = if has_files { Some(tempfile::tempdir()?) } else { None };
-    let given =
-        Given { folder: folder.as_ref().map(|folder| folder.path().to_path_buf()), ballast: row.ballast };
+    // What the server does is measured, and not what its Redis does.
+    let redis = if row.kind == Kind::Bus { Some(start_redis(cpus.load)?) } else { None };
+    let given = Given {
+        folder: folder.as_ref().map(|folder| folder.path().to_path_buf()),
+        ballast: row.ballast,
+        redis: redis.as_ref().map(|redis| redis.target().address),
+    };
     if let Task::Beside(beside) = row.task {
         cpus::roam(cpus)?;
         let latency = beside_other(peer, beside, &given, effort);
@@ -127,11 +144,44 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         Task::TlsMemory(connections) => tls::memory(connections, &target).map(amount),
         Task::WebMemory(what, connections) => web::memory(what, connections, &target).map(amount),
         Task::Broadcast(broadcast) => broadcast::run(broadcast, &target).map(amount),
-        Task::Beside(_) | Task::Calls { .. } | Task::Instructions { .. } => Err("it was done above".into()),
+        Task::Beside(_)
+        | Task::Within(..)
+        | Task::Deliver(_)
+        | Task::Calls { .. }
+        | Task::Instructions { .. } => Err("it was done above".into()),
     };
     // That it ended explains why the load failed, and goes first.
     server.check()?;
     figure
+}
+
+/// A redis-server that answers.
+fn start_redis(cpu: impl Into<Option<usize>>) -> Result<Server> {
+    let redis = Server::start(Peer::RedisServer, &Given::default(), cpu)?;
+    benchmark::until_it_answers(redis.target().address)?;
+    Ok(redis)
+}
+
+/// Loads the nodes of a Redis. All of them run wherever there is a CPU.
+fn with_nodes<T>(
+    peer: Peer,
+    load: Deliveries,
+    cpus: Cpus,
+    run: impl FnOnce(&Server, &[Target]) -> Result<T>,
+) -> Result<T> {
+    cpus::roam(cpus)?;
+    let outcome = (|| {
+        let redis = start_redis(None)?;
+        let given = Given { redis: Some(redis.target().address), ..Given::default() };
+        let start = |_| Server::start(peer, &given, None);
+        let mut nodes = (0..load.nodes).map(start).collect::<Result<Vec<_>>>()?;
+        let targets: Vec<_> = nodes.iter().map(Server::target).collect();
+        let outcome = run(&redis, &targets);
+        nodes.iter_mut().try_for_each(Server::check)?;
+        outcome
+    })();
+    cpus::pin(cpus.load)?;
+    outcome
 }
 
 /// The tail of an echo beside something else. The files of a server go to a slow disk.

@@ -84,6 +84,9 @@ impl Server {
         if let Some(folder) = &given.folder {
             command.arg("--folder").arg(folder);
         }
+        if let Some(redis) = given.redis {
+            command.arg("--redis").arg(redis.to_string());
+        }
         if let Some(cpu) = cpu.into() {
             command.env(CPU, cpu.to_string());
         }

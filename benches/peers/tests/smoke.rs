@@ -26,8 +26,11 @@ fn every_server_does_the_work_of_every_row() {
         "upload",
         "commands",
         "tls",
+        "beside",
         "http",
         "socket",
+        "bus",
+        "kv",
         "memory",
         "tls-memory",
         "broadcast",
@@ -39,8 +42,8 @@ fn every_server_does_the_work_of_every_row() {
         let peers = row["peers"].as_array().expect("a list");
         assert_eq!(row["ours_to"].as_object().expect("ratios").len(), peers.len() - 1, "{row}");
         for peer in peers {
-            // HTTP, WebSocket and TLS have no floor.
-            let without = ["http", "socket", "tls", "tls-memory"];
+            // HTTP, WebSocket, TLS and what is done beside have no floor.
+            let without = ["beside", "http", "socket", "tls", "tls-memory"];
             let has_floor = !without.contains(&row["kind"].as_str().expect("a name"));
             assert!(peer["error"].is_null(), "{row}");
             assert!(!has_floor || peer["to_floor"].as_f64() > Some(0.0), "{row}");

@@ -9,6 +9,7 @@ use serve_forever::{
     Config, Endpoint, LayerFactory, Limits, ListenOptions, Reactor, StreamHandler, WorkerOptions, Workers,
 };
 
+use super::kv::{self, commands::Kv};
 use super::room::Room;
 use super::{announce, ours_web};
 use crate::Result;
@@ -26,6 +27,11 @@ pub(super) fn echo(busy_poll: Option<Duration>) -> Result<()> {
 
 pub(super) fn chat() -> Result<()> {
     serve(Config::default(), Room::default(), Limits::default(), None)
+}
+
+/// With the bound on its memory that it has by default.
+pub(super) fn kv() -> Result<()> {
+    serve(Config::default(), Kv::new(256 << 20), kv::limits(), None)
 }
 
 pub(super) fn upload(into: &Path) -> Result<()> {
