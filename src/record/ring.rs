@@ -19,6 +19,10 @@ const SHORT: usize = 512;
 /// unless that is a long one.
 const SLACK: usize = 4 * SHORT;
 
+/// The bytes of a payload that are copied at once. A longer copy is several times slower on
+/// some processors, depending on where in a page its ends are (bug 30994 of glibc).
+const COPIED: usize = 1024;
+
 /// A run of entries that can be read without those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -125,7 +129,9 @@ impl Ring {
     fn append_before<const N: usize>(&mut self, form: [u8; N], rest: &[u8]) {
         self.reserve(N + rest.len());
         self.current.bytes.extend_from_slice(&form);
-        self.current.bytes.extend_from_slice(rest);
+        for part in rest.chunks(COPIED) {
+            self.current.bytes.extend_from_slice(part);
+        }
         self.added();
     }
 
