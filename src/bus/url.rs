@@ -26,7 +26,8 @@ const LONGEST_PREFIX: usize = 128;
 /// and nodes are together if they name the same Redis and prefix. (It is no number of a
 /// database: channels belong to all databases of a Redis, and the bus uses the first.)
 /// User, password and prefix may have percent-encoded characters. HOST is an address,
-/// with an IPv6 address in brackets, or with the feature `workers` a name.
+/// with an IPv6 address in brackets, or with the feature `workers` a name; `localhost`
+/// stands for 127.0.0.1, also where a certificate has to be valid for it.
 ///
 /// Neither `Display` nor `Debug` shows the password.
 ///

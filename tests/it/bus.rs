@@ -4,6 +4,7 @@
 mod account;
 mod chat;
 mod nodes;
+mod places;
 mod presence;
 pub(crate) mod redis;
 mod refusals;

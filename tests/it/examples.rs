@@ -543,3 +543,71 @@ with smtplib.SMTP('localhost', int(sys.argv[1]), timeout=60) as smtp:
     let said = String::from_utf8_lossy(&said);
     assert!(!said.contains("250 OK"), "{said}");
 }
+
+/// One room over two processes: what is said on either comes to both, and who comes back
+/// with a position gets what it missed, from the process that is left.
+#[cfg(feature = "bus")]
+#[test]
+fn rooms_are_one_over_processes_and_a_client_comes_back() {
+    use crate::bus::redis::Redis;
+
+    struct Member {
+        socket: TcpStream,
+        lines: Lines<BufReader<TcpStream>>,
+    }
+
+    impl Member {
+        fn on(socket: TcpStream, first: &str) -> Self {
+            let lines = BufReader::new(socket.try_clone().expect("a descriptor is free")).lines();
+            let member = Self { socket, lines };
+            member.say(first);
+            member
+        }
+
+        fn say(&self, line: &str) {
+            (&self.socket).write_all(format!("{line}\n").as_bytes()).expect("it reads");
+        }
+
+        /// The position of the next line, which is this.
+        fn hears(&mut self, expected: &str) -> String {
+            let line = self.lines.next().expect("it is not the end").expect("it answers");
+            let (position, text) = line.split_once(' ').expect("a position and a line");
+            assert_eq!(text, expected);
+            position.to_owned()
+        }
+    }
+
+    let Some(redis) = Redis::start(&[]) else { return };
+    let url = format!("redis+unix:{}?prefix=rooms", redis.path().display());
+    let [mut stays, mut ends] = [(); 2].map(|()| Example::run("rooms", [url.as_str(), "127.0.0.1:0"]));
+    let address = stays.line().strip_prefix("listening on tcp://").expect("an address").to_owned();
+    let connect = || {
+        let socket = TcpStream::connect(&address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
+        socket
+    };
+    // Who has heard itself is in the room.
+    let mut first = Member::on(connect(), "lobby");
+    first.say("first");
+    first.hears("first");
+    let mut second = Member::on(ends.connect(), "lobby");
+    second.say("second");
+    let mut other = Member::on(connect(), "elsewhere");
+    other.say("other");
+    other.hears("other");
+    assert_eq!(second.hears("second"), first.hears("second"), "one order");
+    first.say("hello");
+    let last = second.hears("hello");
+    assert_eq!(last, first.hears("hello"));
+
+    // A process that is killed takes nothing along.
+    ends.child.kill().expect("it runs");
+    assert!(second.lines.next().is_none_or(|line| line.is_err()), "it is gone");
+    first.say("one");
+    first.say("two");
+    let said = [first.hears("one"), first.hears("two")];
+    let mut back = Member::on(connect(), &format!("lobby {last}"));
+    assert_eq!([back.hears("one"), back.hears("two")], said);
+    first.say("three");
+    assert_eq!(back.hears("three"), first.hears("three"));
+}

@@ -22,6 +22,8 @@ mod last_word;
 mod layers;
 mod replies;
 mod services;
+#[cfg(feature = "bus")]
+mod shared_chat;
 mod timers;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,6 +1,7 @@
 //! `Redis`: a redis-server on a Unix socket in a directory of its own.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -21,14 +22,32 @@ pub(crate) struct Redis {
 impl Redis {
     /// `None`, said aloud, where it is not installed.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+        let mut redis = Self::spawn(arguments)?;
+        assert!(redis.comes_up(), "redis-server ends by itself: {:?}", redis.arguments);
+        Some(redis)
+    }
+
+    /// One that listens on a free TCP port too, the value of this option. `None`, said
+    /// aloud, where it is not installed, or knows no such option.
+    pub(crate) fn start_on_port(option: &str, arguments: &[&str]) -> Option<(Self, u16)> {
+        for _ in 0..5 {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+            let port = free.expect("a free port").port();
+            let mut redis = Self::spawn(&[&[option, &port.to_string()], arguments].concat())?;
+            if redis.comes_up() {
+                return Some((redis, port));
+            }
+            // Or somebody else has taken the port meanwhile.
+        }
+        eprintln!("SKIPPED: redis-server does not know {option} {arguments:?}");
+        None
+    }
+
+    fn spawn(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         match spawn(&directory, &arguments) {
-            Ok(child) => {
-                let redis = Self { child, arguments, directory };
-                redis.until_it_answers();
-                Some(redis)
-            }
+            Ok(child) => Some(Self { child, arguments, directory }),
             Err(error) => {
                 eprintln!("SKIPPED: redis-server: {error} (apt install redis-server)");
                 None
@@ -36,7 +55,6 @@ impl Redis {
         }
     }
 
-    /// A second one that is a replica of this one, or that nothing is known of yet.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
@@ -53,18 +71,22 @@ impl Redis {
     pub(crate) fn start_again(&mut self) {
         let _ = std::fs::remove_file(self.path());
         self.child = spawn(&self.directory, &self.arguments).expect("it started before");
-        self.until_it_answers();
+        assert!(self.comes_up(), "it started before");
     }
 
-    fn until_it_answers(&self) {
+    /// Waits until it answers; `false` if it ends before.
+    fn comes_up(&mut self) -> bool {
+        let mut has_ended = false;
         wait(|| {
+            has_ended = self.child.try_wait().expect("it is ours").is_some();
             let answers = |mut stream: UnixStream| {
                 let answer = ask(&mut stream, &["PING"]);
                 // One that asks for a password answers too.
                 answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")
             };
-            UnixStream::connect(self.path()).is_ok_and(answers)
+            has_ended || UnixStream::connect(self.path()).is_ok_and(answers)
         });
+        !has_ended
     }
 
     /// What it answers.

@@ -3,7 +3,7 @@
 use super::missed::of_gap;
 use super::person::Person;
 use super::word::Word;
-use super::{Contact, IS_OFFLINE, Member, Shared, undelivered};
+use super::{Contact, IS_OFFLINE, Member, ROOM, Shared, undelivered};
 use crate::Io;
 use crate::bus::{
     Bus, BusError, BusHandler, BusToken, EnterError, Gap, Message, Position, Presence, PresenceChange,
@@ -92,15 +92,14 @@ impl Shared {
             },
             Word::Joined { name } => {
                 let speaker = speaker();
-                self.crowd.came(name);
+                self.crowd.came((message.node, number), name);
                 speaker
             }
-            Word::Renamed { from, to } => {
-                self.crowd.left(from);
-                self.crowd.came(to);
+            Word::Renamed { to, .. } => {
+                self.crowd.came((message.node, number), to);
                 Hearers::All
             }
-            Word::Left { name, .. } if !self.crowd.left(name) => return,
+            Word::Left { .. } if !self.crowd.left((message.node, number)) => return,
             Word::Left { .. } | Word::Announced { .. } => Hearers::All,
         };
         let text = word.line();
@@ -162,10 +161,10 @@ impl Shared {
         let Some(person) = Person::read(member, &presence.value) else { return };
         let who = (presence.node, person.number);
         if !is_here {
-            return self.crowd.is_missed(io, member, who);
+            return self.crowd.is_missed(io, who, presence.change);
         }
         self.last_rank = self.last_rank.max(person.rank);
-        if self.crowd.is_listed(person.name, who) {
+        if self.crowd.is_listed(who, person.name) {
             hall.hear(io, Line::aside(joined(person.name)));
         }
     }
@@ -175,7 +174,11 @@ impl Shared {
         if !self.bus.is_up() {
             return self.crowd.wait(io);
         }
-        for name in self.crowd.take_lost(io) {
+        let listed = self.bus.members(ROOM).filter_map(|(key, member)| {
+            Person::read(key, &member.value).map(|person| (member.node, person.number))
+        });
+        let here = listed.collect();
+        for name in self.crowd.take_lost(io, &here) {
             hall.hear(io, Line::aside(left(&name, None)));
         }
     }
