@@ -146,7 +146,7 @@ impl BusHandler for Node {
     fn message(&mut self, io: &mut Io<'_>, message: Message) {
         let (true, Some(load)) = (self.is_subscriber, self.load) else { return };
         if let Ok(report) = Report::of(&message.payload) {
-            io.send(load, Bytes::copy_from_slice(&report.bytes()));
+            let _ = io.send(load, Bytes::copy_from_slice(&report.bytes()));
         } else {
             // The load sees that its connection ends.
             io.abort(load);
