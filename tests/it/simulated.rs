@@ -24,6 +24,8 @@ mod replies;
 mod services;
 #[cfg(feature = "bus")]
 mod shared_chat;
+#[cfg(all(feature = "bus", feature = "ws"))]
+mod shared_web;
 mod timers;
 #[cfg(feature = "tls")]
 mod tls;
