@@ -263,6 +263,9 @@ impl HttpCore {
                     }
                 }
                 Pumped::NotOurs => {
+                    if slot.source.is_endless() && io.is_shutting_down() {
+                        return io.close(conn);
+                    }
                     if matches!(slot.source, Source::Handler(_)) && std::mem::take(&mut slot.is_full) {
                         self.wakes.push(Ticket { conn, line: place, number: slot.number });
                     }

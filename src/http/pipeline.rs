@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::source::{Delimiter, Source};
+use super::source::Source;
 use crate::{ConnId, GroupId};
 
 /// A request that is not answered yet, or whose answer is not complete: for
@@ -152,10 +152,7 @@ impl Pipelines {
 
     /// The connections that send a stream which only a shutdown ends.
     pub(super) fn endless(&self) -> impl Iterator<Item = ConnId> {
-        let is_endless = |line: &&Line| {
-            let front = line.slots.front().map(|slot| &slot.source);
-            matches!(front, Some(Source::Handler(Delimiter::Shutdown)))
-        };
+        let is_endless = |line: &&Line| line.slots.front().is_some_and(|slot| slot.source.is_endless());
         self.lines.iter().map(|(_, line)| line).filter(is_endless).map(|line| line.conn)
     }
 }

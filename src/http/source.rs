@@ -54,6 +54,11 @@ pub(super) enum Pumped {
 }
 
 impl Source {
+    /// Whether nothing but a shutdown ends it.
+    pub(super) const fn is_endless(&self) -> bool {
+        matches!(self, Self::Handler(Delimiter::Shutdown))
+    }
+
     /// Queues as much as a connection should have waiting.
     pub(super) fn pump(&mut self, io: &mut Io<'_>, to: ConnId) -> Pumped {
         loop {

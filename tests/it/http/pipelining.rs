@@ -83,6 +83,21 @@ fn a_shutdown_answers_all_that_wait_and_ends_behind_the_last() {
 }
 
 #[test]
+fn a_shutdown_ends_a_stream_of_events_that_has_to_wait_for_its_turn() {
+    let mut world = world();
+    let client = world.play(Script::new().send(get("/later?200") + &get("/events")));
+    world.run_for(Duration::from_millis(50)).expect("it keeps its promises");
+    world.reactor().shutdown(Duration::from_secs(60));
+    while !world.turn(None).expect("it keeps its promises").finished {}
+    assert!(world.elapsed() < Duration::from_secs(10), "it has waited for the deadline");
+    world.net_mut().settle();
+    let received = received(&world, client);
+    assert!(received.starts_with(&text("200 OK", "200\n")), "{received}");
+    assert!(received.contains("text/event-stream"), "{received}");
+    assert!(world.client(client).saw_reset().is_none());
+}
+
+#[test]
 fn a_shutdown_takes_one_request_at_a_time() {
     let mut world = world();
     let at = |number: u64, script: Script| script.after(Duration::from_millis(number)).send(get("/hello"));
