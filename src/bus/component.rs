@@ -541,7 +541,7 @@ impl Bus {
             && self.scripts == Scripts::Loaded
             // A message to a room whose place is not known yet waits for that: were the
             // link lost before, nobody would know where to read on from.
-            && let Some(command) = self.outbox.next(&self.options.limits, |message| {
+            && let Some(command) = self.outbox.next(&self.options.limits, self.numbers + 1, |message| {
                 self.rooms.get(&message.room).is_some_and(|room| room.position.is_none())
             })
         {

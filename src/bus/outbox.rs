@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::command::{Command, Outgoing};
 use super::error::PublishError;
 use super::event::BusToken;
-use super::limits::BusLimits;
+use super::limits::{BusLimits, MOST_IN_FLIGHT};
 
 /// A command that is sent and not answered.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ struct Sent {
 /// A message gets its number when it is first sent, and keeps it. Those with a number always
 /// stand before those without: so the numbers of a node rise in the log of each room, but
 /// for what Redis has refused, which comes behind what was in flight with it. A reader
-/// knows by them what has come before.
+/// knows by them what has come before, as far back as [`MOST_IN_FLIGHT`]: no message gets a
+/// number that is further from one that is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<Command>,
@@ -72,12 +73,24 @@ impl Outbox {
     }
 
     /// The next command to send, unless as many as may be are under way, or it is a message
-    /// that is `held`.
-    pub(super) fn next(&mut self, limits: &BusLimits, held: impl Fn(&Outgoing) -> bool) -> Option<Command> {
+    /// that is `held`, or one that would get this `number`, too far from the first under way.
+    pub(super) fn next(
+        &mut self,
+        limits: &BusLimits,
+        number: u64,
+        held: impl Fn(&Outgoing) -> bool,
+    ) -> Option<Command> {
         let has_room =
             self.flight.len() < limits.max_in_flight && self.flight_bytes < limits.max_in_flight_bytes;
-        let is_held = matches!(self.waiting.front(), Some(Command::Publish(message)) if held(message));
+        let is_far = || self.first_number().is_some_and(|first| number - first >= MOST_IN_FLIGHT as u64);
+        let waits = |message: &Outgoing| held(message) || message.number.is_none() && is_far();
+        let is_held = matches!(self.waiting.front(), Some(Command::Publish(message)) if waits(message));
         if has_room && !is_held { self.waiting.pop_front() } else { None }
+    }
+
+    /// The lowest number under way: messages are sent by their numbers.
+    fn first_number(&self) -> Option<u64> {
+        self.flight.iter().find_map(|sent| number(&sent.command))
     }
 
     pub(super) fn sent(&mut self, command: Command, size: usize, at: Instant) {
@@ -158,14 +171,106 @@ impl Outbox {
     }
 }
 
-/// The commands with the numbered messages before all others, otherwise in their order.
+/// The commands with the numbered messages before all others, by their numbers; the rest in
+/// its order.
 fn numbered_first(commands: impl Iterator<Item = Command>) -> VecDeque<Command> {
-    let is_numbered =
-        |command: &Command| matches!(command, Command::Publish(Outgoing { number: Some(_), .. }));
-    let (mut all, rest): (VecDeque<_>, Vec<_>) = {
-        let (numbered, rest): (Vec<_>, Vec<_>) = commands.partition(is_numbered);
-        (numbered.into(), rest)
-    };
-    all.extend(rest);
-    all
+    let mut all: Vec<_> = commands.collect();
+    // The sort is stable.
+    all.sort_by_key(|command| number(command).unwrap_or(u64::MAX));
+    all.into()
+}
+
+/// The number of a message that has one.
+const fn number(command: &Command) -> Option<u64> {
+    match command {
+        Command::Publish(message) => message.number,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// An outbox, and who numbers its messages.
+    struct Sender {
+        outbox: Outbox,
+        numbers: u64,
+        limits: BusLimits,
+    }
+
+    impl Sender {
+        fn new(messages: u64) -> Self {
+            let mut outbox = Outbox::default();
+            let since = Instant::now();
+            for token in 0..messages {
+                let (room, payload) = ("lobby".into(), Bytes::new());
+                let message = Outgoing { token: BusToken(token), room, payload, number: None, since };
+                outbox.push(Command::Publish(message));
+            }
+            Self { outbox, numbers: 0, limits: BusLimits::default() }
+        }
+
+        /// Sends what may be sent.
+        fn pump(&mut self) {
+            while let Some(mut command) = self.outbox.next(&self.limits, self.numbers + 1, |_| false) {
+                if let Command::Publish(message) = &mut command
+                    && message.number.is_none()
+                {
+                    self.numbers += 1;
+                    message.number = Some(self.numbers);
+                }
+                self.outbox.sent(command, 1, Instant::now() + Duration::from_secs(1));
+            }
+        }
+
+        /// Redis refuses the first and carries the others out; returns the numbers of these.
+        fn refuse_first(&mut self) -> Vec<u64> {
+            let first = self.outbox.answered().expect("it was sent");
+            assert_eq!(number(&first), Some(1));
+            self.outbox.again(first);
+            let others = std::iter::from_fn(|| self.outbox.answered()).map(|command| number(&command));
+            let others = others.collect::<Option<_>>().expect("they are messages");
+            self.outbox.reloaded();
+            others
+        }
+    }
+
+    /// A message that is refused again and again, while other nodes load the scripts for
+    /// those behind it, was further back than readers remember, and lost.
+    #[test]
+    fn what_is_refused_again_and_again_stays_within_what_readers_remember() {
+        let mut sender = Sender::new(3000);
+        let mut carried_out = 0;
+        for _ in 0..20 {
+            sender.pump();
+            let others = sender.refuse_first();
+            assert!(others.iter().all(|number| *number <= MOST_IN_FLIGHT as u64), "{others:?}");
+            carried_out += others.len();
+        }
+        assert_eq!(carried_out, MOST_IN_FLIGHT - 1, "as many as may pass it");
+        // Once it is carried out, all others follow.
+        for _ in 0..20 {
+            sender.pump();
+            carried_out += std::iter::from_fn(|| sender.outbox.answered()).count();
+        }
+        assert_eq!(carried_out, 3000);
+        assert!(sender.outbox.is_empty());
+    }
+
+    #[test]
+    fn a_link_that_is_lost_brings_what_was_sent_back_in_its_order() {
+        let mut sender = Sender::new(600);
+        sender.pump();
+        let first = sender.outbox.answered().expect("it was sent");
+        sender.outbox.again(first);
+        sender.outbox.link_lost();
+        let numbers: Vec<_> = sender.outbox.waiting.iter().filter_map(number).collect();
+        assert_eq!(numbers, (1..=256).collect::<Vec<_>>());
+        assert_eq!(sender.outbox.waiting.len(), 600);
+    }
 }
