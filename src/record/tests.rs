@@ -341,7 +341,7 @@ fn a_byte_that_has_changed_is_found() {
     let mut other = file.clone();
     other[24] = 9;
     let error = Dump::read(&other[..]).expect_err("another version");
-    assert!(error.to_string().contains("version 9, and this library reads 2"), "{error}");
+    assert!(error.to_string().contains("version 9, and this library reads 3"), "{error}");
     let error = Dump::read(&b"#!/bin/sh\n"[..]).expect_err("no recording");
     assert!(error.to_string().contains("no recording"), "{error}");
 }
