@@ -10,7 +10,7 @@ use serve_forever::{Config, Endpoint};
 
 use super::redis::Redis;
 use crate::util::{Client, PATIENCE, Server, listen_anywhere};
-use crate::websocket::sockets::{handshake, text};
+use crate::websocket::sockets::{shake_hands, text};
 
 type Node = Server<OnBus<SharedWeb>>;
 
@@ -59,16 +59,6 @@ fn until_said(member: &Client, name: &str) {
 /// Opens a WebSocket.
 fn open(node: &Node, path: &str) -> Client {
     shake_hands(Client::connect(node.at()), path)
-}
-
-fn shake_hands(client: Client, path: &str) -> Client {
-    client.send(handshake("").replace("/socket", path));
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(client.take(1));
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    client
 }
 
 /// A page that keeps the position that it was told last.

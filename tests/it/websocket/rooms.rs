@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use serve_forever::services::{Chat, Web};
 use serve_forever::{Config, Endpoint};
 
-use super::sockets::{frame, handshake, text};
+use super::sockets::{frame, shake_hands, text};
 use crate::util::{Client, PATIENCE, Server, listen_anywhere};
 
 /// A web server, and where its chat is spoken to in lines.
@@ -27,14 +27,7 @@ fn room(web: Web) -> (Server<Web>, Endpoint) {
 
 /// Opens a WebSocket.
 fn open(at: &Endpoint, path: &str) -> Client {
-    let client = Client::connect(at);
-    client.send(handshake("").replace("/socket", path));
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(client.take(1));
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    client
+    shake_hands(Client::connect(at), path)
 }
 
 /// The next message of a WebSocket.

@@ -8,6 +8,8 @@ use serve_forever::sim::World;
 use serve_forever::ws::{CloseCode, Message, SocketLimits, text_frame};
 use serve_forever::{BoxError, ConnId, GroupId, Limits, Sent};
 
+use crate::util::Client;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Echoes messages; some words have another meaning.
@@ -82,6 +84,17 @@ pub(crate) fn world_with(options: SocketOptions, http: HttpLimits, limits: Limit
 }
 
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Opens a WebSocket at a path of a web server.
+pub(crate) fn shake_hands(client: Client, path: &str) -> Client {
+    client.send(handshake("").replace("/socket", path));
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.take(1));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    client
+}
 
 /// A handshake with these fields beside the necessary ones.
 pub(crate) fn handshake(fields: &str) -> String {
