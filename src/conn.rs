@@ -227,7 +227,21 @@ impl Conn {
     /// without a queue.
     #[inline]
     pub(crate) const fn writes_directly(&self) -> bool {
-        self.has(Flags::WRITABLE) && !self.has(Flags::LAYERED) && self.out.is_none()
+        self.has(Flags::WRITABLE) && !self.has(Flags::HANDSHAKING) && !self.has_output()
+    }
+
+    /// True when the output of a callback can be granted
+    /// ([`DirectOutput`](crate::direct::DirectOutput)).
+    #[inline]
+    pub(crate) fn takes_a_grant(&self) -> bool {
+        const LOOKED_AT: Flags = Flags::WRITABLE
+            .union(Flags::ABOVE_HIGH)
+            .union(Flags::OWN_LIMITS)
+            .union(Flags::DIRTY)
+            .union(Flags::IN_FLUSH_LIST)
+            .union(Flags::HANDSHAKING)
+            .union(Flags::WIRE_PENDING);
+        self.life.is_open_with(LOOKED_AT, Flags::WRITABLE) && self.out.is_none()
     }
 
     /// True while the connection is read only for the handshake of its layer.

@@ -22,6 +22,8 @@ const MOST_WIRE: usize = 4;
 /// of the next `sealed` bytes of the queue, or has to say of its own. Only then is
 /// the layer given more of the queue. So plaintext stays in the queue until its
 /// ciphertext has left, and all marks and deadlines of the connection hold for it.
+/// What a callback writes while nothing waits is sealed before it is queued, and
+/// queued only if a part of its ciphertext has to wait.
 pub(crate) struct Layered {
     pub(crate) layer: ContainedLayer,
     pub(crate) wire: Waiting,

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Reactor;
-use super::transfer::{Readiness, Wire, finish, of_file, push, push_direct};
+use super::transfer::{Readiness, Wire, finish, of_file, push, push_for_handler};
 use crate::close::CloseReason;
 use crate::core::{List, RunState, limits_of};
 use crate::driver::Driver;
@@ -58,7 +58,8 @@ impl<D: Driver> Reactor<D> {
             return None;
         }
         let socket = self.streams.get_mut(id.0)?;
-        match push_direct(&mut self.driver, socket, &mut core.direct, &mut core.stats) {
+        let mut wire = Wire { driver: &mut self.driver, socket, stats: &mut core.stats, now: core.moment };
+        match push_for_handler(&mut wire, conn, &mut core.layers, id.0, &mut core.direct) {
             Ok(_) if core.direct.is_empty() => {
                 conn.last_activity = core.moment;
                 let done = conn.life.is_plain().then_some(conn.has(Flags::READABLE));
@@ -74,24 +75,23 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Queues the part of the direct output that a write did not take.
+    /// Queues the part of the direct output that a write did not take, or whose
+    /// ciphertext waits.
     #[cold]
     #[inline(never)]
-    pub(super) fn queue_rest(&mut self, id: ConnId, outcome: io::Result<usize>) {
+    pub(super) fn queue_rest(&mut self, id: ConnId, outcome: io::Result<(usize, Readiness)>) {
         let core = &mut self.core;
-        core.queue_direct(id, *outcome.as_ref().unwrap_or(&0));
+        core.queue_direct(id, outcome.as_ref().map_or(0, |(written, _)| *written));
         // The next writable event, or the next turn, flushes the rest.
         if let Some(conn) = core.conns.get_mut(id.0) {
             conn.unset(Flags::DIRTY);
         }
         match outcome {
-            Ok(0) => self.core.broken(id, io::ErrorKind::WriteZero.into()),
-            Ok(_) => {
+            Ok((_, readiness)) => {
                 if let Some(conn) = core.conns.get_mut(id.0) {
                     conn.last_activity = core.moment;
                 }
-                let is_blocked = D::SHORT_MEANS_BLOCKED;
-                self.after_write(id, if is_blocked { Readiness::Blocked } else { Readiness::Ready });
+                self.after_write(id, readiness);
             }
             Err(error) => self.not_written(id, error),
         }

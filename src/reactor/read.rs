@@ -200,6 +200,10 @@ impl<D: Driver> Reactor<D> {
             return self.deliver_appended(id, delivery);
         }
         let Delivery { service, session, count, .. } = delivery;
+        let core = &mut self.core;
+        if !core.cross_writes && core.conns.get(id.0).is_some_and(Conn::takes_a_grant) {
+            core.direct.grant(core.services[service as usize].limits.high_mark);
+        }
         self.input.filled(count);
         let input = &mut self.input;
         let outcome =

@@ -8,8 +8,9 @@
 //! `pull` and `push_direct` inlined.
 //!
 //! A [`Layer`](crate::Layer) stands here and nowhere else. [`pull_for_handler`] and
-//! `push` lead the bytes of a layered connection through it, [`shake_hands`] takes
-//! the steps of its handshake, and [`finish`] puts its end before our FIN.
+//! [`push_for_handler`], and [`push`], lead the bytes of a layered connection through
+//! it, [`shake_hands`] takes the steps of its handshake, and [`finish`] puts its end
+//! before our FIN.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -69,22 +70,30 @@ pub(super) fn pull<D: Driver, const CALM: bool>(
     Ok((count, Readiness::Ready))
 }
 
-/// Writes direct output once: how many bytes the system took. If it took all,
-/// `direct` is empty. The caller notes the activity: the connection that the fast
-/// path has just read from was active in this turn.
+/// Writes direct output once: how many bytes the system took, and whether the socket
+/// is full. If it took all, `direct` is empty. The caller notes the activity: the
+/// connection that the fast path has just read from was active in this turn.
+///
+/// # Errors
+///
+/// Those of the system, and `WriteZero` where it took nothing and said nothing.
 #[inline(always)]
 pub(super) fn push_direct<D: Driver>(
     driver: &mut D,
     socket: &mut D::Stream,
     direct: &mut DirectOutput,
     stats: &mut Stats,
-) -> io::Result<usize> {
+) -> io::Result<(usize, Readiness)> {
     let written = driver.write(socket, &[IoSlice::new(direct.bytes())])?;
     stats.bytes_out += written as u64;
     if written == direct.len() {
         direct.clear();
+        return Ok((written, Readiness::Ready));
     }
-    Ok(written)
+    if written == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok((written, if D::SHORT_MEANS_BLOCKED { Readiness::Blocked } else { Readiness::Ready }))
 }
 
 /// The socket of a connection, and the account of what crosses it.
@@ -131,6 +140,34 @@ pub(super) fn pull_for_handler<D: Driver>(
         return pull_layered(wire, conn, layered, scratch, spare);
     }
     pull::<D, false>(wire.driver, wire.socket, conn, spare, wire.now, wire.stats)
+}
+
+/// Writes direct output once, as [`push_direct`] does, through the connection's layer
+/// if it has one. The connection [writes directly](Conn::writes_directly).
+///
+/// # Errors
+///
+/// As [`push_direct`], and those of the layer.
+#[inline]
+pub(super) fn push_for_handler<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
+    layers: &mut Layers,
+    key: Key,
+    direct: &mut DirectOutput,
+) -> io::Result<(usize, Readiness)> {
+    if conn.has(Flags::LAYERED)
+        && let Some((layered, scratch)) = layers.parts(key)
+    {
+        let plain = &direct.bytes()[..direct.len().min(scratch.share())];
+        let sealed = layered.layer.write(plain)?;
+        let (left, readiness) = send_sealed(wire, conn, layered, scratch, sealed)?;
+        if left == direct.len() {
+            direct.clear();
+        }
+        return Ok((left, readiness));
+    }
+    push_direct(wire.driver, wire.socket, direct, wire.stats)
 }
 
 /// Writes once what waits for a connection, or as much of it as one call takes.
@@ -470,22 +507,15 @@ fn push_layered<D: Driver>(
     if conn.queued() == 0 || conn.has(Flags::HANDSHAKING) {
         return Ok(Readiness::Ready);
     }
-    let share = scratch.share();
-    let mut outlet = Outlet::new(wire, &mut scratch.outward, Readiness::Ready);
-    let sealed = seal(conn, layered, shared, share, &mut outlet)?;
-    let Outlet { written, last, .. } = outlet;
-    if scratch.outward.is_empty() {
-        if let Some(queue) = &mut conn.out {
-            queue.advance(sealed);
-        }
-        return last;
+    let sealed = seal(conn, layered, shared, scratch.share())?;
+    let (left, readiness) = match send_sealed(wire, conn, layered, scratch, sealed) {
+        Err(error) if has_moved => return moved_before(error),
+        outcome => outcome?,
+    };
+    if let Some(queue) = &mut conn.out {
+        queue.advance(left);
     }
-    layered.sealed = sealed;
-    hold_back(wire.now, conn, layered, scratch)?;
-    match last {
-        Err(error) if has_moved || written > 0 => moved_before(error),
-        last => last,
-    }
+    Ok(readiness)
 }
 
 /// The outcome of several writes of which only the last found no room, or met a
@@ -498,22 +528,40 @@ fn moved_before(error: io::Error) -> io::Result<Readiness> {
     }
 }
 
-/// Gives a layer one share of the queue, and sends what it makes of it. Returns how
-/// many bytes of the queue that are.
-fn seal<D: Driver>(
-    conn: &Conn,
+/// Sends what a layer has made of the next `sealed` bytes of plaintext. Returns how
+/// many of them have left: none, where a part of what it has made waits.
+fn send_sealed<D: Driver>(
+    wire: &mut Wire<'_, D>,
+    conn: &mut Conn,
     layered: &mut Layered,
-    shared: &SharedOutput,
-    share: usize,
-    outlet: &mut Outlet<'_, '_, D>,
-) -> io::Result<usize> {
-    let Some(queue) = &conn.out else { return Ok(0) };
-    let sealed = match queue.next_file() {
-        Some(part) => seal_file(part, layered, share)?,
-        None => seal_pieces(queue, layered, shared, share)?,
+    scratch: &mut Scratch,
+    sealed: usize,
+) -> io::Result<(usize, Readiness)> {
+    let mut outlet = Outlet::new(wire, &mut scratch.outward, Readiness::Ready);
+    layered.layer.take_wire(&mut outlet)?;
+    let Outlet { written, last, .. } = outlet;
+    if scratch.outward.is_empty() {
+        return if written == 0 { Err(stuck()) } else { Ok((sealed, last?)) };
+    }
+    layered.sealed = sealed;
+    hold_back(wire.now, conn, layered, scratch)?;
+    let readiness = match last {
+        Err(error) if written > 0 => moved_before(error)?,
+        last => last?,
     };
-    layered.layer.take_wire(outlet)?;
-    if outlet.written == 0 && outlet.rest.is_empty() { Err(stuck()) } else { Ok(sealed) }
+    Ok((0, readiness))
+}
+
+/// Gives a layer one share of the queue. Returns how many bytes of the queue that are.
+fn seal(conn: &Conn, layered: &mut Layered, shared: &SharedOutput, share: usize) -> io::Result<usize> {
+    let Some(queue) = &conn.out else { return Ok(0) };
+    if let Some(part) = queue.next_file() {
+        return seal_file(part, layered, share);
+    }
+    match queue.only_piece(shared) {
+        Some(piece) => layered.layer.write(&piece[..piece.len().min(share)]),
+        None => seal_pieces(queue, layered, shared, share),
+    }
 }
 
 fn seal_pieces(
