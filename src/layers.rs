@@ -34,6 +34,10 @@ pub(crate) struct Layered {
     /// The number of bytes at the front of the queue that were written before the
     /// layer began.
     pub(crate) clear: usize,
+    /// The layer has said that it holds no plaintext, and was given nothing since.
+    pub(crate) is_drained: bool,
+    /// The peer has ended its direction in the layer's way.
+    pub(crate) has_ended: bool,
     /// An error to be reported behind the plaintext that came before it.
     pub(crate) failed: Option<io::Error>,
     is_finished: bool,
@@ -52,6 +56,8 @@ impl Layered {
             unread: Waiting::NONE,
             sealed: 0,
             clear,
+            is_drained: false,
+            has_ended: false,
             failed: None,
             is_finished: false,
             is_counted: false,

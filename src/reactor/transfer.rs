@@ -281,9 +281,9 @@ fn pull_layered<D: Driver>(
     let mut is_stuck = false;
     loop {
         let before = filled;
-        while filled < spare.len() && layered.failed.is_none() {
+        while filled < spare.len() && !layered.is_drained && layered.failed.is_none() {
             match layered.layer.read(&mut spare[filled..]) {
-                Ok(0) => break,
+                Ok(0) => layered.is_drained = true,
                 Ok(count) => filled += count,
                 Err(error) => layered.failed = Some(error),
             }
@@ -304,7 +304,7 @@ fn pull_layered<D: Driver>(
         if let Some(error) = layered.failed.take() {
             return Err(error);
         }
-        if layered.layer.has_ended() {
+        if layered.has_ended {
             return Ok((0, Readiness::Ready));
         }
         if !conn.has(Flags::READABLE) {
@@ -313,7 +313,7 @@ fn pull_layered<D: Driver>(
         let count = read_wire(wire, conn, layered, scratch)?;
         receive(wire, conn, layered, scratch, Source::Read(count));
     }
-    if filled == spare.len() || layered.failed.is_some() || layered.layer.has_ended() {
+    if filled == spare.len() || layered.failed.is_some() || layered.has_ended {
         conn.set(Flags::READABLE);
     }
     // What the layer has held back counts as it is delivered, as what the kernel holds
@@ -363,6 +363,8 @@ fn receive<D: Driver>(
         }),
         Source::Unread => layer.receive(unread.bytes()).inspect(|taken| unread.advance(*taken)),
     };
+    layered.is_drained = false;
+    layered.has_ended = layered.layer.has_ended();
     // After an error this is its alert, and the error counts.
     let sent = emit(wire, conn, layered, scratch);
     match outcome.and_then(|taken| sent.map(|()| taken)) {
@@ -411,6 +413,9 @@ impl<D: Driver> io::Write for Outlet<'_, '_, D> {
                 Err(error) => self.last = Err(error),
             }
             self.written += left;
+            if left == offered {
+                return Ok(offered);
+            }
         }
         for piece in pieces {
             let skipped = left.min(piece.len());
@@ -436,7 +441,11 @@ fn emit<D: Driver>(
     let socket = if is_next { Readiness::Ready } else { Readiness::Blocked };
     let mut outlet = Outlet::new(wire, &mut scratch.outward, socket);
     layered.layer.take_wire(&mut outlet)?;
-    match outlet.last {
+    let last = outlet.last;
+    if scratch.outward.is_empty() {
+        return Ok(());
+    }
+    match last {
         Ok(Readiness::Ready) => {}
         Ok(Readiness::Blocked) if is_next => conn.unset(Flags::WRITABLE),
         Ok(Readiness::Blocked) => {}
@@ -449,16 +458,12 @@ fn emit<D: Driver>(
     hold_back(wire.now, conn, layered, scratch)
 }
 
-/// Keeps the bytes of a layer that did not leave.
+/// Keeps the bytes of a layer that did not leave, of which there are some.
 fn hold_back(now: Moment, conn: &mut Conn, layered: &mut Layered, scratch: &Scratch) -> io::Result<()> {
-    let rest = &scratch.outward;
-    if rest.is_empty() {
-        return Ok(());
-    }
     if !conn.has_output() {
         conn.stalled_since = now;
     }
-    layered.wire.push(rest);
+    layered.wire.push(&scratch.outward);
     conn.set(Flags::WIRE_PENDING);
     if layered.wire.len() > scratch.most_wire() {
         return Err(io::Error::other("the peer provokes more output than it takes"));
