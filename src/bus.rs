@@ -83,6 +83,7 @@
 //! [`PublishError::Unknown`] says it. After [`GapReason::Restarted`] a client that
 //! resumes may see a message again that Redis had lost and its node sent again.
 
+mod batch;
 mod command;
 mod component;
 mod error;

@@ -1,11 +1,10 @@
 //! `Command`: what a bus asks of Redis.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::batch::Batch;
 use super::event::{BusToken, NodeId};
 use super::limits::{BusLimits, MEMBERS_BYTES};
 use super::position::{Epoch, Position};
@@ -19,18 +18,6 @@ use super::wire::push_command;
 pub(super) struct RoomRef {
     pub(super) name: Arc<str>,
     pub(super) serial: u64,
-}
-
-/// A message on its way to Redis.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) token: BusToken,
-    pub(super) room: Arc<str>,
-    pub(super) payload: Bytes,
-    /// Its number among the messages of this node, from its first sending on: what is
-    /// sent again has the same, so that it is no second message.
-    pub(super) number: Option<u64>,
-    pub(super) since: Instant,
 }
 
 /// A member on its way to the list of a room. The serial is of the call that has entered
@@ -64,7 +51,7 @@ pub(super) enum Command {
     Members(RoomRef),
     /// The same as `Read`, for a client.
     Resume(BusToken, Arc<str>, Position),
-    Publish(Outgoing),
+    Publish(Batch),
     Enter(Entering),
     Exit(RoomRef, Arc<str>, Remaining),
     Beat,
@@ -133,26 +120,25 @@ impl Command {
                     &[most.as_bytes(), bytes.as_bytes()],
                 );
             }
-            Self::Publish(message) => {
-                let number = message.number.unwrap_or_default();
-                let mut publisher = node;
-                let _ = write!(publisher, ":{number}");
-                let room = &message.room;
-                script(
-                    out,
-                    Script::Publish,
-                    &[key("room", room), key("log", room), key("once", &publisher)],
-                    &[
-                        &names.run,
-                        fresh.to_string().as_bytes(),
-                        limits.remembered().as_millis().to_string().as_bytes(),
-                        limits.history.to_string().as_bytes(),
-                        limits.history_time.as_millis().to_string().as_bytes(),
-                        names.channel(room).as_bytes(),
-                        publisher.as_bytes(),
-                        &message.payload,
-                    ],
-                );
+            Self::Publish(batch) => {
+                let (room, number) = (&batch.room, batch.number.unwrap_or_default().to_string());
+                let [remembered, history_time] =
+                    [limits.remembered(), limits.history_time].map(|time| time.as_millis().to_string());
+                let (fresh, history, channel) =
+                    (fresh.to_string(), limits.history.to_string(), names.channel(room));
+                let mut arguments: Vec<&[u8]> = vec![
+                    &names.run,
+                    fresh.as_bytes(),
+                    remembered.as_bytes(),
+                    history.as_bytes(),
+                    history_time.as_bytes(),
+                    channel.as_bytes(),
+                    node.as_bytes(),
+                    number.as_bytes(),
+                ];
+                arguments.extend(batch.payloads().map(|payload| &payload[..]));
+                let once = key("once", &format!("{node}:{number}"));
+                script(out, Script::Publish, &[key("room", room), key("log", room), once], &arguments);
             }
             Self::Enter(Entering { room, member, value, .. }) => script(
                 out,

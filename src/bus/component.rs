@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::command::{Command, Names, Outgoing, RoomRef};
+use super::batch::Outgoing;
+use super::command::{Command, Names, RoomRef};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, BusToken, GapReason, Message, NodeId};
 use super::limits::{BusLimits, BusOptions, Offline};
@@ -388,7 +389,9 @@ impl Bus {
     /// comes back as a [`Message`] to every node that is subscribed, this one included,
     /// at the place that Redis gives it.
     ///
-    /// The messages of one node to one room stay in order. While Redis is away it waits,
+    /// The messages of one node to one room stay in order. What one callback publishes to
+    /// a room goes to Redis in one command when the callback has returned, up to
+    /// [`BusLimits::max_batch`](super::BusLimits::max_batch). While Redis is away it waits,
     /// and is sent when Redis is back; what was sent and not answered is sent again, and
     /// is no second message.
     ///
@@ -421,9 +424,7 @@ impl Bus {
         }
         let token = self.token();
         let name = self.rooms.get(room).map_or_else(|| room.into(), |room| Arc::clone(&room.at.name));
-        let message = Outgoing { token, room: name, payload, number: None, since: io.now() };
-        self.outbox.push(Command::Publish(message));
-        self.pump(io);
+        self.outbox.publish(name, io.now(), Outgoing { token, payload }, &self.options.limits);
         Ok(token)
     }
 
@@ -528,11 +529,15 @@ impl Bus {
 
 /// # For the wrapper
 impl Bus {
-    /// The next thing to tell the handler. For a handler that is not in an
-    /// [`OnBus`](super::OnBus): to be called until there is none, after each callback that
-    /// has called a method of the bus.
-    pub fn next_event(&mut self) -> Option<BusEvent> {
-        self.events.pop_front()
+    /// The next thing to tell the handler; when there is none, what was published goes to
+    /// Redis. For a handler that is not in an [`OnBus`](super::OnBus): to be called until
+    /// there is none, after each callback that has called a method of the bus.
+    pub fn next_event(&mut self, io: &mut Io<'_>) -> Option<BusEvent> {
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.pump(io);
+        }
+        event
     }
 
     /// Sends what waits, as far as it may.
@@ -541,8 +546,8 @@ impl Bus {
             && self.scripts == Scripts::Loaded
             // A message to a room whose place is not known yet waits for that: were the
             // link lost before, nobody would know where to read on from.
-            && let Some(command) = self.outbox.next(&self.options.limits, self.numbers + 1, |message| {
-                self.rooms.get(&message.room).is_some_and(|room| room.position.is_none())
+            && let Some(command) = self.outbox.next(&self.options.limits, self.numbers + 1, |batch| {
+                self.rooms.get(&batch.room).is_some_and(|room| room.position.is_none())
             })
         {
             self.send(io, command);
@@ -552,11 +557,11 @@ impl Bus {
     /// Sends a command now.
     pub(super) fn send(&mut self, io: &mut Io<'_>, mut command: Command) {
         let Some(link) = self.link.id() else { return };
-        if let Command::Publish(message) = &mut command
-            && message.number.is_none()
+        if let Command::Publish(batch) = &mut command
+            && batch.number.is_none()
         {
-            self.numbers += 1;
-            message.number = Some(self.numbers);
+            batch.number = Some(self.numbers + 1);
+            self.numbers += batch.len() as u64;
         }
         let fresh = Epoch(self.random.draw());
         command.encode(&self.names, &self.options.limits, fresh, &mut self.scratch);

@@ -130,7 +130,7 @@ impl<H: BusHandler> OnBus<H> {
     /// Tells the handler what the bus has to tell.
     fn tell(&mut self, io: &mut Io<'_>) {
         let handler = &mut self.handler;
-        if let Some(first) = handler.bus().next_event() {
+        if let Some(first) = handler.bus().next_event(io) {
             io.as_service(|io| {
                 let mut next = Some(first);
                 while let Some(event) = next {
@@ -146,7 +146,7 @@ impl<H: BusHandler> OnBus<H> {
                         }
                         BusEvent::Presence(presence) => handler.presence(io, presence),
                     }
-                    next = handler.bus().next_event();
+                    next = handler.bus().next_event(io);
                 }
             });
         }

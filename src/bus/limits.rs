@@ -20,8 +20,13 @@ pub struct BusLimits {
     pub max_waiting: usize,
     /// Bytes of these messages. Default 16 MiB.
     pub max_waiting_bytes: usize,
-    /// Commands that are sent and not answered; the next ones wait. At most 512. Default
-    /// 256.
+    /// Messages of one callback to one room that one command takes to Redis, and that come
+    /// from there in one piece; their bytes together are at most
+    /// [`max_payload`](Self::max_payload). Redis serves nobody else meanwhile. At most 512.
+    /// Default 64.
+    pub max_batch: usize,
+    /// Commands that are sent and not answered; the next ones wait. At most 512, and 512
+    /// messages. Default 256.
     pub max_in_flight: usize,
     /// Bytes of these commands. Default 1 MiB.
     pub max_in_flight_bytes: usize,
@@ -73,6 +78,7 @@ impl Default for BusLimits {
             max_payload: 64 << 10,
             max_waiting: 10_000,
             max_waiting_bytes: 16 << 20,
+            max_batch: 64,
             max_in_flight: 256,
             max_in_flight_bytes: 1 << 20,
             publish_timeout: Duration::from_secs(30),
@@ -105,6 +111,7 @@ impl BusLimits {
             ("max_payload", self.max_payload),
             ("max_waiting", self.max_waiting),
             ("max_waiting_bytes", self.max_waiting_bytes),
+            ("max_batch", self.max_batch),
             ("max_in_flight", self.max_in_flight),
             ("max_in_flight_bytes", self.max_in_flight_bytes),
             ("history", self.history),
@@ -120,12 +127,13 @@ impl BusLimits {
                 return Err(Error::Limits { reason: format!("BusLimits::{field} is 0; give at least 1") });
             }
         }
-        if self.max_in_flight > MOST_IN_FLIGHT {
-            let reason = format!(
-                "BusLimits::max_in_flight is {}; give at most {MOST_IN_FLIGHT}, for readers remember as many",
-                self.max_in_flight
-            );
-            return Err(Error::Limits { reason });
+        for (field, count) in [("max_batch", self.max_batch), ("max_in_flight", self.max_in_flight)] {
+            if count > MOST_IN_FLIGHT {
+                let reason = format!(
+                    "BusLimits::{field} is {count}; give at most {MOST_IN_FLIGHT}, for readers remember as many"
+                );
+                return Err(Error::Limits { reason });
+            }
         }
         let (shortest, longest) = self.reconnect;
         let times = [

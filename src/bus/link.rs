@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::command::{Command, Outgoing};
+use super::batch::Batch;
+use super::command::Command;
 use super::component::{Asks, Bus, Leaves, Link, Scripts, Status, subscription};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, Resume};
@@ -239,7 +240,7 @@ impl Bus {
         self.check_link(io);
         self.check_rooms(io);
         let (now, timeout) = (io.now(), self.limits().publish_timeout);
-        let is_over = |message: &Outgoing| now.saturating_duration_since(message.since) >= timeout;
+        let is_over = |batch: &Batch| now.saturating_duration_since(batch.since) >= timeout;
         for (token, error) in self.outbox.take_waiting(is_over) {
             self.events.push_back(BusEvent::Published { token, outcome: Err(error) });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{Command, Entering, Outgoing, RoomRef};
+use super::command::{Command, Entering, RoomRef};
 use super::component::{Bus, Leaves, Link, Scripts, state_of};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, EnterError, GapReason};
@@ -57,7 +57,7 @@ impl Bus {
         }
     }
 
-    /// Takes a message, or a change of members, of a room.
+    /// Takes messages, or a change of members, of a room.
     fn told(&mut self, name: &str, payload: &Bytes) {
         let limits = &self.options.limits;
         let Some(room) = self.rooms.get_mut(name) else { return };
@@ -74,27 +74,28 @@ impl Bus {
             }
             return;
         }
-        let Some(entry) = Entry::parse(payload, limits.max_payload) else {
+        let Some(entries) = Entry::parse_all(payload, limits.max_payload) else {
             // A stranger publishes on the channel.
             return;
         };
-        let (Follows::Live, Some(position)) = (room.follows, room.position) else { return };
-        let at = entry.position;
-        if at.epoch == position.epoch && at.offset <= position.offset {
-            return;
+        for entry in entries {
+            let (Follows::Live, Some(position)) = (room.follows, room.position) else { return };
+            let at = entry.position;
+            if at.epoch == position.epoch && at.offset <= position.offset {
+                continue;
+            }
+            if at != position.next() {
+                room.follows = Follows::Reading;
+                let read = Command::Read(room.at.clone(), room.position);
+                return self.outbox.push_first([read].into_iter());
+            }
+            let step = match entry.payload {
+                Some(_) => Step::Message(entry),
+                None => Step::Gap { from: position, to: at, why: GapReason::TooLong },
+            };
+            room.position = Some(at);
+            self.events.extend(take_step(room, step, limits.max_publishers));
         }
-        if at != position.next() {
-            room.follows = Follows::Reading;
-            let read = Command::Read(room.at.clone(), room.position);
-            return self.outbox.push_first([read].into_iter());
-        }
-        let step = match entry.payload {
-            Some(_) => Step::Message(entry),
-            None => Step::Gap { from: position, to: at, why: GapReason::TooLong },
-        };
-        room.position = Some(at);
-        let event = take_step(room, step, limits.max_publishers);
-        self.events.extend(event);
     }
 
     /// Takes an error that answers a command.
@@ -110,10 +111,11 @@ impl Bus {
             return;
         }
         match (BusError::from_redis(&said), command) {
-            // Of one message, not of everything.
-            (BusError::Refused(said), Command::Publish(Outgoing { token, .. })) => {
-                let outcome = Err(PublishError::Refused(said));
-                self.events.push_back(BusEvent::Published { token, outcome });
+            // Of these messages, not of everything.
+            (BusError::Refused(said), Command::Publish(batch)) => {
+                let outcome = || Err(PublishError::Refused(said.clone()));
+                let answer = |token| BusEvent::Published { token, outcome: outcome() };
+                self.events.extend(batch.tokens().map(answer));
             }
             (reason, command) => {
                 if matches!(command, Command::Publish(_)) {
@@ -146,11 +148,13 @@ impl Bus {
             Command::Read(room, _) => self.read(&room, Page::parse(frame)?),
             Command::Resume(token, ..) => self.resumed(token, Page::parse(frame)?),
             Command::Members(room) => self.listed(&room, presence::snapshot(frame)?),
-            Command::Publish(message) => {
+            Command::Publish(batch) => {
                 let at = text(frame)?;
                 let colon = at.iter().position(|byte| *byte == b':')?;
-                let position = Position::from_parts(&at[..colon], &at[colon + 1..])?;
-                self.events.push_back(BusEvent::Published { token: message.token, outcome: Ok(position) });
+                let first = Position::from_parts(&at[..colon], &at[colon + 1..])?;
+                let positions = std::iter::successors(Some(first), |at| Some(at.next()));
+                let answer = |(token, at)| BusEvent::Published { token, outcome: Ok(at) };
+                self.events.extend(batch.tokens().zip(positions).map(answer));
             }
             Command::Enter(entering) => self.entered(entering, text(frame)?),
             Command::Beat => self.beaten(io, frame)?,

@@ -217,13 +217,24 @@ impl Room {
 }
 
 impl Entry {
-    /// Reads a message as it is told: `EPOCH:OFFSET:NODE:NUMBER:PAYLOAD`.
-    pub(super) fn parse(told: &Bytes, most: usize) -> Option<Self> {
+    /// Reads messages as they are told: `EPOCH:OFFSET:NODE:NUMBER:`, of the first one, and
+    /// `LENGTH:PAYLOAD` for each.
+    pub(super) fn parse_all(told: &Bytes, most: usize) -> Option<Vec<Self>> {
         let mut parts = told.splitn(5, |byte| *byte == b':');
-        let position = Position::from_parts(parts.next()?, parts.next()?)?;
-        let (node, number) = publisher(parts.next()?, parts.next()?)?;
-        let payload = told.slice_ref(parts.next()?);
-        Some(Self { position, node, number, payload: Some(payload).filter(|payload| payload.len() <= most) })
+        let mut position = Position::from_parts(parts.next()?, parts.next()?)?;
+        let (node, mut number) = publisher(parts.next()?, parts.next()?)?;
+        let mut rest = parts.next()?;
+        let mut all = Vec::new();
+        while !rest.is_empty() {
+            let colon = rest.iter().position(|byte| *byte == b':')?;
+            let length = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
+            let (payload, behind) = rest[colon + 1..].split_at_checked(length)?;
+            let payload = Some(told.slice_ref(payload)).filter(|payload| payload.len() <= most);
+            all.push(Self { position, node, number, payload });
+            position.offset = position.offset.checked_add(1)?;
+            (number, rest) = (number.checked_add(1)?, behind);
+        }
+        Some(all)
     }
 }
 
@@ -418,6 +429,46 @@ mod tests {
         // A page that ends in the epoch before goes on from there.
         let first = Page { has_more: true, ..page(at(2, 6), before, entries(3..=4)) };
         assert_eq!(shown(first, at(1, 2)), "1:3, 1:4 | 1:4 …");
+    }
+
+    #[test]
+    fn messages_are_told_in_one_piece() {
+        let told = |text: &'static str| Entry::parse_all(&text.into(), 5);
+        let entry = |offset, number, payload: Option<&'static str>| Entry {
+            position: at(0xe, offset),
+            node: NodeId(0xa),
+            number,
+            payload: payload.map(Into::into),
+        };
+        let prefix = "000000000000000e:7:000000000000000a:3:";
+        let whole = format!("{prefix}2:a:0:6:longer5:1:b:c");
+        for end in 0..whole.len() {
+            let part = Entry::parse_all(&whole[..end].to_owned().into(), 5);
+            let is_shorter = ["", "2:a:", "0:", "6:longer"]
+                .iter()
+                .scan(prefix.len(), |end, part| {
+                    *end += part.len();
+                    Some(*end)
+                })
+                .any(|boundary| boundary == end);
+            assert_eq!(part.is_some(), is_shorter, "{end}");
+        }
+        let all = vec![
+            entry(7, 3, Some("a:")),
+            entry(8, 4, Some("")),
+            entry(9, 5, None),
+            entry(10, 6, Some("1:b:c")),
+        ];
+        assert_eq!(Entry::parse_all(&whole.into(), 5), Some(all));
+        for text in [
+            "",
+            "hello",
+            "e:7:a:3",
+            "000000000000000e:7:000000000000000a:3:-1:a",
+            "e:7:a:3:99999999999999999999:a",
+        ] {
+            assert_eq!(told(text), None, "{text}");
+        }
     }
 
     proptest! {

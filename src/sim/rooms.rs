@@ -53,6 +53,7 @@ fn limits() -> BusLimits {
         history: 20,
         page: 3,
         page_bytes: 64,
+        max_batch: 3,
         max_in_flight: 4,
         ..BusLimits::default()
     }
@@ -175,7 +176,7 @@ impl RoomsHandler {
     /// Takes what all buses have to tell.
     fn take_events(&mut self, io: &mut Io<'_>) {
         for number in 0..self.nodes.len() {
-            while let Some(event) = self.nodes[number].bus.next_event() {
+            while let Some(event) = self.nodes[number].bus.next_event(io) {
                 io.as_service(|io| self.take(io, number, event));
             }
             let node = &mut self.nodes[number];

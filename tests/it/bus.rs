@@ -37,11 +37,19 @@ fn options(limits: BusLimits) -> BusOptions {
     BusOptions { limits, ..BusOptions::default() }
 }
 
+/// Three nodes that send their messages one by one, a few at once, and as many as a default
+/// node.
+fn start_three(redis: &Redis, limits: &BusLimits) -> Vec<Node> {
+    let nodes = [1, 7, BusLimits::default().max_batch]
+        .map(|max_batch| start(redis, options(BusLimits { max_batch, ..limits.clone() })));
+    nodes.iter().for_each(until_live);
+    nodes.into()
+}
+
 #[test]
 fn three_nodes_with_ten_thousand_messages_each_see_one_order() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let nodes: Vec<_> = (0..3).map(|_| start(&redis, options(BusLimits::default()))).collect();
-    nodes.iter().for_each(until_live);
+    let nodes = start_three(&redis, &BusLimits::default());
     for (number, node) in nodes.iter().enumerate() {
         publish(node, number, 0..10_000);
     }
@@ -52,6 +60,31 @@ fn three_nodes_with_ten_thousand_messages_each_see_one_order() {
     let told = check(&nodes);
     assert_eq!(told.gaps, 0);
     assert_eq!(told.published, 30_000);
+}
+
+/// What one callback publishes to a room is one command, and one message of Redis.
+#[test]
+fn messages_of_one_callback_go_to_redis_together() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let limits = BusLimits { max_batch: 50, ..BusLimits::default() };
+    let nodes: Vec<_> = (0..2).map(|_| start(&redis, options(limits.clone()))).collect();
+    nodes.iter().for_each(until_live);
+    let told = || {
+        let stats = redis.ask(&["INFO", "commandstats"]);
+        let calls = stats.split_once("cmdstat_publish:calls=").and_then(|(_, calls)| calls.split_once(','));
+        calls.map_or(0, |(calls, _)| calls.parse().expect("a number"))
+    };
+    publish(&nodes[0], 0, 0..120);
+    for node in &nodes {
+        node.until(|node, _| node.handler().messages() == 120);
+    }
+    assert_eq!(told(), 3, "50, 50 and 20");
+    publish(&nodes[1], 1, 0..1);
+    nodes[0].until(|node, _| node.handler().messages() == 121);
+    nodes[1].until(|node, _| node.handler().answers() == 1);
+    assert_eq!(told(), 4);
+    nodes[0].until(|node, _| node.handler().answers() == 120);
+    assert_eq!(check(&nodes).gaps, 0);
 }
 
 #[test]
@@ -66,8 +99,7 @@ fn a_redis_that_is_killed_with_its_log_is_a_gap_and_nothing_else() {
 
 fn killed(arguments: &[&str], expected: GapReason) {
     let Some(mut redis) = Redis::start(arguments) else { return };
-    let nodes: Vec<_> = (0..3).map(|_| start(&redis, options(hasty()))).collect();
-    nodes.iter().for_each(until_live);
+    let nodes = start_three(&redis, &hasty());
     for round in 0..3 {
         for (number, node) in nodes.iter().enumerate() {
             publish(node, number, round * 3000..round * 3000 + 3000);
@@ -105,8 +137,7 @@ fn settle(nodes: &[Node]) {
 #[test]
 fn links_that_redis_cuts_lose_nothing() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let nodes: Vec<_> = (0..3).map(|_| start(&redis, options(hasty()))).collect();
-    nodes.iter().for_each(until_live);
+    let nodes = start_three(&redis, &hasty());
     for round in 0..5 {
         for (number, node) in nodes.iter().enumerate() {
             publish(node, number, round * 1000..round * 1000 + 1000);
@@ -124,8 +155,7 @@ fn links_that_redis_cuts_lose_nothing() {
 #[test]
 fn scripts_that_redis_forgets_are_loaded_again() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let nodes: Vec<_> = (0..3).map(|_| start(&redis, options(hasty()))).collect();
-    nodes.iter().for_each(until_live);
+    let nodes = start_three(&redis, &hasty());
     for (number, node) in nodes.iter().enumerate() {
         publish(node, number, 0..2000);
     }
@@ -144,8 +174,7 @@ fn scripts_that_redis_forgets_are_loaded_again() {
 #[test]
 fn a_redis_that_sleeps_is_found_and_nothing_is_lost() {
     let Some(redis) = Redis::start(&["--enable-debug-command", "yes"]) else { return };
-    let nodes: Vec<_> = (0..3).map(|_| start(&redis, options(hasty()))).collect();
-    nodes.iter().for_each(until_live);
+    let nodes = start_three(&redis, &hasty());
     let sleeping = redis.ask_in_background(&["DEBUG", "SLEEP", "4"]);
     for (number, node) in nodes.iter().enumerate() {
         publish(node, number, 0..1000);
@@ -165,7 +194,8 @@ fn a_node_that_stands_still_gets_what_it_missed_or_a_gap() {
         let Some(redis) = Redis::start(&["--client-output-buffer-limit", "pubsub 512kb 64kb 1"]) else {
             return;
         };
-        let limits = BusLimits { history, ..hasty() };
+        // One by one, they are more bytes than the kernel and Redis keep for it.
+        let limits = BusLimits { history, max_batch: 1, ..hasty() };
         let nodes: Vec<_> = (0..2).map(|_| start(&redis, options(limits.clone()))).collect();
         nodes.iter().for_each(until_live);
         let (stop, stopped) = std::sync::mpsc::channel::<()>();

@@ -262,6 +262,7 @@ fn the_limits_of_the_bus_are_those_of_the_table() {
         max_payload,
         max_waiting,
         max_waiting_bytes,
+        max_batch,
         max_in_flight,
         max_in_flight_bytes,
         publish_timeout,
@@ -283,6 +284,7 @@ fn the_limits_of_the_bus_are_those_of_the_table() {
     assert_says("BusLimits::max_payload", bytes(max_payload));
     assert_says("BusLimits::max_waiting", count(max_waiting));
     assert_says("BusLimits::max_waiting_bytes", bytes(max_waiting_bytes));
+    assert_says("BusLimits::max_batch", count(max_batch));
     assert_says("BusLimits::max_in_flight", count(max_in_flight));
     assert_says("BusLimits::max_in_flight_bytes", bytes(max_in_flight_bytes));
     assert_says("BusLimits::publish_timeout", time(publish_timeout));

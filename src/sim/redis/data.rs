@@ -46,7 +46,7 @@ pub(super) enum Script {
 
 impl Script {
     const ALL: [(Self, &'static str); 7] = [
-        (Self::Publish, "-- Numbers a message, keeps it, and tells it."),
+        (Self::Publish, "-- Numbers messages, keeps them, and tells them at once."),
         (Self::Read, "-- What a room has behind a position."),
         (Self::Enter, "-- Lists a member, if no other node has one of this name."),
         (Self::Exit, "-- Takes a member of this node off the list."),
@@ -147,16 +147,20 @@ impl Data {
         }
         let log = call.key(1);
         let room = self.room(&call.key(0), &log, &call.text(0), &call.text(1));
-        room.offset += 1;
-        let offset = room.offset;
-        let at = format!("{}:{offset}", room.epoch);
-        let (publisher, payload) = (call.bytes(6).to_vec(), call.bytes(7).to_vec());
+        let (node, number, payloads) = (call.text(6), call.number(7), call.arguments.iter().skip(8));
+        let first = room.offset + 1;
+        room.offset += payloads.len() as u64;
+        let at = format!("{}:{first}", room.epoch);
+        let mut message = format!("{at}:{node}:{number}:").into_bytes();
         let entries = self.logs.entry(log).or_default();
-        entries.push_back((offset, publisher.clone(), payload.clone()));
+        for (behind, payload) in (0..).zip(payloads) {
+            let publisher = format!("{node}:{}", number + behind).into_bytes();
+            entries.push_back((first + behind, publisher, payload.clone()));
+            message.extend(format!("{}:", payload.len()).bytes().chain(payload.iter().copied()));
+        }
         let most = usize::try_from(call.number(3)).unwrap_or(usize::MAX);
         entries.drain(..entries.len().saturating_sub(most));
         self.once.insert(once, (at.clone(), now + call.number(2)));
-        let message = [at.as_bytes(), b":", &publisher, b":", &payload].concat();
         told.push((call.text(5), message));
         Reply::bulk(&at)
     }

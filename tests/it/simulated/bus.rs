@@ -111,9 +111,9 @@ impl Two {
         self.nodes.iter_mut().find(|node| node.is_link(io.id()))
     }
 
-    fn hear(&mut self) {
+    fn hear(&mut self, io: &mut Io<'_>) {
         for (node, entered) in self.nodes.iter_mut().zip(&mut self.entered) {
-            while let Some(event) = node.next_event() {
+            while let Some(event) = node.next_event(io) {
                 if let BusEvent::Entered { outcome, .. } = event {
                     entered.push(outcome);
                 }
@@ -137,7 +137,7 @@ impl StreamHandler for Two {
         if let Some(node) = self.link(io) {
             node.opened(io);
         }
-        self.hear();
+        self.hear(io);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl StreamHandler for Two {
                 }
             }
         }
-        self.hear();
+        self.hear(io);
         Ok(())
     }
 
@@ -161,19 +161,19 @@ impl StreamHandler for Two {
         if let Some(node) = self.link(io) {
             node.closed(io, why);
         }
-        self.hear();
+        self.hear(io);
     }
 
     fn connect_failed(&mut self, io: &mut Io<'_>, _: u64, error: &std::io::Error) {
         if let Some(node) = self.link(io) {
             node.connect_failed(io, error);
         }
-        self.hear();
+        self.hear(io);
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
         let _ = self.nodes.iter_mut().any(|node| node.tick(io, timer));
-        self.hear();
+        self.hear(io);
     }
 }
 
