@@ -17,14 +17,21 @@ pub(crate) struct Cli {
     /// Run each server of each row so many times, all of them in turn
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Measure echoes so many times in each round: all servers of a row run side by side and are
+    /// loaded in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    windows: u32,
     /// Measure for so long each time, after a fifth of it for warming up
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = parse_seconds)]
     seconds: f64,
     /// Only these rows; may be given several times, or with commas
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     only: Vec<Kind>,
+    /// Of these, only the rows whose names contain this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    named: String,
     /// Every row once, tiny and for a moment: does it all work?
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    #[arg(long, conflicts_with_all = ["rounds", "windows", "seconds"])]
     smoke: bool,
     /// The form of the report on stdout
     #[arg(long, value_name = "FORM", default_value = "text")]
@@ -87,13 +94,13 @@ impl Cli {
     /// How to compare.
     pub(crate) fn settings(&self) -> Settings {
         let only = if self.only.is_empty() { Kind::ALL.to_vec() } else { self.only.clone() };
-        let profiles = self.profiles.clone();
-        if self.smoke {
-            Settings { rounds: 1, window: Duration::from_millis(100), only, smoke: true, profiles }
+        let (named, profiles, smoke) = (self.named.clone(), self.profiles.clone(), self.smoke);
+        let (rounds, windows, window) = if smoke {
+            (1, 1, Duration::from_millis(100))
         } else {
-            let window = Duration::from_secs_f64(self.seconds);
-            Settings { rounds: self.rounds as usize, window, only, smoke: false, profiles }
-        }
+            (self.rounds as usize, self.windows as usize, Duration::from_secs_f64(self.seconds))
+        };
+        Settings { rounds, windows, window, only, named, smoke, profiles }
     }
 }
 
@@ -118,13 +125,18 @@ mod tests {
         let cli = Cli::parse_from(["peers", "--only", "echo,chat", "--rounds", "3"]);
         assert_eq!(cli.settings().only, [Kind::Echo, Kind::Chat]);
         assert_eq!(cli.settings().rounds, 3);
+        assert_eq!(Cli::parse_from(["peers", "--only", "tls", "--named", "64 B"]).settings().named, "64 B");
         assert_eq!(Cli::parse_from(["peers", "--smoke"]).settings().only, Kind::ALL);
     }
 
     #[test]
     fn senseless_arguments_are_refused() {
-        for line in [&["peers", "--rounds", "0"], &["peers", "--seconds", "0"], &["peers", "serve", "nobody"]]
-            as [&[_]; 3]
+        for line in [
+            &["peers", "--rounds", "0"],
+            &["peers", "--windows", "0"],
+            &["peers", "--seconds", "0"],
+            &["peers", "serve", "nobody"],
+        ] as [&[_]; 4]
         {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -91,6 +91,28 @@ impl Load {
         }
     }
 
+    /// Whether it can be [kept](Self::keep): echoes alone.
+    pub(crate) const fn is_kept(self) -> bool {
+        match self {
+            Self::Echo(echo) => echo.idle == 0,
+            Self::Tls(tls) => matches!(tls, tls::Tls::Echo { .. }),
+            _ => false,
+        }
+    }
+
+    /// Connects to a server that is to be loaded in many windows.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or the load connects anew for each message.
+    pub(crate) fn keep(self, target: &Target, effort: &Effort) -> Result<Kept> {
+        match self {
+            Self::Echo(echo) => echo::keep(echo, target, effort),
+            Self::Tls(tls) => tls::keep(tls, target),
+            _ => Err("its connections do not stay".into()),
+        }
+    }
+
     /// Loads a server until so much is done, or a little more; returns how
     /// much.
     ///
@@ -109,6 +131,28 @@ impl Load {
             Self::Fanout(fanout) => fanout::count(fanout, count, target, effort),
             Self::Benchmark(benchmark) => benchmark::count(benchmark, count, target),
         }
+    }
+}
+
+/// A load whose connections stay from one window to the next.
+pub(crate) struct Kept {
+    target: Target,
+    drive: Box<dyn FnMut(Bound) -> Result<u64>>,
+}
+
+impl Kept {
+    fn new(target: &Target, drive: impl FnMut(Bound) -> Result<u64> + 'static) -> Self {
+        Self { target: target.clone(), drive: Box::new(drive) }
+    }
+
+    /// Loads the server for a time, after a warm-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Load::run`].
+    pub(crate) fn window(&mut self, effort: &Effort) -> Result<Work> {
+        (self.drive)(Bound::Time(effort.warmup()))?;
+        Work::measure(&self.target, || (self.drive)(Bound::Time(effort.window)))
     }
 }
 

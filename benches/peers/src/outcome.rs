@@ -82,6 +82,20 @@ pub(crate) struct Summary {
     pub(crate) runs: Vec<Option<Figure>>,
 }
 
+/// How ours does beside another server by the CPU time of both for each, round by round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CpuRatios {
+    /// The other's label.
+    pub(crate) to: &'static str,
+    /// How many times as good ours is.
+    pub(crate) median: f64,
+    /// What half of the rounds lie between.
+    pub(crate) quartiles: [f64; 2],
+    /// The rounds in which ours took less.
+    pub(crate) better: usize,
+    pub(crate) rounds: usize,
+}
+
 impl PeerRuns {
     /// Adds a round.
     pub(crate) fn add(&mut self, outcome: Result<Figure>) {
@@ -118,8 +132,13 @@ impl PeerRuns {
     }
 
     fn ratios(&self, other: &Self, measure: Measure) -> Option<Median> {
-        let ratio = |round| Some(self.score(round, measure)? / other.score(round, measure)?);
-        Median::of((0..self.runs.len()).filter_map(ratio))
+        Median::of(self.by_round(other, measure))
+    }
+
+    /// The ratio of each round in which both ran.
+    fn by_round(&self, other: &Self, measure: Measure) -> impl Iterator<Item = f64> {
+        let ratio = move |round| Some(self.score(round, measure)? / other.score(round, measure)?);
+        (0..self.runs.len()).filter_map(ratio)
     }
 }
 
@@ -153,9 +172,24 @@ impl RowReport {
     /// How many times as good ours is as each of the others.
     pub(crate) fn ours_to(&self) -> impl Iterator<Item = (Peer, f64)> {
         let measure = self.measure();
+        self.pairs().filter_map(move |(ours, other)| Some((other.peer, ours.ratio(other, measure)?)))
+    }
+
+    /// The same by the server's CPU time, whatever decides the row; nothing where no
+    /// work was done.
+    pub(crate) fn ours_to_by_cpu(&self) -> impl Iterator<Item = CpuRatios> {
+        let has_work = self.measure() != Measure::Amount;
+        self.pairs().filter(move |_| has_work).filter_map(|(ours, other)| {
+            CpuRatios::of(other.peer.label(), ours.by_round(other, Measure::ServerCpu).collect())
+        })
+    }
+
+    /// Ours with each of the others.
+    fn pairs(&self) -> impl Iterator<Item = (&PeerRuns, &PeerRuns)> {
         let ours = self.peers.iter().find(|peer| peer.peer.is_ours());
-        let others = self.peers.iter().filter(move |peer| ours.is_none_or(|ours| peer.peer != ours.peer));
-        others.filter_map(move |other| Some((other.peer, ours?.ratio(other, measure)?)))
+        ours.into_iter().flat_map(|ours| {
+            self.peers.iter().filter(|peer| peer.peer != ours.peer).map(move |other| (ours, other))
+        })
     }
 
     /// Its servers, with `base` as the row without idle connections.
@@ -190,6 +224,17 @@ impl RowReport {
             }
         };
         self.peers.iter().map(summary).collect()
+    }
+}
+
+impl CpuRatios {
+    fn of(to: &'static str, mut ratios: Vec<f64>) -> Option<Self> {
+        ratios.sort_by(f64::total_cmp);
+        let quarter = ratios.len() / 4;
+        let quartiles = [*ratios.get(quarter)?, ratios[ratios.len() - 1 - quarter]];
+        let better = ratios.iter().filter(|ratio| **ratio > 1.0).count();
+        let (median, rounds) = (Median::of(ratios.iter().copied())?.median, ratios.len());
+        Some(Self { to, median, quartiles, better, rounds })
     }
 }
 
@@ -259,6 +304,36 @@ mod tests {
         row.peers[1].add(work(1000, 1.0));
         assert_eq!(row.measure(), Measure::ServerCpu);
         assert!((row.summaries(None)[1].to_floor.expect("both ran") - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn cpu_times_are_compared_round_by_round_whatever_decides_the_row() {
+        let mut row = row();
+        // Each round is slower than the one before, for everybody; in the last ours is
+        // the worse one.
+        for (seconds, ours) in [(1.0, 0.8), (2.0, 0.8), (4.0, 0.8), (8.0, 0.8), (16.0, 1.25)] {
+            row.peers[0].add(work(1000, seconds));
+            row.peers[1].add(work(1000, seconds * ours));
+        }
+        let to_floor: Vec<_> = row.ours_to_by_cpu().collect();
+        let [CpuRatios { to, median, quartiles, better, rounds }] = to_floor[..] else {
+            panic!("the others did not run: {to_floor:?}")
+        };
+        assert_eq!((to, better, rounds), (row.peers[0].peer.label(), 4, 5));
+        assert!([median, quartiles[0], quartiles[1]].iter().all(|ratio| (ratio - 1.25).abs() < 1e-9));
+        let mut bytes = RowReport::new(rows(&[Kind::Memory], false, 20_000).swap_remove(0));
+        bytes.peers[0].add(Ok(Figure::Amount { amount: 100.0 }));
+        bytes.peers[1].add(Ok(Figure::Amount { amount: 200.0 }));
+        assert_eq!(bytes.ours_to_by_cpu().count(), 0, "bytes take no time");
+    }
+
+    #[test]
+    fn half_of_the_rounds_lie_between_the_quartiles() {
+        let of = |ratios: &[f64]| CpuRatios::of("another", ratios.to_vec()).map(|of| of.quartiles);
+        assert_eq!(of(&[5.0, 1.0, 4.0, 2.0, 3.0]), Some([2.0, 4.0]));
+        assert_eq!(of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]), Some([3.0, 6.0]));
+        assert_eq!(of(&[7.0]), Some([7.0, 7.0]));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub(crate) mod json;
 pub(crate) mod markdown;
 pub(crate) mod text;
 
-use crate::outcome::{Measure, RowReport, Summary};
+use crate::outcome::{CpuRatios, Measure, RowReport, Summary};
 use crate::rows::Kind;
 use crate::run::Settings;
 use crate::system::machine::Machine;
@@ -31,6 +31,8 @@ struct Entry {
     peers: Vec<Summary>,
     /// How many times as good ours is as each of the others, by label.
     ours_to: Vec<(&'static str, f64)>,
+    /// The same by the CPU time of both.
+    ours_to_by_cpu: Vec<CpuRatios>,
 }
 
 impl Report {
@@ -48,6 +50,7 @@ impl Report {
                 disturbance: report.disturbance(),
                 peers: report.summaries(base),
                 ours_to: report.ours_to().map(|(peer, ratio)| (peer.label(), ratio)).collect(),
+                ours_to_by_cpu: report.ours_to_by_cpu().collect(),
             }
         };
         let entries = rows.iter().map(entry).collect();

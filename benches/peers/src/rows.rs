@@ -449,7 +449,13 @@ fn call_rows(smoke: bool) -> Vec<Row> {
         let row = Row::new(Kind::Calls, name, Task::Calls { load: Load::Echo(echo), few, many });
         Row { rounds: Rounds::AtMost(3), ..row }
     });
-    rows.into()
+    let tls = |connections| {
+        let (load, name) = tls_echo(connections, 64);
+        let (few, many) = if smoke { (1_000, 2_000) } else { (1_000, 11_000) };
+        let row = Row::new(Kind::Calls, name, Task::Calls { load, few, many });
+        Row { rounds: Rounds::AtMost(3), peers: TLS, ..row }
+    };
+    rows.into_iter().chain([1, 50].map(tls)).collect()
 }
 
 fn idle_rows(smoke: bool, max_connections: usize) -> Vec<Row> {
@@ -492,7 +498,18 @@ fn instruction_rows(smoke: bool) -> Vec<Row> {
         let row = Row::new(Kind::Instructions, name, Task::Instructions { load, few, many });
         Row { rounds: Rounds::AtMost(1), ..row }
     };
-    rows.into_iter().map(row).collect()
+    let tls = |connections, size| {
+        let (load, name) = tls_echo(connections, size);
+        Row { peers: TLS, ..row((name, load, 1_000)) }
+    };
+    rows.into_iter().map(row).chain([tls(1, 64), tls(50, 64), tls(50, 16 << 10)]).collect()
+}
+
+/// The load of a row that counts what an echo over TLS takes, and its name.
+fn tls_echo(connections: usize, size: u64) -> (Load, String) {
+    let echo = Echo { connections, size, pipeline: 1, idle: 0 };
+    let load = Load::Tls(Tls::Echo { connections, size });
+    (load, format!("an echo over TLS, {}", echo_name(&echo)))
 }
 
 fn chat_name(chat: &Chat) -> String {

@@ -12,7 +12,7 @@ use crate::instructions::{self, Counter};
 use crate::load::beside::Beside;
 use crate::load::deliveries::Deliveries;
 use crate::load::{
-    Effort, Target, Work, benchmark, beside, broadcast, deliveries, latency, loris, memory, tls, web,
+    Effort, Load, Target, Work, benchmark, beside, broadcast, deliveries, latency, loris, memory, tls, web,
 };
 use crate::outcome::RowReport;
 use crate::peers::{Given, Peer, redis};
@@ -28,13 +28,28 @@ use crate::system::slow_disk::SlowDisk;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Settings {
     pub(crate) rounds: usize,
+    /// The windows of a round of echoes, whose servers are loaded in turn.
+    pub(crate) windows: usize,
     /// How long each run measures.
     pub(crate) window: Duration,
     pub(crate) only: Vec<Kind>,
+    /// What the names of the rows contain.
+    pub(crate) named: String,
     pub(crate) smoke: bool,
     /// Where callgrind's profiles go, if they are wanted.
     #[serde(skip)]
     pub(crate) profiles: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What was run, for the head of a report.
+    pub(crate) fn text(&self) -> String {
+        let Self { rounds, windows, window, .. } = self;
+        match windows {
+            1 => format!("{rounds} rounds of {window:?} each, interleaved"),
+            _ => format!("{rounds} rounds of {window:?} each, of echoes {windows} times that, interleaved"),
+        }
+    }
 }
 
 /// What one run came to.
@@ -63,15 +78,24 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
     if let Some(folder) = &settings.profiles {
         std::fs::create_dir_all(folder)?;
     }
-    let mut rows: Vec<_> =
-        rows::rows(&settings.only, settings.smoke, max_connections).into_iter().map(RowReport::new).collect();
+    let mut rows = rows::rows(&settings.only, settings.smoke, max_connections);
+    rows.retain(|row| row.name.contains(&settings.named));
+    if rows.is_empty() {
+        return Err(format!("no row of these kinds has {:?} in its name", settings.named).into());
+    }
+    let mut rows: Vec<_> = rows.into_iter().map(RowReport::new).collect();
     let most = rows.iter().map(|report| report.row.rounds.of(settings.rounds)).max().unwrap_or(0);
     for round in 0..most {
         for report in &mut rows {
             let rounds = report.row.rounds.of(settings.rounds);
             if round < rounds && report.skipped.is_none() {
                 eprintln!("round {} of {rounds}: {:?}, {}", round + 1, report.row.kind, report.row.name);
-                run_row(report, round, cpus, &effort, settings.profiles.as_deref());
+                match report.row.task {
+                    Task::Work(load) if settings.windows > 1 && load.is_kept() => {
+                        run_side_by_side(report, load, round, settings.windows, cpus, &effort);
+                    }
+                    _ => run_row(report, round, cpus, &effort, settings.profiles.as_deref()),
+                }
             }
         }
     }
@@ -95,6 +119,37 @@ fn run_row(report: &mut RowReport, round: usize, cpus: Cpus, effort: &Effort, pr
         let place = (turn + round) % peers.len();
         let outcome = run_one(&report.row, peers[place], cpus, effort, profiles);
         report.peers[place].add(outcome);
+    }
+}
+
+/// Every server of a row at once, each loaded in so many windows, in turn: so what
+/// changes within a second changes for all of them too.
+fn run_side_by_side(
+    report: &mut RowReport,
+    load: Load,
+    round: usize,
+    windows: usize,
+    cpus: Cpus,
+    effort: &Effort,
+) {
+    let start = |peer: &Peer| {
+        let server = Server::start(*peer, &Given::default(), cpus.server)?;
+        let kept = load.keep(&server.target(), effort)?;
+        Ok((server, kept))
+    };
+    let mut servers: Vec<Result<_>> = report.row.peers.iter().map(start).collect();
+    for window in 0..windows {
+        for turn in 0..servers.len() {
+            let place = (turn + window + round) % servers.len();
+            let outcome = match &mut servers[place] {
+                Ok((server, kept)) => kept.window(effort).and_then(|work| {
+                    server.check()?;
+                    Ok(Figure::Work(work))
+                }),
+                Err(error) => Err(error.to_string().into()),
+            };
+            report.peers[place].add(outcome);
+        }
     }
 }
 

@@ -44,7 +44,8 @@ fn every_server_does_the_work_of_every_row() {
         for peer in peers {
             // HTTP, WebSocket, TLS and what is done beside have no floor.
             let without = ["beside", "http", "socket", "tls", "tls-memory"];
-            let has_floor = !without.contains(&row["kind"].as_str().expect("a name"));
+            let is_tls = row["name"].as_str().expect("a name").contains("TLS");
+            let has_floor = !is_tls && !without.contains(&row["kind"].as_str().expect("a name"));
             assert!(peer["error"].is_null(), "{row}");
             assert!(!has_floor || peer["to_floor"].as_f64() > Some(0.0), "{row}");
         }
@@ -75,4 +76,36 @@ fn the_table_is_put_between_the_marks_of_a_file() {
     assert_eq!(run(), rest, "but for the table, twice is as once");
     let ends = |text: &str| (text.lines().next().map(str::to_owned), text.lines().last().map(str::to_owned));
     assert_eq!(ends(&rest), ends(&before));
+}
+
+#[test]
+fn servers_run_side_by_side_and_each_window_counts() {
+    let output = Command::new(env!("CARGO_BIN_EXE_peers"))
+        .args(["--only", "echo,tls", "--named", "10 × 64 B", "--rounds", "2", "--windows", "3"])
+        .args(["--seconds", "0.05", "--output", "json"])
+        .output()
+        .expect("the program was built for this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("the report is JSON");
+    let [row] = &report["rows"].as_array().expect("a list")[..] else { panic!("one row: {report}") };
+    for peer in row["peers"].as_array().expect("a list") {
+        assert!(peer["error"].is_null(), "{row}");
+        let runs = peer["runs"].as_array().expect("a list");
+        assert!(runs.len() == 6 && runs.iter().all(|run| run["count"].as_u64() > Some(0)), "{peer}");
+    }
+    let by_cpu = row["ours_to_by_cpu"].as_array().expect("a list");
+    assert_eq!(by_cpu.len(), row["ours_to"].as_object().expect("ratios").len());
+    assert!(by_cpu.iter().all(|of| of["rounds"] == 6 && of["better"].as_u64() <= Some(6)), "{row}");
+}
+
+#[test]
+fn a_name_that_no_row_has_is_an_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_peers"))
+        .args(["--only", "tls", "--named", "65 B"])
+        .output()
+        .expect("the program was built for this test");
+    assert!(!output.status.success());
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("no row of these kinds has \"65 B\" in its name")
+    );
 }

@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::connect::{self, Connector};
 use super::patience::Patience;
 use super::pattern::{CHUNK, Pattern, Place};
-use super::{Bound, EVENTS, Effort, Target, Work, unless_blocked};
+use super::{Bound, EVENTS, Effort, Kept, Target, Work, unless_blocked};
 use crate::Result;
 
 /// What is sent.
@@ -35,6 +35,12 @@ pub(super) fn run(echo: Echo, target: &Target, effort: &Effort) -> Result<Work> 
     let work = Work::measure(target, || load.drive(Bound::Time(effort.window)))?;
     connect::check_silent(&idle)?;
     Ok(work)
+}
+
+/// See [`Load::keep`](super::Load::keep).
+pub(super) fn keep(echo: Echo, target: &Target, effort: &Effort) -> Result<Kept> {
+    let mut load = Load::new(echo, *effort, &mut Connector::new(target.address), Pattern::new())?;
+    Ok(Kept::new(target, move |bound| load.drive(bound)))
 }
 
 /// See [`Load::count`](super::Load::count).

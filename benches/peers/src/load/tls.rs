@@ -13,7 +13,7 @@ use serve_forever::tls::{Client, ClientOptions, Roots};
 use super::connect::Connector;
 use super::patience::Patience;
 use super::pattern::{CHUNK, Pattern, Place};
-use super::{Bound, Effort, SETTLE, Target, Work, unless_blocked};
+use super::{Bound, Effort, Kept, SETTLE, Target, Work, unless_blocked};
 use crate::Result;
 
 /// What is done through TLS.
@@ -38,9 +38,13 @@ pub(crate) enum Sessions {
 
 /// See [`Load::run`](super::Load::run).
 pub(super) fn run(tls: Tls, target: &Target, effort: &Effort) -> Result<Work> {
+    keep(tls, target)?.window(effort)
+}
+
+/// See [`Load::keep`](super::Load::keep).
+pub(super) fn keep(tls: Tls, target: &Target) -> Result<Kept> {
     let mut load = Load::new(tls, target)?;
-    load.drive(Bound::Time(effort.warmup()))?;
-    Work::measure(target, || load.drive(Bound::Time(effort.window)))
+    Ok(Kept::new(target, move |bound| load.drive(bound)))
 }
 
 /// See [`Load::count`](super::Load::count).

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Entry, Report};
 use crate::Result;
-use crate::outcome::{Measure, Summary};
+use crate::outcome::{CpuRatios, Measure, Summary};
 use crate::rows::Kind;
 use crate::run::Settings;
 use crate::system::machine::Machine;
@@ -26,6 +26,7 @@ struct Row<'a> {
     skipped: Option<&'a str>,
     disturbance: Option<f64>,
     ours_to: Map<String, Value>,
+    ours_to_by_cpu: &'a [CpuRatios],
     peers: &'a [Summary],
 }
 
@@ -47,6 +48,7 @@ pub(crate) fn json(report: &Report) -> Result<String> {
         skipped: entry.skipped.as_deref(),
         disturbance: entry.disturbance,
         ours_to: row(entry),
+        ours_to_by_cpu: &entry.ours_to_by_cpu,
         peers: &entry.peers,
     });
     let whole = Whole { machine: &report.machine, settings: &report.settings, rows: rows.collect() };

@@ -23,11 +23,10 @@ pub(crate) fn markdown(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "{}Measured on {}. Medians of {} rounds of {:?} each, interleaved.\n",
+        "{}Measured on {}. Medians of {}.\n",
         report.machine.text().trim_end().replace('\n', "; ") + ". ",
         report.machine.provenance(),
-        settings.rounds,
-        settings.window
+        settings.text()
     );
     text.push_str("| what | serve-forever | × floor | × tokio | ± | decided by |\n");
     text.push_str("| --- | ---: | ---: | ---: | ---: | --- |\n");

@@ -14,9 +14,8 @@ pub(crate) fn text(report: &Report) -> String {
     let mut text = report.machine.text();
     let _ = writeln!(
         text,
-        "{} rounds of {:?} each, interleaved; medians, and half of the spread; ratios are medians over the \
-         rounds, more is better",
-        settings.rounds, settings.window
+        "{}; medians, and half of the spread; ratios are medians over the rounds, more is better",
+        settings.text()
     );
     if settings.smoke {
         text.push_str("A SMOKE TEST: the rows are tiny, and the figures mean nothing.\n");
@@ -65,6 +64,17 @@ fn table(text: &mut String, row: &Entry) {
         let ratios: Vec<_> =
             row.ours_to.iter().map(|(label, value)| format!("{} × {label}", ratio(*value))).collect();
         let _ = writeln!(text, "  serve-forever: {}", ratios.join(", "));
+    }
+    for of in &row.ours_to_by_cpu {
+        let [low, high] = of.quartiles.map(ratio);
+        let _ = writeln!(
+            text,
+            "  by the server's CPU time for each: {} × {}, in half of the rounds {low} to {high}; better in {} of {}",
+            ratio(of.median),
+            of.to,
+            of.better,
+            of.rounds
+        );
     }
 }
 
