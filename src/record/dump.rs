@@ -67,7 +67,10 @@ pub struct Cursor {
 
 impl Dump {
     pub(super) fn of(ring: &Ring) -> Self {
-        Self { segments: ring.segments().cloned().collect(), damage: None }
+        Self {
+            segments: ring.segments().map(|segment| segment.with(segment.bytes.to_vec())).collect(),
+            damage: None,
+        }
     }
 
     /// Reads a dump from a file.
@@ -127,7 +130,7 @@ impl Dump {
     ///
     /// The error of the writer.
     pub fn write_to(&self, mut to: impl Write) -> io::Result<()> {
-        write_segments(self.segments.iter(), &mut to)
+        write_segments(self.segments.iter().map(|segment| segment.with(&segment.bytes[..])), &mut to)
     }
 
     /// The place at which the file was damaged or cut off, if it was.
@@ -194,7 +197,7 @@ impl Dump {
 
 /// Writes the head of a dump, and segments.
 pub(super) fn write_segments<'a>(
-    segments: impl Iterator<Item = &'a Segment> + Clone,
+    segments: impl Iterator<Item = Segment<&'a [u8]>> + Clone,
     to: &mut impl Write,
 ) -> io::Result<()> {
     let count = u32::try_from(segments.clone().count()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -208,10 +211,10 @@ pub(super) fn write_segments<'a>(
             head.extend_from_slice(&number.to_le_bytes());
         }
         head.extend_from_slice(&len.to_le_bytes());
-        let sum = checksum(&head, &segment.bytes);
+        let sum = checksum(&head, segment.bytes);
         head.extend_from_slice(&sum.to_le_bytes());
         to.write_all(&head)?;
-        to.write_all(&segment.bytes)?;
+        to.write_all(segment.bytes)?;
     }
     to.flush()
 }

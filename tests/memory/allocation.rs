@@ -119,7 +119,10 @@ fn a_recorded_echo_allocates_nothing_once_the_ring_is_full() {
     use serve_forever::driver::MioDriver;
     use serve_forever::record::{Payloads, RecordOptions, Recorder};
 
-    for payloads in [Payloads::Hashed, Payloads::Kept] {
+    // The longest payload that such a ring keeps has 16 KiB.
+    for (payloads, len) in
+        [(Payloads::Hashed, 1000), (Payloads::Kept, 1000), (Payloads::Kept, 5000), (Payloads::Kept, 16 << 10)]
+    {
         let options = RecordOptions { bytes: 64 << 10, payloads, ..RecordOptions::default() };
         let config = Config::default();
         let driver = MioDriver::new(config.events_per_turn).expect("a descriptor is free");
@@ -128,8 +131,8 @@ fn a_recorded_echo_allocates_nothing_once_the_ring_is_full() {
         while reactor.driver_mut().dump().has_beginning() {
             reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
         }
-        let counted = steady_in(reactor, Echo::new(), Echo::limits(), &listen_anywhere(), noise(1000), 5);
-        assert_eq!(counted, 0, "{payloads:?}");
+        let counted = steady_in(reactor, Echo::new(), Echo::limits(), &listen_anywhere(), noise(len), 5);
+        assert_eq!(counted, 0, "{payloads:?}, {len} bytes");
     }
 }
 
