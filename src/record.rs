@@ -2,7 +2,7 @@
 //!
 //! The [`Driver`](crate::driver::Driver) is the only door between the loop and the
 //! world. A [`Recorder`] stands in it and keeps the outcome of each call, in a ring of
-//! bounded size: when something goes wrong, its last seconds are there. A [`Dump`] of it
+//! bounded size: when something goes wrong, what led to it is there. A [`Dump`] of it
 //! can be read as lines, and `sim::Replay` (features `sim` and `record`) runs it into the
 //! same handler again.
 //!

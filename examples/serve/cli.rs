@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use serve_forever::record::Payloads;
+use serve_forever::record::{Payloads, RecordOptions};
 use serve_forever::services::{Framing, Reply};
 
 use super::place::{Channel, Place};
@@ -148,7 +148,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "hashed|kept", default_value = "hashed", value_parser = payloads, help_heading = "Recording")]
     pub(crate) record_payloads: Payloads,
     /// The longest recording, in bytes; the oldest calls make room for new ones
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = number::<usize>, help_heading = "Recording")]
+    #[arg(long, value_name = "BYTES", default_value_t = RecordOptions::default().bytes, value_parser = number::<usize>, help_heading = "Recording")]
     pub(crate) record_bytes: usize,
 
     /// Say more on stderr; twice: still more

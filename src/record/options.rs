@@ -16,9 +16,9 @@ use super::digest::Payloads;
 pub struct RecordOptions {
     /// The most bytes that the recording has in memory, and so the longest dump; the
     /// oldest entries make room for new ones. At least 64 KiB. An echo of a short
-    /// message takes some 80 bytes, and its own length if payloads are kept. A ring that
-    /// is larger than the processor's last cache slows long payloads down. Default
-    /// 4 MiB.
+    /// message takes some 80 bytes, and its own length if payloads are kept. A larger ring
+    /// keeps more, and costs more with long payloads: docs/recording.md has figures.
+    /// Default 1 MiB.
     pub bytes: usize,
     /// What is kept of the bytes that come in. Default: their hashes.
     pub payloads: Payloads,
@@ -40,7 +40,7 @@ pub struct RecordOptions {
 impl Default for RecordOptions {
     fn default() -> Self {
         Self {
-            bytes: 4 << 20,
+            bytes: 1 << 20,
             payloads: Payloads::Hashed,
             file: None,
             max_dumps: 8,
