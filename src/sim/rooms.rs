@@ -37,8 +37,9 @@ const FAULTY: Duration = Duration::from_secs(10);
 /// Without clients and with all nodes up for so long, the nodes leave.
 const CALM: Duration = Duration::from_secs(90);
 
-/// After so long without clients they leave in any case.
-const PATIENCE: Duration = Duration::from_secs(2000);
+/// After so long without clients they leave in any case. A process that has no descriptor
+/// for its client tries to accept it all the while, which takes turns.
+const PATIENCE: Duration = Duration::from_secs(1000);
 
 /// The longest line, and its place.
 const HEADROOM: usize = 128;
