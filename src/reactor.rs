@@ -21,6 +21,7 @@ mod flush;
 mod handshake;
 #[cfg(feature = "workers")]
 mod jobs;
+mod layered;
 mod listeners;
 #[cfg(feature = "workers")]
 mod names;

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::Reactor;
-use super::transfer::{Readiness, Wire, finish, of_file, push, push_for_handler};
+use super::layered::{finish, push, push_for_handler};
+use super::transfer::{Readiness, Wire, of_file};
 use crate::close::CloseReason;
 use crate::core::{List, RunState, limits_of};
 use crate::driver::Driver;

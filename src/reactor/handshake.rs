@@ -2,7 +2,8 @@
 //! layer is ready, and logs those that fail.
 
 use super::Reactor;
-use super::transfer::{Shaken, Wire, shake_hands};
+use super::layered::{Shaken, shake_hands};
+use super::transfer::Wire;
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::core::List;

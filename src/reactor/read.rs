@@ -7,7 +7,8 @@ use bytes::BytesMut;
 
 use super::Reactor;
 use super::dispatch::slow;
-use super::transfer::{Readiness, Wire, pull, pull_for_handler, push_direct};
+use super::layered::pull_for_handler;
+use super::transfer::{Readiness, Wire, pull, push_direct};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::core::{List, limits_of};
