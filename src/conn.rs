@@ -20,6 +20,11 @@ pub(crate) const UNSCHEDULED: u32 = u32::MAX;
 /// The `session` of a connection that is not opened yet, or is closed already.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
 
+/// What a write to a connection has to look at, so that its output cannot be granted
+/// before a callback ([`DirectOutput`](crate::direct::DirectOutput)).
+const FORBID_A_GRANT: Flags =
+    Flags::ABOVE_HIGH.union(Flags::OWN_LIMITS).union(Flags::DIRTY).union(Flags::IN_FLUSH_LIST);
+
 /// Fields that few connections need, boxed so that the others stay small.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
@@ -197,12 +202,9 @@ impl Conn {
             .union(Flags::HANGUP)
             .union(Flags::PAUSED)
             .union(Flags::RESUMED)
-            .union(Flags::ABOVE_HIGH)
+            .union(FORBID_A_GRANT)
             .union(Flags::AWAITS_FIRST_FRAME)
             .union(Flags::IN_FRAME)
-            .union(Flags::OWN_LIMITS)
-            .union(Flags::DIRTY)
-            .union(Flags::IN_FLUSH_LIST)
             .union(Flags::PIPE)
             .union(Flags::LAYERED);
         let can = self.life.is_open_with(LOOKED_AT, FAST);
@@ -234,13 +236,8 @@ impl Conn {
     /// ([`DirectOutput`](crate::direct::DirectOutput)).
     #[inline]
     pub(crate) fn takes_a_grant(&self) -> bool {
-        const LOOKED_AT: Flags = Flags::WRITABLE
-            .union(Flags::ABOVE_HIGH)
-            .union(Flags::OWN_LIMITS)
-            .union(Flags::DIRTY)
-            .union(Flags::IN_FLUSH_LIST)
-            .union(Flags::HANDSHAKING)
-            .union(Flags::WIRE_PENDING);
+        const LOOKED_AT: Flags =
+            Flags::WRITABLE.union(FORBID_A_GRANT).union(Flags::HANDSHAKING).union(Flags::WIRE_PENDING);
         self.life.is_open_with(LOOKED_AT, Flags::WRITABLE) && self.out.is_none()
     }
 
