@@ -25,8 +25,8 @@ pub struct BusLimits {
     /// [`max_payload`](Self::max_payload). Redis serves nobody else meanwhile. At most 512.
     /// Default 64.
     pub max_batch: usize,
-    /// Commands that are sent and not answered; the next ones wait. At most 512, and 512
-    /// messages. Default 256.
+    /// Commands that are sent and not answered; the next ones wait. At most 512; whatever
+    /// it is, they have no more than 512 messages. Default 256.
     pub max_in_flight: usize,
     /// Bytes of these commands. Default 1 MiB.
     pub max_in_flight_bytes: usize,

@@ -15,10 +15,11 @@ use super::digest::Payloads;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOptions {
     /// The most bytes that the recording has in memory, and so the longest dump; the
-    /// oldest entries make room for new ones. At least 64 KiB. An echo of a short
-    /// message takes some 80 bytes, and its own length if payloads are kept. A larger ring
-    /// keeps more, and costs more with long payloads: docs/recording.md has figures.
-    /// Default 1 MiB.
+    /// oldest entries make room for new ones. At least 64 KiB. Only the events of one wait,
+    /// thousands of them, may be longer, and then the recording becomes as long as that.
+    /// An echo of a short message takes some 80 bytes, and its own length if payloads are
+    /// kept. A larger ring keeps more, and costs more with long payloads:
+    /// docs/recording.md has figures. Default 1 MiB.
     pub bytes: usize,
     /// What is kept of the bytes that come in. Default: their hashes.
     pub payloads: Payloads,
