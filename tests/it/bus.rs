@@ -106,7 +106,7 @@ fn killed(arguments: &[&str], expected: GapReason) {
         }
         nodes[0].until(move |node, _| node.handler().messages() > round * 9000 + 1000);
         redis.kill();
-        std::thread::sleep(Duration::from_millis(100));
+        nodes.iter().for_each(|node| node.until(move |node, _| node.handler().downs > round));
         redis.start_again();
         for node in &nodes {
             node.until(move |node, _| node.handler().answers() == (round + 1) * 3000);
@@ -159,9 +159,9 @@ fn scripts_that_redis_forgets_are_loaded_again() {
     for (number, node) in nodes.iter().enumerate() {
         publish(node, number, 0..2000);
     }
-    for _ in 0..20 {
+    for part in 0..20 {
+        nodes[0].until(move |node, _| node.handler().messages() >= 300 * part);
         redis.ask(&["SCRIPT", "FLUSH"]);
-        std::thread::sleep(Duration::from_millis(5));
     }
     publish(&nodes[0], 0, 2000..2001);
     for node in &nodes {

@@ -245,7 +245,7 @@ fn told_while_away(mut redis: Redis) -> Vec<String> {
     }
     third.expect("* you are guest3\n");
     // Longer than somebody is waited for whom nobody lists again.
-    std::thread::sleep(patience + patience / 2);
+    std::thread::sleep(patience + patience / 2); // the passing of time is the point
     nodes.iter().for_each(until_said);
     first.send("end\n");
     let mut told = vec![line(&second)];
