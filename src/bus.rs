@@ -88,6 +88,7 @@ mod command;
 mod component;
 mod error;
 mod event;
+mod gather;
 mod handler;
 mod limits;
 mod link;

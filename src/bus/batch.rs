@@ -49,6 +49,11 @@ impl Batch {
         self.messages.push(message);
     }
 
+    /// The number of its last message, from its first sending on.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        self.number.map(|first| first + self.messages.len() as u64 - 1)
+    }
+
     /// The bytes of all payloads.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

@@ -13,6 +13,7 @@ use super::batch::Outgoing;
 use super::command::{Command, Names, RoomRef};
 use super::error::{BusError, PublishError};
 use super::event::{BusEvent, BusToken, GapReason, Message, NodeId};
+use super::gather::Gathering;
 use super::limits::{BusLimits, BusOptions, Offline};
 use super::outbox::Outbox;
 use super::position::{Epoch, Position};
@@ -47,6 +48,7 @@ pub struct Bus {
     pub(super) rooms: BTreeMap<Arc<str>, Room>,
     pub(super) resumes: BTreeMap<BusToken, Catching>,
     pub(super) events: VecDeque<BusEvent>,
+    pub(super) gathering: Gathering,
     pub(super) health: Health,
     pub(super) timing: Timing,
     pub(super) scripts: Scripts,
@@ -220,6 +222,7 @@ impl Bus {
             rooms: BTreeMap::new(),
             resumes: BTreeMap::new(),
             events: VecDeque::new(),
+            gathering: Gathering::default(),
             health: Health::default(),
             timing: Timing::default(),
             scripts: Scripts::default(),
@@ -529,11 +532,13 @@ impl Bus {
 
 /// # For the wrapper
 impl Bus {
-    /// The next thing to tell the handler; when there is none, what was published goes to
-    /// Redis. For a handler that is not in an [`OnBus`](super::OnBus): to be called until
-    /// there is none, after each callback that has called a method of the bus.
+    /// The next thing to tell the handler; when there is none, or it
+    /// [waits](super::BusLimits::gather), what was published goes to Redis. For a handler
+    /// that is not in an [`OnBus`](super::OnBus): to be called until there is none, after
+    /// each callback that has called a method of the bus.
     pub fn next_event(&mut self, io: &mut Io<'_>) -> Option<BusEvent> {
-        let event = self.events.pop_front();
+        let longest = self.options.limits.gather;
+        let event = self.gathering.next(io, &mut self.events, &self.outbox, longest);
         if event.is_none() {
             self.pump(io);
         }

@@ -30,6 +30,11 @@ pub struct BusLimits {
     pub max_in_flight: usize,
     /// Bytes of these commands. Default 1 MiB.
     pub max_in_flight_bytes: usize,
+    /// Time for which a message that has come waits at most for messages that this node has
+    /// under way to its room, to be told together with them: that is one write to each
+    /// member. The wait ends before that when those are answered that were under way when
+    /// it began, or when 64 KiB have come. Zero: no message waits. Default 1 ms.
+    pub gather: Duration,
     /// Time for which a message waits for Redis, or for a link over which it can be
     /// sent again. Then it fails. Default 30 s.
     pub publish_timeout: Duration,
@@ -81,6 +86,7 @@ impl Default for BusLimits {
             max_batch: 64,
             max_in_flight: 256,
             max_in_flight_bytes: 1 << 20,
+            gather: Duration::from_millis(1),
             publish_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),

@@ -122,7 +122,7 @@ impl Bus {
     /// Bytes of Redis: `data` for [`is_link`](Self::is_link).
     pub fn data(&mut self, io: &mut Io<'_>, input: &mut BytesMut) {
         self.timing.heard = Some(io.now());
-        let most = self.limits().longest_frame();
+        let (most, before) = (self.limits().longest_frame(), input.len());
         while matches!(self.link, Link::Greeting(_) | Link::Ready(_)) {
             match take_frame(input, most) {
                 Ok(Some(frame)) => self.take(io, &frame),
@@ -133,6 +133,7 @@ impl Bus {
         if matches!(self.link, Link::Failing(_) | Link::Ended) {
             input.clear();
         }
+        self.gathering.count(before - input.len());
         self.pump(io);
         self.leave_if_all_is_said(io);
     }
@@ -221,7 +222,7 @@ impl Bus {
             self.pulse(io);
             true
         } else {
-            false
+            self.gathering.tick(timer)
         }
     }
 

@@ -109,6 +109,23 @@ impl Outbox {
         self.flight.iter().find_map(|sent| number(&sent.command))
     }
 
+    /// The number of the first message that is under way to a room.
+    pub(super) fn first_under_way(&self, room: &str) -> Option<u64> {
+        self.batches_under_way(room).find_map(|batch| batch.number)
+    }
+
+    /// The number of the last message that is under way to a room.
+    pub(super) fn last_under_way(&self, room: &str) -> Option<u64> {
+        self.batches_under_way(room).rev().find_map(Batch::last_number)
+    }
+
+    fn batches_under_way(&self, room: &str) -> impl DoubleEndedIterator<Item = &Batch> {
+        self.flight.iter().filter_map(move |sent| match &sent.command {
+            Command::Publish(batch) if *batch.room == *room => Some(batch),
+            _ => None,
+        })
+    }
+
     pub(super) fn sent(&mut self, command: Command, size: usize, at: Instant) {
         self.flight_bytes += size;
         self.flight.push_back(Sent { command, size, at });

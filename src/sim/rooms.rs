@@ -48,9 +48,13 @@ fn host() -> Endpoint {
     Endpoint::Tcp(([192, 0, 2, 1], 6379).into())
 }
 
-fn limits() -> BusLimits {
+/// How long a message of another node waits for the own ones, on each node.
+const GATHER: [Duration; NODES] = [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(1)];
+
+fn limits(node: usize) -> BusLimits {
     BusLimits {
         connect_timeout: Duration::from_secs(60),
+        gather: GATHER[node],
         history: 20,
         page: 3,
         page_bytes: 64,
@@ -321,7 +325,8 @@ impl StreamHandler for RoomsHandler {
 
     fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
         for number in 0..NODES {
-            let options = BusOptions { limits: limits(), seed: Some(number as u64), ..BusOptions::default() };
+            let options =
+                BusOptions { limits: limits(number), seed: Some(number as u64), ..BusOptions::default() };
             let mut bus = Bus::new("redis://192.0.2.1".parse()?, options)?;
             bus.start(io)?;
             bus.subscribe(io, ROOM)?;

@@ -265,6 +265,7 @@ fn the_limits_of_the_bus_are_those_of_the_table() {
         max_batch,
         max_in_flight,
         max_in_flight_bytes,
+        gather,
         publish_timeout,
         answer_timeout,
         connect_timeout,
@@ -287,6 +288,7 @@ fn the_limits_of_the_bus_are_those_of_the_table() {
     assert_says("BusLimits::max_batch", count(max_batch));
     assert_says("BusLimits::max_in_flight", count(max_in_flight));
     assert_says("BusLimits::max_in_flight_bytes", bytes(max_in_flight_bytes));
+    assert_says("BusLimits::gather", time(gather));
     assert_says("BusLimits::publish_timeout", time(publish_timeout));
     assert_says("BusLimits::answer_timeout", time(answer_timeout));
     assert_says("BusLimits::connect_timeout", time(connect_timeout));

@@ -1,15 +1,21 @@
 //! A node on a bus, whose link to a simulated Redis is cut at every byte.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use serve_forever::bus::{Bus, BusEvent, BusHandler, BusOptions, EnterError, Gap, Message, OnBus};
+use serve_forever::bus::{Bus, BusEvent, BusHandler, BusLimits, BusOptions, EnterError, Gap, Message, OnBus};
 use serve_forever::driver::sim::{Act, Conditions, Cut, Script};
 use serve_forever::sim::World;
 use serve_forever::sim::redis::{Fault, Redis, Survives};
 use serve_forever::{BoxError, CloseReason, Io, Limits, Origin, StreamHandler, TimerId};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest time that what is sent is on its way.
+const LATENCY: Duration = Duration::from_micros(50);
+
+/// The bytes of a long message.
+const LONG: usize = 20_000;
 
 struct Lobby(Bus);
 
@@ -93,20 +99,36 @@ fn a_restart_is_a_gap_and_what_is_said_then_is_delivered() {
 }
 
 /// Two nodes, for a client that says `0+` to enter a member on the first of them, `1-` to
-/// take it off the list on the second, and so on. The second is subscribed to the room
-/// whoever is in it.
+/// take it off the list on the second, `0.` to publish a message of one byte on the first,
+/// `1#` to publish a long one on the second, and so on. The second is subscribed to the
+/// room whoever is in it.
 struct Two {
     nodes: [Bus; 2],
     entered: [Vec<Result<(), EnterError>>; 2],
+    /// When the second was told of which message.
+    told: Vec<(Instant, u8)>,
+    started: Option<Instant>,
+    /// How many timers have fired that neither waits for.
+    strange_timers: usize,
 }
 
 impl Two {
     fn new() -> Self {
+        Self::with(BusLimits::default())
+    }
+
+    fn with(limits: BusLimits) -> Self {
         let node = |seed| {
-            let options = BusOptions { seed: Some(seed), ..BusOptions::default() };
+            let options = BusOptions { seed: Some(seed), limits: limits.clone(), ..BusOptions::default() };
             Bus::new("redis://192.0.2.1".parse().expect("a URL"), options).expect("good options")
         };
-        Self { nodes: [node(1), node(2)], entered: [const { Vec::new() }; 2] }
+        Self {
+            nodes: [node(1), node(2)],
+            entered: [const { Vec::new() }; 2],
+            told: Vec::new(),
+            started: None,
+            strange_timers: 0,
+        }
     }
 
     fn link(&mut self, io: &Io<'_>) -> Option<&mut Bus> {
@@ -116,8 +138,10 @@ impl Two {
     fn hear(&mut self, io: &mut Io<'_>) {
         for (node, entered) in self.nodes.iter_mut().zip(&mut self.entered) {
             while let Some(event) = node.next_event(io) {
-                if let BusEvent::Entered { outcome, .. } = event {
-                    entered.push(outcome);
+                match event {
+                    BusEvent::Entered { outcome, .. } => entered.push(outcome),
+                    BusEvent::Message(message) => self.told.push((io.now(), message.payload[0])),
+                    _ => {}
                 }
             }
         }
@@ -128,6 +152,7 @@ impl StreamHandler for Two {
     type Session = ();
 
     fn started(&mut self, io: &mut Io<'_>) -> Result<(), BoxError> {
+        self.started = Some(io.now());
         for node in &mut self.nodes {
             node.start(io)?;
         }
@@ -151,6 +176,8 @@ impl StreamHandler for Two {
                 let node = &mut self.nodes[usize::from(order[0] - b'0')];
                 match order[1] {
                     b'+' => node.enter(io, "lobby", "ann", "")?,
+                    b'.' => _ = node.publish(io, "lobby", order.to_vec())?,
+                    b'#' => _ = node.publish(io, "lobby", order.repeat(LONG / 2))?,
                     _ => _ = node.exit(io, "lobby", "ann"),
                 }
             }
@@ -174,13 +201,18 @@ impl StreamHandler for Two {
     }
 
     fn tick(&mut self, io: &mut Io<'_>, timer: TimerId) {
-        let _ = self.nodes.iter_mut().any(|node| node.tick(io, timer));
+        let is_known = self.nodes.iter_mut().any(|node| node.tick(io, timer));
+        self.strange_timers += usize::from(!is_known);
         self.hear(io);
     }
 }
 
 fn two(redis: &Redis) -> World<Two, true> {
-    let mut world = World::new(1, Conditions::calm(), Two::new(), Limits::default()).expect("good limits");
+    world_of(redis, Two::new(), Conditions::calm())
+}
+
+fn world_of(redis: &Redis, two: Two, conditions: Conditions) -> World<Two, true> {
+    let mut world = World::new(1, conditions, two, Limits::default()).expect("good limits");
     redis.host(world.net_mut(), &"192.0.2.1:6379".parse().expect("an endpoint"));
     world
 }
@@ -239,4 +271,70 @@ fn what_a_link_has_left_behind_is_set_right_when_redis_carries_it_out_late() {
             assert_eq!(listed, between == "+", "{more} more, 0{between} between");
         }
     }
+}
+
+/// When the second node was told of what.
+fn told_at(gather: Duration, redis: &Redis, orders: &[(Duration, &'static str)]) -> Vec<(Duration, u8)> {
+    // What is sent at once comes at once.
+    let conditions = Conditions { buffer: 1 << 20, segment: (1 << 20, 1 << 20), ..Conditions::calm() };
+    let two = Two::with(BusLimits { gather, ..BusLimits::default() });
+    let mut world = world_of(redis, two, conditions);
+    let script =
+        orders.iter().fold(Script::new(), |script, (after, order)| script.after(*after).send(*order));
+    world.play(script);
+    world.run_for(60 * SECOND).expect("it keeps its promises");
+    let two = world.handler();
+    assert_eq!(two.strange_timers, 0);
+    let started = two.started.expect("it has started");
+    two.told.iter().map(|(at, what)| (at.saturating_duration_since(started), *what)).collect()
+}
+
+/// What the second node was told, in a string for each moment.
+fn told_together(gather: Duration, orders: &[(Duration, &'static str)]) -> Vec<String> {
+    let told = told_at(gather, &Redis::new(), orders);
+    let moments = told.chunk_by(|(one, _), (other, _)| one == other);
+    moments.map(|moment| moment.iter().map(|(_, what)| char::from(*what)).collect()).collect()
+}
+
+#[test]
+fn a_message_waits_for_those_of_its_node_that_are_under_way() {
+    // Each is under way for two latencies, and published one behind the one before. The
+    // last two are not answered yet when the first come.
+    let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "0."), (LATENCY, "1.")];
+    assert_eq!(told_together(Duration::ZERO, &orders), ["1", "1", "0", "1"]);
+    assert_eq!(told_together(SECOND, &orders), ["11", "01"]);
+    // Those of the other node wait for nothing.
+    let orders = [(SECOND, "0."), (LATENCY, "0."), (LATENCY, "0.")];
+    assert_eq!(told_together(SECOND, &orders), ["0", "0", "0"]);
+}
+
+#[test]
+fn a_message_waits_for_64_kib_at_most() {
+    let short = [(SECOND, "0#0#0#"), (LATENCY, "1.")];
+    assert_eq!(told_together(Duration::ZERO, &short), ["000", "1"]);
+    assert_eq!(told_together(SECOND, &short), ["0001"]);
+    let long = [(SECOND, "0#0#0#0#"), (LATENCY, "1.")];
+    assert_eq!(told_together(SECOND, &long), ["0000", "1"]);
+}
+
+#[test]
+fn a_message_waits_no_longer_than_it_may_wherever_redis_pauses() {
+    const GATHER: Duration = Duration::from_millis(5);
+    let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "0."), (LATENCY, "1.")];
+    let mut longest = Duration::ZERO;
+    for byte in (0..2500).step_by(3) {
+        let [at_once, gathered] = [Duration::ZERO, GATHER].map(|gather| {
+            let redis = Redis::new();
+            redis.will_cut(usize::MAX, Cut::Act(Act::Reset)); // the first node's link, never
+            redis.will_cut(byte, Cut::Pause(8 * SECOND));
+            told_at(gather, &redis, &orders)
+        });
+        assert_eq!(gathered.len(), at_once.len(), "it pauses at byte {byte}");
+        for ((earliest, what), (at, same)) in at_once.iter().zip(&gathered) {
+            assert_eq!(what, same, "it pauses at byte {byte}");
+            longest = longest.max(at.saturating_sub(*earliest));
+        }
+        assert!(longest < GATHER + Duration::from_millis(1), "{longest:?}, it pauses at byte {byte}");
+    }
+    assert!(longest >= GATHER, "{longest:?}: it never has to wait");
 }
