@@ -498,7 +498,9 @@ impl Bus {
         let entering = own.entering(room.at.clone(), &member);
         room.has_entered = true;
         room.own.insert(member, own);
-        if room.follows != Follows::Away {
+        let can_ask = room.follows != Follows::Away;
+        forget_answer(&mut self.events, &entering.room.name, &entering.member);
+        if can_ask {
             self.outbox.push(Command::Enter(entering));
             self.pump(io);
         }
@@ -506,8 +508,10 @@ impl Bus {
     }
 
     /// Takes a member of this node off the list of a room; `false` if it was not on it.
+    /// Whether it was listed is not told any more.
     pub fn exit(&mut self, io: &mut Io<'_>, room: &str, member: &str) -> bool {
         let Some(room) = self.rooms.get_mut(room) else { return false };
+        forget_answer(&mut self.events, &room.at.name, member);
         let Some((name, _)) = room.own.remove_entry(member) else { return false };
         if room.follows != Follows::Away {
             self.outbox.push(Command::Exit(room.at.clone(), name, room.remaining()));
@@ -528,6 +532,14 @@ impl Bus {
     pub fn member(&self, room: &str, name: &str) -> Option<&Member> {
         self.rooms.get(room)?.listing.get(name)
     }
+}
+
+/// Whether a member was listed is not told if that has changed since.
+fn forget_answer(events: &mut VecDeque<BusEvent>, room: &str, member: &str) {
+    events.retain(|event| match event {
+        BusEvent::Entered { room: of, member: who, .. } => **of != *room || **who != *member,
+        _ => true,
+    });
 }
 
 /// # For the wrapper

@@ -289,6 +289,29 @@ fn told_at(gather: Duration, redis: &Redis, orders: &[(Duration, &'static str)])
     two.told.iter().map(|(at, what)| (at.saturating_duration_since(started), *what)).collect()
 }
 
+/// The answers for a member that comes and goes while a message waits.
+fn answers(orders: &[(Duration, &'static str)]) -> Vec<Result<(), EnterError>> {
+    let two = Two::with(BusLimits { gather: SECOND, ..BusLimits::default() });
+    let mut world = world_of(&Redis::new(), two, Conditions::calm());
+    let script =
+        orders.iter().fold(Script::new(), |script, (after, order)| script.after(*after).send(*order));
+    world.play(script);
+    world.run_for(10 * SECOND).expect("it keeps its promises");
+    world.handler().entered[1].clone()
+}
+
+#[test]
+fn whether_a_member_is_listed_is_not_told_once_it_has_left() {
+    let half = LATENCY / 2;
+    // The answer for the member comes behind a message that waits for another.
+    let enters = [(SECOND, "1."), (half, "1+"), (half, "1.")];
+    assert_eq!(answers(&enters), [Ok(())]);
+    let behind_the_answer = 2 * LATENCY - half / 2;
+    assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1-")]].concat()), []);
+    assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1-1+")]].concat()), [Ok(())]);
+    assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1+")]].concat()), [Ok(())]);
+}
+
 /// What the second node was told, in a string for each moment.
 fn told_together(gather: Duration, orders: &[(Duration, &'static str)]) -> Vec<String> {
     let told = told_at(gather, &Redis::new(), orders);
