@@ -105,7 +105,10 @@ impl Redis {
             };
             redis.will(at, fault);
         }
-        redis.0.lock().chance = (rng.below(2) == 0).then(|| rng.fork());
+        let mut state = redis.0.lock();
+        state.chance = (rng.below(2) == 0).then(|| rng.fork());
+        state.answers_first = rng.below(2) == 0;
+        drop(state);
         redis
     }
 
@@ -126,6 +129,14 @@ impl Redis {
     /// called again, on the one after that.
     pub fn will_cut(&self, byte: usize, cut: Cut) {
         self.0.lock().cuts.push_back((byte, cut));
+    }
+
+    /// Has it answer a command before what that tells the connection that it came by, as
+    /// Redis does from 7.2 on. Without this it does so behind it, as Redis did before.
+    #[must_use]
+    pub fn answering_first(self) -> Self {
+        self.0.lock().answers_first = true;
+        self
     }
 
     /// How many faults have struck.

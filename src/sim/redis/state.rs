@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) struck: u64,
     /// Where the next connections are cut.
     pub(super) cuts: VecDeque<(usize, Cut)>,
+    /// Whether an answer comes before what its command tells the same connection.
+    pub(super) answers_first: bool,
     /// Where the bytes of a connection are cut, if they are.
     pub(super) chance: Option<Rng>,
     left_behind: Vec<LeftBehind>,
@@ -218,10 +220,16 @@ impl State {
         self.carried_out += 1;
         let mut told = Vec::new();
         let reply = self.reply(io, command, &mut told);
-        self.tell(io, told);
         let mut out = Vec::new();
         reply.encode(&mut out);
-        io.send(out);
+        // What others are told does not depend on it.
+        if self.answers_first {
+            io.send(out);
+            self.tell(io, told);
+        } else {
+            self.tell(io, told);
+            io.send(out);
+        }
     }
 
     fn tell(&self, io: &mut ActorIo<'_>, told: Vec<Told>) {
