@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -459,9 +459,9 @@ impl Bus {
     /// Lists a member in a room, under a name that no member of another node has, with a
     /// value for everybody to see; again with another value changes it. It is answered by
     /// [`BusHandler::entered`](super::BusHandler::entered), once Redis is there, unless
-    /// the member is entered again before that: then the last call has the answer. Another
-    /// answer with an error follows if Redis has lost the member and the name is another's
-    /// by then. A bus whose Redis is back lists its members again by itself.
+    /// the member [exits](Self::exit) before that; of several calls, the last one has the
+    /// answer. Another answer with an error follows if Redis has lost the member and the
+    /// name is another's by then. A bus whose Redis is back lists its members again by itself.
     ///
     /// The node stays subscribed to the room while it has members listed there.
     ///
@@ -507,11 +507,11 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes a member of this node off the list of a room; `false` if it was not on it.
-    /// Whether it was listed is not told any more.
+    /// Takes a member of this node off the list of a room; `false` if it was not on it. An
+    /// answer to [`enter`](Self::enter) that was not told yet is not told any more.
     pub fn exit(&mut self, io: &mut Io<'_>, room: &str, member: &str) -> bool {
+        forget_answer(&mut self.events, room, member);
         let Some(room) = self.rooms.get_mut(room) else { return false };
-        forget_answer(&mut self.events, &room.at.name, member);
         let Some((name, _)) = room.own.remove_entry(member) else { return false };
         if room.follows != Follows::Away {
             self.outbox.push(Command::Exit(room.at.clone(), name, room.remaining()));
@@ -521,8 +521,8 @@ impl Bus {
     }
 
     /// The members that a room lists, on all nodes, in the order of their names, as far
-    /// as this node knows: those on others from its subscription on. While Redis is away
-    /// it is the list of before.
+    /// as this node knows: those on others from its subscription on. Changes that the bus
+    /// still has to tell count as told. While Redis is away it is the list of before.
     pub fn members(&self, room: &str) -> impl Iterator<Item = (&str, &Member)> {
         self.rooms.get(room).into_iter().flat_map(|room| room.listing.iter())
     }
@@ -534,7 +534,7 @@ impl Bus {
     }
 }
 
-/// Whether a member was listed is not told if that has changed since.
+/// Drops the answer for a member, which has exited or was entered again.
 fn forget_answer(events: &mut VecDeque<BusEvent>, room: &str, member: &str) {
     events.retain(|event| match event {
         BusEvent::Entered { room: of, member: who, .. } => **of != *room || **who != *member,
@@ -544,12 +544,18 @@ fn forget_answer(events: &mut VecDeque<BusEvent>, room: &str, member: &str) {
 
 /// # For the wrapper
 impl Bus {
-    /// The next thing to tell the handler; when there is none, or it
-    /// [waits](super::BusLimits::gather), what was published goes to Redis. For a handler
-    /// that is not in an [`OnBus`](super::OnBus): to be called until there is none, after
-    /// each callback that has called a method of the bus.
+    /// The next thing to tell the handler; when there is none, what was published goes to
+    /// Redis. For a handler that is not in an [`OnBus`](super::OnBus): to be called until
+    /// there is none, after each callback that has called a method of the bus.
+    ///
+    /// `None` says that there is nothing to tell now: what
+    /// [waits](super::BusLimits::gather) comes after a later call of [`data`](Self::data),
+    /// [`closed`](Self::closed) or [`tick`](Self::tick), for a timer that the bus may have
+    /// set at any time.
     pub fn next_event(&mut self, io: &mut Io<'_>) -> Option<BusEvent> {
-        let longest = self.options.limits.gather;
+        // Whoever is closed by a shutdown gets what has come.
+        let is_staying = self.timing.leaves == Leaves::No;
+        let longest = if is_staying { self.options.limits.gather } else { Duration::ZERO };
         let event = self.gathering.next(io, &mut self.events, &self.outbox, longest);
         if event.is_none() {
             self.pump(io);

@@ -41,21 +41,15 @@ struct Wait {
 }
 
 impl Wait {
-    /// Begins, if the first of these events is a message to a room to which messages of
-    /// this node are under way.
-    fn begin(
-        io: &mut Io<'_>,
-        events: &VecDeque<BusEvent>,
-        outbox: &Outbox,
-        longest: Duration,
-    ) -> Option<Self> {
-        let Some(BusEvent::Message(message)) = events.front().filter(|_| !longest.is_zero()) else {
+    /// Begins, if messages of this node are under way to the room, and may be back in time.
+    fn begin(io: &mut Io<'_>, room: &Arc<str>, outbox: &Outbox, longest: Duration) -> Option<Self> {
+        if longest.is_zero() {
             return None;
-        };
-        let number = outbox.last_under_way(&message.room)?;
+        }
+        let number = outbox.last_expected(room, io.now() + longest)?;
         // Without a timer nothing would bound the wait.
         let timer = io.tick_after(longest).ok()?;
-        Some(Self { room: Arc::clone(&message.room), number, timer })
+        Some(Self { room: Arc::clone(room), number, timer })
     }
 
     fn is_answered(&self, outbox: &Outbox) -> bool {
@@ -72,16 +66,16 @@ impl Gathering {
         outbox: &Outbox,
         longest: Duration,
     ) -> Option<BusEvent> {
-        if events.is_empty() {
+        let Some(first) = events.front() else {
             *self = Self::default();
             return None;
-        }
-        if matches!(self.state, State::Idle) {
-            let wait = Wait::begin(io, events, outbox, longest);
+        };
+        if let (State::Idle, BusEvent::Message(message)) = (&self.state, first) {
+            let wait = Wait::begin(io, &message.room, outbox, longest);
             self.state = wait.map_or(State::Telling, State::Waits);
         }
         if let State::Waits(wait) = &self.state {
-            if self.bytes < ENOUGH && !wait.is_answered(outbox) {
+            if !longest.is_zero() && self.bytes < ENOUGH && !wait.is_answered(outbox) {
                 return None;
             }
             io.cancel(wait.timer);

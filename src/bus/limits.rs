@@ -30,10 +30,11 @@ pub struct BusLimits {
     pub max_in_flight: usize,
     /// Bytes of these commands. Default 1 MiB.
     pub max_in_flight_bytes: usize,
-    /// Time for which a message that has come waits at most for messages that this node has
-    /// under way to its room, to be told together with them: that is one write to each
-    /// member. The wait ends before that when those are answered that were under way when
-    /// it began, or when 64 KiB have come. Zero: no message waits. Default 1 ms.
+    /// The longest time that a message which has come waits for messages of this node that
+    /// are under way to its room, so that all are one write to each member. Whatever the bus
+    /// has to tell behind it waits too. The wait ends when those are answered that were
+    /// under way when it began, or when 64 KiB have come; none begins for what Redis will
+    /// not answer in time. Zero: no message waits. At most 1 s. Default 1 ms.
     pub gather: Duration,
     /// Time for which a message waits for Redis, or for a link over which it can be
     /// sent again. Then it fails. Default 30 s.
@@ -141,6 +142,13 @@ impl BusLimits {
                 return Err(Error::Limits { reason });
             }
         }
+        if self.gather > LONGEST_GATHER {
+            let reason = format!(
+                "BusLimits::gather is {:?}; give at most {LONGEST_GATHER:?}, for all that is to be told waits",
+                self.gather
+            );
+            return Err(Error::Limits { reason });
+        }
         let (shortest, longest) = self.reconnect;
         let times = [
             ("publish_timeout", self.publish_timeout),
@@ -194,6 +202,9 @@ impl BusLimits {
         shortest.clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 }
+
+/// The largest [`BusLimits::gather`].
+const LONGEST_GATHER: Duration = Duration::from_secs(1);
 
 /// The largest [`BusLimits::max_in_flight`]: how many numbers of a node readers remember.
 pub(super) const MOST_IN_FLIGHT: usize = 512;

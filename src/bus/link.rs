@@ -290,6 +290,7 @@ impl Bus {
     fn check_rooms(&mut self, io: &mut Io<'_>) {
         let now = io.now();
         let (grace, keep) = (self.limits().grace, self.limits().history_time / 4);
+        let all_is_told = self.events.is_empty();
         let mut left = Vec::new();
         for (name, room) in &mut self.rooms {
             let is_used = room.is_held
@@ -305,6 +306,8 @@ impl Bus {
             } else if now.saturating_duration_since(*room.empty_since.get_or_insert(now)) >= grace
                 // Who has left while Redis was away is still to be taken off the list.
                 && room.is_accounted_for()
+                // Who is told that it has caught up may join.
+                && all_is_told
             {
                 left.push(Arc::clone(name));
             }

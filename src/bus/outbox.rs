@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outgoing};
 use super::command::Command;
@@ -33,6 +33,8 @@ pub(super) struct Outbox {
     flight_bytes: usize,
     /// Refused because a script was not loaded: sent again when it is.
     again: Vec<Command>,
+    /// How long the last messages took that were answered.
+    round_trip: Duration,
     /// Messages, and their bytes, wherever they are.
     messages: usize,
     bytes: usize,
@@ -111,17 +113,20 @@ impl Outbox {
 
     /// The number of the first message that is under way to a room.
     pub(super) fn first_under_way(&self, room: &str) -> Option<u64> {
-        self.batches_under_way(room).find_map(|batch| batch.number)
+        self.under_way(room).find_map(|(batch, _)| batch.number)
     }
 
-    /// The number of the last message that is under way to a room.
-    pub(super) fn last_under_way(&self, room: &str) -> Option<u64> {
-        self.batches_under_way(room).rev().find_map(Batch::last_number)
+    /// The number of the last message to a room that is answered by then, if Redis takes as
+    /// long as it took last.
+    pub(super) fn last_expected(&self, room: &str, by: Instant) -> Option<u64> {
+        let mut in_time = self.under_way(room).rev().filter(|(_, at)| *at + self.round_trip <= by);
+        in_time.find_map(|(batch, _)| batch.last_number())
     }
 
-    fn batches_under_way(&self, room: &str) -> impl DoubleEndedIterator<Item = &Batch> {
+    /// The batches that are under way to a room, and when each was sent.
+    fn under_way(&self, room: &str) -> impl DoubleEndedIterator<Item = (&Batch, Instant)> {
         self.flight.iter().filter_map(move |sent| match &sent.command {
-            Command::Publish(batch) if *batch.room == *room => Some(batch),
+            Command::Publish(batch) if *batch.room == *room => Some((batch, sent.at)),
             _ => None,
         })
     }
@@ -138,10 +143,11 @@ impl Outbox {
 
     /// Takes the command that an answer is for. Messages are given back by `again` or are
     /// done.
-    pub(super) fn answered(&mut self) -> Option<Command> {
+    pub(super) fn answered(&mut self, now: Instant) -> Option<Command> {
         let sent = self.flight.pop_front()?;
         self.flight_bytes -= sent.size;
         if let Command::Publish(batch) = &sent.command {
+            self.round_trip = now.saturating_duration_since(sent.at);
             self.messages -= batch.len();
             self.bytes -= batch.bytes();
         }
@@ -213,8 +219,6 @@ const fn number(command: &Command) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
 
     use super::*;
@@ -256,13 +260,13 @@ mod tests {
 
         /// Redis carries all out that is under way; returns the numbers of the messages.
         fn carry_out(&mut self) -> Vec<u64> {
-            let answered = std::iter::from_fn(|| self.outbox.answered());
+            let answered = std::iter::from_fn(|| self.outbox.answered(Instant::now()));
             answered.flat_map(|command| numbers(&command)).collect()
         }
 
         /// Redis refuses the first and carries the others out; returns the numbers of these.
         fn refuse_first(&mut self) -> Vec<u64> {
-            let first = self.outbox.answered().expect("it was sent");
+            let first = self.outbox.answered(Instant::now()).expect("it was sent");
             assert_eq!(number(&first), Some(1));
             self.outbox.again(first);
             let others = self.carry_out();
@@ -308,7 +312,7 @@ mod tests {
         for (batch, under_way) in BATCHES {
             let mut sender = Sender::new(1600, batch);
             sender.pump();
-            let first = sender.outbox.answered().expect("it was sent");
+            let first = sender.outbox.answered(Instant::now()).expect("it was sent");
             sender.outbox.again(first);
             sender.outbox.link_lost();
             let sent = sender.outbox.waiting.iter().filter(|command| number(command).is_some());

@@ -20,7 +20,7 @@ impl Bus {
         if let Frame::Push { data, .. } = frame {
             return self.pushed(io, data);
         }
-        let Some(command) = self.outbox.answered() else {
+        let Some(command) = self.outbox.answered(io.now()) else {
             return self.fail(io, BusError::Protocol("it answers what nobody has asked".into()));
         };
         match error(frame) {
@@ -45,10 +45,10 @@ impl Bus {
                 }
             }
             (Some(b"subscribe"), _) if matches!(self.outbox.expected(), Some(Command::Subscribe(_))) => {
-                self.outbox.answered();
+                self.outbox.answered(io.now());
             }
             (Some(b"unsubscribe"), _) if matches!(self.outbox.expected(), Some(Command::Unsubscribe(_))) => {
-                self.outbox.answered();
+                self.outbox.answered(io.now());
             }
             (Some(b"subscribe" | b"unsubscribe"), _) => {
                 self.fail(io, BusError::Protocol("it changes subscriptions unasked".into()));

@@ -48,7 +48,7 @@ fn host() -> Endpoint {
     Endpoint::Tcp(([192, 0, 2, 1], 6379).into())
 }
 
-/// How long a message of another node waits for the own ones, on each node.
+/// How long a message waits for those of the node, on each of them.
 const GATHER: [Duration; NODES] = [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(1)];
 
 fn limits(node: usize) -> BusLimits {

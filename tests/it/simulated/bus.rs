@@ -28,6 +28,9 @@ impl StreamHandler for Lobby {
     }
 
     fn data(&mut self, io: &mut Io<'_>, (): &mut (), input: &mut BytesMut) -> Result<(), BoxError> {
+        if &input[..] == b"stop" {
+            io.shutdown(SECOND);
+        }
         for word in input.split().split_inclusive(|byte| *byte == b' ') {
             self.0.publish(io, "lobby", word.to_vec())?;
         }
@@ -50,7 +53,11 @@ impl BusHandler for Lobby {
 }
 
 fn world(redis: &Redis) -> World<OnBus<Lobby>, true> {
-    let options = BusOptions { seed: Some(1), ..BusOptions::default() };
+    world_with(redis, BusLimits::default())
+}
+
+fn world_with(redis: &Redis, limits: BusLimits) -> World<OnBus<Lobby>, true> {
+    let options = BusOptions { seed: Some(1), limits, ..BusOptions::default() };
     let bus = Bus::new("redis://192.0.2.1".parse().expect("a URL"), options).expect("good options");
     let lobby = OnBus::new(Lobby(bus));
     let mut world = World::new(1, Conditions::calm(), lobby, Limits::default()).expect("good limits");
@@ -100,7 +107,7 @@ fn a_restart_is_a_gap_and_what_is_said_then_is_delivered() {
 
 /// Two nodes, for a client that says `0+` to enter a member on the first of them, `1-` to
 /// take it off the list on the second, `0.` to publish a message of one byte on the first,
-/// `1#` to publish a long one on the second, and so on. The second is subscribed to the
+/// `1#` to publish a long one on the second, `0,` to publish one to another room, and so on. The second is subscribed to the
 /// room whoever is in it.
 struct Two {
     nodes: [Bus; 2],
@@ -177,6 +184,7 @@ impl StreamHandler for Two {
                 match order[1] {
                     b'+' => node.enter(io, "lobby", "ann", "")?,
                     b'.' => _ = node.publish(io, "lobby", order.to_vec())?,
+                    b',' => _ = node.publish(io, "attic", order.to_vec())?,
                     b'#' => _ = node.publish(io, "lobby", order.repeat(LONG / 2))?,
                     _ => _ = node.exit(io, "lobby", "ann"),
                 }
@@ -310,54 +318,91 @@ fn whether_a_member_is_listed_is_not_told_once_it_has_left() {
     assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1-")]].concat()), []);
     assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1-1+")]].concat()), [Ok(())]);
     assert_eq!(answers(&[&enters[..], &[(behind_the_answer, "1+")]].concat()), [Ok(())]);
+    // The answer that another has the name.
+    let taken = [&[(SECOND / 2, "0+")], &enters[..]].concat();
+    assert_eq!(answers(&taken), [Err(EnterError::Taken)]);
+    assert_eq!(answers(&[&taken[..], &[(behind_the_answer, "1-")]].concat()), []);
 }
 
 /// What the second node was told, in a string for each moment.
-fn told_together(gather: Duration, orders: &[(Duration, &'static str)]) -> Vec<String> {
-    let told = told_at(gather, &Redis::new(), orders);
+fn told_together(gather: Duration, redis: &Redis, orders: &[(Duration, &'static str)]) -> Vec<String> {
+    let told = told_at(gather, redis, orders);
     let moments = told.chunk_by(|(one, _), (other, _)| one == other);
     moments.map(|moment| moment.iter().map(|(_, what)| char::from(*what)).collect()).collect()
 }
 
 #[test]
 fn a_message_waits_for_those_of_its_node_that_are_under_way() {
-    // Each is under way for two latencies, and published one behind the one before. The
-    // last two are not answered yet when the first come.
-    let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "0."), (LATENCY, "1.")];
-    assert_eq!(told_together(Duration::ZERO, &orders), ["1", "1", "0", "1"]);
-    assert_eq!(told_together(SECOND, &orders), ["11", "01"]);
-    // Those of the other node wait for nothing.
-    let orders = [(SECOND, "0."), (LATENCY, "0."), (LATENCY, "0.")];
-    assert_eq!(told_together(SECOND, &orders), ["0", "0", "0"]);
+    for answering_first in [false, true] {
+        let redis = || if answering_first { Redis::new().answering_first() } else { Redis::new() };
+        // Each is under way for two latencies, and published one behind the one before. The
+        // last two are not answered yet when the first come.
+        let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "0."), (LATENCY, "1.")];
+        assert_eq!(told_together(Duration::ZERO, &redis(), &orders), ["1", "1", "0", "1"]);
+        assert_eq!(told_together(SECOND, &redis(), &orders), ["11", "01"]);
+        // Those of the other node wait for nothing.
+        let orders = [(SECOND, "0."), (LATENCY, "0."), (LATENCY, "0.")];
+        assert_eq!(told_together(SECOND, &redis(), &orders), ["0", "0", "0"]);
+        // Nor does one for what goes to another room.
+        let orders = [(SECOND, "1."), (LATENCY, "1,"), (4 * LATENCY, "1."), (LATENCY, "1,")];
+        assert_eq!(told_together(SECOND, &redis(), &orders), ["1", "1"]);
+        assert_eq!(told_at(SECOND, &redis(), &orders), told_at(Duration::ZERO, &redis(), &orders));
+    }
+}
+
+#[test]
+fn a_message_does_not_wait_for_what_will_not_come_in_time() {
+    // Each comes one latency behind the one before.
+    let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "1."), (LATENCY, "1.")];
+    let at_once = told_at(Duration::ZERO, &Redis::new(), &orders);
+    let [short, long] = [9, 11].map(|tenths| told_at(LATENCY * tenths / 10, &Redis::new(), &orders));
+    // Nothing is known of the time yet when the first one comes.
+    assert_eq!(short[1..], at_once[1..]);
+    assert_ne!(long[1..], at_once[1..]);
+}
+
+#[test]
+fn a_shutdown_waits_for_nothing_and_loses_nothing_that_has_come() {
+    let mut world = world_with(&Redis::new(), BusLimits { gather: SECOND, ..BusLimits::default() });
+    // The second is under way when the shutdown begins.
+    let script = Script::new().after(SECOND).send("one ").after(LATENCY).send("two ");
+    let client = world.play(script.after(3 * LATENCY / 2).send("stop"));
+    world.run_for(SECOND + 10 * LATENCY).expect("it keeps its promises");
+    let received = String::from_utf8_lossy(world.client(client).received()).into_owned();
+    assert!(received.starts_with("one "), "{received:?}");
 }
 
 #[test]
 fn a_message_waits_for_64_kib_at_most() {
     let short = [(SECOND, "0#0#0#"), (LATENCY, "1.")];
-    assert_eq!(told_together(Duration::ZERO, &short), ["000", "1"]);
-    assert_eq!(told_together(SECOND, &short), ["0001"]);
+    assert_eq!(told_together(Duration::ZERO, &Redis::new(), &short), ["000", "1"]);
+    assert_eq!(told_together(SECOND, &Redis::new(), &short), ["0001"]);
     let long = [(SECOND, "0#0#0#0#"), (LATENCY, "1.")];
-    assert_eq!(told_together(SECOND, &long), ["0000", "1"]);
+    assert_eq!(told_together(SECOND, &Redis::new(), &long), ["0000", "1"]);
 }
 
 #[test]
-fn a_message_waits_no_longer_than_it_may_wherever_redis_pauses() {
+fn a_message_waits_no_longer_than_it_may_wherever_redis_pauses_or_is_cut_off() {
     const GATHER: Duration = Duration::from_millis(5);
     let orders = [(SECOND, "1."), (LATENCY, "1."), (LATENCY, "0."), (LATENCY, "1.")];
-    let mut longest = Duration::ZERO;
-    for byte in (0..2500).step_by(3) {
-        let [at_once, gathered] = [Duration::ZERO, GATHER].map(|gather| {
-            let redis = Redis::new();
-            redis.will_cut(usize::MAX, Cut::Act(Act::Reset)); // the first node's link, never
-            redis.will_cut(byte, Cut::Pause(8 * SECOND));
-            told_at(gather, &redis, &orders)
-        });
-        assert_eq!(gathered.len(), at_once.len(), "it pauses at byte {byte}");
-        for ((earliest, what), (at, same)) in at_once.iter().zip(&gathered) {
-            assert_eq!(what, same, "it pauses at byte {byte}");
-            longest = longest.max(at.saturating_sub(*earliest));
+    for cut in [Cut::Pause(8 * SECOND), Cut::Act(Act::Reset)] {
+        let mut longest = Duration::ZERO;
+        for byte in (0..2500).step_by(5) {
+            let [at_once, gathered] = [Duration::ZERO, GATHER].map(|gather| {
+                let redis = Redis::new();
+                redis.will_cut(usize::MAX, Cut::Act(Act::Reset)); // the first node's link, never
+                redis.will_cut(byte, cut.clone());
+                told_at(gather, &redis, &orders)
+            });
+            assert_eq!(gathered.len(), at_once.len(), "{cut:?} at byte {byte}");
+            for ((earliest, what), (at, same)) in at_once.iter().zip(&gathered) {
+                assert_eq!(what, same, "{cut:?} at byte {byte}");
+                longest = longest.max(at.saturating_sub(*earliest));
+            }
+            assert!(longest < GATHER + Duration::from_millis(1), "{longest:?}, {cut:?} at byte {byte}");
         }
-        assert!(longest < GATHER + Duration::from_millis(1), "{longest:?}, it pauses at byte {byte}");
+        // What is cut off is answered no more.
+        let is_expected = if cut == Cut::Act(Act::Reset) { longest < GATHER } else { longest >= GATHER };
+        assert!(is_expected, "{longest:?}, {cut:?}");
     }
-    assert!(longest >= GATHER, "{longest:?}: it never has to wait");
 }
