@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use serve_forever::bus::{Bus, BusEvent, BusHandler, BusLimits, BusOptions, EnterError, Gap, Message, OnBus};
+use serve_forever::bus::{
+    Bus, BusEvent, BusHandler, BusLimits, BusOptions, EnterError, Gap, Message, OnBus, Resume,
+};
 use serve_forever::driver::sim::{Act, Conditions, Cut, Script};
 use serve_forever::sim::World;
 use serve_forever::sim::redis::{Fault, Redis, Survives};
@@ -107,13 +109,16 @@ fn a_restart_is_a_gap_and_what_is_said_then_is_delivered() {
 
 /// Two nodes, for a client that says `0+` to enter a member on the first of them, `1-` to
 /// take it off the list on the second, `0.` to publish a message of one byte on the first,
-/// `1#` to publish a long one on the second, `0,` to publish one to another room, and so on. The second is subscribed to the
+/// `1#` to publish a long one on the second, `0,` to publish one to another room, `0r` to
+/// catch up on the first, and so on. The second is subscribed to the
 /// room whoever is in it.
 struct Two {
     nodes: [Bus; 2],
     entered: [Vec<Result<(), EnterError>>; 2],
     /// When the second was told of which message.
     told: Vec<(Instant, u8)>,
+    /// For each that has caught up: whether the room was still there.
+    caught_up: Vec<bool>,
     started: Option<Instant>,
     /// How many timers have fired that neither waits for.
     strange_timers: usize,
@@ -133,6 +138,7 @@ impl Two {
             nodes: [node(1), node(2)],
             entered: [const { Vec::new() }; 2],
             told: Vec::new(),
+            caught_up: Vec::new(),
             started: None,
             strange_timers: 0,
         }
@@ -147,6 +153,9 @@ impl Two {
             while let Some(event) = node.next_event(io) {
                 match event {
                     BusEvent::Entered { outcome, .. } => entered.push(outcome),
+                    BusEvent::Resume { step: Resume::Done(_), .. } => {
+                        self.caught_up.push(node.group("lobby").is_some());
+                    }
                     BusEvent::Message(message) => self.told.push((io.now(), message.payload[0])),
                     _ => {}
                 }
@@ -184,6 +193,7 @@ impl StreamHandler for Two {
                 match order[1] {
                     b'+' => node.enter(io, "lobby", "ann", "")?,
                     b'.' => _ = node.publish(io, "lobby", order.to_vec())?,
+                    b'r' => _ = node.resume(io, "lobby", "0000000000000000:0".parse()?)?,
                     b',' => _ = node.publish(io, "attic", order.to_vec())?,
                     b'#' => _ = node.publish(io, "lobby", order.repeat(LONG / 2))?,
                     _ => _ = node.exit(io, "lobby", "ann"),
@@ -322,6 +332,25 @@ fn whether_a_member_is_listed_is_not_told_once_it_has_left() {
     let taken = [&[(SECOND / 2, "0+")], &enters[..]].concat();
     assert_eq!(answers(&taken), [Err(EnterError::Taken)]);
     assert_eq!(answers(&[&taken[..], &[(behind_the_answer, "1-")]].concat()), []);
+}
+
+#[test]
+fn a_room_is_there_for_whoever_is_told_that_it_has_caught_up() {
+    // That comes behind a message, which waits for one that Redis does not answer, while the
+    // bus looks for rooms that nobody is in.
+    let half = LATENCY / 2;
+    let orders = [(SECOND, "0r"), (3 * half, "1."), (3 * half, "0.")];
+    let script =
+        || orders.iter().fold(Script::new(), |script, (after, order)| script.after(*after).send(*order));
+    for byte in (0..2500).step_by(20) {
+        let redis = Redis::new();
+        redis.will_cut(byte, Cut::Pause(5 * SECOND));
+        let limits = BusLimits { gather: SECOND, grace: Duration::ZERO, ..BusLimits::default() };
+        let mut world = world_of(&redis, Two::with(limits), Conditions::calm());
+        world.play(script());
+        world.run_for(30 * SECOND).expect("it keeps its promises");
+        assert_eq!(world.handler().caught_up, [true], "it pauses at byte {byte}");
+    }
 }
 
 /// What the second node was told, in a string for each moment.
