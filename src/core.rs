@@ -39,7 +39,7 @@ use crate::shared_output::SharedOutput;
 use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::timers::Timers;
-use crate::work_list::{Pending, RareList, WorkList};
+use crate::work_list::{Pending, RareList, WorkList, WorkQueue};
 
 pub(crate) use self::calls::{LocalCall, LocalCalls};
 #[cfg(feature = "workers")]
@@ -226,7 +226,7 @@ pub(crate) struct Core {
     /// Connections that are not read, of which a hang-up was told.
     pub(crate) to_check: RareList<ConnId>,
     pub(crate) to_read: WorkList<ConnId>,
-    pub(crate) to_flush: WorkList<ConnId>,
+    pub(crate) to_flush: WorkQueue<ConnId>,
     pub(crate) to_drain: WorkList<ConnId>,
     pub(crate) to_reap: WorkList<ConnId>,
     /// The datagram sockets, with lists of their own.
@@ -277,7 +277,7 @@ impl Core {
             to_establish: RareList::new(),
             to_check: RareList::new(),
             to_read: WorkList::new(),
-            to_flush: WorkList::new(),
+            to_flush: WorkQueue::new(),
             to_drain: WorkList::new(),
             to_reap: WorkList::new(),
             datagrams: Sockets::new(),
@@ -324,7 +324,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         let (list, mark) = match on {
             List::Read => (&mut self.to_read, conn.mark(Flags::IN_READ_LIST)),
-            List::Flush => (&mut self.to_flush, conn.mark(Flags::IN_FLUSH_LIST)),
+            List::Flush => {
+                let mark = conn.mark(Flags::IN_FLUSH_LIST);
+                return self.to_flush.push_once(id, mark, &mut self.pending);
+            }
             List::Drained => (&mut self.to_drain, conn.mark(Flags::DRAINED_PENDING)),
             List::Reap => (&mut self.to_reap, conn.mark(Flags::IN_REAP_LIST)),
         };

@@ -277,6 +277,13 @@ pub struct Config {
     /// waits for more. 0 counts as 1; `usize::MAX` writes everything in its own turn.
     /// Default 32.
     pub gather_from: usize,
+    /// Connections that take queued output in one turn, each by one write. The others
+    /// are first in the next turn, which does not wait for events. To write to a
+    /// thousand connections takes milliseconds: the turns in between read what comes
+    /// meanwhile and answer it, and what is broadcast of it leaves in the writes that
+    /// are still to come. Above 64 KiB of short broadcasts, and in a shutdown, a turn
+    /// writes to all. 0 counts as 1. Default 64.
+    pub flushes_per_turn: usize,
     /// The size of the read buffer in bytes. The whole reactor shares it, and
     /// allocates it three times. At most 256 MiB. Default 64 KiB.
     pub read_buffer: usize,
@@ -342,6 +349,7 @@ impl Default for Config {
             events_per_turn: 1024,
             busy_poll: None,
             gather_from: 32,
+            flushes_per_turn: 64,
             read_buffer: 64 << 10,
             spare_output: 16 << 20,
             max_calls: 1024,

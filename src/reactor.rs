@@ -72,7 +72,8 @@ use crate::stats::Stats;
 /// 3. **read** what is ready and deliver it, datagrams first
 /// 4. **timers** that are due
 /// 5. **calls** from [`Handle`](crate::Handle)s
-/// 6. **flush** what was queued, one write for each connection
+/// 6. **flush** what was queued, one write for each connection; after
+///    [`Config::flushes_per_turn`] of them the rest is for the next turn
 /// 7. **reap**: report queues that drained and connections that closed, and
 ///    free ids
 ///

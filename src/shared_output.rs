@@ -126,6 +126,11 @@ impl SharedOutput {
         (1..GATHER).contains(&self.bytes.len())
     }
 
+    /// Whether what it has may wait for another turn, and more come behind it.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.bytes.len() < GATHER
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()

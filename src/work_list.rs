@@ -1,5 +1,5 @@
-//! `WorkList`: the work of one phase of the turn, in the order in which it was
-//! listed.
+//! `WorkList` and `WorkQueue`: the work of one phase of the turn, in the order in which it
+//! was listed.
 //!
 //! A phase walks what was on its list when it began. Whatever the callbacks add
 //! meanwhile stays for the next turn, so that every phase comes to an end:
@@ -111,10 +111,6 @@ impl<T: Copy, const RARE: bool> WorkList<T, RARE> {
         self.items.is_empty()
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.items.len()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
         self.items.iter().copied()
     }
@@ -202,6 +198,61 @@ impl<T: Copy, const RARE: bool> WorkList<T, RARE> {
     }
 }
 
+/// The work of a phase that does only a part of it in one turn: taking from its front
+/// moves nothing of what stays.
+#[derive(Debug)]
+pub(crate) struct WorkQueue<T> {
+    /// What was listed first; the items before `taken` are gone.
+    front: Vec<T>,
+    taken: usize,
+    /// What was listed since `front` was begun.
+    back: Vec<T>,
+}
+
+impl<T: Copy> WorkQueue<T> {
+    pub(crate) const fn new() -> Self {
+        Self { front: Vec::new(), taken: 0, back: Vec::new() }
+    }
+
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.front.len() - self.taken + self.back.len()
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
+        self.front[self.taken..].iter().chain(&self.back).copied()
+    }
+
+    /// Lists an item, unless its mark says that it is listed, and keeps the next wait
+    /// from blocking.
+    #[inline]
+    pub(crate) fn push_once(&mut self, item: T, mark: impl Mark, pending: &mut Pending) {
+        if mark.enter() {
+            pending.raise();
+            self.back.push(item);
+        }
+    }
+
+    /// Takes the item that was listed first.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<T> {
+        if self.taken == self.front.len() {
+            self.front.clear();
+            self.taken = 0;
+            std::mem::swap(&mut self.front, &mut self.back);
+        }
+        let item = self.front.get(self.taken).copied()?;
+        self.taken += 1;
+        Some(item)
+    }
+}
+
 impl<T: PartialEq, const RARE: bool> WorkList<T, RARE> {
     pub(crate) fn contains(&self, item: &T) -> bool {
         self.items.contains(item)
@@ -285,6 +336,22 @@ mod tests {
         list.push(6, &mut pending);
         list.stop(&mut batch);
         assert_eq!(walk(&mut list), [2, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_queue_lists_once_and_gives_in_order_what_one_asks_for() {
+        let (mut list, mut pending) = (WorkQueue::<u32>::new(), Pending::new());
+        pending.clear_rare();
+        let mut mark = false;
+        list.push_once(1, &mut mark, &mut pending);
+        list.push_once(1, &mut mark, &mut pending);
+        assert!(pending.is_listed() && !pending.is_rare());
+        list.push_once(2, &mut false, &mut pending);
+        assert_eq!(list.take(), Some(1));
+        list.push_once(1, &mut false, &mut pending);
+        assert_eq!((list.len(), list.is_empty(), list.iter().collect()), (2, false, vec![2, 1]));
+        assert_eq!([list.take(), list.take(), list.take()], [Some(2), Some(1), None]);
+        assert!(list.is_empty());
     }
 
     #[test]

@@ -175,17 +175,23 @@ impl<D: Driver> Reactor<D> {
 fn check_lists(core: &Core, id: ConnId, conn: &Conn) -> Result<(), String> {
     let lists = [
         ("read", &core.to_read, Flags::IN_READ_LIST),
-        ("flush", &core.to_flush, Flags::IN_FLUSH_LIST),
         ("drained", &core.to_drain, Flags::DRAINED_PENDING),
         ("reap", &core.to_reap, Flags::IN_REAP_LIST),
     ];
     for (name, list, flag) in lists {
-        let times = list.iter().filter(|listed| *listed == id).count();
-        holds!(
-            times == usize::from(conn.has(flag)),
-            "connection {id} is {times} times in the list to {name}"
-        );
+        check_listed(list.iter(), name, id, conn.has(flag))?;
     }
+    check_listed(core.to_flush.iter(), "flush", id, conn.has(Flags::IN_FLUSH_LIST))
+}
+
+fn check_listed(
+    list: impl Iterator<Item = ConnId>,
+    name: &str,
+    id: ConnId,
+    flag: bool,
+) -> Result<(), String> {
+    let times = list.filter(|listed| *listed == id).count();
+    holds!(times == usize::from(flag), "connection {id} is {times} times in the list to {name}");
     Ok(())
 }
 

@@ -12,8 +12,10 @@ use crate::id::ConnId;
 use crate::life::{AfterOutput, Flags, Output};
 
 impl<D: Driver> Reactor<D> {
-    /// Phase 6. Each listed connection has one write; the rest of its queue is for
-    /// the next turn.
+    /// Phase 6. Each connection has one write; the rest of its queue is for the next
+    /// turn. So are the connections behind the first `Config::flushes_per_turn` that have
+    /// taken something: that turn reads what has come meanwhile, and what it brings them
+    /// leaves in the same writes.
     pub(super) fn flush_queued(&mut self) {
         self.has_left_output = self.leaves_output();
         if self.has_left_output {
@@ -23,14 +25,31 @@ impl<D: Driver> Reactor<D> {
         if self.core.to_flush.is_empty() {
             return;
         }
-        let mut batch = self.core.to_flush.batch();
-        while let Some(id) = self.core.to_flush.take(&mut batch) {
+        let mut left = self.max_flushes();
+        for _ in 0..self.core.to_flush.len() {
+            if left == 0 {
+                self.has_left_output = true;
+                return;
+            }
+            let Some(id) = self.core.to_flush.take() else { break };
             if let Some(conn) = self.core.conns.get_mut(id.0) {
                 conn.unset(Flags::IN_FLUSH_LIST);
+                let before = self.core.stats.bytes_out;
                 self.flush(id);
+                left -= usize::from(self.core.stats.bytes_out != before);
             }
         }
         self.core.shared.clear();
+    }
+
+    /// How many connections this turn writes to: any number, where the shared output of
+    /// those that wait would grow too large, or a shutdown is under way.
+    fn max_flushes(&self) -> usize {
+        if self.core.shared.may_wait() && self.state == RunState::Running {
+            self.core.config.flushes_per_turn.max(1)
+        } else {
+            usize::MAX
+        }
     }
 
     /// Whether a broadcast to many is left to the next turn, once. That turn does not

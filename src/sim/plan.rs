@@ -167,6 +167,8 @@ pub struct Plan {
     pub busy_poll: Option<Duration>,
     /// [`Config::gather_from`].
     pub gather_from: usize,
+    /// [`Config::flushes_per_turn`].
+    pub flushes_per_turn: usize,
     /// [`Limits::max_connections`], if the plan limits it.
     pub max_connections: Option<usize>,
     /// [`Limits::max_input`], if the plan limits it.
@@ -222,6 +224,7 @@ impl Plan {
             max_input: (rng.below(8) == 0).then(|| rng.size(1, 256)),
             held_up: Duration::from_micros([0, rng.between(0, 50_000)][rng.size(0, 1)]),
             gather_from: rng.size(1, 4),
+            flushes_per_turn: rng.size(1, 4),
             conditions,
         }
     }
@@ -257,6 +260,7 @@ impl Plan {
             slow_callback: None,
             busy_poll: self.busy_poll,
             gather_from: self.gather_from,
+            flushes_per_turn: self.flushes_per_turn,
             ..Config::default()
         }
     }
@@ -311,6 +315,7 @@ impl Plan {
         with(&|plan| plan.deadlines = false);
         with(&|plan| plan.busy_poll = None);
         with(&|plan| plan.gather_from = usize::MAX);
+        with(&|plan| plan.flushes_per_turn = usize::MAX);
         for place in 0..self.conditions.clone().odds_mut().len() {
             with(&|plan| *plan.conditions.odds_mut()[place] = Odds::NEVER);
         }

@@ -245,7 +245,7 @@ const TIMES_OF_LIMITS: [Field<Limits, Duration>; 7] = [
     ("linger", |limits, value| limits.linger = value),
 ];
 
-const COUNTS_OF_CONFIG: [Field<Config, usize>; 18] = [
+const COUNTS_OF_CONFIG: [Field<Config, usize>; 19] = [
     ("max_connections", |config, value| config.max_connections = Some(value)),
     ("max_listeners", |config, value| config.max_listeners = value),
     ("max_sockets", |config, value| config.max_sockets = value),
@@ -255,6 +255,7 @@ const COUNTS_OF_CONFIG: [Field<Config, usize>; 18] = [
     ("layer_buffer", |config, value| config.layer_buffer = value),
     ("events_per_turn", |config, value| config.events_per_turn = value),
     ("gather_from", |config, value| config.gather_from = value),
+    ("flushes_per_turn", |config, value| config.flushes_per_turn = value),
     ("read_buffer", |config, value| config.read_buffer = value),
     ("spare_output", |config, value| config.spare_output = value),
     ("max_calls", |config, value| config.max_calls = value),

@@ -200,6 +200,7 @@ fn the_configuration_is_that_of_the_table() {
         events_per_turn,
         busy_poll,
         gather_from,
+        flushes_per_turn,
         read_buffer,
         spare_output,
         max_calls,
@@ -227,6 +228,7 @@ fn the_configuration_is_that_of_the_table() {
     assert_eq!(busy_poll, None);
     assert_says("Config::busy_poll", "off");
     assert_says("Config::gather_from", count(gather_from));
+    assert_says("Config::flushes_per_turn", count(flushes_per_turn));
     assert_says("Config::read_buffer", bytes(read_buffer));
     assert_says("Config::spare_output", bytes(spare_output));
     assert_says("Config::max_calls", count(max_calls));

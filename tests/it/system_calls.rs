@@ -161,6 +161,98 @@ fn room_with(members: usize, config: Config) -> (Reactor, serve_forever::Service
     (reactor, room, clients)
 }
 
+/// Turns until nothing is left; how many writes each made.
+fn writes_of_turns(reactor: &mut Reactor) -> Vec<u64> {
+    let mut writes = Vec::new();
+    loop {
+        let before = reactor.stats().system.write;
+        let turn = reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        writes.push(reactor.stats().system.write - before);
+        if !turn.more {
+            return writes;
+        }
+    }
+}
+
+#[test]
+fn a_turn_writes_to_so_many_and_what_comes_meanwhile_joins_the_writes_to_the_others() {
+    for (flushes_per_turn, first) in [(0, 1), (10, 10), (39, 39), (40, 40), (usize::MAX, 40)] {
+        let config = Config { flushes_per_turn, gather_from: usize::MAX, ..Config::default() };
+        let (mut reactor, service, clients) = room_with(40, config);
+        let say = |reactor: &Reactor, text: &'static str| {
+            let to_all = move |room: &mut Room, io: &mut Io<'_>| {
+                io.broadcast(
+                    room.group.expect("somebody has come"),
+                    &Bytes::from_static(text.as_bytes()),
+                    None,
+                );
+            };
+            reactor.handle(&service).call(to_all).expect("there is room");
+        };
+        say(&reactor, "one ");
+        let before = reactor.stats().system.write;
+        let turn = reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        assert_eq!(turn.more, first < 40, "{flushes_per_turn}");
+        assert_eq!(reactor.stats().system.write - before, first, "{flushes_per_turn}");
+        say(&reactor, "two");
+        let rest: u64 = writes_of_turns(&mut reactor).iter().sum();
+        // Who had the first gets the second alone; all others get both at once.
+        assert_eq!(rest, 40, "{flushes_per_turn}");
+        for client in &clients {
+            client.expect("one two");
+        }
+    }
+}
+
+#[test]
+fn what_one_says_is_answered_while_others_still_wait_for_a_broadcast() {
+    let config = Config { flushes_per_turn: 10, ..Config::default() };
+    let (mut reactor, service, clients) = room_with(40, config);
+    let echo = reactor.add(Echo::new(), Limits::default()).expect("good limits");
+    let (client, socket) = Client::pair();
+    reactor.adopt(&echo, socket).expect("a connected socket");
+    writes_of_turns(&mut reactor);
+    let to_all = |room: &mut Room, io: &mut Io<'_>| {
+        io.broadcast(room.group.expect("somebody has come"), &Bytes::from_static(b"to all"), None);
+    };
+    reactor.handle(&service).call(to_all).expect("there is room");
+    let mut sent = reactor.stats().system.write;
+    let mut turn = |reactor: &mut Reactor| {
+        let turn = reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        let writes = reactor.stats().system.write;
+        (turn.more, writes - std::mem::replace(&mut sent, writes))
+    };
+    while turn(&mut reactor).1 == 0 {}
+    client.send("me too");
+    assert_eq!(turn(&mut reactor), (true, 11), "ten more members, and the echo");
+    client.expect("me too");
+    assert_eq!((turn(&mut reactor), turn(&mut reactor)), ((true, 10), (false, 10)));
+    for client in &clients {
+        client.expect("to all");
+    }
+}
+
+#[test]
+fn with_much_to_say_to_all_a_turn_writes_to_all() {
+    let config = Config { flushes_per_turn: 10, gather_from: usize::MAX, ..Config::default() };
+    let (mut reactor, service, clients) = room_with(40, config);
+    let lines = |room: &mut Room, io: &mut Io<'_>| {
+        let group = room.group.expect("somebody has come");
+        let line = Bytes::from(vec![b'x'; 64]);
+        for _ in 0..1 << 10 {
+            io.broadcast(group, &line, None);
+        }
+    };
+    reactor.handle(&service).call(lines).expect("there is room");
+    let before = reactor.stats().system.write;
+    let turn = reactor.turn(Some(PATIENCE)).expect("the loop turns");
+    assert!(!turn.more, "nobody waits");
+    assert_eq!(reactor.stats().system.write - before, 40);
+    for client in &clients {
+        client.expect("x".repeat(64 << 10));
+    }
+}
+
 #[test]
 fn a_burst_of_broadcasts_is_one_write_for_each_member() {
     let (mut reactor, service, clients) = room(40);
