@@ -54,6 +54,8 @@ pub(crate) struct Target {
     pub(crate) process: Process,
     /// Where it puts files.
     pub(crate) folder: Option<PathBuf>,
+    /// Another node, with the same rooms.
+    pub(crate) other: Option<SocketAddr>,
 }
 
 /// What a server is loaded with.

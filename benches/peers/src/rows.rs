@@ -168,6 +168,11 @@ impl Task {
         };
         matches!(load, Load::Chat(_))
     }
+
+    /// Whether it has members at two nodes.
+    pub(crate) const fn is_from_afar(&self) -> bool {
+        matches!(self, Self::Work(Load::Chat(Chat { from_afar: true, .. })))
+    }
 }
 
 /// One row.
@@ -266,7 +271,7 @@ pub(crate) fn rows(kinds: &[Kind], smoke: bool, max_connections: usize) -> Vec<R
     }
     rows.extend(idle_rows(smoke, max_connections));
     for (members, senders, lines) in [(100, 10, 16), (1000, 10, 16), (100, 1, 1), (1000, 1, 1)] {
-        let chat = Chat { members: small(members), senders, lines };
+        let chat = Chat { members: small(members), senders, lines, from_afar: false };
         rows.push(Row::new(Kind::Chat, chat_name(&chat), Task::Work(Load::Chat(chat))));
     }
     for at_once in [1, 50] {
@@ -426,8 +431,10 @@ fn bus_rows(small: &dyn Fn(usize) -> usize) -> Vec<Row> {
         rows.push(Row { by_pace: true, ..Row::new(Kind::Bus, name, Task::Deliver(many)) });
     }
     for (members, senders, lines) in [(1000, 10, 16), (1000, 1, 1)] {
-        let chat = Chat { members: small(members), senders, lines };
-        rows.push(Row::new(Kind::Bus, chat_name(&chat), Task::Work(Load::Chat(chat))));
+        for from_afar in [false, true] {
+            let chat = Chat { members: small(members), senders, lines, from_afar };
+            rows.push(Row::new(Kind::Bus, chat_name(&chat), Task::Work(Load::Chat(chat))));
+        }
     }
     rows
 }
@@ -481,7 +488,7 @@ fn instruction_rows(smoke: bool) -> Vec<Row> {
         (format!("an echo, {}", echo_name(&echo)), Load::Echo(echo), 1_000)
     };
     let chat = |members, senders, lines, unit| {
-        let chat = Chat { members, senders, lines };
+        let chat = Chat { members, senders, lines, from_afar: false };
         (format!("a line delivered, {}", chat_name(&chat)), Load::Chat(chat), unit)
     };
     let churn = Churn { at_once: 1 };
@@ -513,8 +520,9 @@ fn tls_echo(connections: usize, size: u64) -> (Load, String) {
 }
 
 fn chat_name(chat: &Chat) -> String {
-    let Chat { members, senders, lines } = *chat;
-    format!("{members} members, {senders} × {lines} lines of 64 B")
+    let Chat { members, senders, lines, from_afar } = *chat;
+    let from_where = if from_afar { ", said at another node" } else { "" };
+    format!("{members} members, {senders} × {lines} lines of 64 B{from_where}")
 }
 
 fn churn_name(churn: &Churn) -> String {

@@ -177,7 +177,7 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
     let has_files = matches!(row.kind, Kind::Upload | Kind::Beside);
     let folder = if has_files { Some(tempfile::tempdir()?) } else { None };
     // What the server does is measured, and not what its Redis does.
-    let redis = if row.kind == Kind::Bus { Some(start_redis(cpus.load)?) } else { None };
+    let redis = if row.kind == Kind::Bus { Some(redis_behind(cpus.load)?) } else { None };
     // A load that spins would leave its Redis the CPU only for a moment, now and then.
     let effort = &Effort { spins: effort.spins && redis.is_none(), ..*effort };
     let given = Given {
@@ -192,7 +192,11 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         return latency.map(amount);
     }
     let mut server = Server::start(peer, &given, cpus.server)?;
-    let target = server.target();
+    // Where the senders are, if there is such a place: its time is not measured.
+    let has_other = peer == Peer::OursBusChat && row.task.is_from_afar();
+    let mut other = if has_other { Some(Server::start_behind(peer, &given, cpus.load)?) } else { None };
+    let other_address = other.as_ref().map(|other| other.target().address);
+    let target = Target { other: other_address, ..server.target() };
     let figure = match row.task {
         Task::Work(load) => load.run(&target, effort).map(Figure::Work),
         Task::Latency => latency::run(&target, effort).map(amount),
@@ -209,12 +213,16 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
     };
     // That it ended explains why the load failed, and goes first.
     server.check()?;
+    other.as_mut().map_or(Ok(()), Server::check)?;
     figure
 }
 
-/// A redis-server that answers.
-fn start_redis(cpu: impl Into<Option<usize>>) -> Result<Server> {
-    let redis = Server::start(Peer::RedisServer, &Given::default(), cpu)?;
+/// A redis-server that answers, on the CPU of the load.
+fn redis_behind(cpu: usize) -> Result<Server> {
+    answering(Server::start_behind(Peer::RedisServer, &Given::default(), cpu)?)
+}
+
+fn answering(redis: Server) -> Result<Server> {
     benchmark::until_it_answers(redis.target().address)?;
     Ok(redis)
 }
@@ -228,7 +236,7 @@ fn with_nodes<T>(
 ) -> Result<T> {
     cpus::roam(cpus)?;
     let outcome = (|| {
-        let redis = start_redis(None)?;
+        let redis = answering(Server::start(Peer::RedisServer, &Given::default(), None)?)?;
         let given = Given { redis: Some(redis.target().address), ..Given::default() };
         let start = |_| Server::start(peer, &given, None);
         let mut nodes = (0..load.nodes).map(start).collect::<Result<Vec<_>>>()?;

@@ -59,6 +59,20 @@ impl Server {
         Self::start_under(&[] as &[&OsStr], peer, given, cpu, Stdio::inherit())
     }
 
+    /// Starts a server on the CPU of the load, which it does not interrupt: a process of
+    /// the policy `SCHED_BATCH` (sched(7)) that wakes waits until the other sleeps. So
+    /// what a load says at once is said at once, as if the server had a CPU of its own.
+    /// Needs the program `chrt`; the server is started without it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn start_behind(peer: Peer, given: &Given, cpu: usize) -> Result<Self> {
+        let has_chrt = Command::new("chrt").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let wrapper: &[&OsStr] = if has_chrt { &["chrt", "--batch", "0"].map(OsStr::new) } else { &[] };
+        Self::start_under(wrapper, peer, given, cpu, Stdio::inherit())
+    }
+
     /// Starts a server under another program, such as valgrind.
     ///
     /// # Errors
@@ -106,6 +120,7 @@ impl Server {
             address: self.address,
             process: Process::new(self.child.id()),
             folder: self.given.folder.clone(),
+            other: None,
         }
     }
 

@@ -364,12 +364,14 @@ impl Handshakes {
     fn step(&mut self, now: Instant, pattern: &Pattern) -> Result<()> {
         match &mut self.under_way {
             Some(Visit { session, has_asked: true }) => {
-                if session.advance(pattern, SIZE)? {
+                let is_back = session.advance(pattern, SIZE)?;
+                if is_back {
                     self.under_way = None;
                 }
             }
             Some(visit) => {
-                if visit.session.shake_hands()? {
+                let is_done = visit.session.shake_hands()?;
+                if is_done {
                     visit.session.begin(pattern, SIZE)?;
                     visit.has_asked = true;
                 }

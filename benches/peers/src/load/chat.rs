@@ -7,6 +7,7 @@ mod member;
 mod script;
 
 use std::io::Write;
+use std::ops::Range;
 use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token};
@@ -26,10 +27,20 @@ pub(crate) struct Chat {
     pub(crate) senders: usize,
     /// Lines that each sender says at once.
     pub(crate) lines: usize,
+    /// The senders are members at the other node, if the target has one.
+    pub(crate) from_afar: bool,
+}
+
+impl Chat {
+    /// How many lines of a round these members hear: each line comes to all but its sender.
+    fn heard_by(&self, members: Range<usize>) -> u64 {
+        let senders = members.clone().filter(|member| *member < self.senders).count();
+        ((self.senders * members.len() - senders) * self.lines) as u64
+    }
 }
 
 /// See [`Load::run`](super::Load::run). What is counted are the lines
-/// delivered.
+/// that the target delivers.
 pub(super) fn run(chat: Chat, target: &Target, effort: &Effort) -> Result<Work> {
     let mut load = Load::new(chat, target, *effort)?;
     load.drive(Bound::Time(effort.warmup()))?;
@@ -51,11 +62,15 @@ struct Load {
     buffer: Box<[u8]>,
     script: Script,
     members: Vec<Member>,
+    /// Lines of a round that the target delivers: not those to members at another node.
+    counted: u64,
 }
 
 impl Load {
     fn new(chat: Chat, target: &Target, effort: Effort) -> Result<Self> {
-        let mut streams = Connector::new(target.address).connect_many(chat.members)?;
+        let other = target.other.filter(|_| chat.from_afar);
+        let mut streams = Connector::new(other.unwrap_or(target.address)).connect_many(chat.senders)?;
+        streams.extend(Connector::new(target.address).connect_many(chat.members - chat.senders)?);
         meeting::await_everybody(&mut streams)?;
         let poll = Poll::new()?;
         let mut members = Vec::with_capacity(streams.len());
@@ -70,6 +85,7 @@ impl Load {
             buffer: vec![0; 64 << 10].into(),
             script: Script::new(chat.senders, chat.lines),
             members,
+            counted: chat.heard_by(if other.is_some() { chat.senders } else { 0 }..chat.members),
             chat,
         })
     }
@@ -97,7 +113,7 @@ impl Load {
                 return Err(format!("sender {sender} could not send its burst at once").into());
             }
         }
-        let all = (self.chat.senders * self.chat.lines * (self.chat.members - 1)) as u64;
+        let all = self.chat.heard_by(0..self.chat.members);
         let mut lacking = all;
         let mut patience = Patience::new();
         while lacking > 0 {
@@ -111,7 +127,7 @@ impl Load {
                 format!("{error}; {lacking} of {all} lines of a round were not delivered")
             })?;
         }
-        Ok(all)
+        Ok(self.counted)
     }
 
     /// Nothing may come that nobody has said.
@@ -134,9 +150,15 @@ mod tests {
     use crate::load::testing;
 
     #[test]
+    fn each_line_is_heard_by_all_but_its_sender() {
+        let chat = Chat { members: 5, senders: 2, lines: 3, from_afar: true };
+        assert_eq!((chat.heard_by(0..5), chat.heard_by(2..5)), (24, 18));
+    }
+
+    #[test]
     fn a_server_that_only_echoes_is_no_chat() {
         let echo = testing::serve(|_, bytes| bytes.to_vec());
-        let chat = Chat { members: 2, senders: 1, lines: 1 };
+        let chat = Chat { members: 2, senders: 1, lines: 1, from_afar: false };
         let error = run(chat, &echo, &EFFORT).expect_err("nobody else gets anything");
         assert!(error.to_string().contains("heard itself"), "{error}");
     }

@@ -38,5 +38,5 @@ pub(super) fn serve(answer: impl Fn(usize, &[u8]) -> Vec<u8> + Send + Copy + 'st
 
 /// This process as the server.
 pub(super) fn target(address: SocketAddr) -> Target {
-    Target { address, process: Process::new(std::process::id()), folder: None }
+    Target { address, process: Process::new(std::process::id()), folder: None, other: None }
 }

@@ -60,7 +60,8 @@ impl BusHandler for BusRoom {
     }
 
     fn message(&mut self, io: &mut Io<'_>, mut message: Message) {
-        let speaker = self.members.get(&message.payload.get_u64()).copied();
+        let number = message.payload.get_u64();
+        let speaker = self.members.get(&number).copied().filter(|_| message.node == self.bus.node());
         if let Some(group) = self.bus.group(ROOM) {
             io.broadcast(group, &message.payload, speaker);
         }
