@@ -334,6 +334,13 @@ impl Core {
         list.push_once(id, mark, &mut self.pending);
     }
 
+    /// Lists a connection whose own answer is to leave in the next phase 6, whoever else
+    /// waits there.
+    pub(crate) fn list_answer(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.0) else { return };
+        self.to_flush.push_urgent(id, conn.mark(Flags::IN_FLUSH_LIST), &mut self.pending);
+    }
+
     /// True when something is on a list.
     pub(crate) fn has_listed(&self) -> bool {
         !(self.calls.is_empty()

@@ -281,7 +281,8 @@ pub struct Config {
     /// are first in the next turn, which does not wait for events. To write to a
     /// thousand connections takes milliseconds: the turns in between read what comes
     /// meanwhile and answer it, and what is broadcast of it leaves in the writes that
-    /// are still to come. Above 64 KiB of short broadcasts, and in a shutdown, a turn
+    /// are still to come. What a callback writes to its own connection goes before them
+    /// and does not count. Above 64 KiB of short broadcasts, and in a shutdown, a turn
     /// writes to all. 0 counts as 1. Default 64.
     pub flushes_per_turn: usize,
     /// The size of the read buffer in bytes. The whole reactor shares it, and

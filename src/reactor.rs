@@ -81,7 +81,8 @@ use crate::stats::Stats;
 /// shutdown takes its steps after 7. The loop writes what a callback wrote to
 /// its own connection as soon as the callback returns. Once a message went from
 /// one connection to another in this turn, all later output waits for 6, so
-/// that a burst to many is one write for each of them.
+/// that a burst to many is one write for each of them; there, what callbacks
+/// wrote to their own connections goes first.
 ///
 /// [`serve_forever`](Self::serve_forever) is a loop of turns. Another loop can
 /// take turns as well: the reactor's descriptor ([`AsFd`]) is readable while

@@ -202,6 +202,8 @@ impl<T: Copy, const RARE: bool> WorkList<T, RARE> {
 /// moves nothing of what stays.
 #[derive(Debug)]
 pub(crate) struct WorkQueue<T> {
+    /// What is done in the next turn, however much there is.
+    urgent: Vec<T>,
     /// What was listed first; the items before `taken` are gone.
     front: Vec<T>,
     taken: usize,
@@ -211,7 +213,7 @@ pub(crate) struct WorkQueue<T> {
 
 impl<T: Copy> WorkQueue<T> {
     pub(crate) const fn new() -> Self {
-        Self { front: Vec::new(), taken: 0, back: Vec::new() }
+        Self { urgent: Vec::new(), front: Vec::new(), taken: 0, back: Vec::new() }
     }
 
     #[inline]
@@ -221,12 +223,12 @@ impl<T: Copy> WorkQueue<T> {
 
     #[inline]
     pub(crate) const fn len(&self) -> usize {
-        self.front.len() - self.taken + self.back.len()
+        self.urgent.len() + self.front.len() - self.taken + self.back.len()
     }
 
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
-        self.front[self.taken..].iter().chain(&self.back).copied()
+        self.urgent.iter().chain(&self.front[self.taken..]).chain(&self.back).copied()
     }
 
     /// Lists an item, unless its mark says that it is listed, and keeps the next wait
@@ -239,7 +241,29 @@ impl<T: Copy> WorkQueue<T> {
         }
     }
 
-    /// Takes the item that was listed first.
+    /// Lists an item as urgent, unless its mark says that it is listed.
+    #[inline]
+    pub(crate) fn push_urgent(&mut self, item: T, mark: impl Mark, pending: &mut Pending) {
+        if mark.enter() {
+            pending.raise();
+            self.urgent.push(item);
+        }
+    }
+
+    /// Takes all urgent items. [`give_back`](Self::give_back) keeps their buffer.
+    #[inline]
+    pub(crate) fn take_urgent(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.urgent)
+    }
+
+    /// Puts the buffer of the urgent items back, of which none was listed meanwhile.
+    pub(crate) fn give_back(&mut self, mut items: Vec<T>) {
+        debug_assert!(self.urgent.is_empty(), "only callbacks list urgent items");
+        items.clear();
+        self.urgent = items;
+    }
+
+    /// Takes the item that was listed first, of those that are not urgent.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<T> {
         if self.taken == self.front.len() {
@@ -352,6 +376,25 @@ mod tests {
         assert_eq!((list.len(), list.is_empty(), list.iter().collect()), (2, false, vec![2, 1]));
         assert_eq!([list.take(), list.take(), list.take()], [Some(2), Some(1), None]);
         assert!(list.is_empty());
+    }
+
+    #[test]
+    fn urgent_items_of_a_queue_are_taken_by_themselves() {
+        let (mut list, mut pending) = (WorkQueue::<u32>::new(), Pending::new());
+        list.push_once(1, &mut false, &mut pending);
+        pending.clear();
+        let mut mark = false;
+        list.push_urgent(2, &mut mark, &mut pending);
+        list.push_once(2, &mut mark, &mut pending);
+        list.push_urgent(3, &mut false, &mut pending);
+        assert!(pending.is_listed());
+        assert_eq!((list.len(), list.iter().collect()), (3, vec![2, 3, 1]));
+        assert_eq!(list.take(), Some(1));
+        assert!(!list.is_empty(), "urgent items are left");
+        let urgent = list.take_urgent();
+        assert_eq!(urgent, [2, 3]);
+        list.give_back(urgent);
+        assert!(list.is_empty() && list.take_urgent().is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Reactor;
 use crate::close::CloseReason;
 use crate::conn::{Conn, NO_SESSION};
-use crate::core::{List, NO_CONNECTION, limits_of};
+use crate::core::{NO_CONNECTION, limits_of};
 use crate::driver::Driver;
 use crate::error::{BoxError, Result};
 use crate::histogram::Histogram;
@@ -111,7 +111,7 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = core.conns.get_mut(id.0) else { return false };
         if conn.has(Flags::DIRTY) {
             if core.cross_writes {
-                core.list(id, List::Flush);
+                core.list_answer(id);
             } else {
                 self.flush(id);
             }

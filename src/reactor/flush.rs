@@ -15,7 +15,8 @@ impl<D: Driver> Reactor<D> {
     /// Phase 6. Each connection has one write; the rest of its queue is for the next
     /// turn. So are the connections behind the first `Config::flushes_per_turn` that have
     /// taken something: that turn reads what has come meanwhile, and what it brings them
-    /// leaves in the same writes.
+    /// leaves in the same writes. What callbacks wrote to their own connections comes
+    /// first, and does not count: there is no more of it than was read in this turn.
     pub(super) fn flush_queued(&mut self) {
         self.has_left_output = self.leaves_output();
         if self.has_left_output {
@@ -25,6 +26,11 @@ impl<D: Driver> Reactor<D> {
         if self.core.to_flush.is_empty() {
             return;
         }
+        let answers = self.core.to_flush.take_urgent();
+        for id in &answers {
+            self.flush_listed(*id);
+        }
+        self.core.to_flush.give_back(answers);
         let mut left = self.max_flushes();
         for _ in 0..self.core.to_flush.len() {
             if left == 0 {
@@ -32,14 +38,19 @@ impl<D: Driver> Reactor<D> {
                 return;
             }
             let Some(id) = self.core.to_flush.take() else { break };
-            if let Some(conn) = self.core.conns.get_mut(id.0) {
-                conn.unset(Flags::IN_FLUSH_LIST);
-                let before = self.core.stats.bytes_out;
-                self.flush(id);
-                left -= usize::from(self.core.stats.bytes_out != before);
-            }
+            let before = self.core.stats.bytes_out;
+            self.flush_listed(id);
+            left -= usize::from(self.core.stats.bytes_out != before);
         }
         self.core.shared.clear();
+    }
+
+    #[inline]
+    fn flush_listed(&mut self, id: ConnId) {
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
+            conn.unset(Flags::IN_FLUSH_LIST);
+            self.flush(id);
+        }
     }
 
     /// How many connections this turn writes to: any number, where the shared output of

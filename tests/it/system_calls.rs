@@ -233,6 +233,31 @@ fn what_one_says_is_answered_while_others_still_wait_for_a_broadcast() {
 }
 
 #[test]
+fn an_answer_of_the_turn_that_broadcasts_goes_before_the_broadcast() {
+    for gather_from in [1, usize::MAX] {
+        let config = Config { flushes_per_turn: 10, gather_from, ..Config::default() };
+        let (mut reactor, _service, clients) = room_with(40, config);
+        let echo = reactor.add(Echo::new(), Limits::default()).expect("good limits");
+        let (client, socket) = Client::pair();
+        reactor.adopt(&echo, socket).expect("a connected socket");
+        writes_of_turns(&mut reactor);
+        // Both are read in one turn, this one first.
+        clients[0].send("to all");
+        client.send("me too");
+        let before = reactor.stats().system.write;
+        while reactor.stats().system.write == before {
+            reactor.turn(Some(Duration::ZERO)).expect("the loop turns");
+        }
+        assert_eq!(reactor.stats().system.write - before, 12, "the answer, the speaker, ten members");
+        client.expect("me too");
+        assert_eq!(writes_of_turns(&mut reactor).iter().sum::<u64>(), 29);
+        for client in &clients {
+            client.expect("to all");
+        }
+    }
+}
+
+#[test]
 fn with_much_to_say_to_all_a_turn_writes_to_all() {
     let config = Config { flushes_per_turn: 10, gather_from: usize::MAX, ..Config::default() };
     let (mut reactor, service, clients) = room_with(40, config);
