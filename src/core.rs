@@ -335,7 +335,7 @@ impl Core {
     }
 
     /// Lists a connection whose own answer is to leave in the next phase 6, whoever else
-    /// waits there.
+    /// waits there. One that waits there itself keeps its place.
     pub(crate) fn list_answer(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.0) else { return };
         self.to_flush.push_urgent(id, conn.mark(Flags::IN_FLUSH_LIST), &mut self.pending);
@@ -383,7 +383,7 @@ impl Core {
     }
 
     /// Sees to it that the connection is flushed: at the end of its callback
-    /// if it is the current connection, else at the end of the turn.
+    /// if it is the current connection, else in phase 6.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         self.direct.revoke();
         let Some(conn) = self.conns.get_mut(id.0) else { return };

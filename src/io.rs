@@ -421,7 +421,7 @@ impl Io<'_> {
 
     /// Sends `data` to every member of a group, but for one who may be left
     /// out. Of a long payload (1 KiB or more) all of them share one copy for as
-    /// long as it takes; of a short one until the end of the turn, as far as
+    /// long as it takes; of a short one until all of them are written to, as far as
     /// they get the same messages, and who does not keep up, or gets others in
     /// between, has a copy. Each gets what was sent to it in a turn with one
     /// write, unless that is many long payloads.

@@ -274,16 +274,17 @@ pub struct Config {
     /// That turn does not wait for events: it reads what has come meanwhile, and what is
     /// broadcast of it leaves in the same writes. A write costs some microseconds, and
     /// the turn about as many as one of them. Above 64 KiB of short broadcasts nothing
-    /// waits for more. 0 counts as 1; `usize::MAX` writes everything in its own turn.
-    /// Default 32.
+    /// waits for more. 0 counts as 1; `usize::MAX` leaves nothing for
+    /// that. Default 32.
     pub gather_from: usize,
     /// Connections that take queued output in one turn, each by one write. The others
     /// are first in the next turn, which does not wait for events. To write to a
     /// thousand connections takes milliseconds: the turns in between read what comes
     /// meanwhile and answer it, and what is broadcast of it leaves in the writes that
-    /// are still to come. What a callback writes to its own connection goes before them
-    /// and does not count. Above 64 KiB of short broadcasts, and in a shutdown, a turn
-    /// writes to all. 0 counts as 1. Default 64.
+    /// are still to come. A connection for which nothing waits but an answer of its own
+    /// callback goes before them and does not count. A turn writes to all once 64 KiB
+    /// were received since the first was left or 64 KiB of short broadcasts wait, and
+    /// when the loop is to end. 0 counts as 1. Default 64.
     pub flushes_per_turn: usize,
     /// The size of the read buffer in bytes. The whole reactor shares it, and
     /// allocates it three times. At most 256 MiB. Default 64 KiB.

@@ -73,7 +73,7 @@ use crate::stats::Stats;
 /// 4. **timers** that are due
 /// 5. **calls** from [`Handle`](crate::Handle)s
 /// 6. **flush** what was queued, one write for each connection; after
-///    [`Config::flushes_per_turn`] of them the rest is for the next turn
+///    [`Config::flushes_per_turn`] of them the others are for the next turn
 /// 7. **reap**: report queues that drained and connections that closed, and
 ///    free ids
 ///
@@ -81,8 +81,8 @@ use crate::stats::Stats;
 /// shutdown takes its steps after 7. The loop writes what a callback wrote to
 /// its own connection as soon as the callback returns. Once a message went from
 /// one connection to another in this turn, all later output waits for 6, so
-/// that a burst to many is one write for each of them; there, what callbacks
-/// wrote to their own connections goes first.
+/// that a burst to many is one write for each of them. There, connections go
+/// first for which nothing but their own callback has written.
 ///
 /// [`serve_forever`](Self::serve_forever) is a loop of turns. Another loop can
 /// take turns as well: the reactor's descriptor ([`AsFd`]) is readable while
@@ -128,6 +128,8 @@ pub struct Reactor<D: Driver = MioDriver> {
     had_events: bool,
     /// True when the last turn has left its output to this one.
     has_left_output: bool,
+    /// The bytes that were received when it began to.
+    received_before_left: u64,
     /// Consecutive waits that a signal has interrupted, perhaps before they
     /// polled.
     interruptions: u64,
@@ -192,6 +194,7 @@ impl<D: Driver> Reactor<D> {
             clock: now,
             had_events: false,
             has_left_output: false,
+            received_before_left: 0,
             interruptions: 0,
             is_due: false,
             unobserved: None,

@@ -1,5 +1,5 @@
 //! Shared output: one copy of each short broadcast for all its receivers, until
-//! the flush at the end of the turn.
+//! the flush.
 
 /// Shared output takes at most this many bytes. A broadcast beyond that is copied
 /// for each receiver.

@@ -11,37 +11,43 @@ use crate::driver::Driver;
 use crate::id::ConnId;
 use crate::life::{AfterOutput, Flags, Output};
 
+/// So many bytes received while output is left end the leaving: as many as fill the read
+/// buffer once, by default.
+const LEFT_INPUT: u64 = 64 << 10;
+
 impl<D: Driver> Reactor<D> {
     /// Phase 6. Each connection has one write; the rest of its queue is for the next
     /// turn. So are the connections behind the first `Config::flushes_per_turn` that have
     /// taken something: that turn reads what has come meanwhile, and what it brings them
-    /// leaves in the same writes. What callbacks wrote to their own connections comes
-    /// first, and does not count: there is no more of it than was read in this turn.
+    /// leaves in the same writes. Connections that have nothing but an answer of their own
+    /// callback come first, and do not count.
     pub(super) fn flush_queued(&mut self) {
-        self.has_left_output = self.leaves_output();
-        if self.has_left_output {
-            return;
+        if self.leaves_output() {
+            return self.leave_output();
         }
+        let mut left = self.max_flushes();
         self.core.cross_writes = false;
         if self.core.to_flush.is_empty() {
+            self.has_left_output = false;
             return;
         }
         let answers = self.core.to_flush.take_urgent();
+        // What is listed from here on has had its write.
+        let waiting = self.core.to_flush.len();
         for id in &answers {
             self.flush_listed(*id);
         }
         self.core.to_flush.give_back(answers);
-        let mut left = self.max_flushes();
-        for _ in 0..self.core.to_flush.len() {
+        for _ in 0..waiting {
             if left == 0 {
-                self.has_left_output = true;
-                return;
+                return self.leave_output();
             }
             let Some(id) = self.core.to_flush.take() else { break };
             let before = self.core.stats.bytes_out;
             self.flush_listed(id);
             left -= usize::from(self.core.stats.bytes_out != before);
         }
+        self.has_left_output = false;
         self.core.shared.clear();
     }
 
@@ -53,10 +59,21 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// How many connections this turn writes to: any number, where the shared output of
-    /// those that wait would grow too large, or a shutdown is under way.
+    /// Leaves what is still listed to the next turn.
+    fn leave_output(&mut self) {
+        if !self.has_left_output {
+            self.has_left_output = true;
+            self.received_before_left = self.core.stats.bytes_in;
+        }
+    }
+
+    /// How many connections this turn writes to. Any number, if so much was received since
+    /// output was left that the queues of those who wait could outgrow their marks: each
+    /// turn may read, and they have one write in all of these turns.
     fn max_flushes(&self) -> usize {
-        if self.core.shared.may_wait() && self.state == RunState::Running {
+        let received = self.core.stats.bytes_in - self.received_before_left;
+        let is_much = self.has_left_output && received >= LEFT_INPUT;
+        if !is_much && self.core.shared.may_wait() && self.keeps_running() {
             self.core.config.flushes_per_turn.max(1)
         } else {
             usize::MAX
@@ -71,7 +88,12 @@ impl<D: Driver> Reactor<D> {
             && !self.has_left_output
             && self.core.to_flush.len() >= self.core.config.gather_from
             && self.core.shared.is_short()
-            && self.state == RunState::Running
+            && self.keeps_running()
+    }
+
+    /// Whether there will be a next turn with the same connections.
+    fn keeps_running(&self) -> bool {
+        self.state == RunState::Running && self.core.requested == RunState::Running
     }
 
     /// Writes the direct output of a callback, whose connection has nothing queued.

@@ -101,6 +101,9 @@ impl<D: Driver> Reactor<D> {
     fn check_deadlines(&mut self, id: ConnId) {
         if self.core.is_stalled(id) {
             self.offer_again(id);
+        } else if self.has_left_output {
+            // An end whose deadline is zero may have been left with its last words.
+            self.flush(id);
         }
         if let Some(why) = self.core.check_deadlines(id) {
             self.end(id, why);

@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use serve_forever::SystemCalls;
 use serve_forever::services::Echo;
 use serve_forever::{
-    BoxError, CloseReason, Config, Endpoint, GroupId, Io, Limits, Origin, Reactor, StreamHandler,
+    BoxError, CloseReason, Config, ConnId, Endpoint, GroupId, Io, Limits, Origin, Reactor, Sent,
+    StreamHandler,
 };
 
 use crate::util::{Client, DatagramClient, PATIENCE, bind_anywhere, have, listen_anywhere, role, run_self};
@@ -255,6 +256,66 @@ fn an_answer_of_the_turn_that_broadcasts_goes_before_the_broadcast() {
             client.expect("to all");
         }
     }
+}
+
+#[test]
+fn who_waits_for_a_write_is_written_to_before_much_more_is_read() {
+    let config = Config { flushes_per_turn: 1, gather_from: usize::MAX, ..Config::default() };
+    let (mut reactor, _service, clients) = room_with(40, config);
+    let line = "x".repeat(32 << 10);
+    let mut writes = || {
+        clients[0].send(&line);
+        let before = reactor.stats().system.write;
+        reactor.turn(Some(PATIENCE)).expect("the loop turns");
+        reactor.stats().system.write - before
+    };
+    assert_eq!([writes(), writes()], [2, 2], "the speaker, and one more");
+    assert!(writes() >= 40, "64 KiB were read since the first were left");
+}
+
+/// Says goodbye to each member, and then turns until none is left: each has heard it.
+fn says_before_the_end(
+    say: impl Fn(&mut Io<'_>, ConnId) + Send + 'static,
+    last: impl FnOnce(&mut Io<'_>) + Send + 'static,
+) {
+    let config = Config { flushes_per_turn: 10, ..Config::default() };
+    let (mut reactor, service, clients) = room_with(40, config);
+    let to_each = move |room: &mut Room, io: &mut Io<'_>| {
+        let members = io.members(room.group.expect("somebody has come")).to_vec();
+        members.into_iter().for_each(|member| say(io, member));
+        last(io);
+    };
+    reactor.handle(&service).call(to_each).expect("there is room");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while reactor.connections() > 0 {
+        assert!(std::time::Instant::now() < deadline, "{} are left", reactor.connections());
+        reactor.turn(Some(Duration::from_millis(10))).expect("the loop turns");
+    }
+    for client in &clients {
+        client.expect("goodbye");
+    }
+}
+
+#[test]
+fn everybody_hears_what_was_said_before_the_loop_stops() {
+    says_before_the_end(
+        |io, member| {
+            assert_eq!(io.send(member, Bytes::from_static(b"goodbye")), Sent::Queued);
+        },
+        |io| io.stop(),
+    );
+}
+
+#[test]
+fn everybody_hears_what_was_said_before_an_end_that_waits_for_nothing() {
+    says_before_the_end(
+        |io, member| {
+            assert_eq!(io.send(member, Bytes::from_static(b"goodbye")), Sent::Queued);
+            io.set_idle(member, Some(Duration::ZERO));
+            io.close(member);
+        },
+        |_| {},
+    );
 }
 
 #[test]
