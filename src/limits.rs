@@ -274,8 +274,8 @@ pub struct Config {
     /// That turn does not wait for events: it reads what has come meanwhile, and what is
     /// broadcast of it leaves in the same writes. A write costs some microseconds, and
     /// the turn about as many as one of them. Above 64 KiB of short broadcasts nothing
-    /// waits for more. 0 counts as 1; `usize::MAX` leaves nothing for
-    /// that. Default 32.
+    /// waits for more. 0 counts as 1; with `usize::MAX` no broadcast waits for that turn.
+    /// Default 32.
     pub gather_from: usize,
     /// Connections that take queued output in one turn, each by one write. The others
     /// are first in the next turn, which does not wait for events. To write to a

@@ -102,7 +102,8 @@ impl<D: Driver> Reactor<D> {
         if self.core.is_stalled(id) {
             self.offer_again(id);
         } else if self.has_left_output {
-            // An end whose deadline is zero may have been left with its last words.
+            // A connection whose idle deadline is zero may have been left with the last
+            // words of its end.
             self.flush(id);
         }
         if let Some(why) = self.core.check_deadlines(id) {
