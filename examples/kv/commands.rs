@@ -437,18 +437,20 @@ impl StreamHandler for Kv {
     }
 }
 
-/// Answers with a value: a long one is not copied.
+/// Answers with a value: a long one is not copied. It looks the same in both versions.
 fn write_value(io: &mut Io<'_>, out: &mut BytesMut, version: Version, value: Option<&Value>) {
+    let Some(value) = value else { return Reply::Null.encode(version, out) };
+    out.extend_from_slice(b"$");
+    out.extend_from_slice(itoa::Buffer::new().format(value.bytes().len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
     match value {
-        Some(Value::Short(data)) => Reply::Bulk(data).encode(version, out),
-        Some(Value::Long(data)) => {
-            out.extend_from_slice(format!("${}\r\n", data.len()).as_bytes());
+        Value::Short(data) => out.extend_from_slice(data),
+        Value::Long(data) => {
             io.reply_buf(out);
             io.reply_bytes(data.clone());
-            out.extend_from_slice(b"\r\n");
         }
-        None => Reply::Null.encode(version, out),
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn integer(value: usize) -> Reply<'static> {
