@@ -8,13 +8,16 @@
 //! ```
 //!
 //! RESP2 and RESP3 (`HELLO 3`). It keeps everything in memory, up to a bound
-//! (`--max-memory BYTES`, 256 MiB), and nothing on a disk.
+//! (`--max-memory BYTES`, 256 MiB), and nothing on a disk. With `--busy-poll
+//! MICROSECONDS` it looks for requests for so long before it sleeps
+//! (`Config::busy_poll`): clients that answer at once need not wake it.
 //!
 //! A client that pipelines is answered once for all that came together; one that does
 //! not read its answers is not read either. A subscriber that does not read is dropped
 //! at its hard mark.
 
 mod channels;
+mod command_line;
 pub(crate) mod commands;
 mod options;
 mod reply;
@@ -27,6 +30,7 @@ use std::{env, process};
 
 use serve_forever::{BoxError, Config, Limits, Reactor};
 
+use self::command_line::{CommandLine, USAGE};
 use self::commands::Kv;
 
 /// The limits of its connections: a request may be as large as one value.
@@ -44,28 +48,20 @@ pub(crate) fn limits() -> Limits {
 }
 
 fn main() -> Result<(), BoxError> {
-    let (mut endpoint, mut max_memory) = ("127.0.0.1:6380".to_owned(), 256 << 20);
-    let mut arguments = env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--max-memory" => {
-                let bytes = arguments.next().ok_or("--max-memory needs a number of bytes")?;
-                max_memory = bytes.parse().map_err(|error| format!("--max-memory {bytes}: {error}"))?;
-            }
-            "--help" | "-h" => {
-                println!("usage: kv [--max-memory BYTES] [ENDPOINT]");
-                return Ok(());
-            }
-            option if option.starts_with('-') => {
-                eprintln!("kv: unknown option {option}; see --help");
-                process::exit(2);
-            }
-            _ => endpoint = argument,
+    let options = match CommandLine::parse(env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return Ok(());
         }
-    }
-    let mut reactor = Reactor::new(Config::default())?;
-    let kv = reactor.add(Kv::new(max_memory), limits())?;
-    let listener = reactor.listen(&kv, &endpoint.parse()?)?;
+        Err(error) => {
+            eprintln!("kv: {error}\n{USAGE}");
+            process::exit(2);
+        }
+    };
+    let mut reactor = Reactor::new(Config { busy_poll: options.busy_poll, ..Config::default() })?;
+    let kv = reactor.add(Kv::new(options.max_memory), limits())?;
+    let listener = reactor.listen(&kv, &options.endpoint)?;
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));
     Ok(reactor.serve_forever()?)
 }

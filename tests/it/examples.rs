@@ -394,6 +394,36 @@ fn run_program_says_why_there_is_nothing_to_run() {
     assert!(example.child.wait().expect("it is ours").success());
 }
 
+#[test]
+fn kv_answers_whether_it_polls_or_sleeps() {
+    for arguments in [["--max-memory", "1000000", "127.0.0.1:0"], ["--busy-poll", "100", "127.0.0.1:0"]] {
+        let mut kv = Example::run("kv", arguments);
+        let mut client = kv.connect();
+        client.write_all(b"SET key value\r\nGET key\r\n").expect("it reads");
+        let mut answers = [0; 16];
+        client.read_exact(&mut answers).expect("it answers");
+        assert_eq!(answers, *b"+OK\r\n$5\r\nvalue\r\n");
+    }
+}
+
+#[test]
+fn kv_says_what_is_wrong_with_an_argument() {
+    let wrong: [(&[&str], &str); 6] = [
+        (&["--max-memory"], "--max-memory needs a number"),
+        (&["--busy-poll", "soon"], "--busy-poll soon: invalid digit found in string"),
+        (&["--busy"], "unknown option --busy"),
+        (&["127.0.0.1:0", "127.0.0.2:0"], "one endpoint at most, not also 127.0.0.2:0"),
+        (&["nowhere"], "the endpoint nowhere: "),
+        (&["--max-memory", "-1"], "--max-memory -1: invalid digit found in string"),
+    ];
+    for (arguments, expected) in wrong {
+        let output = Command::new(binary("kv")).args(arguments).output().expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(&format!("kv: {expected}")) && said.contains("\nusage: kv "), "{said}");
+    }
+}
+
 #[cfg(feature = "workers")]
 #[test]
 fn passwords_serves_everybody_while_hashes_are_made() {
