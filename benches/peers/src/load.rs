@@ -259,6 +259,12 @@ impl Work {
         (self.server_cpu_seconds + self.server_waited_seconds) / self.seconds
     }
 
+    /// For which part of the time the load had something to do, from 0 to 1. A
+    /// child of it counts with what it ran, in steps of 10 ms.
+    pub(crate) fn load_share(&self) -> f64 {
+        (self.load_cpu_seconds + self.load_waited_seconds) / self.seconds
+    }
+
     /// For which part of the time others had one of the two CPUs, from 0 to 1:
     /// the larger of both.
     pub(crate) fn disturbance(&self) -> f64 {

@@ -44,8 +44,7 @@ pub(crate) enum Measure {
     /// The server's CPU time for each: the load, or other programs, were the
     /// limit.
     ServerCpu,
-    /// How many there were in a second, whoever was the limit: the next begins
-    /// when the one before is done.
+    /// How many there were in a second, whoever was the limit.
     Pace,
     /// Nanoseconds, bytes, system calls or instructions: fewer are better.
     Amount,
@@ -70,6 +69,8 @@ pub(crate) struct Summary {
     pub(crate) server_micros: Option<Median>,
     /// For which part of the time the server had something to do, from 0 to 1.
     pub(crate) server_share: Option<Median>,
+    /// The same of the load, and of the program that it runs.
+    pub(crate) load_share: Option<Median>,
     /// How many times as good as the floor, by the row's measure.
     pub(crate) to_floor: Option<f64>,
     /// Half of the spread of that, as a part of it.
@@ -212,7 +213,8 @@ impl RowReport {
                 label: peer.peer.label(),
                 value: Median::of(works.clone().map(|work| work.per_second()).chain(amounts)),
                 server_micros: Median::of(works.clone().map(|work| work.server_micros())),
-                server_share: Median::of(works.map(|work| work.server_share())),
+                server_share: Median::of(works.clone().map(|work| work.server_share())),
+                load_share: Median::of(works.map(|work| work.load_share())),
                 to_floor: floor.and_then(|floor| peer.ratio(floor, measure)),
                 to_floor_spread: floor
                     .and_then(|floor| peer.ratios(floor, measure))

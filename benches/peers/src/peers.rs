@@ -118,6 +118,8 @@ pub(crate) enum Peer {
     RedisServer,
     /// Strings: serve-forever's examples/kv
     OursKv,
+    /// Strings: the same, which looks for requests for a while before it sleeps
+    OursKvBusyPoll,
 }
 
 /// The answer to `GET /plaintext`.
@@ -165,7 +167,7 @@ impl Peer {
             Self::TinyHttp => "tiny_http",
             Self::Tungstenite => "tokio-tungstenite",
             Self::Bun => "Bun",
-            Self::OursEchoBusyPoll => "ours, busy_poll",
+            Self::OursEchoBusyPoll | Self::OursKvBusyPoll => "ours, busy_poll",
             Self::TokioEcho | Self::TokioChat => "tokio",
             Self::TokioTls => "tokio-rustls",
             Self::TokioJobs => "tokio",
@@ -210,6 +212,7 @@ impl Peer {
                 | Self::OursNode
                 | Self::OursBusChat
                 | Self::OursKv
+                | Self::OursKvBusyPoll
         )
     }
 
@@ -266,7 +269,8 @@ impl Peer {
             Self::OursChatAlone => ours::chat(),
             Self::OursBusChat => bus_room::serve(redis()?),
             Self::RedisServer => redis::serve(),
-            Self::OursKv => ours::kv(),
+            Self::OursKv => ours::kv(None),
+            Self::OursKvBusyPoll => ours::kv(Some(ours::LOOK)),
         }
     }
 }

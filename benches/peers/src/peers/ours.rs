@@ -30,8 +30,8 @@ pub(super) fn chat() -> Result<()> {
 }
 
 /// With the bound on its memory that it has by default.
-pub(super) fn kv() -> Result<()> {
-    serve(Config::default(), Kv::new(256 << 20), kv::limits(), None)
+pub(super) fn kv(busy_poll: Option<Duration>) -> Result<()> {
+    serve(Config { busy_poll, ..Config::default() }, Kv::new(256 << 20), kv::limits(), None)
 }
 
 pub(super) fn upload(into: &Path) -> Result<()> {

@@ -36,7 +36,7 @@ fn table(text: &mut String, row: &Entry) {
     let idle = row.peers.iter().any(|peer| peer.to_without_idle.is_some());
     let _ = write!(text, "  {:<22}{:>15}{:>9}", "", row.unit, "±");
     if !amount {
-        let _ = write!(text, "{:>14}{:>9}{:>8}", "server CPU", "±", "busy");
+        let _ = write!(text, "{:>14}{:>9}{:>8}{:>8}", "server CPU", "±", "busy", "load");
     }
     let _ = write!(text, "{:>10}{:>10}", "× floor", "× tokio");
     if idle {
@@ -53,7 +53,7 @@ fn table(text: &mut String, row: &Entry) {
         Measure::ServerCpu => {
             writeln!(text, "  not every server was the limit: ratios of the server's CPU time for each")
         }
-        Measure::Pace => writeln!(text, "  one after the other: ratios of {}", row.unit),
+        Measure::Pace => writeln!(text, "  whoever was the limit: ratios of {}", row.unit),
         Measure::Amount => writeln!(text, "  fewer are better: ratios say how many times fewer"),
     };
     if let Some(disturbance) = row.disturbance.filter(|disturbance| *disturbance > QUIET) {
@@ -85,9 +85,11 @@ fn line(text: &mut String, peer: &Summary, amount: bool, idle: bool) {
     if !amount {
         let micros =
             peer.server_micros.map_or_else(|| "-".into(), |micros| format!("{:.3} µs", micros.median));
-        let share =
-            peer.server_share.map_or_else(|| "-".into(), |share| format!("{:.0} %", share.median * 100.0));
-        let _ = write!(text, "{micros:>14}{:>9}{share:>8}", spread(peer.server_micros));
+        let share = |share: Option<Median>| {
+            share.map_or_else(|| "-".into(), |share| format!("{:.0} %", share.median * 100.0))
+        };
+        let (busy, load) = (share(peer.server_share), share(peer.load_share));
+        let _ = write!(text, "{micros:>14}{:>9}{busy:>8}{load:>8}", spread(peer.server_micros));
     }
     let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), ratio);
     let _ = write!(text, "{:>10}{:>10}", cell(peer.to_floor), cell(peer.to_tokio));

@@ -22,6 +22,9 @@ pub(crate) struct Machine {
     /// The compiler in the path, if there is one.
     rust: Option<String>,
     cpus: Cpus,
+    /// The CPUs, as a mask in hexadecimal digits, that process what the loopback
+    /// receives; none by default: the CPU of the sender does.
+    steered_to: Option<String>,
     /// The day that the runs began, in UTC.
     date: Option<String>,
     /// Of which state of the project, if this was built where its history is.
@@ -56,6 +59,7 @@ impl Machine {
             commit: commit(),
             command: command(std::env::args().skip(1)),
             cpus,
+            steered_to: steered_to(),
             load_average: load.and_then(|text| text.split(' ').next().map(str::to_owned)),
             packages: PEERS.map(|name| Package { name, version: version(name) }).into(),
         }
@@ -67,16 +71,19 @@ impl Machine {
         format!("{}, commit {}, by `{}`", known(&self.date), known(&self.commit), self.command)
     }
 
-    /// In two lines.
+    /// In two lines, three if the loopback's packets are steered.
     pub(crate) fn text(&self) -> String {
         let Cpus { server, load } = self.cpus;
         let rust = self.rust.as_deref().unwrap_or("rustc unknown");
         let average = self.load_average.as_deref().unwrap_or("unknown");
         let packages: Vec<_> =
             self.packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        let steered = self.steered_to.as_ref().map_or_else(String::new, |mask| {
+            format!("what the loopback receives is processed by the CPUs of the mask {mask}\n")
+        });
         format!(
             "{}, {} cores, Linux {}, {rust}; server on CPU {server}, load on CPU {load}; \
-             load average at the start {average}\n{}\n",
+             load average at the start {average}\n{}\n{steered}",
             self.cpu,
             self.cores,
             self.kernel,
@@ -90,6 +97,13 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
+}
+
+/// Where Receive Packet Steering has the loopback's packets processed, if it has.
+fn steered_to() -> Option<String> {
+    let mask = fs::read_to_string("/sys/class/net/lo/queues/rx-0/rps_cpus").ok()?;
+    let mask = mask.trim();
+    mask.contains(|digit: char| digit != '0' && digit != ',').then(|| mask.to_owned())
 }
 
 /// The commit, and whether files of the project are not as they are there.
