@@ -28,6 +28,7 @@ mod tungstenite;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -76,6 +77,10 @@ pub(crate) enum Peer {
     UvJobs,
     /// Files beside an echo: serve_forever::services::Upload on a worker
     OursFiles,
+    /// Chat beside an echo: serve-forever
+    OursRoom,
+    /// Chat beside an echo: tokio
+    TokioRoom,
     /// Chat: a bare mio loop that writes once per recipient per tick, the floor
     BareChat,
     /// Chat: serve-forever, a group and a broadcast for each line
@@ -152,6 +157,7 @@ impl Peer {
             | Self::OursTls
             | Self::OursJobs
             | Self::OursFiles
+            | Self::OursRoom
             | Self::OursChat
             | Self::OursUpload
             | Self::OursCommand
@@ -168,7 +174,7 @@ impl Peer {
             Self::Tungstenite => "tokio-tungstenite",
             Self::Bun => "Bun",
             Self::OursEchoBusyPoll | Self::OursKvBusyPoll => "ours, busy_poll",
-            Self::TokioEcho | Self::TokioChat => "tokio",
+            Self::TokioEcho | Self::TokioChat | Self::TokioRoom => "tokio",
             Self::TokioTls => "tokio-rustls",
             Self::TokioJobs => "tokio",
             Self::UvJobs => "libuv",
@@ -205,6 +211,7 @@ impl Peer {
                 | Self::OursTls
                 | Self::OursJobs
                 | Self::OursFiles
+                | Self::OursRoom
                 | Self::OursChat
                 | Self::OursUpload
                 | Self::OursCommand
@@ -224,6 +231,7 @@ impl Peer {
                 | Self::TokioTls
                 | Self::TokioJobs
                 | Self::TokioChat
+                | Self::TokioRoom
                 | Self::Hyper
                 | Self::Tungstenite
         )
@@ -251,7 +259,12 @@ impl Peer {
             Self::OursFiles => ours::files_on_a_worker(folder()?),
             Self::BareChat => floor::chat::serve(listen()?),
             Self::OursChat => ours::chat(),
-            Self::TokioChat => tokio_coalescing::serve(listen()?),
+            Self::TokioChat => tokio_coalescing::serve(listen()?, None),
+            Self::OursRoom => ours::chat_beside_echo(folder()?),
+            Self::TokioRoom => {
+                let echoes = UnixListener::bind(folder()?.join("socket"))?;
+                tokio_coalescing::serve(listen()?, Some(echoes))
+            }
             Self::TokioChatPerLine => tokio_chat::serve(listen()?),
             Self::BareUpload => floor::upload::serve(listen()?, folder()?),
             Self::OursUpload => ours::upload(folder()?),

@@ -39,6 +39,9 @@ const JOBS_WITH_LIBUV: &[Peer] = &[Peer::OursJobs, Peer::TokioJobs, Peer::UvJobs
 /// Who writes files on a thread beside an echo.
 const FILES: &[Peer] = &[Peer::OursFiles];
 
+/// Who serves a chat beside an echo.
+const ROOMS: &[Peer] = &[Peer::OursRoom, Peer::TokioRoom];
+
 /// Who runs commands.
 const COMMANDS: &[Peer] = &[Peer::BareCommand, Peer::OursCommand];
 
@@ -83,7 +86,7 @@ pub(crate) enum Kind {
     Commands,
     /// Messages through TLS, and handshakes
     Tls,
-    /// One message in a hundred takes longer, beside jobs, handshakes and files
+    /// One message in a hundred takes longer, beside jobs, handshakes, files and a chat
     Beside,
     /// Answers over HTTP
     Http,
@@ -321,9 +324,10 @@ fn tls_rows(smoke: bool) -> Vec<Row> {
     rows.into_iter().map(|(name, tls)| Row::new(Kind::Tls, name, Task::Work(Load::Tls(tls)))).collect()
 }
 
-/// The tail of an echo beside what workers, handshakes and a slow disk do; each behind the
+/// The tail of an echo beside what workers, handshakes, a slow disk and a room do; each behind the
 /// same alone, which it is compared with.
 fn beside_rows(smoke: bool) -> Vec<Row> {
+    let members = if smoke { 50 } else { 1000 };
     let mib = if smoke { 4 } else { 1024 };
     let jobs = if jobs::has_libuv() { JOBS_WITH_LIBUV } else { JOBS };
     let of = |peers, through, what: &str, others: &[(Other, &str)]| {
@@ -344,10 +348,12 @@ fn beside_rows(smoke: bool) -> Vec<Row> {
     ];
     let of_files = [(Other::Upload(mib), &*format!("an upload of {mib} MiB to a slow disk"))];
     let handshakes = [(Other::Handshakes, "100 handshakes a second")];
+    let lines = [(Other::Chat(members), &*format!("20 lines a second to {members} members"))];
     [
         of(jobs, Through::Nothing, "", &of_jobs),
         of(FILES, Through::Nothing, " of a server of files", &of_files),
         of(TLS, Through::Tls, " through TLS", &handshakes),
+        of(ROOMS, Through::UnixSocket, " by a Unix socket", &lines),
     ]
     .concat()
 }

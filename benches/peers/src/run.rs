@@ -186,8 +186,13 @@ fn run_one(row: &Row, peer: Peer, cpus: Cpus, effort: &Effort, profiles: Option<
         redis: redis.as_ref().map(|redis| redis.target().address),
     };
     if let Task::Beside(beside) = row.task {
-        cpus::roam(cpus)?;
-        let latency = beside_other(peer, beside, &given, effort);
+        let cpu = if beside.needs_every_cpu() {
+            cpus::roam(cpus)?;
+            None
+        } else {
+            Some(cpus.server)
+        };
+        let latency = beside_other(peer, beside, &given, cpu, effort);
         cpus::pin(cpus.load)?;
         return latency.map(amount);
     }
@@ -250,11 +255,17 @@ fn with_nodes<T>(
 }
 
 /// The tail of an echo beside something else. The files of a server go to a slow disk.
-fn beside_other(peer: Peer, beside: Beside, given: &Given, effort: &Effort) -> Result<f64> {
+fn beside_other(
+    peer: Peer,
+    beside: Beside,
+    given: &Given,
+    cpu: Option<usize>,
+    effort: &Effort,
+) -> Result<f64> {
     let files = given.folder.as_deref().ok_or("it was told no folder")?.join("files");
     std::fs::create_dir(&files)?;
     let disk = if peer == Peer::OursFiles { Some(SlowDisk::mount(&files)?) } else { None };
-    let mut server = Server::start(peer, given, None)?;
+    let mut server = Server::start(peer, given, cpu)?;
     let latency = beside::run(beside, &server.target(), effort);
     server.check()?;
     // It has files open there.

@@ -1,5 +1,5 @@
 //! The tail of an echo beside something else that its server does: jobs of its workers,
-//! handshakes, a large file for a slow disk.
+//! handshakes, a large file for a slow disk, lines to a large room.
 //!
 //! One thread does both. An echo goes out at a time that nothing else decides, and while
 //! it is under way nothing else is done here, so that its latency is the server's. Both
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use socket2::Socket;
+
+use super::chat::{self, Chat};
 use super::connect::Connector;
 use super::patience::{LIMIT, Patience};
 use super::pattern::{Pattern, Place};
@@ -34,16 +37,26 @@ const MOST: Duration = Duration::from_secs(300);
 /// An echo, and what is done beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Beside {
-    /// Whether the echo goes through TLS.
     pub(crate) through: Through,
     pub(crate) other: Other,
+}
+
+impl Beside {
+    /// Whether the server has threads beside its loop, or the load works where the server
+    /// does: both then run wherever there is a CPU.
+    pub(crate) const fn needs_every_cpu(self) -> bool {
+        !matches!(self.through, Through::UnixSocket)
+    }
 }
 
 /// What the echo goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Through {
+    /// TCP alone.
     Nothing,
     Tls,
+    /// The Unix socket of the server's folder, for its address is another service's.
+    UnixSocket,
 }
 
 /// What is done beside the echo.
@@ -56,6 +69,8 @@ pub(crate) enum Other {
     Handshakes,
     /// A file of so many MiB, for as long as it takes.
     Upload(u64),
+    /// 20 lines a second to a room of so many members.
+    Chat(usize),
 }
 
 /// What a job does for its 5 ms.
@@ -158,19 +173,20 @@ struct Echo {
 }
 
 enum Line {
-    Plain { stream: TcpStream, sent: Place, received: Place, missing: usize },
+    Plain { stream: Socket, sent: Place, received: Place, missing: usize },
     Tls(Box<tls::Session>),
 }
 
 impl Echo {
     fn new(through: Through, target: &Target) -> Result<Self> {
+        let plain = |stream: Socket| -> Result<Line> {
+            stream.set_nonblocking(true)?;
+            let place = Place::of_connection(0);
+            Ok(Line::Plain { stream, sent: place, received: place, missing: 0 })
+        };
         let line = match through {
-            Through::Nothing => {
-                let stream = Connector::new(target.address).connect()?;
-                stream.set_nonblocking(true)?;
-                let place = Place::of_connection(0);
-                Line::Plain { stream, sent: place, received: place, missing: 0 }
-            }
+            Through::Nothing => plain(Connector::new(target.address).connect()?.into())?,
+            Through::UnixSocket => plain(connect_to_folder(target)?.into())?,
             Through::Tls => {
                 let session = tls::Load::new(Tls::Handshakes(Sessions::New), target)?.visit()?;
                 session.stream.set_nonblocking(true)?;
@@ -232,6 +248,7 @@ enum Business {
     Jobs(Jobs),
     Handshakes(Box<Handshakes>),
     Upload(Box<File>),
+    Chat(Box<Talk>),
 }
 
 impl Business {
@@ -241,6 +258,7 @@ impl Business {
             Other::Jobs(job) => Self::Jobs(Jobs::new(job, target)?),
             Other::Handshakes => Self::Handshakes(Box::new(Handshakes::new(target)?)),
             Other::Upload(mib) => Self::Upload(Box::new(File::new(mib, target)?)),
+            Other::Chat(members) => Self::Chat(Box::new(Talk::new(members, target)?)),
         })
     }
 
@@ -250,6 +268,7 @@ impl Business {
             Self::Jobs(jobs) => jobs.step(now),
             Self::Handshakes(handshakes) => handshakes.step(now, pattern),
             Self::Upload(file) => file.step(pattern),
+            Self::Chat(talk) => talk.step(now),
         }
     }
 
@@ -274,6 +293,9 @@ impl Business {
                 let what = if file.left > 0 { both } else { PollFlags::IN };
                 wait(file.stream.as_fd(), what, until)
             }
+            Self::Chat(talk) if talk.load.is_heard() => pause(until.min(talk.next)),
+            // It listens on, a few members at a time, until the echo is due.
+            Self::Chat(_) => Ok(()),
             Self::Nothing => pause(until),
         }
     }
@@ -388,6 +410,39 @@ impl Handshakes {
     }
 }
 
+/// A room in which one member says 20 lines a second.
+struct Talk {
+    load: chat::Load,
+    next: Instant,
+}
+
+impl Talk {
+    /// Members that are listened to in one step: no echo is due meanwhile for long.
+    const AT_ONCE: usize = 16;
+
+    fn new(members: usize, target: &Target) -> Result<Self> {
+        let chat = Chat { members, senders: 1, lines: 1, from_afar: false };
+        let effort = Effort { window: Duration::ZERO, spins: true };
+        let load = chat::Load::new(chat, target, effort, Self::AT_ONCE)?;
+        Ok(Self { load, next: Instant::now() })
+    }
+
+    fn step(&mut self, now: Instant) -> Result<()> {
+        if !self.load.is_heard() {
+            self.load.hear()?;
+        } else if now >= self.next {
+            self.next += 10 * EVERY;
+            self.load.say()?;
+        }
+        if now > self.next + LIMIT / 10 { Err("the server does not keep up".into()) } else { Ok(()) }
+    }
+}
+
+fn connect_to_folder(target: &Target) -> Result<UnixStream> {
+    let folder = target.folder.as_deref().ok_or("it was told no folder")?;
+    Ok(UnixStream::connect(folder.join("socket"))?)
+}
+
 /// A file for the service at the Unix socket of the server's folder.
 struct File {
     stream: UnixStream,
@@ -400,8 +455,7 @@ struct File {
 
 impl File {
     fn new(mib: u64, target: &Target) -> Result<Self> {
-        let folder = target.folder.as_deref().ok_or("it was told no folder")?;
-        let stream = UnixStream::connect(folder.join("socket"))?;
+        let stream = connect_to_folder(target)?;
         stream.set_nonblocking(true)?;
         let size = mib << 20;
         Ok(Self {

@@ -42,7 +42,7 @@ impl Chat {
 /// See [`Load::run`](super::Load::run). What is counted are the lines
 /// that the target delivers.
 pub(super) fn run(chat: Chat, target: &Target, effort: &Effort) -> Result<Work> {
-    let mut load = Load::new(chat, target, *effort)?;
+    let mut load = Load::new(chat, target, *effort, EVENTS)?;
     load.drive(Bound::Time(effort.warmup()))?;
     let work = Work::measure(target, || load.drive(Bound::Time(effort.window)))?;
     load.check_silent()?;
@@ -51,10 +51,11 @@ pub(super) fn run(chat: Chat, target: &Target, effort: &Effort) -> Result<Work> 
 
 /// See [`Load::count`](super::Load::count).
 pub(super) fn count(chat: Chat, lines: u64, target: &Target, effort: &Effort) -> Result<u64> {
-    Load::new(chat, target, *effort)?.drive(Bound::Count(lines))
+    Load::new(chat, target, *effort, EVENTS)?.drive(Bound::Count(lines))
 }
 
-struct Load {
+/// Everybody in the room.
+pub(super) struct Load {
     chat: Chat,
     effort: Effort,
     poll: Poll,
@@ -64,10 +65,14 @@ struct Load {
     members: Vec<Member>,
     /// Lines of a round that the target delivers: not those to members at another node.
     counted: u64,
+    /// Lines of this round that were not heard yet.
+    lacking: u64,
 }
 
 impl Load {
-    fn new(chat: Chat, target: &Target, effort: Effort) -> Result<Self> {
+    /// Connects everybody, and waits until each is in the room; `at_once` of them are
+    /// listened to at a time.
+    pub(super) fn new(chat: Chat, target: &Target, effort: Effort, at_once: usize) -> Result<Self> {
         let other = target.other.filter(|_| chat.from_afar);
         let mut streams = Connector::new(other.unwrap_or(target.address)).connect_many(chat.senders)?;
         streams.extend(Connector::new(target.address).connect_many(chat.members - chat.senders)?);
@@ -81,12 +86,13 @@ impl Load {
         Ok(Self {
             effort,
             poll,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(at_once),
             buffer: vec![0; 64 << 10].into(),
             script: Script::new(chat.senders, chat.lines),
             members,
             counted: chat.heard_by(if other.is_some() { chat.senders } else { 0 }..chat.members),
             chat,
+            lacking: 0,
         })
     }
 
@@ -101,6 +107,20 @@ impl Load {
     }
 
     fn round(&mut self) -> Result<u64> {
+        self.say()?;
+        let mut patience = Patience::new();
+        while self.lacking > 0 {
+            self.hear()?;
+            patience.check(self.lacking, Instant::now()).map_err(|error| {
+                let all = self.chat.heard_by(0..self.chat.members);
+                format!("{error}; {} of {all} lines of a round were not delivered", self.lacking)
+            })?;
+        }
+        Ok(self.counted)
+    }
+
+    /// Begins a round: every sender says its burst.
+    pub(super) fn say(&mut self) -> Result<()> {
         self.script.next_round();
         for member in &mut self.members {
             member.begin_round(&self.script);
@@ -113,21 +133,24 @@ impl Load {
                 return Err(format!("sender {sender} could not send its burst at once").into());
             }
         }
-        let all = self.chat.heard_by(0..self.chat.members);
-        let mut lacking = all;
-        let mut patience = Patience::new();
-        while lacking > 0 {
-            self.effort.wait(&mut self.poll, &mut self.events)?;
-            for event in &self.events {
-                let member = &mut self.members[event.token().0];
-                let until_empty = event.is_read_closed() || event.is_error();
-                lacking -= member.read(&self.script, &mut self.buffer, until_empty)?;
-            }
-            patience.check(lacking, Instant::now()).map_err(|error| {
-                format!("{error}; {lacking} of {all} lines of a round were not delivered")
-            })?;
+        self.lacking = self.chat.heard_by(0..self.chat.members);
+        Ok(())
+    }
+
+    /// Listens to those who have something to hear, so many at once as it was made for.
+    pub(super) fn hear(&mut self) -> Result<()> {
+        self.effort.wait(&mut self.poll, &mut self.events)?;
+        for event in &self.events {
+            let member = &mut self.members[event.token().0];
+            let until_empty = event.is_read_closed() || event.is_error();
+            self.lacking -= member.read(&self.script, &mut self.buffer, until_empty)?;
         }
-        Ok(self.counted)
+        Ok(())
+    }
+
+    /// Whether everybody has heard everything that was said.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.lacking == 0
     }
 
     /// Nothing may come that nobody has said.

@@ -53,6 +53,19 @@ pub(super) fn files_on_a_worker(folder: &Path) -> Result<()> {
     Ok(reactor.serve_forever()?)
 }
 
+/// A chat, and an echo at a Unix socket in the folder.
+pub(super) fn chat_beside_echo(folder: &Path) -> Result<()> {
+    let mut reactor = Reactor::new(Config::default())?;
+    let echo = reactor.add(Echo::new(), Echo::limits())?;
+    reactor.listen(&echo, &Endpoint::Unix(folder.join("socket")))?;
+    let chat = reactor.add(Room::default(), Limits::default())?;
+    let listener = reactor.listen(&chat, &"127.0.0.1:0".parse()?)?;
+    if let Some(Endpoint::Tcp(address)) = reactor.local(listener) {
+        announce(*address);
+    }
+    Ok(reactor.serve_forever()?)
+}
+
 /// Everything on but the greeting, which the floor does not have.
 pub(super) fn command() -> Result<()> {
     let command = Command::shell();

@@ -5,13 +5,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
 use serve_forever::bytes::{Bytes, BytesMut};
 use slab::Slab;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
@@ -26,9 +27,19 @@ const BATCH: usize = 1024;
 
 type Members = Rc<RefCell<Slab<mpsc::UnboundedSender<Bytes>>>>;
 
-pub(super) fn serve(listener: TcpListener) -> Result<()> {
+/// Serves the chat, and an echo beside it if it is given a listener for one.
+pub(super) fn serve(listener: TcpListener, echoes: Option<UnixListener>) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, async {
+        if let Some(echoes) = echoes {
+            echoes.set_nonblocking(true)?;
+            let listener = tokio::net::UnixListener::from_std(echoes)?;
+            spawn_local(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    spawn_local(echo(stream));
+                }
+            });
+        }
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let members = Members::default();
         loop {
@@ -36,6 +47,17 @@ pub(super) fn serve(listener: TcpListener) -> Result<()> {
             spawn_local(member(Rc::clone(&members), stream));
         }
     })
+}
+
+/// Sends back what comes, until the client has left.
+async fn echo(mut stream: UnixStream) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            count => stream.write_all(&buffer[..count]).await?,
+        }
+    }
 }
 
 async fn member(members: Members, stream: TcpStream) {
