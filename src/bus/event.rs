@@ -72,6 +72,8 @@ pub enum GapReason {
     /// client that [resumes](super::Bus::resume) from before it.
     Restarted,
     /// Redis has lost the room, or the position is of a time that it does not remember.
+    /// What the room has had since then follows. A message that was lost and is sent again
+    /// may come twice to a client that resumes, as with [`Restarted`](Self::Restarted).
     Forgotten,
     /// A message is longer than
     /// [`BusLimits::max_payload`](super::BusLimits::max_payload) of this node.

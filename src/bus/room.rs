@@ -261,7 +261,8 @@ enum Relation {
     SameEpoch,
     /// It is of the epoch before, whose last message this is, as far as Redis knows.
     EpochBefore(Position),
-    Unknown,
+    /// It is of another epoch; that of now began behind this message.
+    Unknown(Position),
 }
 
 impl Page {
@@ -273,7 +274,10 @@ impl Page {
         let relation = match &word(2)?[..] {
             b"same" => Relation::SameEpoch,
             b"before" => Relation::EpochBefore(Position::from_parts(word(3)?, word(4)?)?),
-            _ => Relation::Unknown,
+            _ => {
+                let began = std::str::from_utf8(word(4)?).ok()?.parse().ok()?;
+                Relation::Unknown(Position { offset: began, ..head })
+            }
         };
         let has_more = &word(5)?[..] == b"more";
         let entry = |entry: &[Frame]| {
@@ -294,10 +298,7 @@ impl Page {
         let mut reader = Reader { at: from, steps: Vec::new() };
         let epoch = self.head.epoch;
         match self.relation {
-            Relation::Unknown => {
-                reader.skip_to(self.head, GapReason::Forgotten);
-                return (reader.steps, reader.at, false);
-            }
+            Relation::Unknown(began) => reader.skip_to(began, GapReason::Forgotten),
             Relation::EpochBefore(last) if from.offset > last.offset => {
                 reader.skip_to(Position { epoch, ..last }, GapReason::Restarted);
             }
@@ -405,8 +406,17 @@ mod tests {
         assert_eq!(shown(page(at(1, 5), same, entries(5..=5)), at(1, 2)), "1:2>1:4 Trimmed, 1:5 | 1:5");
         assert_eq!(shown(page(at(1, 5), same, vec![]), at(1, 2)), "1:2>1:5 Trimmed | 1:5");
         assert_eq!(shown(page(at(1, 5), same, vec![]), at(1, 5)), " | 1:5");
-        let unknown = page(at(2, 3), Relation::Unknown, vec![]);
-        assert_eq!(shown(unknown, at(1, 9)), "1:9>2:3 Forgotten | 2:3");
+        let empty = page(at(2, 3), Relation::Unknown(at(2, 3)), vec![]);
+        assert_eq!(shown(empty, at(1, 9)), "1:9>2:3 Forgotten | 2:3");
+        let unknown = Relation::Unknown(at(2, 0));
+        assert_eq!(
+            shown(page(at(2, 2), unknown, entries(1..=2)), at(1, 9)),
+            "1:9>2:0 Forgotten, 2:1, 2:2 | 2:2"
+        );
+        let trimmed = page(at(2, 6), unknown, entries(6..=6));
+        assert_eq!(shown(trimmed, at(1, 2)), "1:2>2:0 Forgotten, 2:0>2:5 Trimmed, 2:6 | 2:6");
+        let first = Page { has_more: true, ..page(at(2, 6), unknown, entries(1..=1)) };
+        assert_eq!(shown(first, at(1, 2)), "1:2>2:0 Forgotten, 2:1 | 2:1 …");
         let long = page(at(1, 1), same, vec![(1, NodeId(1), 1, None)]);
         assert_eq!(shown(long, at(1, 0)), "1:0>1:1 TooLong | 1:1");
     }

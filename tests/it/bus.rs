@@ -97,6 +97,25 @@ fn a_redis_that_is_killed_with_its_log_is_a_gap_and_nothing_else() {
     killed(&["--appendonly", "yes", "--appendfsync", "everysec"], GapReason::Restarted);
 }
 
+/// Also to the nodes that had no part in beginning the room again.
+#[test]
+fn a_redis_that_has_lost_everything_delivers_what_was_sent_since() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let nodes = start_three(&redis, &hasty());
+    publish(&nodes[0], 0, 0..5);
+    for node in &nodes {
+        node.until(|node, _| node.handler().has(0, 4));
+    }
+    redis.ask(&["FLUSHALL"]);
+    publish(&nodes[1], 1, 0..3);
+    for node in &nodes {
+        node.until(|node, _| node.handler().has(1, 2) && node.handler().tokens.is_empty());
+        assert!(node.ask(|node, _| node.handler().has_gap(GapReason::Forgotten)));
+        assert!((0..3).all(|number| node.ask(move |node, _| node.handler().has(1, number))));
+    }
+    check(&nodes);
+}
+
 fn killed(arguments: &[&str], expected: GapReason) {
     let Some(mut redis) = Redis::start(arguments) else { return };
     let nodes = start_three(&redis, &hasty());

@@ -14,6 +14,9 @@ if ARGV[4] == epoch then
   reply[3], from = 'same', tonumber(ARGV[5])
 elseif ARGV[4] ~= '' and ARGV[4] == past[1] then
   reply[3], from = 'before', math.min(tonumber(ARGV[5]), tonumber(past[2]))
+elseif ARGV[4] ~= '' then
+  -- Of this epoch it has had nothing.
+  from = tonumber(past[2])
 end
 if from and from < tonumber(head) then
   local most = tonumber(ARGV[6])

@@ -174,7 +174,7 @@ impl Data {
         } else if !epoch.is_empty() && epoch == room.before {
             ("before", Some(offset.min(room.until)))
         } else {
-            ("unknown", None)
+            ("unknown", (!epoch.is_empty()).then_some(room.until))
         };
         let mut entries = Vec::new();
         let mut has_more = false;

@@ -245,6 +245,7 @@ fn a_position_of_another_time_is_a_gap_and_what_is_none_is_nothing() {
     page.at = None;
     page.expect("* you are guest2");
     page.expect("* lines may have been missed");
+    page.expect("* guest1 joined"); // what the room has had since then
     page.until_all_is_heard("guest2");
     let mut here = page.at.expect("it was told");
     // Behind the end of the room.
