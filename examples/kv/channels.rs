@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serve_forever::bytes::{Bytes, BytesMut};
-use serve_forever::{ConnId, GroupId, Io};
+use serve_forever::{ConnId, GroupId, Io, Limits};
 
 use super::reply::{Reply, Version};
 
 /// The most channels of one client.
-const MOST_CHANNELS: usize = 10_000;
+pub(crate) const MOST_CHANNELS: usize = 10_000;
+
+/// So many bytes wait for a subscriber, as Redis' `client-output-buffer-limit pubsub`
+/// has it; who has not read them is dropped.
+const HARD_MARK: usize = 32 << 20;
 
 /// All channels that somebody has subscribed to.
 #[derive(Debug, Default)]
@@ -66,6 +70,9 @@ impl Channels {
         let Some((name, channel)) = self.channels.get_key_value(name) else { return Ok(()) };
         let group = if version == Version::Two { channel.two } else { channel.three };
         io.join(group, io.id()).map_err(|error| format!("ERR {error}"))?;
+        if own.0.is_empty() {
+            limit(io, HARD_MARK);
+        }
         own.0.insert(name.clone());
         Ok(())
     }
@@ -78,6 +85,10 @@ impl Channels {
             io.leave(channel.two, io.id());
             io.leave(channel.three, io.id());
             self.forget_if_unused(io, name);
+            if own.0.is_empty() {
+                let of_others = io.limits().hard_mark;
+                limit(io, of_others);
+            }
         }
     }
 
@@ -127,5 +138,13 @@ impl Channels {
             }
         }
         count
+    }
+}
+
+/// Sets how much waits for the client of this callback.
+fn limit(io: &mut Io<'_>, hard_mark: usize) {
+    let limits = Limits { hard_mark, ..io.limits().clone() };
+    if let Err(error) = io.set_limits(io.id(), limits) {
+        log::warn!("a client keeps its hard mark: {error}");
     }
 }

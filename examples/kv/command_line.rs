@@ -23,26 +23,39 @@ impl CommandLine {
     ///
     /// What is wrong with the first argument that is wrong.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let (mut endpoint, mut max_memory, mut busy_poll) = (None, 256 << 20, None);
+        let (mut endpoint, mut max_memory, mut busy_poll) = (None, None, None);
         while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--max-memory" => max_memory = number(&argument, arguments.next())?,
-                "--busy-poll" => {
-                    busy_poll = Some(Duration::from_micros(number(&argument, arguments.next())?));
-                }
+            let (option, value) = match argument.split_once('=') {
+                Some((option, value)) if option.starts_with("--") => (option, Some(value.to_owned())),
+                _ => (argument.as_str(), None),
+            };
+            let mut value = || value.clone().or_else(|| arguments.next());
+            match option {
+                "--max-memory" => once(option, &mut max_memory, number(option, "bytes", value())?)?,
+                "--busy-poll" => once(option, &mut busy_poll, number(option, "microseconds", value())?)?,
                 "--help" | "-h" => return Ok(None),
-                option if option.starts_with('-') => return Err(format!("unknown option {option}")),
-                _ if endpoint.is_some() => return Err(format!("one endpoint at most, not also {argument}")),
-                _ => endpoint = Some(parsed("the endpoint", &argument)?),
+                _ if option.starts_with('-') => return Err(format!("unknown option {option}")),
+                _ => once("the endpoint", &mut endpoint, parsed("the endpoint", option)?)?,
             }
         }
-        let endpoint = endpoint.map_or_else(|| parsed("the endpoint", "127.0.0.1:6380"), Ok)?;
-        Ok(Some(Self { endpoint, max_memory, busy_poll }))
+        Ok(Some(Self {
+            endpoint: endpoint.map_or_else(|| parsed("the endpoint", "127.0.0.1:6380"), Ok)?,
+            max_memory: max_memory.unwrap_or(256 << 20),
+            busy_poll: busy_poll.map(Duration::from_micros),
+        }))
     }
 }
 
-fn number<T: FromStr<Err: Display>>(option: &str, value: Option<String>) -> Result<T, String> {
-    parsed(option, &value.ok_or_else(|| format!("{option} needs a number"))?)
+fn once<T>(what: &str, given: &mut Option<T>, value: T) -> Result<(), String> {
+    if given.replace(value).is_some() { Err(format!("{what} is given twice")) } else { Ok(()) }
+}
+
+fn number<T: FromStr<Err: Display>>(option: &str, of: &str, value: Option<String>) -> Result<T, String> {
+    let what = format!("{option} takes a number of {of}");
+    match value {
+        Some(value) => value.parse().map_err(|error| format!("{what}, not {value:?}: {error}")),
+        None => Err(what),
+    }
 }
 
 fn parsed<T: FromStr<Err: Display>>(what: &str, value: &str) -> Result<T, String> {

@@ -131,8 +131,7 @@ impl Kv {
         }
         let Some(command) = table::find(name) else { return Err(unknown(a)) };
         if !command.takes(a.len()) {
-            let name = command.name;
-            return Err(format!("ERR wrong number of arguments for '{name}' command"));
+            return Err(wrong_number(command.name));
         }
         if is_subscriber && !command.is_for_subscribers {
             let name = command.name;
@@ -172,7 +171,10 @@ impl Kv {
         }
         let now = self.clock.now(io);
         let reply = match name {
-            b"PING" if is_subscriber => Reply::Array(vec![Reply::Bulk(b"pong"), Reply::Bulk(a.at(1))]),
+            b"PING" if is_subscriber && a.len() <= 2 => {
+                Reply::Array(vec![Reply::Bulk(b"pong"), Reply::Bulk(a.at(1))])
+            }
+            b"PING" if a.len() > 2 => return Err(wrong_number("ping")),
             b"PING" if a.len() == 2 => Reply::Bulk(a.at(1)),
             b"PING" => Reply::Simple("PONG"),
             b"ECHO" => Reply::Bulk(a.at(1)),
@@ -205,6 +207,7 @@ impl Kv {
             }
             b"DBSIZE" => integer(self.store.len()),
             b"FLUSHALL" | b"FLUSHDB" => {
+                options::flush(a)?;
                 self.store.clear();
                 Reply::Simple("OK")
             }
@@ -222,14 +225,13 @@ impl Kv {
             SetWhen::Absent => self.store.get(key, now).is_none(),
             SetWhen::Present => self.store.get(key, now).is_some(),
         };
-        if options.returns_old {
-            write_value(io, &mut self.out, client.version, self.store.get(key, now));
+        let old = options.returns_old.then(|| self.store.get(key, now).cloned());
+        if sets {
+            self.store.set(key, data, options.expiry, now)?;
         }
-        if sets && let Err(error) = self.store.set(key, data, options.expiry, now) {
-            return if options.returns_old { Ok(()) } else { Err(error.into()) };
-        }
-        if !options.returns_old {
-            self.answer(client, &if sets { Reply::Simple("OK") } else { Reply::Null });
+        match old {
+            Some(old) => write_value(io, &mut self.out, client.version, old.as_ref()),
+            None => self.answer(client, &if sets { Reply::Simple("OK") } else { Reply::Null }),
         }
         Ok(())
     }
@@ -322,7 +324,7 @@ impl Kv {
             // Libraries tell their own name and version; nobody asks for them here.
             (b"SETINFO", 4) => Reply::Simple("OK"),
             (b"SETNAME" | b"SETINFO" | b"ID" | b"GETNAME", _) => {
-                return Err("ERR wrong number of arguments for 'client' command".into());
+                return Err(wrong_number("client"));
             }
             _ => return Err(format!("ERR unknown subcommand '{}' of 'client'", table::shown(a.at(1)))),
         };
@@ -333,6 +335,9 @@ impl Kv {
     fn config(&mut self, client: &Client, a: Arguments<'_>) -> Outcome {
         if !a.at(1).eq_ignore_ascii_case(b"GET") {
             return Err(format!("ERR unknown subcommand '{}' of 'config'", table::shown(a.at(1))));
+        }
+        if a.len() == 2 {
+            return Err(wrong_number("config|get"));
         }
         let max_memory = self.store.max_memory().to_string();
         let all =
@@ -350,6 +355,7 @@ impl Kv {
     fn command(&mut self, client: &Client, a: Arguments<'_>) -> Outcome {
         let reply = match &a.at(1).to_ascii_uppercase()[..] {
             b"" => Reply::Array(COMMANDS.iter().map(table::Command::reply).collect()),
+            b"COUNT" if a.len() > 2 => return Err(wrong_number("command|count")),
             b"COUNT" => integer(COMMANDS.len()),
             b"DOCS" => Reply::Map(Vec::new()),
             b"INFO" => {
@@ -455,6 +461,10 @@ fn write_value(io: &mut Io<'_>, out: &mut BytesMut, version: Version, value: Opt
 
 fn integer(value: usize) -> Reply<'static> {
     Reply::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn wrong_number(command: &str) -> String {
+    format!("ERR wrong number of arguments for '{command}' command")
 }
 
 fn unknown(a: Arguments<'_>) -> String {

@@ -10,11 +10,17 @@
 //! RESP2 and RESP3 (`HELLO 3`). It keeps everything in memory, up to a bound
 //! (`--max-memory BYTES`, 256 MiB), and nothing on a disk. With `--busy-poll
 //! MICROSECONDS` it looks for requests for so long before it sleeps
-//! (`Config::busy_poll`): clients that answer at once need not wake it.
+//! (`Config::busy_poll`): a client that asks again within that time need not wake it.
+//!
+//! It knows PING, ECHO, SET with all options, GET, DEL, UNLINK, EXISTS, STRLEN, INCR,
+//! DECR, INCRBY, DECRBY, INCRBYFLOAT, EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT, PERSIST, TTL,
+//! PTTL, EXPIRETIME, PEXPIRETIME, DBSIZE, FLUSHALL, FLUSHDB, SELECT 0, HELLO, CLIENT,
+//! CONFIG GET, INFO, COMMAND, SUBSCRIBE, UNSUBSCRIBE, PUBLISH and QUIT. Anybody who can
+//! connect may give them: it has no password.
 //!
 //! A client that pipelines is answered once for all that came together; one that does
 //! not read its answers is not read either. A subscriber that does not read is dropped
-//! at its hard mark.
+//! when 32 MiB wait for it. That is memory beside `--max-memory`.
 
 mod channels;
 mod command_line;
@@ -30,6 +36,7 @@ use std::{env, process};
 
 use serve_forever::{BoxError, Config, Limits, Reactor};
 
+use self::channels::MOST_CHANNELS;
 use self::command_line::{CommandLine, USAGE};
 use self::commands::Kv;
 
@@ -59,9 +66,17 @@ fn main() -> Result<(), BoxError> {
             process::exit(2);
         }
     };
-    let mut reactor = Reactor::new(Config { busy_poll: options.busy_poll, ..Config::default() })?;
+    let config = Config {
+        busy_poll: options.busy_poll,
+        max_groups_per_connection: MOST_CHANNELS,
+        ..Config::default()
+    };
+    let mut reactor = Reactor::new(config)?;
     let kv = reactor.add(Kv::new(options.max_memory), limits())?;
-    let listener = reactor.listen(&kv, &options.endpoint)?;
+    let listener = reactor.listen(&kv, &options.endpoint).unwrap_or_else(|error| {
+        eprintln!("kv: {error}");
+        process::exit(2);
+    });
     println!("listening on {}", reactor.local(listener).expect("it was just opened"));
     Ok(reactor.serve_forever()?)
 }

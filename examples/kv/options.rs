@@ -151,6 +151,14 @@ impl<'a> Hello<'a> {
     }
 }
 
+/// Reads the option of FLUSHALL and FLUSHDB, which makes no difference here.
+pub(crate) fn flush(a: Arguments<'_>) -> Result<(), String> {
+    match &a.at(1).to_ascii_uppercase()[..] {
+        b"" | b"SYNC" | b"ASYNC" if a.len() <= 2 => Ok(()),
+        _ => Err(SYNTAX.into()),
+    }
+}
+
 /// A client's name, without spaces and line ends.
 pub(crate) fn client_name(name: &[u8]) -> Result<&[u8], String> {
     let is_plain = name.iter().all(u8::is_ascii_graphic);
@@ -159,10 +167,12 @@ pub(crate) fn client_name(name: &[u8]) -> Result<&[u8], String> {
         .ok_or_else(|| "ERR Client names cannot contain spaces, newlines or special characters.".to_owned())
 }
 
+/// An integer in the one form in which Redis writes it: without `+`, leading zeros, or
+/// `-0`.
 pub(crate) fn integer(text: &[u8]) -> Result<i64, String> {
-    let parsed = str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
-    let parsed = parsed.and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
+    let parsed = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let is_canonical = |value: &i64| itoa::Buffer::new().format(*value).as_bytes() == text;
+    parsed.filter(is_canonical).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
 }
 
 pub(crate) fn float(text: &[u8]) -> Result<f64, String> {

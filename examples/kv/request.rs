@@ -78,6 +78,11 @@ impl Request {
             let is_too_long = searched.len() == LONGEST_LINE;
             return if is_too_long { Err(Malformed("too big inline request")) } else { Ok(None) };
         };
+        let first = input[..end].split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        // A browser sends these for whatever page asks it to, with lines of the page behind.
+        if first.eq_ignore_ascii_case(b"POST") || first.eq_ignore_ascii_case(b"Host:") {
+            return Err(Malformed("HTTP is not spoken here"));
+        }
         let mut word = None;
         for (at, byte) in input[..=end].iter().enumerate() {
             match (byte.is_ascii_whitespace(), word) {

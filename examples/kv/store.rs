@@ -28,7 +28,7 @@ struct Entry {
 }
 
 /// A value; its room is used again when it is set again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     Short(Vec<u8>),
     Long(Bytes),

@@ -395,26 +395,37 @@ fn run_program_says_why_there_is_nothing_to_run() {
 }
 
 #[test]
-fn kv_answers_whether_it_polls_or_sleeps() {
-    for arguments in [["--max-memory", "1000000", "127.0.0.1:0"], ["--busy-poll", "100", "127.0.0.1:0"]] {
+fn kv_answers_whether_it_polls_or_sleeps_and_keeps_its_bound() {
+    for arguments in
+        [["--max-memory", "200", "127.0.0.1:0"], ["--busy-poll=100", "--max-memory=200", "[::1]:0"]]
+    {
         let mut kv = Example::run("kv", arguments);
         let mut client = kv.connect();
-        client.write_all(b"SET key value\r\nGET key\r\n").expect("it reads");
-        let mut answers = [0; 16];
+        client.write_all(b"SET key value\r\nGET key\r\nSET other value\r\n").expect("it reads");
+        let mut answers = [0; 20];
         client.read_exact(&mut answers).expect("it answers");
-        assert_eq!(answers, *b"+OK\r\n$5\r\nvalue\r\n");
+        assert_eq!(answers, *b"+OK\r\n$5\r\nvalue\r\n-OOM");
     }
+}
+
+#[test]
+fn kv_ends_with_2_where_it_cannot_listen() {
+    let mut kv = Example::run("kv", ["127.0.0.1:0"]);
+    let at = kv.connect().peer_addr().expect("it is connected").to_string();
+    let output = Command::new(binary("kv")).arg(&at).output().expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.starts_with("kv: ") && said.contains(&at), "{said}");
 }
 
 #[test]
 fn kv_says_what_is_wrong_with_an_argument() {
     let wrong: [(&[&str], &str); 6] = [
-        (&["--max-memory"], "--max-memory needs a number"),
-        (&["--busy-poll", "soon"], "--busy-poll soon: invalid digit found in string"),
+        (&["--max-memory"], "--max-memory takes a number of bytes"),
+        (&["--busy-poll=soon"], "--busy-poll takes a number of microseconds, not \"soon\": "),
         (&["--busy"], "unknown option --busy"),
-        (&["127.0.0.1:0", "127.0.0.2:0"], "one endpoint at most, not also 127.0.0.2:0"),
+        (&["127.0.0.1:0", "127.0.0.2:0"], "the endpoint is given twice"),
         (&["nowhere"], "the endpoint nowhere: "),
-        (&["--max-memory", "-1"], "--max-memory -1: invalid digit found in string"),
+        (&["--max-memory", "1", "--max-memory=2"], "--max-memory is given twice"),
     ];
     for (arguments, expected) in wrong {
         let output = Command::new(binary("kv")).args(arguments).output().expect("it can be started");

@@ -93,6 +93,38 @@ fn the_store_is_bounded() {
     let script = script.send(command("DEL a")).send(set("d"));
     let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     assert_eq!(answers(script), format!("+OK\r\n+OK\r\n+OK\r\n{full}+OK\r\n:1\r\n+OK\r\n"));
+    // Whoever asks for the old value learns of it too.
+    let long = "x".repeat(2 << 20);
+    let script = Script::new().send(command("SET a old")).send(command(&format!("SET a {long} GET")));
+    let script = script.send(command("GET a")).send(command("SET a new GET")).send(command("GET a"));
+    let old = "$3\r\nold\r\n";
+    assert_eq!(answers(script), format!("+OK\r\n{full}{old}{old}$3\r\nnew\r\n"));
+}
+
+#[test]
+fn a_page_in_a_browser_gives_it_no_commands() {
+    for head in ["POST / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\n"] {
+        let answers = answers(Script::new().send(format!("{head}\r\nSET key value\r\n").into_bytes()));
+        assert!(answers.ends_with("-ERR Protocol error: HTTP is not spoken here\r\n"), "{answers}");
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_dropped_and_others_are_not() {
+    let mut world = world();
+    let subscriber = |pace| Script::new().read(pace).send(command("SUBSCRIBE news"));
+    let slow = world.play(subscriber(Pace::Never));
+    let quick = world.play(subscriber(Pace::AtOnce));
+    let message = command(&format!("PUBLISH news {}", "x".repeat(100_000)));
+    let publisher =
+        world.play((0..400).fold(Script::new().after(SECOND), |script, _| script.send(message.clone())));
+    world.run_for(60 * SECOND).expect("it keeps its promises");
+    let answers = String::from_utf8_lossy(world.client(publisher).received()).into_owned();
+    assert!(answers.starts_with(":2\r\n") && answers.ends_with(":1\r\n"), "{answers}");
+    let all = 400 * (100_000 + "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$100000\r\n\r\n".len());
+    let greeting = "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n".len();
+    assert_eq!(world.client(quick).received().len(), greeting + all);
+    assert!(world.client(slow).received().len() < greeting + all);
 }
 
 #[test]
@@ -143,7 +175,9 @@ PING|PING hello|ECHO x|ECHO|SET a 1|GET a|GET none|GET|SET a|SET a 2 NX|SET b 2 
 |EXPIRETIME s|PEXPIRETIME s|EXPIRE s -1|EXISTS s|SELECT 0|SELECT 99|SELECT abc|FLUSHALL|DBSIZE\
 |SET x 1|DBSIZE|CLIENT SETNAME foo|CLIENT GETNAME|CONFIG GET save|CONFIG GET appendonly\
 |PUBLISH ch hello|UNSUBSCRIBE|SUBSCRIBE one|PING|PING x|SUBSCRIBE one|UNSUBSCRIBE one|UNSUBSCRIBE none\
-|GET x|HELLO 4|HELLO abc|SUBSCRIBE|SET 1 2 3 4|UNLINK x|STRLEN|CLIENT";
+|GET x|HELLO 4|HELLO abc|SUBSCRIBE|SET 1 2 3 4|UNLINK x|STRLEN|CLIENT|SET q 01|INCR q|SET q -0|INCR q\
+|PING a b|FLUSHALL foo|GET q|FLUSHALL ASYNC|GET q|FLUSHDB SYNC x|CONFIG GET|COMMAND COUNT x|INCRBY q +1\
+|INCRBY q -1|SET q 5 GET";
 
 /// Those behind HELLO 3.
 const ASKED_IN_3: &str =
