@@ -199,7 +199,7 @@ fn prepare<S: Subject, const SHORT: bool>(
         violation: Violation { turn: 0, at: Duration::ZERO, what: error.to_string() },
         trace: String::new(),
     })?;
-    world.set_patience(plan.patience());
+    world.set_patience(plan.patience(subject.own_bytes()));
     world.set_stillness(STILLNESS);
     let endpoints = [world.tcp(), world.unix()].map(Clone::clone);
     populate(world.net_mut(), subject, plan, &endpoints);
@@ -240,7 +240,7 @@ fn play<S: Subject, const SHORT: bool>(
         shutdown = Some(Shutdown { arrived: arrived(world), deadline_at: world.epoch() + deadline_at });
         world.reactor().shutdown(deadline);
         let mut finished = false;
-        for _ in 0..plan.patience() {
+        for _ in 0..plan.patience(subject.own_bytes()) {
             let Turn { finished: done, .. } = world.turn(None)?;
             finished = done;
             if finished {

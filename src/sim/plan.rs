@@ -274,10 +274,11 @@ impl Plan {
     }
 
     /// A generous bound of the turns of a run: each byte may take several to
-    /// arrive and to leave, for each client.
-    pub(super) fn patience(&self) -> u64 {
+    /// arrive and to leave, for each client, and so may `own` bytes that the handler
+    /// exchanges with others.
+    pub(super) fn patience(&self, own: usize) -> u64 {
         let bytes: usize = self.clients.iter().map(ClientPlan::len).sum();
-        STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len()) as u64
+        STILLNESS + TURNS_FOR_A_BYTE * (bytes * self.clients.len() + own) as u64
     }
 
     /// The most input that a handler may leave, if the plan limits it.

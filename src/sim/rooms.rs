@@ -91,6 +91,13 @@ impl Subject for Rooms {
         redis.host(net, &host());
     }
 
+    /// Seven thousand bytes for each node that greets Redis, again behind each fault.
+    fn own_bytes(&self) -> usize {
+        const GREETING: usize = 7_000;
+        const FAULTS: usize = 8;
+        NODES * (1 + FAULTS) * GREETING
+    }
+
     /// Lines, each of which nobody else says.
     fn stream(&self, _: &mut Rng, client: usize, len: usize) -> Vec<u8> {
         (0..len.div_ceil(8)).flat_map(|number| format!("{client}.{number}\n").into_bytes()).collect()

@@ -62,6 +62,12 @@ pub trait Subject {
         None
     }
 
+    /// Bytes that the handler exchanges with hosts of its own, whatever clients send:
+    /// each may take turns as those of clients do.
+    fn own_bytes(&self) -> usize {
+        0
+    }
+
     /// The bytes that the client with this number sends: about `len`. The plan
     /// cuts them anywhere.
     fn stream(&self, rng: &mut Rng, client: usize, len: usize) -> Vec<u8>;

@@ -107,7 +107,7 @@ fn play<S: Subject, const SHORT: bool>(
     let mut turns = 0;
     let mut turn = |reactor: &mut Reactor<_>, max_wait| {
         turns += 1;
-        if turns > plan.patience() {
+        if turns > plan.patience(subject.own_bytes()) {
             return Err("it does not come to rest".to_owned());
         }
         reactor.turn(max_wait).map_err(|error| error.to_string())
