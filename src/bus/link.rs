@@ -141,7 +141,7 @@ impl Bus {
     /// The connection has ended: `close` for [`is_link`](Self::is_link).
     pub fn closed(&mut self, io: &mut Io<'_>, why: &CloseReason) {
         let reason = self.health.reason.take();
-        self.link_lost(io, reason.unwrap_or_else(|| BusError::Closed(format!("{why:?}"))));
+        self.link_lost(io, reason.unwrap_or_else(|| BusError::Closed(why.to_string())));
     }
 
     /// Ends the link, for this reason.
@@ -157,10 +157,14 @@ impl Bus {
         self.link = Link::Ready(id);
         self.timing.since = Some(io.now());
         self.timing.beat = Some(io.now() + self.limits().beat());
-        self.health.logged = None;
+        let was_said = self.health.logged.take().is_some();
         if self.health.status != Status::Up {
             self.health.status = Status::Up;
-            log::info!("the bus is up: {}", self.url);
+            if was_said {
+                log::warn!("the bus is up again: {}", self.url);
+            } else {
+                log::info!("the bus is up: {}", self.url);
+            }
             self.events.push_back(BusEvent::Up);
         }
         let mut commands = Vec::new();
