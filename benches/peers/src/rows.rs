@@ -186,9 +186,9 @@ pub(crate) struct Row {
     pub(crate) task: Task,
     pub(crate) peers: &'static [Peer],
     pub(crate) rounds: Rounds,
-    /// Its server has children, or one client and nothing to do between, and
-    /// what counts is when it is done; or another program is the load, whose own
-    /// cost is a part of what a user sees.
+    /// Its rate decides it, whoever is the limit. Its server has children, or one
+    /// client and nothing to do between; or its load is another program, which reports
+    /// rates.
     pub(crate) by_pace: bool,
     /// MiB of memory that the server holds.
     pub(crate) ballast: usize,

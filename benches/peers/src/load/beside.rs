@@ -3,8 +3,8 @@
 //!
 //! One thread does both. An echo goes out at a time that nothing else decides, and while
 //! it is under way nothing else is done here, so that its latency is the server's. Both
-//! sides sleep when there is nothing to do, and run on every CPU that there is: what is
-//! done beside the echo needs more than one.
+//! sides sleep when there is nothing to do, and run on every CPU that there is, for what
+//! is done beside the echo needs more than one. Beside a chat each has one of its own.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,6 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use socket2::Socket;
 
 use super::chat::{self, Chat};
@@ -42,8 +41,8 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Whether the server has threads beside its loop, or the load works where the server
-    /// does: both then run wherever there is a CPU.
+    /// Whether server and load run on both CPUs: workers, and the handshakes of the load,
+    /// need one beside the loop.
     pub(crate) const fn needs_every_cpu(self) -> bool {
         !matches!(self.through, Through::UnixSocket)
     }
@@ -55,7 +54,7 @@ pub(crate) enum Through {
     /// TCP alone.
     Nothing,
     Tls,
-    /// The Unix socket of the server's folder, for its address is another service's.
+    /// The Unix socket of the server's folder. Its address is the chat's.
     UnixSocket,
 }
 
@@ -295,14 +294,22 @@ impl Business {
             }
             Self::Chat(talk) if talk.load.is_heard() => pause(until.min(talk.next)),
             // It listens on, a few members at a time, until the echo is due.
-            Self::Chat(_) => Ok(()),
+            Self::Chat(_) => {
+                std::thread::yield_now();
+                Ok(())
+            }
             Self::Nothing => pause(until),
         }
     }
 
-    /// Waits for what is still under way: each job is answered, and once.
+    /// Waits for what is still under way: each job is answered and each line heard, and
+    /// once.
     fn end(&mut self) -> Result<()> {
-        let Self::Jobs(jobs) = self else { return Ok(()) };
+        let jobs = match self {
+            Self::Jobs(jobs) => jobs,
+            Self::Chat(talk) => return talk.end(),
+            _ => return Ok(()),
+        };
         let mut patience = Patience::new();
         while jobs.answered < jobs.asked {
             jobs.take_answers()?;
@@ -417,7 +424,8 @@ struct Talk {
 }
 
 impl Talk {
-    /// Members that are listened to in one step: no echo is due meanwhile for long.
+    /// Members that are listened to in one step: so few that an echo that falls due is not
+    /// long delayed.
     const AT_ONCE: usize = 16;
 
     fn new(members: usize, target: &Target) -> Result<Self> {
@@ -435,6 +443,16 @@ impl Talk {
             self.load.say()?;
         }
         if now > self.next + LIMIT / 10 { Err("the server does not keep up".into()) } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let mut patience = Patience::new();
+        while !self.load.is_heard() {
+            self.load.hear()?;
+            patience.check(self.load.lacking(), Instant::now())?;
+        }
+        std::thread::sleep(EVERY);
+        self.load.check_silent()
     }
 }
 

@@ -65,13 +65,13 @@ pub(super) struct Load {
     members: Vec<Member>,
     /// Lines of a round that the target delivers: not those to members at another node.
     counted: u64,
-    /// Lines of this round that were not heard yet.
+    /// Lines of this round that have not been heard yet.
     lacking: u64,
 }
 
 impl Load {
-    /// Connects everybody, and waits until each is in the room; `at_once` of them are
-    /// listened to at a time.
+    /// Connects everybody, and waits until each is in the room. It listens to at most
+    /// `at_once` of them at a time.
     pub(super) fn new(chat: Chat, target: &Target, effort: Effort, at_once: usize) -> Result<Self> {
         let other = target.other.filter(|_| chat.from_afar);
         let mut streams = Connector::new(other.unwrap_or(target.address)).connect_many(chat.senders)?;
@@ -137,7 +137,7 @@ impl Load {
         Ok(())
     }
 
-    /// Listens to those who have something to hear, so many at once as it was made for.
+    /// Listens to members who have something to hear, at most `at_once` of them.
     pub(super) fn hear(&mut self) -> Result<()> {
         self.effort.wait(&mut self.poll, &mut self.events)?;
         for event in &self.events {
@@ -153,8 +153,13 @@ impl Load {
         self.lacking == 0
     }
 
+    /// The lines that were said and not heard, for each member that lacks one.
+    pub(super) const fn lacking(&self) -> u64 {
+        self.lacking
+    }
+
     /// Nothing may come that nobody has said.
-    fn check_silent(&mut self) -> Result<()> {
+    pub(super) fn check_silent(&mut self) -> Result<()> {
         for member in &mut self.members {
             member.read(&self.script, &mut self.buffer, true)?;
         }

@@ -34,9 +34,10 @@ pub(super) fn serve(listener: TcpListener, echoes: Option<UnixListener>) -> Resu
         if let Some(echoes) = echoes {
             echoes.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(echoes)?;
-            spawn_local(async move {
+            // Not `spawn_local`: there an echo would wait behind all writers.
+            tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    spawn_local(echo(stream));
+                    tokio::spawn(echo(stream));
                 }
             });
         }

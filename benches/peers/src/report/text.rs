@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{Entry, Report};
 use crate::outcome::{Measure, Median, Summary};
+use crate::rows::Kind;
 
 /// Others may have a CPU for this part of the time without a word about it.
 const QUIET: f64 = 0.02;
@@ -36,7 +37,10 @@ fn table(text: &mut String, row: &Entry) {
     let idle = row.peers.iter().any(|peer| peer.to_without_idle.is_some());
     let _ = write!(text, "  {:<22}{:>15}{:>9}", "", row.unit, "±");
     if !amount {
-        let _ = write!(text, "{:>14}{:>9}{:>8}{:>8}", "server CPU", "±", "busy", "load");
+        let _ = write!(text, "{:>14}{:>9}{:>8}", "server CPU", "±", "busy");
+        if row.kind == Kind::Kv {
+            let _ = write!(text, "{:>8}", "load");
+        }
     }
     let _ = write!(text, "{:>10}{:>10}", "× floor", "× tokio");
     if idle {
@@ -44,7 +48,7 @@ fn table(text: &mut String, row: &Entry) {
     }
     text.push('\n');
     for peer in &row.peers {
-        line(text, peer, amount, idle);
+        line(text, peer, row.kind, amount, idle);
     }
     let _ = match row.measure {
         Measure::Rate => {
@@ -78,7 +82,7 @@ fn table(text: &mut String, row: &Entry) {
     }
 }
 
-fn line(text: &mut String, peer: &Summary, amount: bool, idle: bool) {
+fn line(text: &mut String, peer: &Summary, kind: Kind, amount: bool, idle: bool) {
     let _ = write!(text, "  {:<22}", peer.label);
     let value = peer.value.map_or_else(|| "-".to_owned(), |value| grouped(value.median));
     let _ = write!(text, "{value:>15}{:>9}", spread(peer.value));
@@ -88,8 +92,12 @@ fn line(text: &mut String, peer: &Summary, amount: bool, idle: bool) {
         let share = |share: Option<Median>| {
             share.map_or_else(|| "-".into(), |share| format!("{:.0} %", share.median * 100.0))
         };
-        let (busy, load) = (share(peer.server_share), share(peer.load_share));
-        let _ = write!(text, "{micros:>14}{:>9}{busy:>8}{load:>8}", spread(peer.server_micros));
+        let busy = share(peer.server_share);
+        let _ = write!(text, "{micros:>14}{:>9}{busy:>8}", spread(peer.server_micros));
+        // The load of all other rows is this program, which spins.
+        if kind == Kind::Kv {
+            let _ = write!(text, "{:>8}", share(peer.load_share));
+        }
     }
     let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), ratio);
     let _ = write!(text, "{:>10}{:>10}", cell(peer.to_floor), cell(peer.to_tokio));

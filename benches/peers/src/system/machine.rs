@@ -101,9 +101,13 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// Where Receive Packet Steering has the loopback's packets processed, if it has.
 fn steered_to() -> Option<String> {
-    let mask = fs::read_to_string("/sys/class/net/lo/queues/rx-0/rps_cpus").ok()?;
-    let mask = mask.trim();
-    mask.contains(|digit: char| digit != '0' && digit != ',').then(|| mask.to_owned())
+    mask(&fs::read_to_string("/sys/class/net/lo/queues/rx-0/rps_cpus").ok()?).map(str::to_owned)
+}
+
+/// A mask of CPUs, unless there is none in it.
+fn mask(text: &str) -> Option<&str> {
+    let mask = text.trim();
+    mask.contains(|digit: char| digit != '0' && digit != ',').then_some(mask)
 }
 
 /// The commit, and whether files of the project are not as they are there.
@@ -158,6 +162,12 @@ mod tests {
         assert_eq!(of("--profiles here"), BARE);
         assert_eq!(of("--rounds 9 --profiles here --smoke"), format!("{BARE} -- --rounds 9 --smoke"));
         assert_eq!(of("--profiles=here --smoke"), format!("{BARE} -- --smoke"));
+    }
+
+    #[test]
+    fn a_mask_without_a_cpu_is_none() {
+        assert_eq!([mask("0\n"), mask("00,00000000\n"), mask("")], [None; 3]);
+        assert_eq!([mask("1\n"), mask("00,00000100\n")], [Some("1"), Some("00,00000100")]);
     }
 
     #[test]
