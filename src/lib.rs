@@ -68,12 +68,12 @@
 //! - [`scale`]: what a million connections take, and how to use every core
 
 //!
-//! # What it says
+//! # Logging
 //!
-//! What went wrong is said through the crate [`log`]: a connection that a limit or an
-//! error has ended, a callback that took long or panicked, a listener that failed. A
-//! program that installs no logger (`env_logger::init()`, or any other) sees none of it.
-//! A client is told only what its protocol has words for.
+//! The library reports through the crate [`log`] what went wrong: a connection that a
+//! limit or an error has ended, a callback that took long or panicked, a listener that
+//! failed. A program that installs no logger (`env_logger::init()`, or any other) sees
+//! none of it. A client is told only what its protocol has words for.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
