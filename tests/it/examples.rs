@@ -409,6 +409,23 @@ fn kv_answers_whether_it_polls_or_sleeps_and_keeps_its_bound() {
 }
 
 #[test]
+fn kv_lets_a_client_subscribe_to_thousands_of_channels() {
+    const CHANNELS: usize = 2000;
+    let mut kv = Example::run("kv", ["127.0.0.1:0"]);
+    let mut client = kv.connect();
+    let names: String = (0..CHANNELS).map(|number| format!(" {number}")).collect();
+    client.write_all(format!("SUBSCRIBE{names}\r\n").as_bytes()).expect("it reads");
+    let answer = |number: usize| {
+        let (name, count) = (number.to_string(), number + 1);
+        format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{name}\r\n:{count}\r\n", name.len())
+    };
+    let expected: String = (0..CHANNELS).map(answer).collect();
+    let mut answers = vec![0; expected.len()];
+    client.read_exact(&mut answers).expect("it answers");
+    assert!(answers == expected.as_bytes(), "{}", answers.escape_ascii());
+}
+
+#[test]
 fn kv_ends_with_2_where_it_cannot_listen() {
     let mut kv = Example::run("kv", ["127.0.0.1:0"]);
     let at = kv.connect().peer_addr().expect("it is connected").to_string();
